@@ -1,0 +1,51 @@
+# Everything here sets itself up: a virtual environment with the locked packages, then the exported models.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+MODELS := $(VENV)/.models
+VIDEO  ?=
+AUDIO  ?=
+
+.PHONY: setup models demo test lint serve bench lock clean
+.DELETE_ON_ERROR:
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,dev]'
+	touch $@
+
+models: $(MODELS)
+
+$(MODELS): $(READY) $(wildcard export/*.py) $(wildcard model_repository/*/config.pbtxt)
+	$(BIN)/python -m export faces
+	touch $@
+
+demo: $(MODELS)
+	$(BIN)/python -m perf.demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(AUDIO),--audio '$(AUDIO)')
+
+test: lint $(MODELS)
+	REQUIRE_SERVER=1 $(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python tests/check_types.py
+
+serve: $(MODELS)
+	$(BIN)/lipsync serve
+
+bench: $(MODELS)
+	$(BIN)/python -m perf.job $(if $(VIDEO),--video '$(VIDEO)') $(if $(AUDIO),--audio '$(AUDIO)')
+
+# Write constraints.txt anew from the ranges in pyproject.toml.
+lock:
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet '.[server,export,dev]'
+	$(VENV)-lock/bin/python -m pip freeze --exclude lipsync-triton > constraints.txt
+	rm -rf $(VENV)-lock
+
+clean:
+	rm -rf $(VENV) build demo

@@ -1,0 +1,222 @@
+"""Calls to a running Triton: contracts, tensors by gRPC or shared memory, errors in the client's words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, TypeVar
+
+import grpc
+import numpy as np
+import tritonclient.grpc as triton_grpc
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from client.errors import LipSyncError, RequestRejected, ServerUnavailable
+from client.shared_memory import RegionPool, align
+from lipsync_core.contract import ModelContract, contract_from_config
+
+Transport = Literal["auto", "shm", "grpc"]
+Result = TypeVar("Result")
+
+CONNECT_TIMEOUT_S = 10.0
+REQUEST_TIMEOUT_S = 300.0
+CANCELLED = "StatusCode.CANCELLED"
+UNAVAILABLE = "StatusCode.UNAVAILABLE"
+DEADLINE = "StatusCode.DEADLINE_EXCEEDED"
+INVALID = "StatusCode.INVALID_ARGUMENT"
+NOT_FOUND = "StatusCode.NOT_FOUND"
+LARGE_TENSOR_BYTES = 64 * 1024  # smaller ones travel in the message; a region is not worth it
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+
+
+@dataclass(frozen=True)
+class LargeOutput:
+    """An output whose size the caller knows beforehand, so that it can come back through shared memory."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return self.dtype.itemsize * math.prod(self.shape)
+
+
+class TritonConnection:
+    """A connection to one Triton, used by several threads at once."""
+
+    def __init__(self, url: str, transport: Transport = "auto", request_timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+        """Connect and choose how large tensors travel.
+
+        Args:
+            url: HOST:PORT of the server's gRPC endpoint.
+            transport: shm for system shared memory, grpc for message bodies, auto for shm where the server is on
+                this host and can map our memory.
+            request_timeout_s: deadline of one inference request.
+
+        Raises:
+            ServerUnavailable: nobody answers, or the server is not ready.
+            RequestRejected: shm was asked for and the server cannot map our memory.
+        """
+        self.url = url
+        self._request_timeout_s = request_timeout_s
+        self._contracts: dict[str, ModelContract] = {}
+        self._regions: RegionPool | None = None
+        if not url.rpartition(":")[0] or not url.rpartition(":")[2].isdigit():
+            raise ServerUnavailable(f"--url: expected HOST:PORT of Triton's gRPC endpoint, got {url!r}")
+        self._client = triton_grpc.InferenceServerClient(url)
+        try:
+            if not self._ask(lambda: self._client.is_server_ready(client_timeout=CONNECT_TIMEOUT_S)):
+                raise ServerUnavailable(
+                    f"{url}: expected a ready Triton, got one that is not. Wait for its models to load"
+                )
+            self._regions = self._open_regions(transport)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def transport(self) -> Transport:
+        """How large tensors travel: shm or grpc."""
+        return "grpc" if self._regions is None else "shm"
+
+    def __enter__(self) -> TritonConnection:
+        """Return the connection itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """Free shared memory here and on the server, and close the channel."""
+        if self._regions is not None:
+            self._regions.close()
+            self._regions = None
+        self._client.close()
+
+    def contract(self, model: str) -> ModelContract:
+        """Ask the server for a model's inputs, outputs and parameters.
+
+        Raises:
+            RequestRejected: the server has no such model loaded.
+        """
+        if model not in self._contracts:
+            answer = self._ask(lambda: self._client.get_model_config(model, client_timeout=CONNECT_TIMEOUT_S))
+            self._contracts[model] = contract_from_config(answer.config, model)
+        return self._contracts[model]
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, np.ndarray],
+        large_outputs: Mapping[str, LargeOutput] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Run one request and wait for its answer.
+
+        Args:
+            model: the model's name.
+            inputs: arrays by input name; optional inputs may be left out.
+            large_outputs: outputs whose dtype and shape are known, by name; the model's others come as they are.
+
+        Returns:
+            The outputs by name, writable for large outputs.
+
+        Raises:
+            ServerUnavailable: no answer, or none in time.
+            RequestRejected: the server refused the request or failed in it.
+        """
+        large_outputs = large_outputs or {}
+        with ExitStack() as stack:
+            tensors, outputs, views = self._pack(stack, model, inputs, large_outputs)
+            result = self._ask(
+                lambda: self._client.infer(model, tensors, outputs=outputs, client_timeout=self._request_timeout_s)
+            )
+            arrays = {}
+            for spec in self.contract(model).outputs:
+                view = views.get(spec.name)
+                arrays[spec.name] = result.as_numpy(spec.name) if view is None else view.copy()
+            return arrays
+
+    def _pack(
+        self,
+        stack: ExitStack,
+        model: str,
+        inputs: Mapping[str, np.ndarray],
+        large_outputs: Mapping[str, LargeOutput],
+    ) -> tuple[list[triton_grpc.InferInput], list[triton_grpc.InferRequestedOutput], dict[str, np.ndarray]]:
+        """Turn arrays into request tensors; large ones are laid one after the other into one borrowed region."""
+        shared_in = {name: array for name, array in inputs.items() if array.nbytes >= LARGE_TENSOR_BYTES}
+        shared_out = {name: out for name, out in large_outputs.items() if out.nbytes >= LARGE_TENSOR_BYTES}
+        if self._regions is None:
+            shared_in, shared_out = {}, {}
+        nbytes = sum(align(array.nbytes) for array in shared_in.values())
+        nbytes += sum(align(output.nbytes) for output in shared_out.values())
+        region = stack.enter_context(self._regions.borrow(nbytes)) if self._regions is not None and nbytes else None
+        tensors, offset = [], 0
+        for name, array in inputs.items():
+            tensor = triton_grpc.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+            if region is not None and name in shared_in:
+                region.view(offset, array.dtype, array.shape)[...] = array
+                tensor.set_shared_memory(region.name, array.nbytes, offset)
+                offset += align(array.nbytes)
+            else:
+                tensor.set_data_from_numpy(np.ascontiguousarray(array))
+            tensors.append(tensor)
+        outputs, views = [], {}
+        for spec in self.contract(model).outputs:
+            output = triton_grpc.InferRequestedOutput(spec.name)
+            large = shared_out.get(spec.name)
+            if region is not None and large is not None:
+                output.set_shared_memory(region.name, large.nbytes, offset)
+                views[spec.name] = region.view(offset, large.dtype, large.shape)
+                offset += align(large.nbytes)
+            outputs.append(output)
+        return tensors, outputs, views
+
+    def _open_regions(self, transport: Transport) -> RegionPool | None:
+        if transport == "grpc" or (transport == "auto" and self.url.rpartition(":")[0] not in LOCAL_HOSTS):
+            return None
+        pool = None
+        try:
+            pool = RegionPool(self._client)
+            with pool.borrow(1):
+                return pool
+        except (InferenceServerException, OSError) as error:
+            if pool is not None:
+                pool.close()
+            if transport == "auto":
+                return None
+            raise RequestRejected(
+                f"--transport shm: expected a server that shares this host's /dev/shm, got: {error}."
+                " Use --transport grpc"
+            ) from error
+
+    def _ask(self, call: Callable[[], Result]) -> Result:
+        try:
+            return call()
+        except InferenceServerException as error:
+            raise _in_our_words(self.url, error) from error
+        except (grpc.RpcError, ValueError) as error:
+            raise ServerUnavailable(f"{self.url}: the connection was closed ({error})") from error
+
+
+def _in_our_words(url: str, error: InferenceServerException) -> LipSyncError:
+    """Map Triton's and gRPC's errors to the client's, with what to do."""
+    status, message = error.status(), error.message()
+    if status == UNAVAILABLE:
+        return ServerUnavailable(f"{url}: expected a running Triton, got no connection. Start one with: make serve")
+    if status == DEADLINE:
+        return ServerUnavailable(f"{url}: expected an answer in time, got none. Is the server overloaded or frozen?")
+    if status == CANCELLED:
+        return ServerUnavailable(f"{url}: the request was cancelled")
+    if status == NOT_FOUND or "is not found" in message:
+        return RequestRejected(f"{url}: {message}. Load the model on the server, or let the client start its own")
+    if status == INVALID:
+        return RequestRejected(message)
+    return RequestRejected(f"{url}: the server failed in a request: {message}")

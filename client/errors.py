@@ -1,0 +1,37 @@
+"""The client's errors and the exit code that each one ends the command with."""
+
+
+class LipSyncError(Exception):
+    """Base of every error that the client reports in one line."""
+
+    exit_code = 1
+
+
+class MediaError(LipSyncError):
+    """A video or audio file that cannot be used as it is."""
+
+    exit_code = 3
+
+
+class NoFaceError(LipSyncError):
+    """No usable face anywhere in the span that was to be lip-synced."""
+
+    exit_code = 4
+
+
+class ServerUnavailable(LipSyncError):
+    """The server does not start, cannot be reached, or went away during the job."""
+
+    exit_code = 5
+
+
+class RequestRejected(LipSyncError):
+    """The server answered, and refused the request or failed in it."""
+
+    exit_code = 6
+
+
+class OutputError(LipSyncError):
+    """The result cannot be written."""
+
+    exit_code = 7

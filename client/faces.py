@@ -1,0 +1,84 @@
+"""Faces found in frames, and the choice of one of several. Knows nothing of time, video or Triton."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face in one frame.
+
+    Attributes:
+        box: float32 [4], (x1, y1, x2, y2) in pixels.
+        landmarks: float32 [468, 3], (x, y, z) in pixels.
+    """
+
+    box: np.ndarray
+    landmarks: np.ndarray
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Middle of the box, (x, y) in pixels."""
+        return float(self.box[0] + self.box[2]) / 2, float(self.box[1] + self.box[3]) / 2
+
+    @property
+    def area(self) -> float:
+        """Area of the box in square pixels."""
+        return float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
+
+    def overlap(self, other: Face) -> float:
+        """Intersection over union of the two boxes, 0 to 1."""
+        low = np.maximum(self.box[:2], other.box[:2])
+        high = np.minimum(self.box[2:], other.box[2:])
+        common = float(np.prod(np.maximum(high - low, 0)))
+        return common / max(self.area + other.area - common, 1e-6)
+
+
+@dataclass(frozen=True)
+class FaceChoice:
+    """Which of several faces is to speak: by rule, by place from the left (0 first), or nearest to a point."""
+
+    rule: Literal["largest", "left", "right", "index", "point"] = "largest"
+    index: int = 0
+    point: tuple[float, float] = (0.0, 0.0)
+
+    def pick(self, faces: Sequence[Face]) -> int | None:
+        """Return the position of the chosen face, None where there is none to choose."""
+        if not faces:
+            return None
+        positions = range(len(faces))
+        if self.rule == "largest":
+            return max(positions, key=lambda i: faces[i].area)
+        if self.rule == "point":
+            return min(positions, key=lambda i: math.dist(faces[i].center, self.point))
+        from_left = sorted(positions, key=lambda i: faces[i].center[0])
+        index = {"left": 0, "right": -1, "index": self.index}[self.rule]
+        return from_left[index] if index < len(from_left) else None
+
+
+def parse_face_choice(text: str) -> FaceChoice:
+    """Read largest, left, right, an index from the left, or a point X,Y in pixels.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if text in ("largest", "left", "right"):
+        return FaceChoice(text)  # type: ignore[arg-type]
+    if text.isdigit():
+        return FaceChoice("index", index=int(text))
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--face: expected largest, left, right, INDEX or X,Y, got {text!r}") from None
+    return FaceChoice("point", point=(x, y))
+
+
+def faces_of_frame(boxes: np.ndarray, scores: np.ndarray, landmarks: np.ndarray) -> list[Face]:
+    """Make faces of one frame's rows of the `faces` model: [N, 4], [N], [N, 468, 3]; empty slots score 0."""
+    return [Face(boxes[i], landmarks[i]) for i in np.flatnonzero(scores > 0)]

@@ -1,0 +1,103 @@
+"""Generators that overlap stages: one thread ahead, or several calls under way, in order and bounded. Pure plumbing."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+PUT_POLL_S = 0.1  # how soon a producer notices that nobody wants its items any more
+
+
+def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
+    """Produce items in a thread of their own, at most `ahead` of them waiting.
+
+    An error of the producer is raised where its item would have come. Closing the generator ends the thread and
+    closes `items`, if it can be closed.
+    """
+    waiting: queue.Queue[tuple[str, Item | BaseException | None]] = queue.Queue(ahead)
+    unwanted = threading.Event()
+
+    def put(kind: str, value: Item | BaseException | None) -> bool:
+        while not unwanted.is_set():
+            try:
+                waiting.put((kind, value), timeout=PUT_POLL_S)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def produce() -> None:
+        iterator = iter(items)
+        try:
+            for item in iterator:
+                if not put("item", item):
+                    break
+            put("end", None)
+        except BaseException as error:  # noqa: BLE001  (handed to the consumer, whatever it is)
+            put("error", error)
+        finally:
+            close(iterator)
+
+    thread = threading.Thread(target=produce, daemon=True, name="prefetch")
+    thread.start()
+    try:
+        while True:
+            kind, value = waiting.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                assert isinstance(value, BaseException)
+                raise value
+            yield value  # type: ignore[misc]
+            del value
+    finally:
+        unwanted.set()
+        thread.join()
+
+
+def ordered_map(call: Callable[[Item], Result], items: Iterable[Item], in_flight: int) -> Generator[Result, None, None]:
+    """Map `call` over items with up to `in_flight` calls at once; results come in the items' order."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(in_flight, thread_name_prefix="call") as pool:
+        pending: deque[Future[Result]] = deque()
+        try:
+            for item in iterator:
+                pending.append(pool.submit(call, item))
+                del item
+                if len(pending) >= in_flight:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+            close(iterator)
+
+
+def batched(items: Iterable[Item], size: int) -> Generator[list[Item], None, None]:
+    """Group items into lists of `size`; the last may be shorter."""
+    iterator = iter(items)
+    try:
+        batch: list[Item] = []
+        for item in iterator:
+            batch.append(item)
+            if len(batch) == size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+    finally:
+        close(iterator)
+
+
+def close(iterator: Iterator[object]) -> None:
+    """Close a generator, so that what it holds is freed now; other iterators hold nothing."""
+    if isinstance(iterator, Generator):
+        iterator.close()

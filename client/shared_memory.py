@@ -1,0 +1,117 @@
+"""System shared memory between the client and a Triton on the same host. Knows no models."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+
+import numpy as np
+import tritonclient.grpc as triton_grpc
+from tritonclient.utils import InferenceServerException
+
+REGION_PREFIX = "lipsync-client-"
+MIN_REGION_BYTES = 1 << 20
+ALIGNMENT = 64  # bytes; tensors of one region start on cache lines
+CALL_TIMEOUT_S = 10.0
+
+
+class Region:
+    """A piece of shared memory that the server has mapped under a name of ours."""
+
+    def __init__(self, client: triton_grpc.InferenceServerClient, name: str, nbytes: int) -> None:
+        """Create the memory and register it with the server.
+
+        The name in /dev/shm is removed as soon as both sides have mapped the memory, so that not even a killed
+        client leaves it behind.
+
+        Raises:
+            InferenceServerException: the server cannot map it, as when it runs on another host or in a container.
+            OSError: there is no room for it.
+        """
+        self.name = name
+        self.nbytes = nbytes
+        self._client = client
+        self._memory = SharedMemory(name, create=True, size=nbytes)
+        try:
+            os.posix_fallocate(self._memory._fd, 0, nbytes)  # type: ignore[attr-defined]  # else a full /dev/shm is a SIGBUS
+            client.register_system_shared_memory(name, f"/{name}", nbytes, client_timeout=CALL_TIMEOUT_S)
+        except BaseException:
+            self._memory.close()
+            raise
+        finally:
+            self._memory.unlink()
+
+    def view(self, offset: int, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+        """Return an array that lies in the region."""
+        return np.ndarray(shape, dtype, buffer=self._memory.buf, offset=offset)
+
+    def close(self) -> None:
+        """Take the region from the server and free it; a server that is gone has freed it already."""
+        with suppress(InferenceServerException):
+            self._client.unregister_system_shared_memory(self.name, client_timeout=CALL_TIMEOUT_S)
+        self._memory.close()
+
+
+class RegionPool:
+    """Regions that are lent for one request each and used again, so that few are ever registered."""
+
+    def __init__(self, client: triton_grpc.InferenceServerClient) -> None:
+        """Start empty, and free what clients that no longer live left registered with this server."""
+        self._client = client
+        self._free: list[Region] = []
+        self._count = 0
+        self._lock = threading.Lock()
+        self._forget_dead_clients()
+
+    @contextmanager
+    def borrow(self, nbytes: int) -> Iterator[Region]:
+        """Lend a region of at least nbytes; it comes back at the end of the context."""
+        region = self._take(nbytes)
+        try:
+            yield region
+        finally:
+            with self._lock:
+                self._free.append(region)
+
+    def close(self) -> None:
+        """Free all regions."""
+        with self._lock:
+            regions, self._free = self._free, []
+        for region in regions:
+            region.close()
+
+    def _take(self, nbytes: int) -> Region:
+        with self._lock:
+            fitting = [region for region in self._free if region.nbytes >= nbytes]
+            if fitting:
+                region = min(fitting, key=lambda region: region.nbytes)
+                self._free.remove(region)
+                return region
+            outgrown = self._free.pop() if self._free else None
+            self._count += 1
+            name = f"{REGION_PREFIX}{os.getpid()}-{id(self):x}-{self._count}"
+        if outgrown is not None:
+            outgrown.close()
+        return Region(self._client, name, _round_up(nbytes))
+
+    def _forget_dead_clients(self) -> None:
+        status = self._client.get_system_shared_memory_status(client_timeout=CALL_TIMEOUT_S)
+        for name in status.regions:
+            if name.startswith(REGION_PREFIX):
+                pid = name.removeprefix(REGION_PREFIX).split("-")[0]
+                if not Path(f"/proc/{pid}").exists():
+                    self._client.unregister_system_shared_memory(name, client_timeout=CALL_TIMEOUT_S)
+
+
+def align(nbytes: int) -> int:
+    """Round a size up so that the next tensor starts aligned."""
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+def _round_up(nbytes: int) -> int:
+    """Leave some room to grow, so that slightly larger requests find a fitting region."""
+    return max(MIN_REGION_BYTES, nbytes + nbytes // 4)

@@ -1,0 +1,198 @@
+"""Reads config.pbtxt, the one place of names, shapes, dtypes and parameters. Knows numpy and protobuf, no server."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar, get_type_hints
+
+import numpy as np
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+CONFIG_FILE = "config.pbtxt"
+CALLS_PARAMETER = "calls"  # names, separated by blanks, of the models that a BLS model calls
+# Keys that Triton's backends read themselves; a step's own parameters never hold them.
+BACKEND_PARAMETERS = frozenset(
+    {
+        CALLS_PARAMETER,
+        "EXECUTION_ENV_PATH",
+        "FORCE_CPU_ONLY_INPUT_TENSORS",
+        "inter_op_thread_count",
+        "intra_op_thread_count",
+    }
+)
+
+NUMPY_DTYPES: Mapping[str, np.dtype] = {
+    "TYPE_BOOL": np.dtype(np.bool_),
+    "TYPE_UINT8": np.dtype(np.uint8),
+    "TYPE_UINT16": np.dtype(np.uint16),
+    "TYPE_UINT32": np.dtype(np.uint32),
+    "TYPE_UINT64": np.dtype(np.uint64),
+    "TYPE_INT8": np.dtype(np.int8),
+    "TYPE_INT16": np.dtype(np.int16),
+    "TYPE_INT32": np.dtype(np.int32),
+    "TYPE_INT64": np.dtype(np.int64),
+    "TYPE_FP16": np.dtype(np.float16),
+    "TYPE_FP32": np.dtype(np.float32),
+    "TYPE_FP64": np.dtype(np.float64),
+}
+
+ParametersT = TypeVar("ParametersT")
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a model: dims without the batch axis, -1 where any size is allowed."""
+
+    name: str
+    dtype: np.dtype
+    dims: tuple[int, ...]
+    optional: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class EnsembleStep:
+    """One model of an ensemble: which ensemble tensor feeds which input, and which output gives which."""
+
+    model: str
+    input_map: Mapping[str, str]
+    output_map: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelContract:
+    """What a model takes and gives, as its config.pbtxt says it."""
+
+    name: str
+    backend: str
+    max_batch_size: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    parameters: Mapping[str, str]
+    steps: tuple[EnsembleStep, ...] = ()
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """Names of the models that this one calls while it runs (BLS)."""
+        return tuple(self.parameters.get(CALLS_PARAMETER, "").split())
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of all models that this one cannot run without, itself left out."""
+        return tuple(dict.fromkeys([*(step.model for step in self.steps), *self.calls]))
+
+
+def read_contract(model_dir: Path, config_name: str | None = None) -> ModelContract:
+    """Read one model's contract from its folder.
+
+    Args:
+        model_dir: the model's folder in the model repository.
+        config_name: a flavour, read from configs/<config_name>.pbtxt where the model has it.
+
+    Raises:
+        ValueError: the file is missing or is no valid model configuration.
+    """
+    path = model_dir / CONFIG_FILE
+    flavour = model_dir / "configs" / f"{config_name}.pbtxt"
+    if config_name and flavour.is_file():
+        path = flavour
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"{path}: expected a model configuration, got {error.strerror}") from error
+    return parse_contract(text, model_dir.name)
+
+
+def parse_contract(text: str, name: str) -> ModelContract:
+    """Parse the text of a config.pbtxt; the model's name is its folder's.
+
+    Raises:
+        ValueError: the text is no valid model configuration.
+    """
+    try:
+        config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    except text_format.ParseError as error:
+        raise ValueError(f"{name}: expected a valid config.pbtxt, got {error}") from error
+    return contract_from_config(config, name)
+
+
+def contract_from_config(config: model_config_pb2.ModelConfig, name: str) -> ModelContract:
+    """Turn Triton's own configuration message, from a file or from a running server, into a contract."""
+    steps = tuple(
+        EnsembleStep(step.model_name, dict(step.input_map), dict(step.output_map))
+        for step in config.ensemble_scheduling.step
+    )
+    return ModelContract(
+        name=name,
+        backend=config.backend or config.platform,
+        max_batch_size=config.max_batch_size,
+        inputs=tuple(_tensor_spec(tensor, optional=tensor.optional) for tensor in config.input),
+        outputs=tuple(_tensor_spec(tensor, optional=False) for tensor in config.output),
+        parameters={key: value.string_value for key, value in config.parameters.items()},
+        steps=steps,
+    )
+
+
+def _tensor_spec(tensor: model_config_pb2.ModelInput | model_config_pb2.ModelOutput, *, optional: bool) -> TensorSpec:
+    type_name = model_config_pb2.DataType.Name(tensor.data_type)
+    if type_name not in NUMPY_DTYPES:
+        raise ValueError(f"{tensor.name}: expected a numeric data_type, got {type_name}")
+    return TensorSpec(tensor.name, NUMPY_DTYPES[type_name], tuple(tensor.dims), optional)
+
+
+def required_models(repository: Path, names: list[str]) -> list[str]:
+    """List the given models and all that they need, each once, needed ones first.
+
+    Raises:
+        ValueError: a model is not in the repository.
+    """
+    ordered: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        if name in ordered:
+            return
+        if not (repository / name / CONFIG_FILE).is_file():
+            known = ", ".join(sorted(path.parent.name for path in repository.glob(f"*/{CONFIG_FILE}")))
+            raise ValueError(f"model: expected one of {known or 'none'} in {repository}, got {name!r}")
+        for needed in read_contract(repository / name).needs:
+            visit(needed)
+        ordered[name] = None
+
+    for name in names:
+        visit(name)
+    return list(ordered)
+
+
+def parse_parameters(cls: type[ParametersT], parameters: Mapping[str, str]) -> ParametersT:
+    """Fill a frozen dataclass from a model's `parameters`, each value read by its field's type.
+
+    Args:
+        cls: a dataclass whose fields are str, int, float or bool; a field without default is required.
+        parameters: key -> text, as config.pbtxt holds them; the backends' own keys are skipped.
+
+    Raises:
+        ValueError: an unknown or missing key, or a value that is not of the field's type.
+    """
+    given = {key: text for key, text in parameters.items() if key not in BACKEND_PARAMETERS}
+    hints = get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in given:
+        if key not in fields:
+            raise ValueError(f"parameters: expected one of {', '.join(fields) or 'none'}, got {key!r}")
+    for key, field in fields.items():
+        if key not in given and field.default is dataclasses.MISSING:
+            raise ValueError(f"parameters: expected the key {key!r}, got none")
+    return cls(**{key: _parse_value(key, text, hints[key]) for key, text in given.items()})
+
+
+def _parse_value(key: str, text: str, kind: type) -> str | int | float | bool:
+    if kind is bool:
+        if text not in {"true", "false"}:
+            raise ValueError(f"{key}: expected true or false, got {text!r}")
+        return text == "true"
+    try:
+        return kind(text)  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise ValueError(f"{key}: expected {kind.__name__}, got {text!r}") from error

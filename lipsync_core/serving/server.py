@@ -1,0 +1,279 @@
+"""The embedded Triton: starts, waits until ready, and always goes away with the process that started it."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import tritonclient.grpc as triton_grpc
+from tritonclient.utils import InferenceServerException
+
+from lipsync_core.contract import required_models
+from lipsync_core.serving.runtime import ServerStartError, find_runtime
+
+LOOPBACK = "127.0.0.1"
+READY_POLL_S = 0.05
+READY_CALL_TIMEOUT_S = 1.0
+STOP_TIMEOUT_S = 10.0  # for the supervisor to clean up, beyond the server's grace
+PORT_TRIES = 3  # a free port may be taken between our look and the server's bind
+LOG_LINES_SHOWN = 8
+PORT_TAKEN_MARKS = (
+    "already in use",
+    "failed to start GRPC",
+    "failed to start HTTP",
+    "failed to start Metrics",
+)
+SHM_FULL_MARKS = ("shared memory pool", "Unable to increase the shared memory", "No space left on device")
+MISSING_LIBRARY_MARK = "error while loading shared libraries"
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """What to serve and where; a port left out is a free one for gRPC, and off for HTTP and metrics."""
+
+    repository: Path
+    models: tuple[str, ...]
+    grpc_port: int | None = None
+    http_port: int | None = None
+    metrics_port: int | None = None
+    config_name: str | None = None
+    startup_timeout_s: float = 120.0
+    stop_grace_s: float = 0.0  # time for requests under way when it is stopped; a job's own server has none left
+    extra_arguments: tuple[str, ...] = field(default=())
+
+
+class EmbeddedServer:
+    """A tritonserver of our own on loopback, as a context manager.
+
+    Attributes:
+        url: HOST:PORT of its gRPC endpoint, once entered.
+        log_path: its log, which is removed with the server.
+    """
+
+    url: str
+    log_path: Path
+
+    def __init__(self, options: ServerOptions) -> None:
+        """Prepare a server; nothing is started before the context is entered."""
+        self.options = options
+        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._folder: Path | None = None
+
+    def __enter__(self) -> EmbeddedServer:
+        """Start the server and wait until all its models are ready.
+
+        Raises:
+            ServerStartError: it does not start; the message says what to do and shows the log's relevant lines.
+        """
+        tries = 1 if self.options.grpc_port else PORT_TRIES
+        for attempt in range(1, tries + 1):
+            port = self.options.grpc_port or _free_port()
+            try:
+                self._start(port)
+                self._wait_until_ready()
+                return self
+            except _PortTaken:
+                self.stop()
+                if attempt == tries:
+                    raise ServerStartError(_port_taken_text(self.options, port)) from None
+            except BaseException:
+                self.stop()
+                raise
+        raise AssertionError("unreachable: the loop returns or raises")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the server."""
+        self.stop()
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the server and its Python stubs, for measurements."""
+        if self._supervisor is None:
+            return []
+        return [pid for pid in _descendants(self._supervisor.pid) if pid != self._supervisor.pid]
+
+    def is_alive(self) -> bool:
+        """Say whether the server process still runs."""
+        return self._supervisor is not None and self._exit_line() is None
+
+    def log_excerpt(self, lines: int = LOG_LINES_SHOWN) -> str:
+        """Return the log's relevant lines: its errors and tracebacks, else its end."""
+        return relevant_lines(self.log_path.read_text(errors="replace"), lines) if self.log_path.exists() else ""
+
+    def stop(self) -> None:
+        """End the server and remove its folder and shared memory; safe to call again."""
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            assert supervisor.stdin is not None
+            assert supervisor.stdout is not None
+            supervisor.stdin.close()
+            try:
+                supervisor.wait(self.options.stop_grace_s + STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                supervisor.kill()
+                supervisor.wait()
+            supervisor.stdout.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def _start(self, port: int) -> None:
+        runtime = find_runtime()
+        try:
+            models = required_models(self.options.repository, list(self.options.models))
+        except ValueError as error:
+            raise ServerStartError(str(error)) from error
+        token = secrets.token_hex(4)
+        self.url = f"{LOOPBACK}:{port}"
+        self._folder = Path(tempfile.mkdtemp(prefix=f"lipsync-server-{token}-"))
+        self.log_path = self._folder / "triton.log"
+        shm_prefix = f"lipsync-server-{token}-"
+        command = [
+            str(runtime.executable),
+            f"--backend-directory={runtime.lay_out_backends(self._folder / 'backends')}",
+            f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
+            *_server_arguments(self.options, models, port),
+        ]
+        supervisor = [sys.executable, "-m", "lipsync_core.serving.supervisor", "--folder", str(self._folder)]
+        self._supervisor = subprocess.Popen(
+            [
+                *supervisor,
+                "--shm-prefix",
+                shm_prefix,
+                f"--grace-s={self.options.stop_grace_s}",
+                "--",
+                *command,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=runtime.environment(os.environ),
+            start_new_session=True,  # the terminal's Ctrl-C is for the client, which then stops the server
+        )
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + self.options.startup_timeout_s
+        backoff = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100)]
+        with triton_grpc.InferenceServerClient(self.url, channel_args=backoff) as client:
+            while not _answers_ready(client):
+                if self._exit_line() is not None:
+                    raise self._start_error("it ended while starting")
+                if time.monotonic() > deadline:
+                    raise self._start_error(f"it was not ready within {self.options.startup_timeout_s:g} s")
+                time.sleep(READY_POLL_S)
+
+    def _exit_line(self) -> str | None:
+        """Return the supervisor's word that the server ended (or its own end), None while the server runs."""
+        supervisor = self._supervisor
+        if supervisor is None or supervisor.stdout is None or supervisor.stdout.closed:
+            return "stopped"
+        readable, _, _ = select.select([supervisor.stdout], [], [], 0)
+        return "ended" if readable else None
+
+    def _start_error(self, what: str) -> ServerStartError:
+        text = self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+        if any(mark in text for mark in PORT_TAKEN_MARKS):
+            return _PortTaken()
+        hint = ""
+        if MISSING_LIBRARY_MARK in text:
+            hint = " Install the package that holds the library named below."
+        elif any(mark in text for mark in SHM_FULL_MARKS):
+            hint = " Free space in /dev/shm, or start the container with --shm-size=1g."
+        return ServerStartError(f"tritonserver: {what}.{hint}\n{relevant_lines(text, LOG_LINES_SHOWN)}")
+
+
+class _PortTaken(ServerStartError):
+    """The port was taken between choosing and binding it."""
+
+
+def _server_arguments(options: ServerOptions, models: list[str], grpc_port: int) -> list[str]:
+    """Build tritonserver's own arguments."""
+    arguments = [
+        f"--model-repository={options.repository}",
+        "--model-control-mode=explicit",
+        *(f"--load-model={name}" for name in models),
+        f"--grpc-address={LOOPBACK}",
+        f"--grpc-port={grpc_port}",
+        f"--allow-http={str(options.http_port is not None).lower()}",
+        f"--allow-metrics={str(options.metrics_port is not None).lower()}",
+        f"--exit-timeout-secs={math.ceil(options.stop_grace_s)}",
+        "--disable-auto-complete-config",
+    ]
+    if options.http_port is not None:
+        arguments += [f"--http-address={LOOPBACK}", f"--http-port={options.http_port}"]
+    if options.metrics_port is not None:
+        arguments += [f"--metrics-address={LOOPBACK}", f"--metrics-port={options.metrics_port}"]
+    if options.config_name is not None:
+        arguments.append(f"--model-config-name={options.config_name}")
+    return [*arguments, *options.extra_arguments]
+
+
+def relevant_lines(log: str, limit: int) -> str:
+    """Pick the lines of a Triton log that say what went wrong: errors first, else its last lines."""
+    lines = [line for line in log.splitlines() if line.strip() and not line.startswith("I")]
+    harmless = (
+        "NVML",
+        "DCGM",
+        "CUDA driver version",
+        "pinned memory pool",
+        "CUDA memory pool",
+        "No CUDA",
+        "CudaDriverHelper",
+    )
+    telling = [line for line in lines if not any(mark in line for mark in harmless)]
+    errors = [line for line in telling if "rror" in line or line.startswith("E") or "failed" in line]
+    return "\n".join((errors or telling or log.splitlines())[-limit:])
+
+
+def _answers_ready(client: triton_grpc.InferenceServerClient) -> bool:
+    try:
+        return bool(client.is_server_ready(client_timeout=READY_CALL_TIMEOUT_S))
+    except InferenceServerException:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def _port_taken_text(options: ServerOptions, grpc_port: int) -> str:
+    ports = [port for port in (grpc_port, options.http_port, options.metrics_port) if port is not None]
+    taken = [port for port in ports if not _can_bind(port)] or ports
+    text = ", ".join(map(str, taken))
+    return f"tritonserver: expected free ports, got port {text} taken. Choose another, or end the program that uses it"
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
+def _descendants(pid: int) -> list[int]:
+    """Process ids of a process and all its children, from /proc."""
+    found = [pid]
+    for parent in found:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            try:
+                found += [int(child) for child in children.read_text().split()]
+            except OSError:
+                continue
+    return found

@@ -1,0 +1,94 @@
+"""Runs tritonserver for a client and ends it with the client, however the client ends.
+
+Started as `python -m lipsync_core.serving.supervisor` with a pipe on stdin. The pipe's end means that the client
+closed it or died, even by kill -9: then the server is stopped and its shared memory and folder are removed. A line
+`exit CODE` on stdout says that the server ended by itself; its folder, with the log, stays until stdin ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+SHARED_MEMORY_DIR = Path("/dev/shm")
+PR_SET_PDEATHSIG = 1  # prctl option: signal for a child whose parent dies; source: man 2 prctl
+POLL_S = 0.1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the server until it or the client ends; returns 0."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, required=True, help="the server's folder, removed at the end")
+    parser.add_argument("--shm-prefix", required=True, help="prefix of the server's names in /dev/shm")
+    parser.add_argument("--grace-s", type=float, required=True, help="time for requests under way to finish")
+    parser.add_argument("command", nargs="+", help="the server and its arguments")
+    options = parser.parse_args(argv)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # only the pipe ends us, so that clean-up always runs
+    with (options.folder / "triton.log").open("ab") as log:
+        server = subprocess.Popen(
+            options.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+            preexec_fn=_prepare_server,
+        )
+    try:
+        _watch(server)
+    finally:
+        _stop(server, options.grace_s)
+        remove_shared_memory(options.shm_prefix)
+        shutil.rmtree(options.folder, ignore_errors=True)
+    return 0
+
+
+def _prepare_server() -> None:
+    """Between fork and exec: undo our ignored signals, and die with the supervisor should it be killed."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _watch(server: subprocess.Popen[bytes]) -> None:
+    """Return when the client has closed our stdin; tell it when the server ends first."""
+    told = False
+    while True:
+        readable, _, _ = select.select([sys.stdin], [], [], POLL_S)
+        if readable and not os.read(sys.stdin.fileno(), 1024):
+            return
+        if not told and server.poll() is not None:
+            told = True
+            try:
+                os.write(sys.stdout.fileno(), f"exit {server.returncode}\n".encode())
+            except BrokenPipeError:
+                return
+
+
+def _stop(server: subprocess.Popen[bytes], grace_s: float) -> None:
+    """Give the server its grace to finish, then end its whole process group, Python stubs included."""
+    if grace_s > 0 and server.poll() is None:
+        server.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(grace_s)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+def remove_shared_memory(prefix: str) -> None:
+    """Remove what a server or client left in /dev/shm under its own prefix."""
+    for path in SHARED_MEMORY_DIR.glob(f"{prefix}*"):
+        path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""What every Python model shares: the request loop, calls to other models, and errors mapped to Triton's codes.
+
+The only file that imports triton_python_backend_utils, which exists inside Triton's Python stub alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import traceback
+from typing import Any, ClassVar
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from google.protobuf import json_format
+from tritonclient.grpc import model_config_pb2
+
+from lipsync_core.contract import ModelContract, contract_from_config, parse_parameters
+
+
+class CallFailed(RuntimeError):
+    """A model called from within a step answered with an error, whose code travels on to the caller."""
+
+    def __init__(self, message: str, code: int) -> None:
+        """Keep the called model's own message and Triton error code."""
+        super().__init__(message)
+        self.code = code
+
+
+class TritonStep:
+    """Base of a Python model: subclasses write `run`, whose arguments are the config's inputs.
+
+    `run` gets numpy arrays (None for an optional input that was not sent) and returns a dict of arrays that
+    holds every output. A ValueError from it becomes INVALID_ARG for that request; anything else becomes
+    INTERNAL, with the traceback in the server's log alone.
+    """
+
+    Parameters: ClassVar[type | None] = None
+
+    contract: ModelContract
+    parameters: Any
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the model's configuration and check `run` against it; Triton calls this once at load."""
+        config = json_format.ParseDict(
+            json.loads(args["model_config"]), model_config_pb2.ModelConfig(), ignore_unknown_fields=True
+        )
+        self.contract = contract_from_config(config, args["model_name"])
+        self._check_signature()
+        self.parameters = parse_parameters(self.Parameters, self.contract.parameters) if self.Parameters else None
+        self.setup()
+
+    def setup(self) -> None:
+        """Prepare what lives as long as the model; subclasses override it."""
+
+    def run(self, **inputs: np.ndarray | None) -> dict[str, np.ndarray]:
+        """Compute one request's outputs from its inputs; subclasses override it."""
+        raise NotImplementedError(f"{type(self).__name__}.run")
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer each request on its own, so that a bad one never fails its neighbours."""
+        return [self._respond(request) for request in requests]
+
+    def infer(self, model: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Call another model of this server and wait for its outputs.
+
+        Args:
+            model: the model's name; list it in this model's `calls` parameter.
+            inputs: its inputs by name.
+
+        Returns:
+            Its outputs by name, as arrays that stay valid after the call.
+
+        Raises:
+            CallFailed: the model answered with an error.
+        """
+        request = pb_utils.InferenceRequest(
+            model_name=model,
+            requested_output_names=[],
+            inputs=[pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()],
+        )
+        response = request.exec()
+        if response.has_error():
+            raise CallFailed(response.error().message(), response.error().code())
+        return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
+
+    def _respond(self, request: Any) -> Any:
+        try:
+            outputs = self.run(**self._inputs_of(request))
+            tensors = [
+                pb_utils.Tensor(spec.name, np.ascontiguousarray(outputs[spec.name], dtype=spec.dtype))
+                for spec in self.contract.outputs
+            ]
+            return pb_utils.InferenceResponse(output_tensors=tensors)
+        except ValueError as error:
+            return _error_response(str(error), pb_utils.TritonError.INVALID_ARG)
+        except CallFailed as error:
+            return _error_response(str(error), error.code)
+        except Exception as error:  # noqa: BLE001  (one request must never end the model)
+            pb_utils.Logger.log_error(f"{self.contract.name}: {traceback.format_exc()}")
+            text = f"{self.contract.name} failed ({type(error).__name__}); the server's log has the traceback"
+            return _error_response(text, pb_utils.TritonError.INTERNAL)
+
+    def _inputs_of(self, request: Any) -> dict[str, np.ndarray | None]:
+        inputs: dict[str, np.ndarray | None] = {spec.name: None for spec in self.contract.inputs}
+        for spec in self.contract.inputs:
+            tensor = pb_utils.get_input_tensor_by_name(request, spec.name)
+            if tensor is not None:
+                inputs[spec.name] = tensor.as_numpy()
+        return inputs
+
+    def _check_signature(self) -> None:
+        arguments = inspect.signature(self.run).parameters
+        names = [spec.name for spec in self.contract.inputs]
+        if list(arguments) != names:
+            raise ValueError(
+                f"{self.contract.name}: expected run({', '.join(names)}) as in config.pbtxt,"
+                f" got run({', '.join(arguments)})"
+            )
+        for spec in self.contract.inputs:
+            has_default = arguments[spec.name].default is not inspect.Parameter.empty
+            if has_default != spec.optional:
+                raise ValueError(
+                    f"{self.contract.name}: expected a default for optional inputs and only there,"
+                    f" got {spec.name} (optional: {str(spec.optional).lower()})"
+                )
+
+
+def _error_response(message: str, code: int) -> Any:
+    return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(message, code))

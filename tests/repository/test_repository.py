@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lipsync_core.contract import ModelContract, read_contract
+
+REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
+MODELS = sorted(path for path in REPOSITORY.iterdir() if path.is_dir())
+CONTRACTS = {path.name: read_contract(path) for path in MODELS}
+ENSEMBLES = [contract for contract in CONTRACTS.values() if contract.steps]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda path: path.name)
+def test_every_folder_is_a_model(model: Path) -> None:
+    """Each has a config, a version folder that git keeps, a two-line comment, and no second name."""
+    tracked = [*(model / "1").glob(".gitkeep"), *(model / "1").glob("model.py")]
+    assert tracked, f"{model.name}/1 is empty in a fresh clone"
+    lines = (model / "config.pbtxt").read_text().splitlines()
+    assert [line.startswith("#") for line in lines[:3]] == [True, True, False]
+    assert not any(line.startswith("name:") for line in lines)
+    assert CONTRACTS[model.name].inputs
+    assert CONTRACTS[model.name].outputs
+
+
+@pytest.mark.parametrize("contract", CONTRACTS.values(), ids=lambda contract: contract.name)
+def test_needed_models_are_there(contract: ModelContract) -> None:
+    """What an ensemble chains and what a model calls exists in the repository."""
+    assert set(contract.needs) <= set(CONTRACTS)
+
+
+@pytest.mark.parametrize("contract", CONTRACTS.values(), ids=lambda contract: contract.name)
+def test_no_output_carries_an_inputs_name(contract: ModelContract) -> None:
+    """In an ensemble that takes the server down at the first request; elsewhere it confuses readers."""
+    assert not {spec.name for spec in contract.inputs} & {spec.name for spec in contract.outputs}
+
+
+@pytest.mark.parametrize("ensemble", ENSEMBLES, ids=lambda contract: contract.name)
+def test_ensemble_wiring_closes(ensemble: ModelContract) -> None:
+    """Every tensor is an input of the ensemble or made by a step, and has one dtype at both ends."""
+    dtypes = {spec.name: spec.dtype for spec in ensemble.inputs}
+    for step in ensemble.steps:
+        outputs = {spec.name: spec for spec in CONTRACTS[step.model].outputs}
+        dtypes |= {tensor: outputs[name].dtype for name, tensor in step.output_map.items()}
+    for step in ensemble.steps:
+        inputs = {spec.name: spec for spec in CONTRACTS[step.model].inputs}
+        required = {name for name, spec in inputs.items() if not spec.optional}
+        assert required <= set(step.input_map)
+        for name, tensor in step.input_map.items():
+            assert inputs[name].dtype == dtypes[tensor]
+    for spec in ensemble.outputs:
+        assert dtypes[spec.name] == spec.dtype
+
+
+@pytest.mark.parametrize("ensemble", ENSEMBLES, ids=lambda contract: contract.name)
+def test_optional_inputs_are_optional_where_they_arrive(ensemble: ModelContract) -> None:
+    """A step can only miss an ensemble's optional input if it marks it optional itself."""
+    optional = {spec.name for spec in ensemble.inputs if spec.optional}
+    for step in ensemble.steps:
+        inputs = {spec.name: spec for spec in CONTRACTS[step.model].inputs}
+        for name, tensor in step.input_map.items():
+            if tensor in optional:
+                assert inputs[name].optional, f"{step.model}: {name}"

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client.connection import TritonConnection
+from client.errors import RequestRejected, ServerUnavailable
+from lipsync_core.serving import runtime
+from lipsync_core.serving.runtime import ServerStartError
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from tests.server.toy_models import DOUBLE_CONFIG, write_model, write_toy_repository
+
+pytestmark = pytest.mark.server
+
+ENDS_WITHIN_S = 10.0
+HOLDER = """
+import sys, time
+from pathlib import Path
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+with EmbeddedServer(ServerOptions(Path(sys.argv[1]), ("caller",))) as server:
+    print(server.log_path.parent, *server.pids, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy_repository(tmp_path_factory.mktemp("toys"))
+
+
+@pytest.fixture(scope="module")
+def toy_server(toys: Path) -> Iterator[EmbeddedServer]:
+    with EmbeddedServer(ServerOptions(toys, ("caller",))) as server:
+        yield server
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + ENDS_WITHIN_S
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state == "Z"
+
+
+def leftovers() -> set[str]:
+    return {path.name for path in Path("/dev/shm").glob("lipsync-*")}
+
+
+@pytest.mark.parametrize("model", ["double", "caller"])
+@pytest.mark.parametrize("transport", ["shm", "grpc"])
+def test_answers_by_both_transports(toy_server: EmbeddedServer, model: str, transport: str) -> None:
+    """A model, and one that calls it, give the same through message bodies and shared memory."""
+    values = np.arange(100_000, dtype=np.float32)
+    with TritonConnection(toy_server.url, transport) as connection:  # type: ignore[arg-type]
+        assert connection.transport == transport
+        name = connection.contract(model).outputs[0].name
+        np.testing.assert_array_equal(connection.infer(model, {"values": values})[name], values * 2)
+
+
+def test_bad_meaning_fails_as_a_rejected_request(toy_server: EmbeddedServer) -> None:
+    """A ValueError reaches the caller with its words, also through a model in between."""
+    with TritonConnection(toy_server.url) as connection:
+        for model in ("double", "caller"):
+            with pytest.raises(RequestRejected, match="values: expected at least one, got none"):
+                connection.infer(model, {"values": np.zeros(0, np.float32)})
+
+
+def test_a_bug_fails_without_its_traceback(toy_server: EmbeddedServer) -> None:
+    """The caller learns the kind of error; the traceback stays in the server's log."""
+    with TritonConnection(toy_server.url) as connection:
+        with pytest.raises(RequestRejected, match="KeyError") as caught:
+            connection.infer("double", {"values": np.array([-1], np.float32)})
+        assert "secret detail" not in str(caught.value)
+    assert "secret detail" in toy_server.log_path.read_text()
+
+
+def test_unknown_model_fails_with_its_name(toy_server: EmbeddedServer) -> None:
+    """The message names the model and what to do."""
+    with TritonConnection(toy_server.url) as connection, pytest.raises(RequestRejected, match="'wav2lop'.*Load the"):
+        connection.contract("wav2lop")
+
+
+def test_nobody_there_fails_as_unavailable() -> None:
+    """A port without a server, or an address that is none, is reported at once."""
+    with pytest.raises(ServerUnavailable, match="expected a running Triton"):
+        TritonConnection("127.0.0.1:1")
+    with pytest.raises(ServerUnavailable, match="expected HOST:PORT"):
+        TritonConnection("nonsense")
+
+
+def test_server_killed_in_between_fails_as_unavailable(toys: Path) -> None:
+    """After kill -9 of the server, requests end with an error and everything is cleaned up."""
+    before = leftovers()
+    with EmbeddedServer(ServerOptions(toys, ("double",))) as server, TritonConnection(server.url) as connection:
+        os.kill(server.pids[0], signal.SIGKILL)
+        assert wait_until(lambda: not server.is_alive())
+        with pytest.raises(ServerUnavailable):
+            connection.infer("double", {"values": np.zeros(3, np.float32)})
+    assert leftovers() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_server_goes_away_with_its_client(toys: Path, number: int) -> None:
+    """However the client ends, server, stubs, folder and shared memory are gone shortly after."""
+    before = leftovers()
+    command = [sys.executable, "-c", HOLDER, str(toys)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as client:
+        assert client.stdout is not None
+        folder, *pids = client.stdout.readline().split()
+        client.send_signal(number)
+        client.wait(ENDS_WITHIN_S)
+    assert len(pids) >= 3
+    assert wait_until(lambda: all(is_gone(int(pid)) for pid in pids))
+    assert wait_until(lambda: not Path(folder).exists())
+    assert wait_until(lambda: leftovers() == before)
+
+
+def test_normal_end_leaves_nothing(toys: Path) -> None:
+    """After the context, no process, folder or shared memory remains."""
+    before = leftovers()
+    with EmbeddedServer(ServerOptions(toys, ("caller",))) as server:
+        pids, folder = server.pids, server.log_path.parent
+    assert all(is_gone(pid) for pid in pids)
+    assert not folder.exists()
+    assert leftovers() == before
+
+
+def test_shared_memory_of_a_killed_client_is_taken_back(toy_server: EmbeddedServer) -> None:
+    """The next client frees on the server what a killed one had registered, and /dev/shm holds no file of it."""
+    script = (
+        "import os, sys, numpy as np\nfrom client.connection import TritonConnection\n"
+        "connection = TritonConnection(sys.argv[1], 'shm')\n"
+        "connection.infer('double', {'values': np.zeros(10**6, np.float32)})\nos.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", script, toy_server.url], check=False, timeout=30)
+    assert not any(name.startswith("lipsync-client-") for name in leftovers())
+    with TritonConnection(toy_server.url, "shm") as connection:
+        names = connection._client.get_system_shared_memory_status().regions
+        assert all(f"-{os.getpid()}-" in name for name in names)
+
+
+def test_model_that_cannot_load_fails_with_the_logs_words(tmp_path: Path) -> None:
+    """The error shows why the model did not load."""
+    write_model(tmp_path, "broken", DOUBLE_CONFIG, "import no_such_module")
+    server = EmbeddedServer(ServerOptions(tmp_path, ("broken",)))
+    with pytest.raises(ServerStartError, match="no_such_module"):
+        server.__enter__()
+
+
+def test_missing_network_fails_with_the_export_command(tmp_path: Path) -> None:
+    """An ONNX model without its file says how to write it."""
+    config = DOUBLE_CONFIG.replace('"python"', '"onnxruntime"')
+    write_model(tmp_path, "network", config, None)
+    with pytest.raises(ServerStartError, match=r"model\.onnx.*python -m export"):
+        EmbeddedServer(ServerOptions(tmp_path, ("network",))).__enter__()
+
+
+def test_step_that_differs_from_its_config_fails_to_load(tmp_path: Path) -> None:
+    """A run() whose arguments are not the config's inputs is refused at load."""
+    model = "from lipsync_core.triton_step import TritonStep\nclass TritonPythonModel(TritonStep):\n    def run(self, x): ..."
+    write_model(tmp_path, "wrong", DOUBLE_CONFIG, model)
+    with pytest.raises(ServerStartError, match=r"expected run\(values\) as in config.pbtxt, got run\(x\)"):
+        EmbeddedServer(ServerOptions(tmp_path, ("wrong",))).__enter__()
+
+
+def test_taken_port_fails_with_its_number(toys: Path) -> None:
+    """A fixed port that another program uses is named."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ServerStartError, match=f"port {port} taken"):
+            EmbeddedServer(ServerOptions(toys, ("double",), grpc_port=port)).__enter__()
+
+
+def test_unknown_model_fails_before_the_start(toys: Path) -> None:
+    """A model that the repository lacks is named, with those that it has."""
+    with pytest.raises(ServerStartError, match="expected one of caller, double .*got 'triple'"):
+        EmbeddedServer(ServerOptions(toys, ("triple",))).__enter__()
+
+
+def test_missing_libpython_fails_with_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the shared libpython, the message names the package that holds it."""
+    monkeypatch.setattr(runtime.Path, "is_file", lambda path: not path.name.startswith("libpython"))
+    monkeypatch.setattr(runtime.ctypes.util, "find_library", lambda name: None)
+    with pytest.raises(ServerStartError, match=r"apt-get install libpython3"):
+        runtime.find_runtime()
+
+
+def test_missing_wheel_fails_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A light client installation without the server says how to get one."""
+    monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ServerStartError, match="pip install 'nvidia-pytriton.*--url HOST:PORT"):
+        runtime.find_runtime()

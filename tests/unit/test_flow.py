@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from client.flow import batched, ordered_map, prefetch
+
+
+def test_order_survives_calls_that_overtake_each_other() -> None:
+    """Results come in the order of the items, however long each call takes."""
+
+    def call(item: int) -> int:
+        time.sleep(0.01 * (item % 3))
+        return item * 2
+
+    assert list(ordered_map(call, range(20), in_flight=4)) == [2 * item for item in range(20)]
+
+
+def test_calls_are_bounded() -> None:
+    """No more than `in_flight` items are taken before their results are wanted."""
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(10):
+            taken.append(item)
+            yield item
+
+    results = ordered_map(lambda item: item, items(), in_flight=3)
+    next(results)
+    assert len(taken) == 3
+    results.close()
+
+
+def test_prefetch_fails_where_its_producer_failed() -> None:
+    """Items before the error arrive, then the error itself."""
+
+    def items() -> Iterator[int]:
+        yield 1
+        raise RuntimeError("broken")
+
+    stream = prefetch(items(), ahead=2)
+    assert next(stream) == 1
+    with pytest.raises(RuntimeError, match="broken"):
+        next(stream)
+
+
+def test_closing_ends_threads_and_frees_the_source() -> None:
+    """A consumer that stops early leaves no thread behind and closes the producer."""
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.set()
+
+    before = threading.active_count()
+    stream = ordered_map(lambda item: item, prefetch(items(), ahead=2), in_flight=2)
+    next(stream)
+    stream.close()
+    assert closed.wait(5)
+    assert threading.active_count() == before
+
+
+def test_batches_hold_all_items_once() -> None:
+    """The last batch is shorter when the items do not fill it."""
+    assert list(batched(range(5), 2)) == [[0, 1], [2, 3], [4]]
