@@ -19,12 +19,12 @@ $(READY): pyproject.toml constraints.txt
 
 models: $(MODELS)
 
-$(MODELS): $(READY) $(wildcard export/*.py) $(wildcard model_repository/*/config.pbtxt)
+$(MODELS): $(READY) $(wildcard export/*.py)
 	$(BIN)/python -m export faces
 	touch $@
 
 demo: $(MODELS)
-	$(BIN)/python -m perf.demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(AUDIO),--audio '$(AUDIO)')
+	$(BIN)/python -m client.demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(AUDIO),--audio '$(AUDIO)')
 
 test: lint $(MODELS)
 	REQUIRE_SERVER=1 $(BIN)/python -m pytest

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import traceback
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,6 +40,7 @@ class TritonStep:
 
     contract: ModelContract
     parameters: Any
+    run: Callable[..., dict[str, np.ndarray]]  # each subclass's own, with the config's inputs as arguments
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the model's configuration and check `run` against it; Triton calls this once at load."""
@@ -52,10 +54,6 @@ class TritonStep:
 
     def setup(self) -> None:
         """Prepare what lives as long as the model; subclasses override it."""
-
-    def run(self, **inputs: np.ndarray | None) -> dict[str, np.ndarray]:
-        """Compute one request's outputs from its inputs; subclasses override it."""
-        raise NotImplementedError(f"{type(self).__name__}.run")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request on its own, so that a bad one never fails its neighbours."""

@@ -1,0 +1,102 @@
+"""The demonstration: a photograph speaks, or any video with any speech, with a contact sheet to look at."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from client import lipsync
+from client.media import VideoSource
+
+ROOT = Path(__file__).resolve().parent.parent
+SPEECH = ROOT / "tests" / "data" / "speech.flac"  # synthesised for this project
+FOLDER = ROOT / "demo"
+SHEET_COLUMNS = 8
+CELL_HEIGHT = 320  # pixels
+CLEAR_CHANGE = 40  # grey levels; a second encoding changes less
+SHEET_MARGIN = 2.2  # side of the square shown, in sizes of the change
+MOUTH_HEIGHT = 0.62  # of the square: where the change's middle is placed, so that the face is in the middle
+
+
+def main() -> int:
+    """Make the sample, run the lipsync command on it, and draw the sheet."""
+    parser = argparse.ArgumentParser(prog="python -m client.demo", description=__doc__)
+    parser.add_argument("--video", type=Path, help="a video or image of yours (a photograph of an astronaut)")
+    parser.add_argument("--audio", type=Path, default=SPEECH, help="a speech of yours (a synthesised one)")
+    options, passed_on = parser.parse_known_args()
+    FOLDER.mkdir(exist_ok=True)
+    video = options.video or write_photograph(FOLDER / "astronaut.png")
+    output, sheet = FOLDER / "lipsync.mp4", FOLDER / "lipsync.png"
+    code = lipsync.main(["--video", str(video), "--audio", str(options.audio), "--output", str(output), *passed_on])
+    if code:
+        return code
+    write_contact_sheet(video, output, sheet)
+    print(f"video: {output}\ncontact sheet (top: before, bottom: after): {sheet}")
+    return 0
+
+
+def write_photograph(path: Path) -> Path:
+    """Write scikit-image's bundled photograph of an astronaut (NASA, public domain)."""
+    from skimage import data  # noqa: PLC0415  (only the demonstration needs it)
+
+    cv2.imwrite(str(path), cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR))
+    return path
+
+
+def write_contact_sheet(before: Path, after: Path, path: Path) -> None:
+    """Draw evenly spaced frames of two videos below each other, cropped to where they differ most."""
+    result = sample_frames(after, SHEET_COLUMNS)
+    source = frames_at(before, [time_s for time_s, _ in result])
+    pairs = list(zip(source, [frame for _, frame in result], strict=False))
+    rows, columns = crop_around_change(pairs)
+    sheet = [np.hstack([_cell(pair[side][rows, columns]) for pair in pairs]) for side in (0, 1)]
+    cv2.imwrite(str(path), cv2.cvtColor(np.vstack(sheet), cv2.COLOR_RGB2BGR))
+
+
+def sample_frames(path: Path, count: int) -> list[tuple[float, np.ndarray]]:
+    """Read `count` frames at the middles of equal parts of a video: seconds and uint8 RGB [h, w, 3]."""
+    video = VideoSource(path)
+    duration = video.duration or 1.0
+    times = [duration * (i + 0.5) / count for i in range(count)]
+    return list(zip(times, frames_at(path, times), strict=False))
+
+
+def frames_at(path: Path, times_s: Sequence[float]) -> list[np.ndarray]:
+    """Read the frames shown at rising times; a still image, or a video's last frame, goes on being shown."""
+    wanted = list(times_s)
+    shown: list[np.ndarray] = []
+    last = None
+    for frame in VideoSource(path).frames():
+        while last is not None and wanted and frame.time_s > wanted[0]:
+            shown.append(last.rgb())
+            wanted.pop(0)
+        last = frame.picture
+    assert last is not None  # frames() raises when there are none
+    return shown + [last.rgb()] * len(wanted)
+
+
+def crop_around_change(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[slice, slice]:
+    """Return the rows and columns of a square around all clear differences of the pairs, well beyond them."""
+    change = np.max([np.abs(a.astype(np.int16) - b[: a.shape[0], : a.shape[1]]).max(axis=2) for a, b in pairs], axis=0)
+    height, width = change.shape
+    rows, columns = np.nonzero(change > CLEAR_CHANGE)
+    if not len(rows):
+        return slice(0, height), slice(0, width)
+    side = min(SHEET_MARGIN * max(np.ptp(rows), np.ptp(columns)) + 1, height, width)
+    top = int(np.clip(np.median(rows) - side * MOUTH_HEIGHT, 0, height - side))
+    left = int(np.clip(np.median(columns) - side / 2, 0, width - side))
+    return slice(top, top + int(side)), slice(left, left + int(side))
+
+
+def _cell(picture: np.ndarray) -> np.ndarray:
+    width = round(picture.shape[1] * CELL_HEIGHT / picture.shape[0])
+    return cv2.resize(picture, (width, CELL_HEIGHT), interpolation=cv2.INTER_AREA)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

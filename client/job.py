@@ -1,0 +1,181 @@
+"""One job from files to file: open, scan, lip-sync, write, report. The command line and other programs call it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from client.connection import TritonConnection
+from client.errors import NoFaceError
+from client.faces import FaceChoice
+from client.flow import batched, ordered_map
+from client.media import (
+    DEFAULT_CRF,
+    DEFAULT_PRESET,
+    AudioSource,
+    IfAudioLonger,
+    IfAudioShorter,
+    VideoCodec,
+    VideoSource,
+    VideoWriter,
+    estimate_frames,
+    scan_frames,
+    timeline,
+)
+from client.mouth_motion import MouthMotion
+from client.pipeline import (
+    FACES_MODEL,
+    IN_FLIGHT,
+    FaceFinder,
+    Synchroniser,
+    chunk_frames,
+    face_region,
+    sync_frames,
+)
+from client.progress import JobProgress, SilentProgress
+from client.report import Report, StageClock
+
+GENERATORS = {"mouth-motion": MouthMotion}
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """What to do; every field but the files has the default of the command line."""
+
+    video: Path
+    audio: Path
+    output: Path
+    model: str = "mouth-motion"
+    face: FaceChoice = FaceChoice()
+    start_s: float = 0.0
+    end_s: float | None = None
+    if_audio_longer: IfAudioLonger = "bounce"
+    if_audio_shorter: IfAudioShorter = "keep"
+    codec: VideoCodec = "auto"
+    crf: int = DEFAULT_CRF
+    preset: str = DEFAULT_PRESET
+    lossless: bool = False
+
+
+def needed_models(model: str) -> tuple[str, ...]:
+    """Return the models of the repository that jobs with this generator call."""
+    return (FACES_MODEL, GENERATORS[model].model)
+
+
+class Job:
+    """A job whose media are opened and checked, as a context: leaving it without a finished run leaves no file."""
+
+    def __init__(self, options: JobOptions) -> None:
+        """Open and check the media, so that bad input is reported before any server starts.
+
+        Raises:
+            MediaError: the video or the audio cannot be used.
+            OutputError: the output cannot be written.
+        """
+        self.options = options
+        self._clock = StageClock()
+        self._video = VideoSource(options.video, options.start_s, options.end_s)
+        self._audio = AudioSource(options.audio)
+        self._writer = VideoWriter(
+            options.output,
+            self._video,
+            self._audio,
+            codec=options.codec,
+            crf=options.crf,
+            preset=options.preset,
+            lossless=options.lossless,
+            cut_audio=options.if_audio_longer == "cut",
+        )
+
+    def __enter__(self) -> Job:
+        """Return the job itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove what an unfinished run wrote."""
+        self._writer.abort()
+
+    def run(
+        self, connection: TritonConnection, progress: JobProgress | None = None, server_start_s: float | None = None
+    ) -> Report:
+        """Do the job through a server.
+
+        Raises:
+            NoFaceError: no frame has a usable face.
+            LipSyncError: anything else that keeps the output from being complete. In every case nothing is left
+                under the output's name, and what was there before stays.
+        """
+        progress = progress or SilentProgress()
+        started = time.perf_counter()
+        report = self._new_report(connection, server_start_s)
+        finder = FaceFinder(connection, self._clock)
+        progress.stage("looking at the clip")
+        with closing(self._scan(finder)) as scanned:
+            maker = GENERATORS[self.options.model](connection, self._audio.speech_blocks(), scanned)
+        progress.stage("lip-syncing", self._estimate_frames())
+        self._write(finder, Synchroniser(connection, maker, self._clock), progress, report)
+        report.warnings += [*self._video.warnings, *self._audio.warnings, *self._writer.warnings]
+        report.finish(time.perf_counter() - started, self._clock)
+        return report
+
+    def _new_report(self, connection: TritonConnection, server_start_s: float | None) -> Report:
+        return Report(
+            output=str(self.options.output),
+            model=self.options.model,
+            transport=connection.transport,
+            width=self._video.width,
+            height=self._video.height,
+            video_fps=round(float(self._video.rate), 3),
+            server_start_s=server_start_s,
+        )
+
+    def _estimate_frames(self) -> int:
+        options = self.options
+        return estimate_frames(self._video, self._audio.duration, options.if_audio_longer, options.if_audio_shorter)
+
+    def _scan(self, finder: FaceFinder) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+        """Sample frames of the clip that show the chosen face: its surroundings, and its landmarks in them."""
+        options = self.options
+        count = GENERATORS[options.model].scan_frames
+        sampled = scan_frames(options.video, options.start_s, options.end_s, count)
+        frames = batched(self._clock.time_items("scan", sampled), self._chunk_frames)
+        for window in ordered_map(finder.find, frames, IN_FLIGHT):
+            for found in window:
+                position = options.face.pick(found.faces)
+                if position is None:
+                    continue
+                picture, landmarks = found.frame.picture, found.faces[position].landmarks
+                region = face_region(landmarks[None], picture)
+                if region is not None:
+                    yield picture.rgb(region), landmarks - np.array([region[0], region[1], 0], np.float32)
+
+    def _write(self, finder: FaceFinder, synchroniser: Synchroniser, progress: JobProgress, report: Report) -> None:
+        options, clock = self.options, self._clock
+        shown = timeline(self._video, self._audio.duration, options.if_audio_longer, options.if_audio_shorter)
+        synced = sync_frames(shown, finder, options.face, synchroniser, self._chunk_frames, clock)
+        with closing(synced):
+            for frame in synced:
+                with clock.time("encode"):
+                    self._writer.write(frame.picture, frame.shown.pts, frame.shown.duration)
+                end_s = frame.shown.time_s + frame.shown.duration_s
+                report.count_frame(frame.shown.time_s, end_s, synced=frame.synced)
+                progress.advance(1)
+        if not report.frames_synced:
+            raise NoFaceError(
+                f"{options.video}: no usable face in any of {report.frames} frames."
+                " Check that a face is at least 64 pixels high, or choose another with --face"
+            )
+        with clock.time("encode"):
+            self._writer.close()
+
+    @property
+    def _chunk_frames(self) -> int:
+        return chunk_frames(self._video.frame_bytes)

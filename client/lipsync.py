@@ -1,0 +1,252 @@
+"""The command `lipsync`: a video and a speech in, the same video saying that speech out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar, get_args
+
+from client.connection import TritonConnection
+from client.errors import LipSyncError, ServerUnavailable
+from client.faces import parse_face_choice
+from client.job import GENERATORS, Job, JobOptions, needed_models
+from client.media import PRESETS, IfAudioLonger, IfAudioShorter, VideoCodec
+from client.progress import open_progress
+from client.serve import DEFAULT_REPOSITORY, serve_command
+from lipsync_core.serving.runtime import ServerStartError
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+
+Value = TypeVar("Value")
+
+EXIT_USAGE = 2
+EXIT_INTERNAL = 1
+EXIT_SIGNAL = 128  # plus the signal's number
+EPILOG = """\
+exit codes:
+  0  the output is complete
+  1  an error of the program itself
+  2  wrong usage
+  3  the video or the audio cannot be used
+  4  no usable face in any frame
+  5  no server: it does not start, cannot be reached, or went away
+  6  the server refused or failed in a request
+  7  the output cannot be written
+  130, 143  interrupted (Ctrl-C, SIGTERM)
+With any code but 0 nothing is left under the output's name, and a file that was there before stays as it was.
+
+other commands:
+  lipsync serve      start the server alone, for many jobs with --url (see lipsync serve --help)
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, _end_on_signal)
+    verbose = "--verbose" in arguments
+    try:
+        if arguments[:1] == ["serve"]:
+            return serve_command(arguments[1:])
+        return sync_command(arguments)
+    except KeyboardInterrupt:
+        print("lipsync: interrupted; nothing was written", file=sys.stderr)
+        return EXIT_SIGNAL + signal.SIGINT
+    except LipSyncError as error:
+        return _report_error(error, error.exit_code, verbose=verbose)
+    except ServerStartError as error:
+        return _report_error(error, ServerUnavailable.exit_code, verbose=verbose)
+    except Exception as error:  # noqa: BLE001  (people get one line; --verbose shows the traceback)
+        text = f"{type(error).__name__}: {error}. This is a defect of the program; --verbose shows where"
+        return _report_error(LipSyncError(text), EXIT_INTERNAL, verbose=verbose)
+
+
+def sync_command(arguments: Sequence[str]) -> int:
+    """Lip-sync one video; returns 0."""
+    options = build_parser().parse_args(arguments)
+    with Job(job_options(options)) as job, open_progress(quiet=options.quiet) as progress:
+        progress.stage("starting the server" if options.url is None else "connecting")
+        models = needed_models(options.model)
+        with (
+            open_server(options.url, options.model_repository, models) as (url, server_start_s),
+            TritonConnection(url, options.transport) as connection,
+        ):
+            report = job.run(connection, progress, server_start_s)
+    if options.json:
+        print(json.dumps(report.as_dict(), indent=2))
+    elif not options.quiet:
+        print(report.summary())
+    return 0
+
+
+@contextmanager
+def open_server(
+    url: str | None, repository: Path, models: tuple[str, ...]
+) -> Generator[tuple[str, float | None], None, None]:
+    """Give the URL of the user's server, or start one with these models; its start time in seconds comes along."""
+    if url is not None:
+        yield url, None
+        return
+    started = time.perf_counter()
+    with EmbeddedServer(ServerOptions(repository, models)) as server:
+        try:
+            yield server.url, round(time.perf_counter() - started, 3)
+        except ServerUnavailable as error:
+            if server.is_alive():
+                raise
+            raise ServerUnavailable(
+                f"the server ended during the job; nothing was written. Its log's last lines:\n{server.log_excerpt()}"
+            ) from error
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(
+        prog="lipsync",
+        description="Make the speaker of a video say another speech.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--video", type=Path, required=True, help="video, or a still image, that shows the speaker")
+    parser.add_argument("--audio", type=Path, required=True, help="the speech: an audio file, or a video's sound")
+    parser.add_argument("--output", type=Path, required=True, help="file to write: .mp4, .mov, .mkv or .webm")
+    parser.add_argument("--model", choices=sorted(GENERATORS), default=JobOptions.model, help="generator (%(default)s)")
+    _add_span_options(parser)
+    _add_encoding_options(parser)
+    _add_server_options(parser)
+    parser.add_argument("--json", action="store_true", help="print a machine-readable report on stdout")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors (and the report of --json)")
+    parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _add_span_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--face",
+        type=_typed(parse_face_choice),
+        default=JobOptions.face,
+        metavar="largest|left|right|INDEX|X,Y",
+        help="which of several faces: INDEX counts from the left, 0 first; X,Y is a point in pixels (largest)",
+    )
+    parser.add_argument(
+        "--start",
+        type=_typed(_seconds),
+        default=JobOptions.start_s,
+        metavar="S",
+        help="begin the video at this second (0)",
+    )
+    parser.add_argument("--end", type=_typed(_seconds), metavar="S", help="end the video at this second (its end)")
+    parser.add_argument(
+        "--if-audio-longer",
+        choices=get_args(IfAudioLonger),
+        default=JobOptions.if_audio_longer,
+        help="speech longer than the video: play the video back and forth, from its start again, hold its last"
+        " frame, or cut the speech (%(default)s)",
+    )
+    parser.add_argument(
+        "--if-audio-shorter",
+        choices=get_args(IfAudioShorter),
+        default=JobOptions.if_audio_shorter,
+        help="speech shorter than the video: keep the whole video, its mouth closed after the speech, or cut the"
+        " video (%(default)s)",
+    )
+
+
+def _add_encoding_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--codec",
+        choices=get_args(VideoCodec),
+        default=JobOptions.codec,
+        help="auto: h264, hevc for sources of more than 8 bits, vp9 in webm (%(default)s)",
+    )
+    parser.add_argument(
+        "--crf",
+        type=int,
+        default=JobOptions.crf,
+        metavar="N",
+        help="quality: less is better and larger (%(default)s)",
+    )
+    parser.add_argument(
+        "--preset", choices=PRESETS, default=JobOptions.preset, help="the encoder's time against size (%(default)s)"
+    )
+    parser.add_argument("--lossless", action="store_true", help="encode without any loss")
+
+
+def _add_server_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", metavar="HOST:PORT", help="use this running Triton (gRPC) instead of starting one")
+    parser.add_argument(
+        "--transport",
+        choices=["auto", "shm", "grpc"],
+        default="auto",
+        help="how frames travel: shared memory, message bodies, or memory where the server is local (%(default)s)",
+    )
+    parser.add_argument(
+        "--model-repository",
+        type=Path,
+        default=DEFAULT_REPOSITORY,
+        metavar="DIR",
+        help="models for the server that is started (the project's own)",
+    )
+
+
+def job_options(options: argparse.Namespace) -> JobOptions:
+    """Take the job's part of the command line."""
+    return JobOptions(
+        video=options.video,
+        audio=options.audio,
+        output=options.output,
+        model=options.model,
+        face=options.face,
+        start_s=options.start,
+        end_s=options.end,
+        if_audio_longer=options.if_audio_longer,
+        if_audio_shorter=options.if_audio_shorter,
+        codec=options.codec,
+        crf=options.crf,
+        preset=options.preset,
+        lossless=options.lossless,
+    )
+
+
+def _typed(parse: Callable[[str], Value]) -> Callable[[str], Value]:
+    """Let argparse show a parser's own message instead of the parser's name."""
+
+    def convert(text: str) -> Value:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return convert
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"expected seconds of at least 0, got {text!r}")
+    return seconds
+
+
+def _report_error(error: Exception, code: int, *, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exc()
+    print(f"lipsync: {error}", file=sys.stderr)
+    return code
+
+
+def _end_on_signal(number: int, frame: object) -> None:  # noqa: ARG001  (the signal module's own signature)
+    """Leave by an exception, so that every context is closed on the way out."""
+    raise SystemExit(EXIT_SIGNAL + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""Reads and writes the user's media with PyAV, as streams, without reaching beyond the files that were named."""
+
+from client.media.audio import SPEECH_RATE, AudioSource, SpeechWindows
+from client.media.encoders import DEFAULT_CRF, DEFAULT_PRESET, PRESETS, VideoCodec
+from client.media.geometry import Orientation, Region
+from client.media.output import check_output
+from client.media.picture import Picture, align_region
+from client.media.pixels import ColorTags
+from client.media.scan import scan_frames
+from client.media.source import SourceFrame, VideoSource
+from client.media.timeline import (
+    IfAudioLonger,
+    IfAudioShorter,
+    TimelineFrame,
+    estimate_frames,
+    output_time_base,
+    timeline,
+)
+from client.media.writer import VideoWriter
+
+__all__ = [
+    "DEFAULT_CRF",
+    "DEFAULT_PRESET",
+    "PRESETS",
+    "SPEECH_RATE",
+    "AudioSource",
+    "ColorTags",
+    "IfAudioLonger",
+    "IfAudioShorter",
+    "Orientation",
+    "Picture",
+    "Region",
+    "SourceFrame",
+    "SpeechWindows",
+    "TimelineFrame",
+    "VideoCodec",
+    "VideoSource",
+    "VideoWriter",
+    "align_region",
+    "check_output",
+    "estimate_frames",
+    "output_time_base",
+    "scan_frames",
+    "timeline",
+]

@@ -1,0 +1,288 @@
+"""The given speech: its facts, its samples as decoded, and 16 kHz mono blocks and windows for the models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+
+from client.errors import MediaError
+from client.media.opening import first_stream, open_media
+
+SPEECH_RATE = 16_000  # Hz; what every lip-sync network here was trained on
+SPEECH_BLOCK = SPEECH_RATE  # samples per block
+SMALLEST_GAP_S = 0.2  # shorter holes between timestamps are jitter, longer ones are filled with silence
+LONGEST_GAP_S = 600.0  # longer ones are broken timestamps
+MAX_READ_ERRORS = 100  # in a row, before the rest of a file is given up
+
+FULL_SCALE = {
+    "u8": 128.0,
+    "s16": 32_768.0,
+    "s32": 2_147_483_648.0,
+    "s64": 9.223372036854775808e18,
+    "flt": 1.0,
+    "dbl": 1.0,
+}
+
+
+@dataclass
+class _Tally:
+    """What one pass over the samples found."""
+
+    samples: int = 0
+    first_pts_s: float | None = None
+    gaps: int = 0
+    overlaps: int = 0
+    undecodable: int = 0
+    not_finite: bool = False
+
+    def expected_s(self, rate: int) -> float:
+        return (self.first_pts_s or 0.0) + self.samples / rate
+
+
+class AudioSource:
+    """The first audio stream of a file, read as often as needed with bounded memory.
+
+    Opening decodes the file once, so that its length is exact and damage is known beforehand.
+
+    Args:
+        path: a sound file, or a video whose sound is meant.
+
+    Attributes:
+        rate: samples per second.
+        channels: number of channels.
+        layout: name of the channel layout.
+        codec: name of the codec.
+        sample_format: FFmpeg's name of the decoded sample format.
+        start_s: timestamp of the first sample, in seconds.
+
+    Raises:
+        MediaError: the file cannot be used, has no audio, or holds not one sample.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        with open_media(self.path) as container:
+            stream = first_stream(container, "audio", self.path)
+            context = stream.codec_context
+            self.codec: str = stream.codec_context.codec.canonical_name
+            self.rate: int = context.sample_rate
+            self.channels: int = context.layout.nb_channels
+            self.layout: str = context.layout.name
+        self.sample_format = ""
+        self._tally = self._count()
+        if not self._tally.samples:
+            raise MediaError(f"{self.path}: expected speech, got audio of zero length. Choose a file with sound in it")
+        self.start_s = self._tally.first_pts_s or 0.0
+
+    @property
+    def duration(self) -> float:
+        """Seconds, exact."""
+        return self._tally.samples / self.rate
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the stored packets play exactly what `frames` yields, so that they may be copied."""
+        tally = self._tally
+        return not (tally.gaps or tally.overlaps or tally.undecodable or tally.not_finite)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know about the file."""
+        tally = self._tally
+        found = {
+            "samples that are no numbers (NaN or infinite) were replaced by silence": tally.not_finite,
+            f"{tally.gaps} holes were filled with silence": tally.gaps,
+            f"{tally.overlaps} overlapping pieces were played one after the other": tally.overlaps,
+            f"{tally.undecodable} damaged packets could not be decoded and were skipped": tally.undecodable,
+        }
+        return [f"{self.path.name}: {message}" for message, count in found.items() if count]
+
+    def frames(self) -> Iterator[AudioFrame]:
+        """Yield the samples as decoded: own rate, channels and sample format, holes filled, no NaN."""
+        return self._decode(_Tally())
+
+    def speech_blocks(self, block: int = SPEECH_BLOCK) -> Iterator[np.ndarray]:
+        """Yield the speech for the models, block by block.
+
+        Args:
+            block: samples per block; the last one may be shorter.
+
+        Returns:
+            float32 mono [S] at 16 kHz, the average of all channels, about -1 to 1.
+        """
+        pieces: list[np.ndarray] = []
+        waiting = 0
+        for piece in self._resampled():
+            pieces.append(piece)
+            waiting += len(piece)
+            while waiting >= block:
+                joined = np.concatenate(pieces)
+                yield joined[:block]
+                pieces, waiting = [joined[block:]], waiting - block
+        if waiting:
+            yield np.concatenate(pieces)
+
+    def _count(self) -> _Tally:
+        tally = _Tally()
+        for _ in self._decode(tally):
+            pass
+        return tally
+
+    def _decode(self, tally: _Tally) -> Iterator[AudioFrame]:
+        with open_media(self.path) as container:
+            for frame in _decode_packets(container, first_stream(container, "audio", self.path), tally):
+                self.sample_format = frame.format.name
+                gap = self._gap(frame, tally)
+                if gap:
+                    yield from _silence(frame, gap)
+                yield _without_nan(frame, tally)
+                tally.samples += gap + round(frame.samples * self.rate / frame.sample_rate)
+
+    def _gap(self, frame: AudioFrame, tally: _Tally) -> int:
+        if frame.pts is None or frame.time_base is None:
+            return 0
+        time_s = float(frame.pts * frame.time_base)
+        if tally.first_pts_s is None:
+            tally.first_pts_s = time_s
+        missing_s = time_s - tally.expected_s(self.rate)
+        if SMALLEST_GAP_S <= missing_s <= LONGEST_GAP_S:
+            tally.gaps += 1
+            return round(missing_s * self.rate)
+        if abs(missing_s) >= SMALLEST_GAP_S:
+            tally.overlaps += 1
+            tally.first_pts_s += missing_s  # take the new timestamps for good from here on
+        return 0
+
+    def _resampled(self) -> Iterator[np.ndarray]:
+        resampler: AudioResampler | None = None
+        rate = 0
+        for frame in self._decode(_Tally()):
+            if resampler is None or frame.sample_rate != rate:
+                yield from _drain(resampler)
+                resampler, rate = AudioResampler("flt", "mono", SPEECH_RATE), frame.sample_rate
+            mono = AudioFrame.from_ndarray(_mono(frame)[None], "flt", "mono")
+            mono.sample_rate = rate
+            yield from (_samples(piece) for piece in resampler.resample(mono))
+        yield from _drain(resampler)
+
+
+class SpeechWindows:
+    """Cuts windows out of the speech, in order of their start, keeping no more than a window in memory.
+
+    Args:
+        source: the speech.
+    """
+
+    def __init__(self, source: AudioSource) -> None:
+        self._blocks = source.speech_blocks()
+        self._kept = np.zeros(0, np.float32)
+        self._kept_start = 0  # sample number of the first one kept
+
+    def window(self, start: int, end: int) -> np.ndarray:
+        """Return the samples start..end-1 at 16 kHz, float32 [end - start], zeros where there is no speech.
+
+        Raises:
+            ValueError: the window is empty, or starts before an earlier window did.
+        """
+        if end <= start or max(start, 0) < self._kept_start:
+            raise ValueError(
+                f"window: expected a start from {self._kept_start} on and an end after it, "
+                f"got {start}, {end}. Ask in order of the starts"
+            )
+        self._forget_before(max(start, 0))
+        self._read_until(end)
+        window = np.zeros(end - start, np.float32)
+        samples = self._kept[: max(0, end - self._kept_start)]
+        offset = self._kept_start - start
+        window[offset : offset + len(samples)] = samples[: max(0, len(window) - offset)]
+        return window
+
+    def _forget_before(self, start: int) -> None:
+        while self._kept_start + len(self._kept) < start:
+            self._kept_start += len(self._kept)
+            block = next(self._blocks, None)
+            if block is None:
+                self._kept = np.zeros(0, np.float32)
+                self._kept_start = start
+                return
+            self._kept = block
+        self._kept = self._kept[start - self._kept_start :]
+        self._kept_start = start
+
+    def _read_until(self, end: int) -> None:
+        blocks = [self._kept]
+        stop = self._kept_start + len(self._kept)
+        while stop < end and (block := next(self._blocks, None)) is not None:
+            blocks.append(block)
+            stop += len(block)
+        if len(blocks) > 1:
+            self._kept = np.concatenate(blocks)
+
+
+def _decode_packets(
+    container: av.container.InputContainer, stream: av.AudioStream, tally: _Tally
+) -> Iterator[AudioFrame]:
+    failures = 0
+    while failures < MAX_READ_ERRORS:
+        try:
+            for packet in container.demux(stream):
+                failures = 0
+                try:
+                    frames = packet.decode()
+                except av.FFmpegError:
+                    tally.undecodable += 1
+                    continue
+                yield from (frame for frame in frames if frame.samples)
+            return
+        except av.FFmpegError:
+            tally.undecodable += 1
+            failures += 1
+
+
+def _silence(like: AudioFrame, samples: int) -> Iterator[AudioFrame]:
+    while samples > 0:
+        count = min(samples, like.sample_rate)
+        frame = AudioFrame(like.format.name, like.layout.name, count)
+        frame.sample_rate = like.sample_rate
+        value = 128 if like.format.name.startswith("u8") else 0
+        for plane in frame.planes:
+            plane.update(bytes([value]) * plane.buffer_size)
+        yield frame
+        samples -= count
+
+
+def _without_nan(frame: AudioFrame, tally: _Tally) -> AudioFrame:
+    if frame.format.name.rstrip("p") not in ("flt", "dbl"):
+        return frame
+    samples = frame.to_ndarray()
+    if np.isfinite(samples).all():
+        return frame
+    tally.not_finite = True
+    clean = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+    replaced = AudioFrame.from_ndarray(clean, frame.format.name, frame.layout.name)
+    replaced.sample_rate, replaced.pts, replaced.time_base = frame.sample_rate, frame.pts, frame.time_base
+    return replaced
+
+
+def _mono(frame: AudioFrame) -> np.ndarray:
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    kind = frame.format.name.removesuffix("p")
+    offset = FULL_SCALE["u8"] if kind == "u8" else 0.0
+    return ((samples.mean(axis=0, dtype=np.float64) - offset) / FULL_SCALE[kind]).astype(np.float32)
+
+
+def _samples(frame: AudioFrame) -> np.ndarray:
+    return frame.to_ndarray().reshape(-1)
+
+
+def _drain(resampler: AudioResampler | None) -> Iterator[np.ndarray]:
+    if resampler is not None:  # without anything to convert it answers [None]
+        yield from (_samples(piece) for piece in resampler.resample(None) if piece is not None)

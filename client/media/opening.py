@@ -1,0 +1,117 @@
+"""Opens the user's media so that no file can reach another file or the network; knows nothing of pictures or samples."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+from av.container import InputContainer
+
+from client.errors import MediaError
+
+# Demuxers that read one file and nothing else. Playlists (hls, dash, concat, imf), file patterns (image2), devices,
+# network descriptions (sdp, rtsp) and text formats stay out.
+CONTAINERS = (
+    "aiff apng asf avi caf dv flv gif ivf jpegxl_anim matroska mov mpeg mpegts mxf nut ogg w64 wav webp yuv4mpegpipe"
+)
+IMAGES = "bmp gem j2k jpeg jpegxl pam pbm pcx pgm png ppm qoi sgi sunrast tiff webp"
+STREAMS = "aac ac3 amr amrnb amrwb ape au dts eac3 flac mp3 tta voc wv cavsvideo h264 hevc m4v mjpeg mpegvideo obu vc1"
+FORMAT_WHITELIST = ",".join([*CONTAINERS.split(), *(f"{image}_pipe" for image in IMAGES.split()), *STREAMS.split()])
+
+READ_BUFFER = 1 << 16  # bytes per call from the demuxer into Python
+
+
+class _UnnamedFile(io.BufferedReader):
+    """A file that hides its name, so that only its content decides how it is read (names pull in file patterns)."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "rb"))
+
+    @property
+    def name(self) -> str:
+        return "media"
+
+
+@contextmanager
+def open_media(path: Path, *, options: dict[str, str] | None = None) -> Iterator[InputContainer]:
+    """Open one media file for reading, and close it in the end.
+
+    Args:
+        path: the file.
+        options: further demuxer options.
+
+    Raises:
+        MediaError: the file is missing, empty, not a regular file, not media, or refers to other files.
+    """
+    check_readable(path)
+    safe = {"format_whitelist": FORMAT_WHITELIST, "protocol_whitelist": "", **(options or {})}
+    with _UnnamedFile(path) as file:
+        try:
+            container = av.open(
+                file, "r", options=safe, buffer_size=READ_BUFFER, metadata_errors="replace", io_open=_refuse_other_files
+            )
+        except _OtherFile as error:
+            raise MediaError(
+                f"{path}: expected one self-contained file, got one that refers to {error}. Convert it to one mp4 first"
+            ) from error
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise MediaError(
+                f"{path}: expected a video, picture or audio file, got something else or a damaged file. "
+                "Check that it plays, or convert it to mp4 or wav"
+            ) from error
+        with container:
+            yield container
+
+
+def check_readable(path: Path) -> None:
+    """Say what is wrong with a path before FFmpeg sees it.
+
+    Raises:
+        MediaError: nothing is there, or it is a folder, a device, empty or unreadable.
+    """
+    if not path.exists():
+        raise MediaError(f"{path}: expected a media file, got nothing under that name. Check the path")
+    if not path.is_file():
+        raise MediaError(f"{path}: expected a media file, got {_kind(path)}. Name a file in it")
+    if path.stat().st_size == 0:
+        raise MediaError(f"{path}: expected a media file, got an empty file. Copy or download it again")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise MediaError(f"{path}: expected a readable file, got: {error.strerror}. Check its permissions") from error
+
+
+def first_stream(container: InputContainer, kind: Literal["video", "audio"], path: Path) -> Any:
+    """Return the first stream of a kind that can be decoded; cover pictures are no video.
+
+    Raises:
+        MediaError: there is none.
+    """
+    streams = [stream for stream in container.streams if stream.type == kind and not _is_cover(stream)]
+    if not streams:
+        present = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream at all"
+        raise MediaError(f"{path}: expected a file with {kind}, got one with {present}. Choose one that has {kind}")
+    usable = [stream for stream in streams if stream.codec_context is not None]
+    if not usable:
+        raise MediaError(f"{path}: expected {kind} in a known codec, got one without a decoder. Convert it first")
+    return usable[0]
+
+
+class _OtherFile(Exception):
+    """A demuxer asked for a second file."""
+
+
+def _refuse_other_files(url: str, flags: int, options: dict[str, str]) -> Any:  # noqa: ARG001  # called by PyAV
+    raise _OtherFile(url)
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _kind(path: Path) -> str:
+    return "a folder" if path.is_dir() else "a device or pipe"

@@ -1,0 +1,186 @@
+"""One decoded picture in its own pixel format: RGB out of it, changes of RGB into it; knows nothing of time."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+
+from client.media.geometry import Orientation, Region, check_region, fit_long_side, grow_to_grid
+from client.media.pixels import ColorMatrix, ColorTags, NativeFormat, convert, parse_native, plane_array
+
+PLANES = 3  # every native format has three
+
+
+class Picture:
+    """A picture whose pixels are read and changed upright, and kept as decoded.
+
+    Attributes:
+        frame: the samples, in a native format and coded orientation.
+        native: their format.
+        tags: how they are to be read.
+        orientation: how they become upright.
+        shared: whether others show the same object, so that it must be copied before a change.
+    """
+
+    def __init__(self, frame: av.VideoFrame, tags: ColorTags, orientation: Orientation | None = None) -> None:
+        self.frame = frame
+        self.native: NativeFormat = parse_native(frame.format.name)
+        self.tags = tags
+        self.orientation = orientation or Orientation()
+        self.shared = False
+
+    @property
+    def width(self) -> int:
+        """Width in pixels, upright."""
+        return self.orientation.size(self.frame.width, self.frame.height)[0]
+
+    @property
+    def height(self) -> int:
+        """Height in pixels, upright."""
+        return self.orientation.size(self.frame.width, self.frame.height)[1]
+
+    def rgb(self, region: Region | None = None, *, long_side: int | None = None) -> np.ndarray:
+        """Read the picture, or a part of it, as RGB.
+
+        Args:
+            region: x1, y1, x2, y2 in upright pixels, anywhere inside the picture; the whole picture if absent.
+            long_side: shrink the result so that its longer side has at most this many pixels.
+
+        Returns:
+            uint8 RGB [h, w, 3], upright. For 8-bit pictures a region holds exactly the whole picture's pixels; for
+            deeper ones chroma may differ by a few levels along its edge.
+
+        Raises:
+            ValueError: the region is empty or leaves the picture.
+        """
+        if region is None:
+            return self._read(self.frame, long_side)
+        check_region(region, self.width, self.height)
+        wanted = self.orientation.coded_region(region, self.width, self.height)
+        aligned = grow_to_grid(wanted, *self.native.grid, self.frame.width, self.frame.height)
+        if aligned == wanted:
+            return self._read(self._crop(aligned), long_side)
+        left, top, right, bottom = (there - here for there, here in zip(wanted, aligned, strict=True))
+        height, width = aligned[3] - aligned[1], aligned[2] - aligned[0]
+        inner = (slice(top, height + bottom), slice(left, width + right))
+        exact = self.orientation.coded(self._read(self._crop(aligned), None))[inner]
+        rgb = np.ascontiguousarray(self.orientation.upright(exact))
+        return rgb if long_side is None else _shrink(rgb, long_side)
+
+    def apply(self, region: Region, before: np.ndarray, after: np.ndarray) -> None:
+        """Add the change from one RGB image to another, in the picture's own format.
+
+        Adding the change, not writing the result, keeps what RGB cannot hold: depth, headroom, full chroma detail.
+        Samples stay bit-identical where before and after are equal (chroma: where all pixels that share the sample
+        are), and changed ones stay in the format's legal range as far as they were in it.
+
+        Args:
+            region: x1, y1, x2, y2 in upright pixels, anywhere inside the picture.
+            before: uint8 RGB [h, w, 3], the region as `rgb` returned it.
+            after: uint8 RGB [h, w, 3], the region as it shall be.
+
+        Raises:
+            ValueError: the region leaves the picture, an image differs from it in size, or the picture is shared.
+        """
+        check_region(region, self.width, self.height)
+        expected = (region[3] - region[1], region[2] - region[0], 3)
+        for name, image in (("before", before), ("after", after)):
+            if image.shape != expected or image.dtype != np.uint8:
+                raise ValueError(f"{name}: expected uint8 {list(expected)}, got {image.dtype} {list(image.shape)}")
+        if self.shared:
+            raise ValueError("picture: expected one of its own, got one that is shown several times. Call copy() first")
+        box = _changed_box(before, after)
+        if box is not None:
+            x1, y1, x2, y2 = box
+            change = after[y1:y2, x1:x2].astype(np.float32) - before[y1:y2, x1:x2]
+            self._add(change, (region[0] + x1, region[1] + y1, region[0] + x2, region[1] + y2))
+
+    def copy(self) -> Picture:
+        """Return an independent picture with the same samples."""
+        frame = av.VideoFrame(self.frame.width, self.frame.height, self.native.name)
+        for plane in range(PLANES):
+            plane_array(frame, plane, self.native)[:] = plane_array(self.frame, plane, self.native)
+        return Picture(frame, self.tags, self.orientation)
+
+    def align_region(self, region: Region, multiple: int = 1) -> Region:
+        """Grow a region to the chroma grid and to multiples of some pixels, as far as the picture goes."""
+        return align_region(region, (self.width, self.height), self.native, self.orientation, multiple)
+
+    def _read(self, frame: av.VideoFrame, long_side: int | None) -> np.ndarray:
+        size = fit_long_side(frame.width, frame.height, long_side)
+        rgb = convert(frame, "rgb24", self.tags, size).to_ndarray()
+        return np.ascontiguousarray(self.orientation.upright(rgb))
+
+    def _crop(self, region: Region) -> av.VideoFrame:
+        cropped = av.VideoFrame(region[2] - region[0], region[3] - region[1], self.native.name)
+        for plane in range(PLANES):
+            source = plane_array(self.frame, plane, self.native)
+            plane_array(cropped, plane, self.native)[:] = source[self.native.plane_region(plane, region)]
+        return cropped
+
+    def _add(self, change: np.ndarray, region: Region) -> None:
+        coded_region = self.orientation.coded_region(region, self.width, self.height)
+        change = np.ascontiguousarray(self.orientation.coded(change))
+        matrix = ColorMatrix(self.native, self.tags)
+        aligned = grow_to_grid(coded_region, *self.native.grid, self.frame.width, self.frame.height)
+        change = _pad(matrix.project(change), coded_region, aligned)
+        self.frame.make_writable()  # decoders keep using the frames that others are predicted from
+        for plane in range(PLANES):
+            steps = (1, 1) if plane == 0 or self.native.is_rgb else self.native.grid
+            samples = plane_array(self.frame, plane, self.native)[self.native.plane_region(plane, aligned)]
+            _add_clipped(samples, _block_mean(change[..., plane], *steps), *matrix.legal(plane))
+
+
+def align_region(
+    region: Region, size: tuple[int, int], native: NativeFormat, orientation: Orientation, multiple: int = 1
+) -> Region:
+    """Grow a region so that its edges fall on chroma samples; regions need not be aligned, but cost less if they are.
+
+    Args:
+        region: x1, y1, x2, y2 in upright pixels.
+        size: width and height of the upright picture.
+        native: the picture's format.
+        orientation: the picture's orientation.
+        multiple: edges fall on multiples of this many pixels as well (of the coded picture).
+    """
+    width, height = size
+    coded = orientation.coded_region(region, width, height)
+    steps = (np.lcm(step, multiple) for step in native.grid)
+    grown = grow_to_grid(coded, *(int(step) for step in steps), *orientation.size(width, height))
+    return orientation.upright_region(grown, width, height)
+
+
+def _changed_box(before: np.ndarray, after: np.ndarray) -> Region | None:
+    changed = (before != after).any(axis=2)
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    if not len(rows):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _pad(change: np.ndarray, inner: Region, outer: Region) -> np.ndarray:
+    (left, top, right, bottom) = (abs(a - b) for a, b in zip(inner, outer, strict=True))
+    if not (left or top or right or bottom):
+        return change
+    return np.pad(change, ((top, bottom), (left, right), (0, 0)))
+
+
+def _block_mean(change: np.ndarray, across: int, down: int) -> np.ndarray:
+    height, width = change.shape
+    if height % down or width % across:  # the picture's own edge cuts the last chroma block
+        change = np.pad(change, ((0, -height % down), (0, -width % across)), mode="edge")
+    if (across, down) == (1, 1):
+        return change
+    blocks = change.reshape(change.shape[0] // down, down, change.shape[1] // across, across)
+    return blocks.mean(axis=(1, 3))
+
+
+def _add_clipped(samples: np.ndarray, change: np.ndarray, low: int, high: int) -> None:
+    present = samples.astype(np.int32)
+    wanted = present + np.rint(change).astype(np.int32)
+    samples[:] = np.clip(wanted, np.minimum(present, low), np.maximum(present, high))
+
+
+def _shrink(rgb: np.ndarray, long_side: int) -> np.ndarray:
+    frame = av.VideoFrame.from_ndarray(rgb, "rgb24")
+    return convert(frame, "rgb24", ColorTags(), fit_long_side(frame.width, frame.height, long_side)).to_ndarray()

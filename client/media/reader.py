@@ -1,0 +1,197 @@
+"""Decodes one video stream from any point on, past damage, with timestamps that always rise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.codec.context import ThreadType
+from av.video.stream import VideoStream
+
+from client.media.opening import first_stream, open_media
+
+DEFAULT_RATE = Fraction(25)  # frames per second, for pictures and files that name none
+PLAUSIBLE_RATE = (Fraction(1, 10), Fraction(1000))
+MAX_READ_ERRORS = 100  # in a row, before the rest of a file is given up
+SEEK_MARGINS_S = (0, 1, 10)  # how much earlier to seek when a key frame came too late
+JUMP_BACK_S = 1  # timestamps falling back further than this start anew; less is a slip of single frames
+
+
+@dataclass
+class Damage:
+    """What went wrong while reading a stream."""
+
+    undecodable: int = 0
+    concealed: int = 0
+    repaired_timestamps: int = 0
+    unreadable: bool = False
+
+    def warnings(self) -> Iterator[str]:
+        """Say it, one line per kind."""
+        if self.unreadable:
+            yield "the file breaks off or is damaged; everything before was used"
+        if self.undecodable:
+            yield f"{self.undecodable} damaged packets could not be decoded and were skipped"
+        if self.concealed:
+            yield f"{self.concealed} damaged frames were patched up by the decoder"
+        if self.repaired_timestamps:
+            yield f"{self.repaired_timestamps} frames had missing or repeated timestamps, which were repaired"
+
+
+@dataclass
+class RisingTimestamps:
+    """Passes good timestamps through and replaces the others."""
+
+    step: int  # ticks of an average frame
+    jump_back: int  # ticks
+    repaired: int = 0
+    _last: int | None = None
+    _last_step: int = 0
+    _offset: int = field(default=0)
+
+    def next(self, pts: int | None, duration: int) -> int:
+        """Return the timestamp of the next frame in presentation order."""
+        result = self._choose(pts)
+        if pts is None or result != pts:
+            self.repaired += 1
+        self._last, self._last_step = result, duration if duration > 0 else self.step
+        return result
+
+    def _choose(self, pts: int | None) -> int:
+        if pts is None:
+            return 0 if self._last is None else self._last + self._last_step
+        shifted = pts + self._offset
+        if self._last is None or shifted > self._last:
+            return shifted
+        if self._last - shifted > self.jump_back:
+            self._offset = self._last + self._last_step - pts
+            return pts + self._offset
+        return self._last + 1
+
+
+class VideoReader:
+    """An open video stream, decoded forward from the last seek."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._path = path
+        self._threads = threads
+        self._stack = ExitStack()
+        self.damage = Damage()
+        self._open()
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stack.close()
+
+    @property
+    def rate(self) -> Fraction:
+        """Average frames per second, as far as the file tells."""
+        for rate in (self.stream.average_rate, self.stream.guessed_rate, self.stream.base_rate):
+            if rate and PLAUSIBLE_RATE[0] <= rate <= PLAUSIBLE_RATE[1]:
+                return rate
+        return DEFAULT_RATE
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds per tick of the timestamps."""
+        return self.stream.time_base or Fraction(1, 90_000)
+
+    def timestamps(self) -> RisingTimestamps:
+        """Return a fresh check of the timestamps, for reading from the start."""
+        step = max(1, round(1 / (self.rate * self.time_base)))
+        return RisingTimestamps(step, round(JUMP_BACK_S / self.time_base))
+
+    def decode(self, skip_until: int | None = None) -> Iterator[av.VideoFrame]:
+        """Yield the frames from here on, in presentation order.
+
+        Args:
+            skip_until: frames before this timestamp are not wanted, so those that no other needs may be left out.
+        """
+        context = self.stream.codec_context
+        for packet in self._packets():
+            unwanted = skip_until is not None and packet.pts is not None and packet.pts < skip_until
+            context.skip_frame = "NONREF" if unwanted else "DEFAULT"
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                self.damage.undecodable += 1
+                continue
+            for frame in frames:
+                self.damage.concealed += frame.is_corrupt
+                yield frame
+
+    def decode_from(self, pts: int) -> Iterator[av.VideoFrame]:
+        """Yield the frames from a timestamp on, after seeking to the key frame before it."""
+        for margin in SEEK_MARGINS_S:
+            try:
+                self._container.seek(pts - round(margin / self.time_base), stream=self.stream)
+            except av.FFmpegError:
+                break
+            frames = self.decode(skip_until=pts)
+            first = next(frames, None)
+            if first is not None and first.pts is not None and first.pts <= pts:
+                yield from _from(pts, first, frames)
+                return
+        self.reopen()
+        frames = self.decode(skip_until=pts)
+        first = next(frames, None)
+        if first is not None:
+            yield from _from(pts, first, frames)
+
+    def seek_near(self, pts: int) -> bool:
+        """Seek to the key frame before a timestamp; return whether the file can do that."""
+        try:
+            self._container.seek(pts, stream=self.stream)
+        except av.FFmpegError:
+            return False
+        return True
+
+    def reopen(self) -> None:
+        """Go back to the start, also where seeking is impossible."""
+        self.close()
+        self._open()
+
+    def ends_before_its_index(self) -> bool:
+        """Say whether the file is shorter than its own index says (a download that broke off)."""
+        entries = self.stream.index_entries
+        if not len(entries):
+            return False
+        last = entries[len(entries) - 1]
+        return last.pos + last.size > self._path.stat().st_size
+
+    def _open(self) -> None:
+        self._container = self._stack.enter_context(open_media(self._path))
+        self.stream: VideoStream = first_stream(self._container, "video", self._path)
+        self.stream.codec_context.thread_count = self._threads
+        self.stream.codec_context.thread_type = ThreadType.AUTO
+
+    def _packets(self) -> Iterator[av.Packet[VideoStream]]:
+        failures = 0
+        while failures < MAX_READ_ERRORS:
+            packets = self._container.demux(self.stream)
+            try:
+                for packet in packets:
+                    failures = 0
+                    yield packet
+                return
+            except av.FFmpegError:
+                self.damage.unreadable = True
+                failures += 1
+
+
+def _from(pts: int, first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    if first.pts is None or first.pts >= pts:
+        yield first
+    for frame in rest:
+        if frame.pts is None or frame.pts >= pts:
+            yield frame

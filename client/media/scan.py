@@ -1,0 +1,87 @@
+"""A quick, bounded look at a video before the job: a few short bursts of frames, or evenly spread ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from client.media.reader import VideoReader
+from client.media.source import SourceFrame, VideoSource
+
+BURST = 8  # neighbouring frames, enough to see a mouth move
+FRAMES_READ_PER_FRAME_WANTED = 8  # bounds the cost: a longer clip is sampled by seeking instead of read through
+
+
+def scan_frames(
+    path: str | Path, start: float = 0.0, end: float | None = None, max_frames: int = 64
+) -> Iterator[SourceFrame]:
+    """Yield at most max_frames frames that represent a video, in order.
+
+    A short clip gives evenly spaced frames. A long one gives bursts of neighbouring frames at evenly spread key
+    frames; one without key frames to seek to gives bursts from its beginning, as far as a bounded effort leads.
+    In bursts the frames' index is an estimate.
+
+    Args:
+        path: the file.
+        start: seconds at which the span begins.
+        end: seconds at which it ends; None for the end of the file.
+        max_frames: most frames to yield.
+
+    Raises:
+        MediaError: the file cannot be used.
+    """
+    source = VideoSource(path, start, end)
+    effort = max_frames * FRAMES_READ_PER_FRAME_WANTED
+    estimate = source.frame_estimate
+    if estimate is not None and estimate <= effort:
+        yield from _evenly(source, estimate, max_frames)
+        return
+    count = max(1, max_frames // BURST)
+    bursts, last_pts = 0, None
+    with source.open_reader() as reader:
+        for wanted_s in _spread(source, count):
+            burst = list(_burst(source, reader, wanted_s, last_pts))
+            if burst:
+                bursts, last_pts = bursts + 1, burst[-1].pts
+            yield from burst
+        if bursts < 2:
+            yield from _read_through(source, reader, last_pts, effort, (count - bursts) * BURST)
+
+
+def _evenly(source: VideoSource, estimate: int, max_frames: int) -> Iterator[SourceFrame]:
+    step = max(1.0, estimate / max_frames)
+    yielded = 0
+    for frame in source.frames():
+        if frame.index >= yielded * step:
+            yield frame
+            yielded += 1
+        if yielded >= max_frames:
+            return
+
+
+def _spread(source: VideoSource, count: int) -> list[float]:
+    duration = source.duration
+    return [] if duration is None else [source.start + duration * number / count for number in range(count)]
+
+
+def _burst(source: VideoSource, reader: VideoReader, wanted_s: float, last_pts: int | None) -> Iterator[SourceFrame]:
+    """Yield the frames at the key frame before a time, unless that leads back to frames already seen."""
+    if not reader.seek_near(source.pts_at(wanted_s)):
+        return
+    for frame in islice(reader.decode(), BURST):
+        if frame.pts is None or (last_pts is not None and frame.pts <= last_pts) or not source.holds(frame.pts):
+            return
+        yield source.loose_frame(frame)
+
+
+def _read_through(
+    source: VideoSource, reader: VideoReader, last_pts: int | None, effort: int, wanted: int
+) -> Iterator[SourceFrame]:
+    """Yield bursts from a bounded number of frames at the start of the span."""
+    spacing = BURST * max(1, effort // max(wanted, 1))
+    reader.reopen()
+    frames = (frame for frame in reader.decode() if frame.pts is not None and source.holds(frame.pts))
+    chosen = (frame for number, frame in enumerate(islice(frames, effort)) if number % spacing < BURST)
+    new = (frame for frame in chosen if last_pts is None or frame.pts > last_pts)
+    yield from (source.loose_frame(frame) for frame in islice(new, wanted))

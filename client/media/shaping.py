@@ -1,0 +1,114 @@
+"""Brings pictures into the shape that an encoder and its container take; knows nothing of time."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+
+from client.media.encoders import EVEN_SIZES, KEEPS_ROTATION, EncoderChoice, is_exact
+from client.media.geometry import Orientation
+from client.media.picture import PLANES, Picture
+from client.media.pixels import BT709, LIMITED_RANGE, ColorTags, NativeFormat, convert, parse_native, plane_array
+from client.media.source import VideoSource
+
+FROM_RGB = ColorTags(LIMITED_RANGE, BT709, BT709, BT709)  # how pictures in RGB are stored as YUV
+RGB_SPACE = 0  # AVCOL_SPC_RGB
+PICTURE_TYPE_NONE = 0  # the encoder decides
+
+
+def stored_native(source: VideoSource, muxer: str) -> NativeFormat:
+    """Return the native format that a container's pictures have, turned upright where it cannot store a rotation."""
+    turns = _turns_pixels(source, muxer) and source.facts.orientation.transposed
+    return source.facts.native.transposed if turns else source.facts.native
+
+
+class FrameShape:
+    """Size, format, rotation and colours of the encoded frames, and the way there.
+
+    Attributes:
+        width: encoded width.
+        height: encoded height.
+        orientation: what the container must state.
+        tags: colours that encoder and container must state.
+        sample_aspect_ratio: of the encoded pixels.
+        warnings: what the user should know.
+    """
+
+    def __init__(self, source: VideoSource, choice: EncoderChoice) -> None:
+        facts = source.facts
+        self._turn = facts.orientation if _turns_pixels(source, choice.muxer) else Orientation()
+        self._native = stored_native(source, choice.muxer)
+        self._pix_fmt = choice.pix_fmt
+        self.orientation = Orientation() if self._turn.is_turned else facts.orientation
+        width, height = self._turn.size(facts.coded_width, facts.coded_height)
+        self._padding = _padding(width, height, choice)
+        self.width, self.height = width + self._padding[0], height + self._padding[1]
+        ratio = facts.sample_aspect_ratio
+        self.sample_aspect_ratio = 1 / ratio if self._turn.transposed and ratio else ratio
+        self.tags = self._tags(facts.tags)
+        self.warnings = list(self._describe(source, choice))
+
+    def prepare(self, picture: Picture) -> av.VideoFrame:
+        """Return the frame to encode; the picture's own where nothing has to change."""
+        frame = picture.frame
+        if self._turn.is_turned:
+            frame = _turned(picture, self._native)
+        if any(self._padding):
+            frame = _padded(frame, self._native, *self._padding)
+        if frame.format.name != self._pix_fmt:
+            frame = convert(frame, self._pix_fmt, picture.tags, target=self.tags)
+        frame.pict_type = PICTURE_TYPE_NONE
+        return frame
+
+    def _tags(self, tags: ColorTags) -> ColorTags:
+        if not self._native.is_rgb:
+            return tags
+        if self._pix_fmt.startswith(("bgr", "gbr")):
+            return ColorTags(tags.range, RGB_SPACE, tags.primaries, tags.transfer)
+        return FROM_RGB
+
+    def _describe(self, source: VideoSource, choice: EncoderChoice) -> list[str]:
+        lines = []
+        if any(self._padding):
+            lines.append(
+                f"{source.path.name}: its odd size became {self.width}x{self.height}, as {choice.pix_fmt} "
+                "holds even sizes only; the last row or column is repeated"
+            )
+        exact = is_exact(source.facts.native, choice.pix_fmt)
+        if not exact and not (source.is_still and source.bit_depth == 8):
+            lines.append(
+                f"{source.path.name}: its {source.facts.native.name} pixels became {choice.pix_fmt}, the "
+                f"nearest that {choice.encoder.removeprefix('lib')} takes here"
+            )
+        return lines
+
+
+def _turns_pixels(source: VideoSource, muxer: str) -> bool:
+    return muxer not in KEEPS_ROTATION and source.facts.orientation.is_turned
+
+
+def _padding(width: int, height: int, choice: EncoderChoice) -> tuple[int, int]:
+    if choice.encoder not in EVEN_SIZES or choice.pix_fmt.startswith("bgr"):
+        return 0, 0
+    across, down = parse_native(choice.pix_fmt).grid
+    return -width % across, -height % down
+
+
+def _turned(picture: Picture, native: NativeFormat) -> av.VideoFrame:
+    source = picture.frame
+    if picture.native.transposed.transposed != picture.native:  # 4:1:1 has no turned counterpart
+        source = convert(source, native.name, picture.tags)
+    stored = parse_native(source.format.name)
+    frame = av.VideoFrame(picture.width, picture.height, native.name)
+    for plane in range(PLANES):
+        plane_array(frame, plane, native)[:] = picture.orientation.upright(plane_array(source, plane, stored))
+    return frame
+
+
+def _padded(frame: av.VideoFrame, native: NativeFormat, across: int, down: int) -> av.VideoFrame:
+    padded = av.VideoFrame(frame.width + across, frame.height + down, native.name)
+    for plane in range(PLANES):
+        target, samples = plane_array(padded, plane, native), plane_array(frame, plane, native)
+        missing = [(0, theirs - ours) for theirs, ours in zip(target.shape, samples.shape, strict=True)]
+        target[:] = np.pad(samples, missing, mode="edge")
+    return padded

@@ -1,0 +1,380 @@
+"""A video or still picture as a stream of pictures with their timestamps; knows nothing of audio and output."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
+
+from client.errors import MediaError
+from client.media.geometry import Orientation
+from client.media.picture import Picture
+from client.media.pixels import BT709, ColorTags, NativeFormat, convert, has_alpha, nearest_native, to_native
+from client.media.reader import VideoReader
+
+DECODER_THREADS = 2  # each holds several frames; two decode 1080x1920 many times faster than real time
+MISSING_END_S = 1.0  # a file that ends earlier than it says by more than this (and MISSING_END_SHARE) broke off
+MISSING_END_SHARE = 0.02
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """One picture of the source.
+
+    Attributes:
+        picture: its pixels.
+        pts: when it is shown, in ticks of the source's time base.
+        duration: for how long, in ticks.
+        index: its number, counted from the start of the span.
+        time_s: when it is shown, in seconds from the file's first frame.
+    """
+
+    picture: Picture
+    pts: int
+    duration: int
+    index: int
+    time_s: float
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What the first frames tell about a video."""
+
+    coded_width: int
+    coded_height: int
+    pix_fmt: str
+    native: NativeFormat
+    tags: ColorTags
+    orientation: Orientation
+    sample_aspect_ratio: Fraction
+    time_base: Fraction
+    rate: Fraction
+    start_pts: int
+    stated_duration_s: float | None
+    stated_frames: int
+    is_still: bool
+    is_interlaced: bool
+
+
+class VideoSource:
+    """One video file, or a span of it, read as often as needed with bounded memory.
+
+    Args:
+        path: the file; a still picture is a video of one frame.
+        start: seconds from the first frame at which the span begins.
+        end: seconds from the first frame at which it ends; None for the end of the file.
+        threads: decoder threads.
+
+    Raises:
+        MediaError: the file cannot be used, or the span lies outside it.
+    """
+
+    def __init__(
+        self, path: str | Path, start: float = 0.0, end: float | None = None, threads: int = DECODER_THREADS
+    ) -> None:
+        self.path = Path(path)
+        self.start = start
+        self.end = end
+        self._threads = threads
+        self._warnings: dict[str, None] = {}
+        self._timestamps = array("q")  # of the span's frames; complete once they were read to the end
+        self._read_whole = False
+        self._seekable = True
+        self.facts = self._probe()
+        if end is not None and end <= start:
+            raise MediaError(f"--end: expected a time after --start ({start:g} s), got {end:g} s. Swap or drop one")
+        self._warn_about_format()
+
+    @property
+    def width(self) -> int:
+        """Width in pixels, upright."""
+        return self.facts.orientation.size(self.facts.coded_width, self.facts.coded_height)[0]
+
+    @property
+    def height(self) -> int:
+        """Height in pixels, upright."""
+        return self.facts.orientation.size(self.facts.coded_width, self.facts.coded_height)[1]
+
+    @property
+    def rotation(self) -> int:
+        """Clockwise degrees (0, 90, 180, 270) from coded to upright."""
+        return self.facts.orientation.rotation
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one decoded frame."""
+        across, down = self.facts.native.grid
+        samples = self.facts.coded_width * self.facts.coded_height
+        return (samples + 2 * samples // (across * down)) * self.facts.native.dtype.itemsize
+
+    @property
+    def bit_depth(self) -> int:
+        """Bits per sample."""
+        return self.facts.native.depth
+
+    @property
+    def tags(self) -> ColorTags:
+        """Colour range, matrix, primaries and transfer."""
+        return self.facts.tags
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds per tick."""
+        return self.facts.time_base
+
+    @property
+    def rate(self) -> Fraction:
+        """Average frames per second."""
+        return self.facts.rate
+
+    @property
+    def is_still(self) -> bool:
+        """Whether the file holds exactly one picture."""
+        return self.facts.is_still
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds of the span as far as the file tells; exact once it was read to the end."""
+        if self._read_whole and self._timestamps:
+            ticks = self._timestamps[-1] - self._timestamps[0]
+            return float(ticks * self.time_base + 1 / self.rate)
+        whole = self.facts.stated_duration_s
+        if whole is None:
+            return None if self.end is None else self.end - self.start
+        return max(0.0, min(whole, self.end or whole) - self.start)
+
+    @property
+    def frame_estimate(self) -> int | None:
+        """Frames in the span as far as the file tells; exact once it was read to the end."""
+        if self._read_whole:
+            return len(self._timestamps)
+        if self.is_still:
+            return 1
+        if self.facts.stated_frames and not self.start and self.end is None:
+            return self.facts.stated_frames
+        return None if self.duration is None else max(1, round(self.duration * self.rate))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know about the file, so far."""
+        return list(self._warnings)
+
+    def warn(self, message: str) -> None:
+        """Add a warning about this file, once."""
+        self._warnings[f"{self.path.name}: {message}"] = None
+
+    def frames(self) -> Iterator[SourceFrame]:
+        """Yield the span's frames in presentation order, each time from its start.
+
+        Raises:
+            MediaError: nothing can be decoded.
+        """
+        pending: tuple[Picture, int, int] | None = None
+        timestamps = array("q")
+        last_duration = 0
+        with VideoReader(self.path, self._threads) as reader:
+            for picture, pts, own_duration in self._decode(reader):
+                if pending:
+                    yield self._frame(*pending, duration=pts - pending[1])
+                if self._is_past_end(pts):
+                    pending = None
+                    break
+                pending = (picture, pts, len(timestamps))
+                timestamps.append(pts)
+                last_duration = own_duration
+            if pending:
+                yield self._frame(*pending, duration=last_duration or self._step)
+            self._finish(reader, timestamps)
+
+    def block(self, first: int, last: int, reader: VideoReader) -> list[SourceFrame]:
+        """Read the frames first..last-1 of a span that was read to its end before.
+
+        Args:
+            first: index of the first frame.
+            last: index after the last one; keep the block small, all its pictures are in memory at once.
+            reader: an open reader of this file (`open_reader`).
+        """
+        wanted = {pts: first + place for place, pts in enumerate(self._timestamps[first:last])}
+        found = []
+        for picture, pts, _ in self._decode_block(reader, first, last):
+            if pts in wanted:
+                found.append(self._frame(picture, pts, wanted[pts], duration=self._known_duration(wanted[pts])))
+            if len(found) == len(wanted):
+                break
+        return found
+
+    def open_reader(self) -> VideoReader:
+        """Open the file once more, for `block`."""
+        return VideoReader(self.path, self._threads)
+
+    @property
+    def frames_read(self) -> int:
+        """Number of frames in the span, known once it was read to the end."""
+        return len(self._timestamps)
+
+    def pts_of(self, index: int) -> int:
+        """Timestamp of a frame of the span, known once it was read to the end."""
+        return self._timestamps[index]
+
+    def pts_at(self, time_s: float) -> int:
+        """Return the timestamp at a time in seconds from the file's first frame."""
+        return self.facts.start_pts + round(time_s / self.time_base)
+
+    def holds(self, pts: int) -> bool:
+        """Say whether a timestamp lies in the span."""
+        return pts >= self.pts_at(self.start) and not self._is_past_end(pts)
+
+    def loose_frame(self, frame: av.VideoFrame) -> SourceFrame:
+        """Wrap a frame that was decoded out of order; its index is estimated from its time."""
+        pts = frame.pts or 0
+        index = round((pts - self.pts_at(self.start)) * self.time_base * self.rate)
+        return self._frame(self._picture(frame), pts, index, duration=self._step)
+
+    @property
+    def _step(self) -> int:
+        return max(1, round(1 / (self.rate * self.time_base)))
+
+    def _probe(self) -> VideoFacts:
+        with VideoReader(self.path, 1) as reader:
+            frames = list(islice(reader.decode(), 2))
+            if not frames:
+                raise _nothing_decodable(self.path)
+            self._seekable = frames[0].pts is not None
+            return _facts(reader, frames, self)
+
+    def _warn_about_format(self) -> None:
+        if has_alpha(self.facts.pix_fmt):
+            self.warn("its transparency is not kept")
+        if self.facts.is_interlaced:
+            self.warn("it is interlaced and is treated as progressive; deinterlace it first for better results")
+
+    def _decode(self, reader: VideoReader) -> Iterator[tuple[Picture, int, int]]:
+        """Yield picture, timestamp and stated duration of the frames from the span's start on."""
+        start_pts = self.pts_at(self.start)
+        check = reader.timestamps()
+        seeks = self.start > 0 and self._seekable
+        for frame in reader.decode_from(start_pts) if seeks else reader.decode():
+            duration = int(frame.duration or 0)
+            pts = check.next(frame.pts, duration)
+            if pts >= start_pts:
+                yield self._picture(frame), pts, duration
+        reader.damage.repaired_timestamps = check.repaired
+
+    def _decode_block(self, reader: VideoReader, first: int, last: int) -> Iterator[tuple[Picture, int, int]]:
+        if self._seekable:
+            end_pts = self._timestamps[last - 1]
+            for frame in reader.decode_from(self._timestamps[first]):
+                if frame.pts is not None:
+                    yield self._picture(frame), frame.pts, 0
+                    if frame.pts >= end_pts:
+                        return
+        else:
+            reader.reopen()
+            yield from islice(self._decode(reader), first, last)
+
+    def _picture(self, frame: av.VideoFrame) -> Picture:
+        facts = self.facts
+        tags = facts.tags
+        if frame.format.name != facts.pix_fmt or (frame.width, frame.height) != (facts.coded_width, facts.coded_height):
+            self.warn("it changes its size or pixel format on the way; all frames are brought to the first one's")
+            size = (facts.coded_width, facts.coded_height)
+            return Picture(
+                convert(frame, facts.native.name, ColorTags.of_frame(frame), size, tags), tags, facts.orientation
+            )
+        return Picture(to_native(frame, tags), tags, facts.orientation)
+
+    def _frame(self, picture: Picture, pts: int, index: int, *, duration: int) -> SourceFrame:
+        return SourceFrame(picture, pts, duration, index, float((pts - self.facts.start_pts) * self.time_base))
+
+    def _known_duration(self, index: int) -> int:
+        if index + 1 < len(self._timestamps):
+            return self._timestamps[index + 1] - self._timestamps[index]
+        return self._step
+
+    def _is_past_end(self, pts: int) -> bool:
+        return self.end is not None and (pts - self.facts.start_pts) * self.time_base >= self.end
+
+    def _finish(self, reader: VideoReader, timestamps: array[int]) -> None:
+        if not timestamps:
+            if self.start > 0:
+                raise MediaError(
+                    f"--start: expected a time within {self.path}, got {self.start:g} s. Choose an earlier one"
+                )
+            raise _nothing_decodable(self.path)
+        self._timestamps = timestamps
+        self._read_whole = True
+        self._seekable = self._seekable and not reader.damage.repaired_timestamps
+        for line in reader.damage.warnings():
+            self.warn(line)
+        if self.end is None:
+            self._warn_if_cut_off(reader, timestamps[-1])
+
+    def _warn_if_cut_off(self, reader: VideoReader, last_pts: int) -> None:
+        read_s = float((last_pts - self.facts.start_pts) * self.time_base + 1 / self.rate)
+        stated_s = self.facts.stated_duration_s
+        short = stated_s is not None and stated_s - read_s > max(MISSING_END_S, MISSING_END_SHARE * stated_s)
+        if short or reader.ends_before_its_index():
+            of = f" of {stated_s:.2f}" if stated_s else ""
+            self.warn(f"it is cut off; {read_s:.2f}{of} seconds could be read and are used")
+
+
+def _facts(reader: VideoReader, frames: list[av.VideoFrame], source: VideoSource) -> VideoFacts:
+    first, stream = frames[0], reader.stream
+    native = nearest_native(first.format.name)
+    return VideoFacts(
+        coded_width=first.width,
+        coded_height=first.height,
+        pix_fmt=first.format.name,
+        native=native,
+        tags=_tags(first, native),
+        orientation=_orientation(first, source),
+        sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
+        time_base=reader.time_base,
+        rate=reader.rate,
+        start_pts=reader.timestamps().next(first.pts, 0),
+        stated_duration_s=_stated_duration(reader),
+        stated_frames=stream.frames,
+        is_still=len(frames) == 1,
+        is_interlaced=first.interlaced_frame,
+    )
+
+
+def _tags(frame: av.VideoFrame, native: NativeFormat) -> ColorTags:
+    tags = ColorTags.of_frame(frame)
+    if not native.is_rgb:
+        return tags
+    return ColorTags(range=2, space=BT709, primaries=tags.primaries, transfer=tags.transfer)
+
+
+def _orientation(frame: av.VideoFrame, source: VideoSource) -> Orientation:
+    try:
+        matrix = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    except ValueError:  # PyAV cannot list side data that is newer than its names (EXIF), but still reads the angle
+        return Orientation.from_rotation(frame.rotation)
+    if matrix is None:
+        return Orientation()
+    if frame.rotation % 90:
+        source.warn(f"its rotation of {frame.rotation} degrees is treated as the nearest quarter turn")
+    return Orientation.from_matrix(np.frombuffer(bytes(matrix), "<i4").tolist())
+
+
+def _stated_duration(reader: VideoReader) -> float | None:
+    stream = reader.stream
+    if stream.duration:
+        return float(stream.duration * reader.time_base)
+    duration = stream.container.duration
+    return duration / av.time_base if duration else None
+
+
+def _nothing_decodable(path: Path) -> MediaError:
+    return MediaError(
+        f"{path}: expected at least one frame that can be decoded, got none. The file is damaged or "
+        "incomplete; copy or export it again"
+    )

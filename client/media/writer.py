@@ -1,0 +1,223 @@
+"""Encodes pictures and muxes them with the given audio into a file that appears only when complete."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+
+from client.media.audio import AudioSource
+from client.media.audio_track import AudioTrack, open_audio_track
+from client.media.encoders import (
+    DEFAULT_CRF,
+    DEFAULT_PRESET,
+    FAST_START,
+    FIXED_RATE,
+    EncoderChoice,
+    VideoCodec,
+    choose_encoder,
+    choose_muxer,
+)
+from client.media.output import PendingFile, check_output, output_error
+from client.media.picture import Picture
+from client.media.shaping import FrameShape, stored_native
+from client.media.source import VideoSource
+from client.media.timeline import STILL_RATE, output_time_base
+
+MOST_THREADS = 4  # more gain little at this lookahead and hold more frames
+
+
+class VideoWriter:
+    """Writes one video with its audio; a context manager that publishes the file on success and else removes it.
+
+    Args:
+        path: the output; its extension names the container.
+        source: the video that the pictures come from, for their format, rotation, colours and rate.
+        audio: the speech; None for a silent video.
+        codec: see `choose_encoder`, as for crf, preset and lossless.
+        cut_audio: end the audio with the video.
+        threads: encoder threads; as many as there are cores, up to four, if absent.
+
+    Attributes:
+        warnings: what the user should know about the output.
+
+    Raises:
+        OutputError: the output cannot be written, or the options do not go together.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        source: VideoSource,
+        audio: AudioSource | None = None,
+        *,
+        codec: VideoCodec = "auto",
+        crf: int = DEFAULT_CRF,
+        preset: str = DEFAULT_PRESET,
+        lossless: bool = False,
+        cut_audio: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._cut_audio = cut_audio
+        check_output(self.path, [source.path, *([audio.path] if audio else [])])
+        threads = threads or min(MOST_THREADS, len(os.sched_getaffinity(0)))
+        choice = choose_encoder(self.path, stored_native(source, choose_muxer(self.path)), codec=codec, crf=crf,
+                                preset=preset, lossless=lossless, threads=threads)  # fmt: skip
+        self._shape = FrameShape(source, choice)
+        self._clock = _Clock(source, choice)
+        self.warnings = list(self._shape.warnings)
+        self._pending = PendingFile(self.path)
+        self._container: OutputContainer | None = None
+        self._track: AudioTrack | None = None
+        with self._guarded():
+            self._open(choice, threads)
+            self._open_audio(audio, lossless=lossless)
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def write(self, picture: Picture, pts: int, duration: int) -> None:
+        """Encode one picture.
+
+        Args:
+            picture: its pixels; may be the same object again.
+            pts: when it is shown, in ticks of `output_time_base(source)`, later than the one before.
+            duration: for how long, in ticks.
+
+        Raises:
+            OutputError: the file cannot be written further; it is gone.
+        """
+        with self._guarded():
+            frame = self._shape.prepare(picture)
+            self._clock.stamp(frame, pts, duration)
+            self._mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Finish the file and give it its name.
+
+        Raises:
+            OutputError: that failed; the file is gone.
+        """
+        if self._container is None:
+            return
+        with self._guarded():
+            if self._track and self._cut_audio:
+                self._track.limit(self._clock.end_s)
+            self._mux(self._stream.encode(None))
+            self._mux_audio(self._clock.end_s if self._cut_audio else None)
+            container, self._container = self._container, None
+            container.close()
+        self._release()
+        self._pending.publish()
+
+    def abort(self) -> None:
+        """Remove what was written so far."""
+        self._pending.discard()
+        if self._container is not None:
+            with suppress(av.FFmpegError, OSError, ValueError):
+                self._container.close()
+            self._container = None
+        self._release()
+
+    def _open(self, choice: EncoderChoice, threads: int) -> None:
+        options = {"movflags": "faststart"} if choice.muxer in FAST_START else {}
+        self._container = av.open(str(self._pending.part), "w", format=choice.muxer, container_options=options)
+        rate = self._clock.rate.limit_denominator(1001)
+        self._stream: VideoStream = self._container.add_stream(choice.encoder, rate=rate, options=choice.options)  # type: ignore[assignment]
+        context, shape = self._stream.codec_context, self._shape
+        context.width, context.height, context.pix_fmt = shape.width, shape.height, choice.pix_fmt
+        context.time_base = self._clock.time_base
+        context.sample_aspect_ratio = shape.sample_aspect_ratio
+        context.color_range, context.colorspace = shape.tags.range, shape.tags.space
+        context.color_primaries, context.color_trc = shape.tags.primaries, shape.tags.transfer
+        context.thread_count = threads
+        context.flags |= Flags.frame_duration
+        if choice.tag:
+            context.codec_tag = choice.tag
+        if shape.orientation.is_turned:
+            self._stream.set_display_matrix(shape.orientation.matrix)
+
+    def _open_audio(self, audio: AudioSource | None, *, lossless: bool) -> None:
+        assert self._container is not None
+        self._audio: Iterator[tuple[Fraction, av.Packet[av.AudioStream]]] = iter(())
+        if audio is not None:
+            self._track = open_audio_track(self._container, audio, lossless=lossless)
+            self.warnings += self._track.warnings
+            self._audio = self._track.packets()
+        self._container.start_encoding()  # opens the encoders, so that what they refuse is known at once
+        self._next_audio = next(self._audio, None)
+
+    def _mux(self, packets: Iterable[av.Packet[VideoStream]]) -> None:
+        assert self._container is not None
+        for packet in packets:
+            if packet.dts is not None:
+                self._mux_audio(packet.dts * packet.time_base)
+            self._container.mux(packet)
+
+    def _mux_audio(self, until: Fraction | None) -> None:
+        assert self._container is not None
+        while self._next_audio is not None and (until is None or self._next_audio[0] < until):
+            self._container.mux(self._next_audio[1])
+            self._next_audio = next(self._audio, None)
+
+    def _release(self) -> None:
+        if self._track is not None:
+            self._track.close()
+
+    def _guarded(self) -> _Guard:
+        return _Guard(self)
+
+
+class _Guard:
+    """Removes the unfinished file on any error, and says in one line why it could not be written."""
+
+    def __init__(self, writer: VideoWriter) -> None:
+        self._writer = writer
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            return
+        self._writer.abort()
+        if isinstance(error, (av.FFmpegError, OSError, ValueError)):
+            raise output_error(self._writer.path, error) from error
+
+
+class _Clock:
+    """Timestamps of the output: the timeline's own, or whole frames where a container knows only a fixed rate."""
+
+    def __init__(self, source: VideoSource, choice: EncoderChoice) -> None:
+        self.rate = STILL_RATE if source.is_still else source.rate
+        self._timeline = output_time_base(source)
+        self.time_base = 1 / self.rate if choice.muxer in FIXED_RATE else self._timeline
+        self.end_s = Fraction(0)
+        self._last: int | None = None
+
+    def stamp(self, frame: av.VideoFrame, pts: int, duration: int) -> None:
+        """Give a frame its place in time."""
+        ticks = self._timeline / self.time_base
+        place = round(pts * ticks)
+        if self._last is not None and place <= self._last:
+            place = self._last + 1
+        self._last = place
+        frame.time_base, frame.pts, frame.duration = self.time_base, place, max(1, round(duration * ticks))
+        self.end_s = (pts + duration) * self._timeline

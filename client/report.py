@@ -1,0 +1,142 @@
+"""What a job did: counted and timed while it runs, then printed or handed on as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+MAX_SPANS_LISTED = 1000  # keeps the report small whatever the video
+KIB, MB = 1024, 1_000_000  # bytes; ru_maxrss counts KiB
+
+
+class StageClock:
+    """Adds up the seconds that each stage works; stages overlap, so their sum exceeds the job's time."""
+
+    def __init__(self) -> None:
+        """Start with no stage timed."""
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by stage so far."""
+        with self._lock:
+            return {stage: round(seconds, 3) for stage, seconds in self._seconds.items()}
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Count the time inside the context for a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._seconds[stage] += time.perf_counter() - start
+
+    def time_items(self, stage: str, items: Iterable[Item]) -> Generator[Item, None, None]:
+        """Count for a stage the time that producing each item takes."""
+        iterator = iter(items)
+        try:
+            while True:
+                with self.time(stage):
+                    item = next(iterator, _END)
+                if item is _END:
+                    return
+                yield item  # type: ignore[misc]
+                del item
+        finally:
+            if isinstance(iterator, Generator):
+                iterator.close()
+
+
+_END = object()
+
+
+@dataclass
+class Report:
+    """The result of a job.
+
+    Attributes:
+        output: the file that was written.
+        model: the generator that made the mouths.
+        transport: how frames travelled to the server: shm or grpc.
+        width, height: of the picture as shown, in pixels.
+        video_fps: frames per second of the source, its average where the rate varies.
+        duration_s: of the result.
+        frames: frames written.
+        frames_synced: frames whose mouth follows the speech.
+        frames_without_face: frames that passed through untouched.
+        spans_without_face: [start, end] of these in seconds of the result, the first thousand.
+        seconds: time from the first look at the media to the finished file, server start excluded.
+        server_start_s: time the embedded server took to be ready; None for a server that ran already.
+        seconds_per_stage: working time by stage; stages overlap.
+        realtime_factor: seconds per second of the result.
+        peak_rss_mb: the client's largest resident memory, in MB.
+        warnings: what the user should know, one sentence each.
+    """
+
+    output: str
+    model: str
+    transport: str
+    width: int
+    height: int
+    video_fps: float
+    duration_s: float = 0.0
+    frames: int = 0
+    frames_synced: int = 0
+    frames_without_face: int = 0
+    spans_without_face: list[list[float]] = field(default_factory=list)
+    seconds: float = 0.0
+    server_start_s: float | None = None
+    seconds_per_stage: dict[str, float] = field(default_factory=dict)
+    realtime_factor: float = 0.0
+    peak_rss_mb: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+    def count_frame(self, start_s: float, end_s: float, *, synced: bool) -> None:
+        """Count one written frame, shown from start_s to end_s."""
+        self.frames += 1
+        self.duration_s = round(max(self.duration_s, end_s), 3)
+        if synced:
+            self.frames_synced += 1
+            return
+        self.frames_without_face += 1
+        span = self.spans_without_face[-1] if self.spans_without_face else None
+        if span is not None and abs(span[1] - start_s) < 1e-3:
+            span[1] = round(end_s, 3)
+        elif len(self.spans_without_face) < MAX_SPANS_LISTED:
+            self.spans_without_face.append([round(start_s, 3), round(end_s, 3)])
+
+    def finish(self, seconds: float, clock: StageClock) -> None:
+        """Fill in what is known at the end only."""
+        self.seconds = round(seconds, 3)
+        self.seconds_per_stage = clock.seconds
+        self.realtime_factor = round(seconds / self.duration_s, 3) if self.duration_s else 0.0
+        self.peak_rss_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB / MB, 1)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return all fields, for JSON."""
+        return dataclasses.asdict(self)
+
+    def summary(self) -> str:
+        """Say it in a few lines for people."""
+        name = Path(self.output).name
+        lines = [
+            f"{name}: {self.frames} frames, {self.duration_s:.1f} s at {self.width}x{self.height},"
+            f" made in {self.seconds:.1f} s ({self.realtime_factor:.2f} s per second)"
+        ]
+        if self.frames_without_face:
+            spans = ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in self.spans_without_face[:5])
+            more = ", ..." if len(self.spans_without_face) > 5 else ""
+            lines.append(f"{self.frames_without_face} frames without a usable face left untouched: {spans}{more}")
+        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])

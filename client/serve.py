@@ -1,0 +1,68 @@
+"""The command `lipsync serve`: the same Triton that a job starts for itself, started to stay."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from client.errors import ServerUnavailable
+from lipsync_core.contract import CONFIG_FILE
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+
+DEFAULT_REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
+GRPC_PORT, HTTP_PORT, METRICS_PORT = 8001, 8000, 8002  # Triton's own defaults
+STOP_GRACE_S = 10.0
+POLL_S = 0.2
+
+
+def serve_command(arguments: Sequence[str]) -> int:
+    """Serve until interrupted; returns 0.
+
+    Raises:
+        ServerStartError: the server does not start.
+        ServerUnavailable: it ended by itself.
+    """
+    options = build_parser().parse_args(arguments)
+    models = options.models or all_models(options.model_repository)
+    server_options = ServerOptions(
+        repository=options.model_repository,
+        models=tuple(models),
+        grpc_port=options.grpc_port,
+        http_port=options.http_port,
+        metrics_port=options.metrics_port,
+        config_name=options.model_config_name,
+        stop_grace_s=STOP_GRACE_S,
+    )
+    with EmbeddedServer(server_options) as server:
+        print(f"serving {', '.join(models)}", file=sys.stderr)
+        print(f"gRPC at {server.url}; log in {server.log_path}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        try:
+            while server.is_alive():
+                time.sleep(POLL_S)
+        except KeyboardInterrupt:
+            return 0
+        raise ServerUnavailable(f"the server ended by itself. Its log's last lines:\n{server.log_excerpt()}")
+
+
+def all_models(repository: Path) -> list[str]:
+    """Name every model of a repository."""
+    return sorted(path.parent.name for path in repository.glob(f"*/{CONFIG_FILE}"))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(
+        prog="lipsync serve", description="Serve the models on loopback until interrupted."
+    )
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="models to load, with what they need (all)")
+    parser.add_argument("--grpc-port", type=int, default=GRPC_PORT, help="port for gRPC (%(default)s)")
+    parser.add_argument("--http-port", type=int, default=HTTP_PORT, help="port for HTTP (%(default)s)")
+    parser.add_argument("--metrics-port", type=int, default=METRICS_PORT, help="port for metrics (%(default)s)")
+    parser.add_argument(
+        "--model-config-name", metavar="FLAVOUR", help="serve configs/FLAVOUR.pbtxt where models have it"
+    )
+    parser.add_argument("--model-repository", type=Path, default=DEFAULT_REPOSITORY, metavar="DIR", help="the models")
+    return parser

@@ -1,0 +1,74 @@
+"""The speech as mouth shapes over time, asked for from the server a piece at a time. Knows no video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from client.connection import TritonConnection
+from lipsync_core.audio import AUDIO_SAMPLE_RATE
+
+SHAPES_MODEL = "mouth_shapes"
+GRID_HZ = 100  # shapes are smooth over 60 ms; between grid points they are interpolated
+WINDOW_S = 60  # one request's audio; loudness and cues are judged within it
+OVERLAP_S = 20  # of neighbouring windows, cross-faded
+WINDOW_SAMPLES = WINDOW_S * AUDIO_SAMPLE_RATE
+HOP_S = WINDOW_S - OVERLAP_S
+SHAPE_SIZE = 2  # opening, spread
+
+
+class SpeechShapes:
+    """Mouth shapes at any time of a speech of any length; audio is read only as far as it is asked for."""
+
+    def __init__(self, connection: TritonConnection, blocks: Iterable[np.ndarray]) -> None:
+        """Take the speech as consecutive blocks, float32 mono [S] at 16 kHz."""
+        self._connection = connection
+        self._blocks = iter(blocks)
+        self._samples = np.zeros(0, np.float32)  # of the next window
+        self._window_start_s = 0
+        self._curve = np.zeros((0, SHAPE_SIZE), np.float32)
+        self._settled_s = 0.0  # up to here later windows change nothing
+        self._ended = False
+
+    def at(self, times_s: np.ndarray) -> np.ndarray:
+        """Return float32 [F, 2], opening and spread, at float64 [F] seconds; closed outside the speech."""
+        while not self._ended and len(times_s) and times_s.max() >= self._settled_s:
+            self._add_window()
+        if not len(self._curve):
+            return np.zeros((len(times_s), SHAPE_SIZE), np.float32)
+        grid = np.arange(len(self._curve)) / GRID_HZ
+        shapes = [np.interp(times_s, grid, self._curve[:, i], left=0, right=0) for i in range(SHAPE_SIZE)]
+        return np.stack(shapes, axis=1).astype(np.float32)
+
+    def _add_window(self) -> None:
+        self._fill_window()
+        window = self._samples[:WINDOW_SAMPLES]
+        count = -(-len(window) * GRID_HZ // AUDIO_SAMPLE_RATE)
+        if count:
+            times = np.arange(count) / GRID_HZ
+            answer = self._connection.infer(SHAPES_MODEL, {"audio": window, "frame_times": times})
+            self._join(answer["mouth_shapes"])
+        self._settled_s = self._window_start_s + (WINDOW_S if self._ended else HOP_S)
+        self._samples = self._samples[HOP_S * AUDIO_SAMPLE_RATE :]
+        self._window_start_s += HOP_S
+
+    def _fill_window(self) -> None:
+        """Read until the window is full, and one sample more to know whether another follows."""
+        parts, count = [self._samples], len(self._samples)
+        while count <= WINDOW_SAMPLES:
+            block = next(self._blocks, None)
+            if block is None:
+                self._ended = True
+                break
+            parts.append(block)
+            count += len(block)
+        self._samples = np.concatenate(parts)
+
+    def _join(self, shapes: np.ndarray) -> None:
+        """Append a window's shapes, fading over from the last window where the two overlap."""
+        start = self._window_start_s * GRID_HZ
+        before = self._curve[start:]
+        weight = np.linspace(0, 1, len(before), dtype=np.float32)[:, None]
+        faded = before * (1 - weight) + shapes[: len(before)] * weight
+        self._curve = np.concatenate([self._curve[:start], faded, shapes[len(before) :]])

@@ -1,0 +1,160 @@
+"""Speech to mouth shape: how far a mouth opens and spreads for a sound. Knows nothing of pictures."""
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+Float64Array = NDArray[np.float64]
+
+AUDIO_SAMPLE_RATE = 16_000  # Hz
+HOP = 160  # samples, 10 ms
+HOPS_PER_SECOND = AUDIO_SAMPLE_RATE // HOP
+WINDOW = 400  # samples, 25 ms
+FFT_SIZE = 512  # samples
+MEL_BANDS = 40
+MEL_RANGE_HZ = (80.0, 7600.0)
+POWER_FLOOR = 1e-10  # keeps the logarithm of digital silence finite
+SPECTRUM_BLOCK = 4096  # hops worked on at once: bounds memory for long audio
+
+# The numbers below are settled by listening and looking (SPEC of the recipe, section 8.1); levels in dB.
+VOCAL_BAND_HZ = (350.0, 3800.0)  # skips the hum of voicing, so that m, n and b close
+LOUDNESS_REACH_S = 3.0  # the local loudness range looks this far to both sides
+LOUDNESS_STEP = 10  # hops between two looks
+LOUD_PERCENTILE, QUIET_PERCENTILE, CLIP_PERCENTILE = 95, 8, 97
+LOUD_BELOW_CLIP = 10.0  # the local loud level is at most this far under the clip's
+LOUD_FLOOR = -8.0  # about noise of -50 dB full scale
+QUIET_BELOW_LOUD = 38.0
+LOUDNESS_SMOOTHING_S = 0.3
+GATE_ABOVE_QUIET, GATE_BELOW_LOUD, GATE_SPAN = 6.0, 26.0, 6.0
+ACTIVE_LEVEL = 0.35  # of the gate's range: the speaker's medians are taken over hops above it
+ACTIVE_HOPS_NEEDED = 20  # 0.2 s of speech; with less, all hops count
+
+SHAPE_SMOOTHING_S = 0.060 / 2.355  # standard deviation; 60 ms full width at half maximum
+SPREAD_SMOOTHING = 1.6  # times the opening's
+OPENING_PERCENTILE = 95  # of the active hops: spoken as "wide open"
+OPENING_SCALE_FLOOR = 0.15
+OPENING_MAX = 1.15
+TAIL = 10  # hops of rest around the audio, in which the mouth comes to a close
+
+
+def mouth_shapes(samples: NDArray[np.float32], frame_times: Float64Array) -> NDArray[np.float32]:
+    """Tell how far the mouth opens and spreads at each frame of a video.
+
+    Args:
+        samples: float32 [S], mono at 16 kHz, full scale 1.
+        frame_times: float64 [F], the frames' centres in seconds from the first sample.
+
+    Returns:
+        float32 [F, 2]: opening 0 (closed) .. 1 (wide) .. 1.15, spread -1 (rounded) .. 1 (spread).
+        Frames outside the audio, and silence, are closed and neutral.
+
+    Raises:
+        ValueError: a sample is not a number or infinite.
+    """
+    if not np.isfinite(samples).all():
+        raise ValueError("audio: expected finite samples, got NaN or infinity. Decode the audio file again")
+    if len(samples) == 0:
+        return np.zeros((len(frame_times), 2), np.float32)
+    opening, spread = _shape_curves(mel_power(samples))
+    hops = (np.arange(len(opening)) - TAIL) / HOPS_PER_SECOND
+    curves = [np.interp(frame_times, hops, curve, left=0.0, right=0.0) for curve in (opening, spread)]
+    return np.stack(curves, axis=1).astype(np.float32)
+
+
+def mel_power(samples: NDArray[np.float32]) -> Float64Array:
+    """Measure the power in 40 mel bands every 10 ms.
+
+    Args:
+        samples: float32 [S], mono at 16 kHz.
+
+    Returns:
+        float64 [1 + S // 160, 40]; row t is centred on sample 160 t.
+    """
+    padded = np.pad(samples, (WINDOW // 2, WINDOW))
+    windows = sliding_window_view(padded, WINDOW)[::HOP][: 1 + len(samples) // HOP]
+    filters = _mel_filters()
+    taper = np.hanning(WINDOW).astype(np.float32)
+    blocks = [windows[i : i + SPECTRUM_BLOCK] * taper for i in range(0, len(windows), SPECTRUM_BLOCK)]
+    return np.concatenate([np.abs(np.fft.rfft(block, FFT_SIZE)) ** 2 @ filters.T for block in blocks]) + POWER_FLOOR
+
+
+def band_level(mel: Float64Array, low_hz: float, high_hz: float) -> Float64Array:
+    """Sum the mel bands centred in low_hz <= f < high_hz; dB, float64 [T]."""
+    centres = _mel_edges()[1:-1]
+    inside = (centres >= low_hz) & (centres < high_hz)
+    level: Float64Array = 10 * np.log10(mel[:, inside].sum(axis=1))
+    return level
+
+
+def vocal_level(mel: Float64Array) -> Float64Array:
+    """Level of the band in which open vowels are loud and closed lips are silent; dB, float64 [T]."""
+    return band_level(mel, *VOCAL_BAND_HZ)
+
+
+def _mel_edges() -> Float64Array:
+    low, high = (2595 * np.log10(1 + f / 700) for f in MEL_RANGE_HZ)
+    edges: Float64Array = 700 * (10 ** (np.linspace(low, high, MEL_BANDS + 2) / 2595) - 1)
+    return edges
+
+
+def _mel_filters() -> Float64Array:
+    """Triangles of height 1, float64 [40, 257]."""
+    edges = _mel_edges()[:, None]
+    bins = np.arange(FFT_SIZE // 2 + 1) * AUDIO_SAMPLE_RATE / FFT_SIZE
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    triangles: Float64Array = np.maximum(0, np.minimum(rising, falling))
+    return triangles
+
+
+def _shape_curves(mel: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Opening and spread every 10 ms, from TAIL hops before the audio to TAIL hops after it."""
+    vocal = vocal_level(mel)
+    energy = _speech_energy(vocal)
+    active = energy > ACTIVE_LEVEL
+    if active.sum() <= ACTIVE_HOPS_NEEDED:
+        active = np.ones_like(active)
+
+    def cue(difference: Float64Array, low: float, high: float) -> Float64Array:
+        """Where a level difference lies between low and high around this speaker's own median, 0..1."""
+        own = np.median(difference[active])
+        return np.clip((difference - own - low) / (high - low), 0, 1)
+
+    open_vowel = cue(band_level(mel, 550, 1100) - band_level(mel, 200, 480), -9, 7)
+    fricative = cue(band_level(mel, 3800, 7600) - vocal, 6, 15)
+    nasal = cue(band_level(mel, 80, 350) - vocal, 7, 16)
+    opening = energy**0.65 * (0.40 + 0.60 * open_vowel) * (1 - 0.75 * fricative) * (1 - 0.8 * nasal)
+
+    front_vowel = band_level(mel, 1700, 3000) - band_level(mel, 600, 1300)
+    spread = np.clip((front_vowel - np.median(front_vowel[active])) / 9, -1, 1) * np.minimum(1.5 * energy, 1)
+    spread = np.where(spread > 0, spread, spread * (1 - 0.6 * open_vowel))  # open lips can't be round
+    sigma = SHAPE_SMOOTHING_S * HOPS_PER_SECOND
+    opening = _smooth(np.pad(opening, TAIL), sigma)
+    wide_open = np.percentile(opening[TAIL:-TAIL][active], OPENING_PERCENTILE)
+    opening = np.clip(opening / max(wide_open, OPENING_SCALE_FLOOR), 0, OPENING_MAX)
+    return opening, _smooth(np.pad(spread, TAIL), SPREAD_SMOOTHING * sigma)
+
+
+def _speech_energy(vocal: Float64Array) -> Float64Array:
+    """Place the vocal level between the local background and the local loud level, 0..1."""
+    loud, quiet = _loudness_range(vocal)
+    gate = np.maximum(quiet + GATE_ABOVE_QUIET, loud - GATE_BELOW_LOUD)
+    return np.clip((vocal - gate) / np.maximum(loud - gate, GATE_SPAN), 0, 1)
+
+
+def _loudness_range(vocal: Float64Array) -> tuple[Float64Array, Float64Array]:
+    reach = round(LOUDNESS_REACH_S * HOPS_PER_SECOND)
+    looks = [vocal[max(0, t - reach) : t + reach + 1] for t in range(0, len(vocal), LOUDNESS_STEP)]
+    levels = np.array([np.percentile(look, (LOUD_PERCENTILE, QUIET_PERCENTILE)) for look in looks])
+    loud, quiet = np.repeat(levels, LOUDNESS_STEP, axis=0)[: len(vocal)].T
+    loud = np.maximum(loud, np.percentile(vocal, CLIP_PERCENTILE) - LOUD_BELOW_CLIP)
+    sigma = LOUDNESS_SMOOTHING_S * HOPS_PER_SECOND
+    loud = np.maximum(_smooth(loud, sigma), LOUD_FLOOR)
+    return loud, np.maximum(_smooth(quiet, sigma), loud - QUIET_BELOW_LOUD)
+
+
+def _smooth(curve: Float64Array, sigma: float) -> Float64Array:
+    """Gaussian filter; the ends are held."""
+    reach = int(np.ceil(3 * sigma))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    return np.convolve(np.pad(curve, reach, mode="edge"), kernel / kernel.sum(), "valid")

@@ -1,0 +1,221 @@
+"""What a clip teaches about its speaker's mouth, gathered in one bounded pass. Knows nothing of audio."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lipsync_core.mouth.geometry import (
+    LEFT_SIDE,
+    NOSE_TIP,
+    RIGHT_SIDE,
+    FloatArray,
+    MouthGeometry,
+    mouth_geometry,
+    sample_curve,
+)
+from lipsync_core.mouth.target import wide_gap
+from lipsync_core.mouth.warp import Box, Image
+
+# Lengths in eye spans unless said otherwise; the numbers are settled by looking (recipe, section 8.4).
+INTERIORS = 6  # at most
+OPEN_GAP = 0.09  # a mouth this open shows its inside
+CANDIDATES = 24  # crops kept while scanning
+SCORE_SLACK = 0.45  # an interior may score this much less than the best
+GAP_CREDIT_LIMIT = 1.3  # times the speaker's wide gap
+TURN_PENALTY = 0.3
+SPACING = 24  # interiors are at least a twenty-fourth of the scan apart, so that they differ
+CONTRAST_REACH, CONTRAST_COLUMNS, CONTRAST_ROWS = 0.6, 25, 13
+CROP_MARGIN = 0.05
+CROP_EYE_SPAN = 400.0  # pixels: crops of larger faces are scaled down to it
+CLOSED_GAP = 0.02  # below, the mouth's inside is hidden and may be exchanged
+SCORE_WEIGHT = 0.15  # of a score against a difference in pose
+
+
+@dataclass(frozen=True)
+class MouthProfile:
+    """What travels with every chunk of a clip, so that each chunk can be worked on alone."""
+
+    max_gap: float  # gap at opening 1, eye spans
+    width: float  # median width of the mouth, eye spans
+    interior_frames: Image  # [K, h, w, 3], crops of open mouths, K <= 6
+    interior_landmarks: FloatArray  # [K, 468, 3], in the crops' pixels
+    interior_scores: FloatArray  # [K], the client's: helps to choose among them
+
+    @property
+    def mouth_range(self) -> FloatArray:
+        """Max gap and width, float32 [2]: the form in which they travel."""
+        return np.array([self.max_gap, self.width], np.float32)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    sample: int
+    gap: float
+    contrast: float
+    turn: float
+    crop: Image
+    landmarks: FloatArray
+
+
+class MouthProfileBuilder:
+    """Gathers a MouthProfile from sampled frames; memory is bounded by 24 small crops."""
+
+    def __init__(self) -> None:
+        """Start with nothing seen."""
+        self._gaps: list[float] = []
+        self._widths: list[float] = []
+        self._contrasts: list[float] = []
+        self._candidates: list[_Candidate] = []
+
+    def add(self, frame: Image, landmarks: FloatArray) -> None:
+        """Look at one frame, uint8 RGB [H, W, 3], with its face's landmarks, float32 [468, 3].
+
+        A frame without a face (NaN landmarks) teaches nothing.
+        """
+        if not np.isfinite(landmarks).all():
+            return
+        geometry = mouth_geometry(landmarks)
+        self._gaps.append(geometry.relative_gap)
+        self._widths.append(geometry.relative_width)
+        box = _mouth_box(geometry)
+        if geometry.relative_gap < OPEN_GAP or box.inside(frame) != box:
+            return
+        contrast = _interior_contrast(frame, geometry)
+        self._contrasts.append(contrast)
+        crop, crop_landmarks = _crop(frame, landmarks, box, geometry.eye_span)
+        sample, turn = len(self._gaps) - 1, _turn(landmarks)
+        self._candidates.append(_Candidate(sample, geometry.relative_gap, contrast, turn, crop, crop_landmarks))
+        if len(self._candidates) > CANDIDATES:
+            del self._candidates[int(np.argmin(self._scores()))]
+
+    def build(self) -> MouthProfile | None:
+        """The profile of what was added, or None where no frame had a face."""
+        if not self._gaps:
+            return None
+        scores = self._scores()
+        chosen = self._choose(scores)
+        crops = [self._candidates[i].crop for i in chosen]
+        return MouthProfile(
+            max_gap=wide_gap(np.array(self._gaps, np.float32)),
+            width=float(np.median(self._widths)),
+            interior_frames=_stack_padded(crops),
+            interior_landmarks=np.array([self._candidates[i].landmarks for i in chosen], np.float32).reshape(
+                -1, 468, 3
+            ),
+            interior_scores=scores[chosen].astype(np.float32),
+        )
+
+    def _scores(self) -> NDArray[np.float64]:
+        """A good interior is rich in detail, wide open and seen from the front."""
+        if not self._candidates:
+            return np.zeros(0)
+        rich = max(float(np.percentile(self._contrasts, 95)), 1e-3)
+        max_gap = wide_gap(np.array(self._gaps, np.float32))
+        detail = np.array([c.contrast for c in self._candidates]) / rich
+        gap = np.minimum(np.array([c.gap for c in self._candidates]) / max_gap, GAP_CREDIT_LIMIT)
+        turn = np.minimum([c.turn for c in self._candidates], 1)
+        return np.asarray(detail + gap - TURN_PENALTY * turn)
+
+    def _choose(self, scores: NDArray[np.float64]) -> list[int]:
+        spacing = len(self._gaps) / SPACING
+        chosen: list[int] = []
+        for i in map(int, np.argsort(-scores, kind="stable")):
+            if len(chosen) == INTERIORS or scores[i] < scores.max() - SCORE_SLACK:
+                break
+            sample = self._candidates[i].sample
+            if all(abs(sample - self._candidates[j].sample) >= spacing for j in chosen):
+                chosen.append(i)
+        return chosen
+
+
+class InteriorChooser:
+    """Chooses frame by frame which interior a clip shows; exchanges it only behind closed lips."""
+
+    def __init__(self, profile: MouthProfile) -> None:
+        """Start at the beginning of a clip, or of a shot."""
+        self._poses = np.array([_pose(landmarks) for landmarks in profile.interior_landmarks])
+        self._scores = profile.interior_scores
+        self._chosen = -1
+        self._open = False
+
+    def choose(self, gaps: FloatArray, landmarks: FloatArray) -> NDArray[np.int32]:
+        """Go on through the clip by some frames.
+
+        Args:
+            gaps: float32 [F], wanted gaps in eye spans (see opening_gaps).
+            landmarks: float32 [F, 468, 3]; NaN where a frame has no face.
+
+        Returns:
+            int32 [F], indices into the profile's interiors; -1 = paint the mouth's inside.
+        """
+        return np.array([self._next(*frame) for frame in zip(gaps, landmarks, strict=True)], np.int32)
+
+    def _next(self, gap: float, landmarks: FloatArray) -> int:
+        if len(self._poses) == 0 or not np.isfinite(landmarks).all():
+            return self._chosen
+        opens = gap > CLOSED_GAP and not self._open
+        self._open = bool(gap > CLOSED_GAP)
+        if opens or self._chosen < 0:
+            difference = np.abs(self._poses - _pose(landmarks)).sum(axis=1)
+            self._chosen = int(np.argmin(difference - SCORE_WEIGHT * self._scores))
+        return self._chosen
+
+
+def _pose(landmarks: FloatArray) -> NDArray[np.float64]:
+    geometry = mouth_geometry(landmarks)
+    return np.array([geometry.nose_y, 0.5 * geometry.chin_y, geometry.nose_x]) / geometry.eye_span
+
+
+def _turn(landmarks: FloatArray) -> float:
+    """0 for a face seen from the front, growing as one side of it gets shorter than the other."""
+    nose = landmarks[NOSE_TIP, :2]
+    left, right = (float(np.linalg.norm(nose - landmarks[i, :2])) for i in (LEFT_SIDE, RIGHT_SIDE))
+    return abs(left / max(right, 1.0) - 1)
+
+
+def _interior_contrast(frame: Image, geometry: MouthGeometry) -> float:
+    """Standard deviation of the brightness between the lips."""
+    columns = np.linspace(-CONTRAST_REACH, CONTRAST_REACH, CONTRAST_COLUMNS, dtype=np.float32)[None]
+    rows = np.linspace(0.08, 0.92, CONTRAST_ROWS, dtype=np.float32)[:, None]
+    upper, lower = sample_curve(geometry.upper, columns), sample_curve(geometry.lower, columns)
+    x = np.broadcast_to(geometry.centre_x + columns * geometry.half_width, (CONTRAST_ROWS, CONTRAST_COLUMNS))
+    image_x, image_y = geometry.to_image(x, upper + rows * (lower - upper))
+    inside = cv2.remap(frame, image_x, image_y, cv2.INTER_LINEAR)
+    return float(inside.mean(axis=2).std())
+
+
+def _mouth_box(geometry: MouthGeometry) -> Box:
+    """Whole pixels around the outer lips."""
+    margin = CROP_MARGIN * geometry.eye_span
+    side = geometry.half_width + 2 * margin
+    top, bottom = float(geometry.upper_outer.min()) - margin, float(geometry.lower_outer.max()) + margin
+    x, y = geometry.to_image(
+        geometry.centre_x + np.array([-side, side, -side, side], np.float32),
+        np.array([top, top, bottom, bottom], np.float32),
+    )
+    return Box(int(x.min()), int(y.min()), int(x.max()) + 2, int(y.max()) + 2)
+
+
+def _crop(frame: Image, landmarks: FloatArray, box: Box, eye_span: float) -> tuple[Image, FloatArray]:
+    crop = frame[box.y0 : box.y1, box.x0 : box.x1].copy()
+    moved = landmarks - np.array([box.x0, box.y0, 0], np.float32)
+    if eye_span <= CROP_EYE_SPAN:
+        return crop, moved
+    size = [round(edge * CROP_EYE_SPAN / eye_span) for edge in crop.shape[:2]]
+    smaller = cv2.resize(crop, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    scale = np.array([size[1] / crop.shape[1], size[0] / crop.shape[0], CROP_EYE_SPAN / eye_span], np.float32)
+    half = np.array([0.5, 0.5, 0], np.float32)  # pixel centres
+    return np.asarray(smaller, np.uint8), (moved + half) * scale - half
+
+
+def _stack_padded(crops: list[Image]) -> Image:
+    """Stack crops of different sizes, [K, h, w, 3]; the smaller ones end in repeated edges."""
+    if not crops:
+        return np.zeros((0, 1, 1, 3), np.uint8)
+    height, width = (max(crop.shape[axis] for crop in crops) for axis in (0, 1))
+    padded = [
+        np.pad(crop, ((0, height - crop.shape[0]), (0, width - crop.shape[1]), (0, 0)), mode="edge") for crop in crops
+    ]
+    return np.stack(padded)

@@ -1,0 +1,62 @@
+"""Finds the landmarks of detected faces; the network is the model face_landmarks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from lipsync_core.face import (
+    alignment_points,
+    fill_slots,
+    in_batches,
+    landmark_detections,
+    regions_from_detections,
+)
+from lipsync_core.triton_step import TritonStep
+
+
+@dataclass(frozen=True)
+class LandmarkFacesParameters:
+    """What config.pbtxt sets."""
+
+    images_per_call: int  # at most face_landmarks' max_batch_size
+
+
+class TritonPythonModel(TritonStep):
+    """Find the landmarks of detected faces, and drop what turns out to be no face."""
+
+    Parameters = LandmarkFacesParameters
+
+    def setup(self) -> None:
+        """Leave the cores to the other instances and networks."""
+        cv2.setNumThreads(1)
+
+    def run(
+        self,
+        frames: np.ndarray,
+        detected_boxes: np.ndarray,
+        detected_keypoints: np.ndarray,
+        detected_scores: np.ndarray,
+    ) -> dict[str, np.ndarray]:
+        """Look at all faces of all frames at once."""
+        faces = np.nonzero(detected_scores > 0)  # frame and slot of each
+        regions = regions_from_detections(detected_boxes[faces], detected_keypoints[faces])
+        landmarks, present = landmark_detections(frames, faces[0], regions, self._run_landmarks)
+        kept = faces[0][present]
+        results = {
+            "boxes": detected_boxes[faces][present],
+            "landmarks": landmarks[present],
+            "alignment_points": alignment_points(landmarks[present]),
+        }
+        filled = {name: fill_slots(values, kept, len(frames)) for name, values in results.items()}
+        scores = fill_slots(detected_scores[faces][present], kept, len(frames), empty=0)
+        return {**filled, "scores": scores}
+
+    def _run_landmarks(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return in_batches(self._call, images, self.parameters.images_per_call)
+
+    def _call(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        outputs = self.infer("face_landmarks", {"images": images})
+        return outputs["landmarks"], outputs["presence_logits"]

@@ -1,0 +1,27 @@
+"""Chooses the face to change: the caller's, or the largest that the model `faces` finds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lipsync_core.triton_step import TritonStep
+
+
+class TritonPythonModel(TritonStep):
+    """Pass a followed face on, or find each frame's largest one."""
+
+    def run(self, frames: np.ndarray, landmarks: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Landmarks given count as they are, NaN rows included."""
+        if landmarks is None:
+            return {"face_landmarks": self._find(frames)}
+        if len(landmarks) != len(frames):
+            raise ValueError(f"landmarks: expected one row for each of {len(frames)} frames, got {len(landmarks)}")
+        return {"face_landmarks": landmarks}
+
+    def _find(self, frames: np.ndarray) -> np.ndarray:
+        if not frames.size:
+            raise ValueError(f"frames: expected at least one frame with pixels, got {list(frames.shape)}")
+        found = self.infer("faces", {"frames": frames})["landmarks"]
+        if not found.shape[1]:
+            return np.full((len(frames), *found.shape[2:]), np.nan, np.float32)
+        return found[:, 0]

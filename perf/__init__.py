@@ -1,0 +1,1 @@
+"""Measurements: how fast jobs run and how well mouths follow the speech."""

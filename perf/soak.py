@@ -1,0 +1,66 @@
+"""Whether a server stays flat over many jobs: python -m perf.soak VIDEO SPEECH --jobs 20.
+
+Prints, after each job, the resident memory of the server with its Python stubs, its shared memory, and its open files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from client.connection import TritonConnection
+from client.job import Job, JobOptions, needed_models
+from client.serve import DEFAULT_REPOSITORY
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+
+MB = 1_000_000
+KIB = 1024
+
+
+def main() -> int:
+    """Run the jobs one after the other through one server and print what it holds after each."""
+    parser = argparse.ArgumentParser(prog="python -m perf.soak", description=__doc__)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("speech", type=Path)
+    parser.add_argument("--jobs", type=int, default=20)
+    parser.add_argument("--transport", choices=["shm", "grpc"], default="shm")
+    options = parser.parse_args()
+    models = needed_models(JobOptions.model)
+    with (
+        tempfile.TemporaryDirectory(prefix="lipsync-perf-") as folder,
+        EmbeddedServer(ServerOptions(DEFAULT_REPOSITORY, models)) as server,
+    ):
+        print(f"{'job':>4} {'seconds':>8} {'server RSS MB':>14} {'/dev/shm MB':>12} {'open files':>11}")
+        for number in range(1, options.jobs + 1):
+            job_options = JobOptions(options.video, options.speech, Path(folder) / "out.mp4")
+            with Job(job_options) as job, TritonConnection(server.url, options.transport) as connection:
+                report = job.run(connection)
+            held = resident_bytes(server.pids) / MB, shared_bytes() / MB, open_files(server.pids)
+            print(f"{number:4} {report.seconds:8.2f} {held[0]:14.1f} {held[1]:12.1f} {held[2]:11}", flush=True)
+    return 0
+
+
+def resident_bytes(pids: list[int]) -> int:
+    """Resident memory of several processes, pages that they share counted once each (proportional set size)."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1]) * KIB
+    return total
+
+
+def shared_bytes() -> int:
+    """Shared memory that our server and client hold under a name."""
+    return sum(path.stat().st_size for path in Path("/dev/shm").glob("lipsync-*"))
+
+
+def open_files(pids: list[int]) -> int:
+    """File descriptors that several processes hold open."""
+    return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""A face for the mouth's tests: scikit-image's astronaut, and her landmarks as numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+
+# One pass of the face_landmarks model of this repository over the photograph; float32 [468, 3].
+LANDMARKS = np.load(Path(__file__).parent.parent / "data" / "astronaut_landmarks.npy")
+
+
+def astronaut() -> tuple[np.ndarray, np.ndarray]:
+    """Frame, uint8 RGB [512, 512, 3], and landmarks; she smiles and shows her teeth."""
+    return skimage.data.astronaut(), LANDMARKS.copy()
+
+
+def enlarged(factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """The face alone, enlarged."""
+    import cv2
+
+    frame, landmarks = astronaut()
+    face = frame[20:276, 90:346]
+    size = round(256 * factor)
+    shift = np.array([90, 20, 0], np.float32)
+    return cv2.resize(face, (size, size)), (landmarks - shift) * np.float32(factor)
