@@ -16,9 +16,11 @@ from client.media import VideoSource
 ROOT = Path(__file__).resolve().parent.parent
 SPEECH = ROOT / "tests" / "data" / "speech.flac"  # synthesised for this project
 FOLDER = ROOT / "demo"
+PORTRAIT = (slice(0, 270), slice(90, 360))  # rows and columns of the head and shoulders
 SHEET_COLUMNS = 8
 CELL_HEIGHT = 320  # pixels
-CLEAR_CHANGE = 40  # grey levels; a second encoding changes less
+CLEAR_CHANGE = 0.5  # of the largest; a second encoding changes less
+CHANGE_BLUR = 15  # pixels: single pixels count for little
 SHEET_MARGIN = 2.2  # side of the square shown, in sizes of the change
 MOUTH_HEIGHT = 0.62  # of the square: where the change's middle is placed, so that the face is in the middle
 
@@ -44,7 +46,8 @@ def write_photograph(path: Path) -> Path:
     """Write scikit-image's bundled photograph of an astronaut (NASA, public domain)."""
     from skimage import data  # noqa: PLC0415  (only the demonstration needs it)
 
-    cv2.imwrite(str(path), cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR))
+    photograph = data.astronaut()[PORTRAIT]
+    cv2.imwrite(str(path), cv2.cvtColor(cv2.resize(photograph, None, fx=2, fy=2), cv2.COLOR_RGB2BGR))
     return path
 
 
@@ -82,15 +85,19 @@ def frames_at(path: Path, times_s: Sequence[float]) -> list[np.ndarray]:
 
 def crop_around_change(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[slice, slice]:
     """Return the rows and columns of a square around all clear differences of the pairs, well beyond them."""
-    change = np.max([np.abs(a.astype(np.int16) - b[: a.shape[0], : a.shape[1]]).max(axis=2) for a, b in pairs], axis=0)
+    change = np.max([_change(before, after) for before, after in pairs], axis=0)
     height, width = change.shape
-    rows, columns = np.nonzero(change > CLEAR_CHANGE)
-    if not len(rows):
-        return slice(0, height), slice(0, width)
+    rows, columns = np.nonzero(change >= CLEAR_CHANGE * change.max())
     side = min(SHEET_MARGIN * max(np.ptp(rows), np.ptp(columns)) + 1, height, width)
     top = int(np.clip(np.median(rows) - side * MOUTH_HEIGHT, 0, height - side))
     left = int(np.clip(np.median(columns) - side / 2, 0, width - side))
     return slice(top, top + int(side)), slice(left, left + int(side))
+
+
+def _change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return the blurred difference in brightness, float32 [h, w]."""
+    difference = before.astype(np.float32) - after[: before.shape[0], : before.shape[1]]
+    return np.abs(cv2.blur(difference.mean(axis=2), (CHANGE_BLUR, CHANGE_BLUR)))
 
 
 def _cell(picture: np.ndarray) -> np.ndarray:

@@ -62,6 +62,9 @@ class FaceChoice:
         return from_left[index] if index < len(from_left) else None
 
 
+LARGEST = FaceChoice()
+
+
 def parse_face_choice(text: str) -> FaceChoice:
     """Read largest, left, right, an index from the left, or a point X,Y in pixels.
 

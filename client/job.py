@@ -13,7 +13,7 @@ import numpy as np
 
 from client.connection import TritonConnection
 from client.errors import NoFaceError
-from client.faces import FaceChoice
+from client.faces import LARGEST, FaceChoice
 from client.flow import batched, ordered_map
 from client.media import (
     DEFAULT_CRF,
@@ -52,7 +52,7 @@ class JobOptions:
     audio: Path
     output: Path
     model: str = "mouth-motion"
-    face: FaceChoice = FaceChoice()
+    face: FaceChoice = LARGEST
     start_s: float = 0.0
     end_s: float | None = None
     if_audio_longer: IfAudioLonger = "bounce"

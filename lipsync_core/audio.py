@@ -75,7 +75,10 @@ def mel_power(samples: NDArray[np.float32]) -> Float64Array:
     filters = _mel_filters()
     taper = np.hanning(WINDOW).astype(np.float32)
     blocks = [windows[i : i + SPECTRUM_BLOCK] * taper for i in range(0, len(windows), SPECTRUM_BLOCK)]
-    return np.concatenate([np.abs(np.fft.rfft(block, FFT_SIZE)) ** 2 @ filters.T for block in blocks]) + POWER_FLOOR
+    return (
+        np.concatenate([np.abs(np.fft.rfft(block, FFT_SIZE)) ** 2 @ filters.T for block in blocks])
+        + POWER_FLOOR
+    )
 
 
 def band_level(mel: Float64Array, low_hz: float, high_hz: float) -> Float64Array:

@@ -193,6 +193,6 @@ def _parse_value(key: str, text: str, kind: type) -> str | int | float | bool:
             raise ValueError(f"{key}: expected true or false, got {text!r}")
         return text == "true"
     try:
-        return kind(text)  # type: ignore[no-any-return]
+        return kind(text)
     except ValueError as error:
         raise ValueError(f"{key}: expected {kind.__name__}, got {text!r}") from error

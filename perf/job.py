@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from client.serve import DEFAULT_REPOSITORY
 
@@ -44,7 +45,7 @@ def main() -> int:
     return 0
 
 
-def run_job(video: Path, speech: Path, arguments: list[str]) -> dict[str, object]:
+def run_job(video: Path, speech: Path, arguments: list[str]) -> dict[str, Any]:
     """Run one job in a process of its own and return its report.
 
     Raises:
@@ -54,7 +55,8 @@ def run_job(video: Path, speech: Path, arguments: list[str]) -> dict[str, object
         files = ["--video", str(video), "--audio", str(speech), "--output", f"{folder}/out.mp4"]
         command = [sys.executable, str(SCRIPT), *files, "--json", "--quiet", *arguments]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-        return dict(json.loads(done.stdout))
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from client.connection import TritonConnection
-from client.faces import FaceChoice, parse_face_choice
+from client.faces import LARGEST, FaceChoice, parse_face_choice
 from client.flow import batched, ordered_map
 from client.lipsync import open_server
 from client.media import AudioSource, VideoSource
@@ -30,7 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m perf.sync", description=__doc__)
     parser.add_argument("video", type=Path)
     parser.add_argument("speech", type=Path)
-    parser.add_argument("--face", type=parse_face_choice, default=FaceChoice(), help="which of several faces")
+    parser.add_argument("--face", type=parse_face_choice, default=LARGEST, help="which of several faces")
     parser.add_argument("--url", help="a running Triton instead of one of our own")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def measure_sync(
-    connection: TritonConnection, video: Path, speech: Path, choice: FaceChoice = FaceChoice()
+    connection: TritonConnection, video: Path, speech: Path, choice: FaceChoice = LARGEST
 ) -> dict[str, SyncScore]:
     """Measure the mouth's opening in every frame and compare it with the speech.
 

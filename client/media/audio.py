@@ -66,6 +66,7 @@ class AudioSource:
     """
 
     def __init__(self, path: str | Path) -> None:
+        """Open and measure the file."""
         self.path = Path(path)
         with open_media(self.path) as container:
             stream = first_stream(container, "audio", self.path)
@@ -180,6 +181,7 @@ class SpeechWindows:
     """
 
     def __init__(self, source: AudioSource) -> None:
+        """Start at the beginning of the speech."""
         self._blocks = source.speech_blocks()
         self._kept = np.zeros(0, np.float32)
         self._kept_start = 0  # sample number of the first one kept
@@ -260,12 +262,13 @@ def _silence(like: AudioFrame, samples: int) -> Iterator[AudioFrame]:
 def _without_nan(frame: AudioFrame, tally: _Tally) -> AudioFrame:
     if frame.format.name.rstrip("p") not in ("flt", "dbl"):
         return frame
-    samples = frame.to_ndarray()
-    if np.isfinite(samples).all():
+    samples = frame.to_ndarray().copy()
+    finite = np.isfinite(samples)
+    if finite.all():
         return frame
     tally.not_finite = True
-    clean = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-    replaced = AudioFrame.from_ndarray(clean, frame.format.name, frame.layout.name)
+    samples[~finite] = 0
+    replaced = AudioFrame.from_ndarray(samples, frame.format.name, frame.layout.name)
     replaced.sample_rate, replaced.pts, replaced.time_base = frame.sample_rate, frame.pts, frame.time_base
     return replaced
 

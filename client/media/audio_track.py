@@ -168,7 +168,7 @@ class _EncodedAudio(AudioTrack):
         deep = source.sample_format.removesuffix("p") not in ("u8", "s16")
         wanted = [name for name in formats if name.startswith("s32" if deep else "s16")]
         if wanted:
-            self.stream.codec_context.format = wanted[0]  # type: ignore[assignment]
+            self.stream.codec_context.format = wanted[0]
 
 
 def _layout(channels: int, name: str, most: int) -> str:

@@ -1,4 +1,4 @@
-"""Opens the user's media so that no file can reach another file or the network; knows nothing of pictures or samples."""
+"""Opens the user's media so that no file can reach another file or the network; knows no pictures or samples."""
 
 from __future__ import annotations
 

@@ -58,6 +58,7 @@ class PendingFile:
     """
 
     def __init__(self, path: Path) -> None:
+        """Create the hidden file."""
         self.path = path
         self._final = path.resolve()  # follow a link instead of replacing it
         self.part = self._final.with_name(f".{self._final.name}.{secrets.token_hex(4)}.part")

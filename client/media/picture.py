@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import av
 import numpy as np
 
@@ -23,6 +25,7 @@ class Picture:
     """
 
     def __init__(self, frame: av.VideoFrame, tags: ColorTags, orientation: Orientation | None = None) -> None:
+        """Take a frame in a native format, and what its samples mean."""
         self.frame = frame
         self.native: NativeFormat = parse_native(frame.format.name)
         self.tags = tags
@@ -145,8 +148,8 @@ def align_region(
     """
     width, height = size
     coded = orientation.coded_region(region, width, height)
-    steps = (np.lcm(step, multiple) for step in native.grid)
-    grown = grow_to_grid(coded, *(int(step) for step in steps), *orientation.size(width, height))
+    across, down = (math.lcm(step, multiple) for step in native.grid)
+    grown = grow_to_grid(coded, across, down, *orientation.size(width, height))
     return orientation.upright_region(grown, width, height)
 
 

@@ -157,7 +157,7 @@ def plane_array(frame: av.VideoFrame, plane: int, native: NativeFormat) -> np.nd
     """View one plane of a native frame as an array [h, w]; writing to it writes to the frame."""
     source = frame.planes[plane]
     shape, itemsize = (source.height, source.width), native.dtype.itemsize
-    return np.ndarray(shape, native.dtype, buffer=source, strides=(source.line_size, itemsize))
+    return np.ndarray(shape, native.dtype, buffer=memoryview(source), strides=(source.line_size, itemsize))
 
 
 def convert(
@@ -205,6 +205,7 @@ class ColorMatrix:
     """The linear part of RGB -> native: what a change of RGB adds to each plane."""
 
     def __init__(self, native: NativeFormat, tags: ColorTags) -> None:
+        """Prepare for samples of this format and reading."""
         self._native = native
         self._tags = tags
 
@@ -273,4 +274,6 @@ def _on_black(frame: av.VideoFrame, tags: ColorTags) -> av.VideoFrame:
     rgba = convert(frame, "rgba64le" if deep else "rgba", replace(tags, range=FULL_RANGE)).to_ndarray()
     top = 65535 if deep else 255
     opaque = (rgba[..., :3].astype(np.uint32) * rgba[..., 3:] + top // 2) // top
-    return av.VideoFrame.from_ndarray(opaque.astype(rgba.dtype), "rgb48le" if deep else "rgb24")
+    if deep:
+        return av.VideoFrame.from_ndarray(opaque.astype(np.uint16), "rgb48le")
+    return av.VideoFrame.from_ndarray(opaque.astype(np.uint8), "rgb24")

@@ -77,6 +77,7 @@ class VideoReader:
     """An open video stream, decoded forward from the last seek."""
 
     def __init__(self, path: Path, threads: int) -> None:
+        """Open the file."""
         self._path = path
         self._threads = threads
         self._stack = ExitStack()
@@ -160,6 +161,13 @@ class VideoReader:
         """Go back to the start, also where seeking is impossible."""
         self.close()
         self._open()
+
+    @property
+    def stated_duration_s(self) -> float | None:
+        """Seconds that the file says it lasts."""
+        if self.stream.duration:
+            return float(self.stream.duration * self.time_base)
+        return self._container.duration / av.time_base if self._container.duration else None
 
     def ends_before_its_index(self) -> bool:
         """Say whether the file is shorter than its own index says (a download that broke off)."""

@@ -83,5 +83,5 @@ def _read_through(
     reader.reopen()
     frames = (frame for frame in reader.decode() if frame.pts is not None and source.holds(frame.pts))
     chosen = (frame for number, frame in enumerate(islice(frames, effort)) if number % spacing < BURST)
-    new = (frame for frame in chosen if last_pts is None or frame.pts > last_pts)
-    yield from (source.loose_frame(frame) for frame in islice(new, wanted))
+    loose = map(source.loose_frame, chosen)
+    yield from islice((frame for frame in loose if last_pts is None or frame.pts > last_pts), wanted)

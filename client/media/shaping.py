@@ -35,6 +35,7 @@ class FrameShape:
     """
 
     def __init__(self, source: VideoSource, choice: EncoderChoice) -> None:
+        """Work out what stands between the source's pictures and this encoder."""
         facts = source.facts
         self._turn = facts.orientation if _turns_pixels(source, choice.muxer) else Orientation()
         self._native = stored_native(source, choice.muxer)

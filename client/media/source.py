@@ -11,7 +11,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type as SideDataType
 
 from client.errors import MediaError
 from client.media.geometry import Orientation
@@ -79,6 +78,7 @@ class VideoSource:
     def __init__(
         self, path: str | Path, start: float = 0.0, end: float | None = None, threads: int = DECODER_THREADS
     ) -> None:
+        """Read the first frames."""
         self.path = Path(path)
         self.start = start
         self.end = end
@@ -339,7 +339,7 @@ def _facts(reader: VideoReader, frames: list[av.VideoFrame], source: VideoSource
         time_base=reader.time_base,
         rate=reader.rate,
         start_pts=reader.timestamps().next(first.pts, 0),
-        stated_duration_s=_stated_duration(reader),
+        stated_duration_s=reader.stated_duration_s,
         stated_frames=stream.frames,
         is_still=len(frames) == 1,
         is_interlaced=first.interlaced_frame,
@@ -355,22 +355,14 @@ def _tags(frame: av.VideoFrame, native: NativeFormat) -> ColorTags:
 
 def _orientation(frame: av.VideoFrame, source: VideoSource) -> Orientation:
     try:
-        matrix = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+        matrix = bytes(frame.side_data["DISPLAYMATRIX"])  # type: ignore[typeddict-item]  # PyAV's stub forgets it
+    except KeyError:
+        return Orientation()
     except ValueError:  # PyAV cannot list side data that is newer than its names (EXIF), but still reads the angle
         return Orientation.from_rotation(frame.rotation)
-    if matrix is None:
-        return Orientation()
     if frame.rotation % 90:
         source.warn(f"its rotation of {frame.rotation} degrees is treated as the nearest quarter turn")
-    return Orientation.from_matrix(np.frombuffer(bytes(matrix), "<i4").tolist())
-
-
-def _stated_duration(reader: VideoReader) -> float | None:
-    stream = reader.stream
-    if stream.duration:
-        return float(stream.duration * reader.time_base)
-    duration = stream.container.duration
-    return duration / av.time_base if duration else None
+    return Orientation.from_matrix(np.frombuffer(matrix, "<i4").tolist())
 
 
 def _nothing_decodable(path: Path) -> MediaError:

@@ -66,6 +66,7 @@ class VideoWriter:
         cut_audio: bool = False,
         threads: int | None = None,
     ) -> None:
+        """Choose the encoder, create the hidden file and write its header."""
         self.path = Path(path)
         self._cut_audio = cut_audio
         check_output(self.path, [source.path, *([audio.path] if audio else [])])
@@ -83,11 +84,13 @@ class VideoWriter:
             self._open_audio(audio, lossless=lossless)
 
     def __enter__(self) -> VideoWriter:
+        """Return the writer itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Publish the file, or remove it after an error."""
         if kind is None:
             self.close()
         else:

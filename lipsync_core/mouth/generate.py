@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lipsync_core.mouth.cover import lower_face_colours, visibility
 from lipsync_core.mouth.geometry import FloatArray, mouth_geometry
 from lipsync_core.mouth.interior import DonorInterior, painted_interior
 from lipsync_core.mouth.target import MAX_GAP_DEFAULT, motion_strength, mouth_target
@@ -20,6 +21,7 @@ def sync_mouths(
     mouth_range: FloatArray | None = None,
     interiors: Sequence[DonorInterior] = (),
     interior_indices: NDArray[np.int32] | None = None,
+    mouth_colours: FloatArray | None = None,
 ) -> Image:
     """Warp each frame's mouth to its shape; frames without a face stay as they are.
 
@@ -32,6 +34,8 @@ def sync_mouths(
         interiors: open mouths of this speaker.
         interior_indices: int32 [F], which interior each frame shows, -1 = a painted one;
             without it all are painted.
+        mouth_colours: float32 [2, 16, 3], how the lower face usually looks (see MouthProfile); frames that look
+            otherwise, covered by a hand for example, stay as they are.
 
     Returns:
         synced_frames, uint8 RGB [F, H, W, 3].
@@ -40,7 +44,8 @@ def sync_mouths(
     synced_frames = frames.copy()
     for frame, points, shape, index in zip(synced_frames, landmarks, mouth_shapes, indices, strict=True):
         if np.isfinite(points).all():
-            _sync_mouth(frame, points, shape, mouth_range, None if index == PAINTED else interiors[index])
+            donor = None if index == PAINTED else interiors[index]
+            _sync_mouth(frame, points, shape, mouth_range, donor, mouth_colours)
     return synced_frames
 
 
@@ -52,6 +57,7 @@ def check_chunk(
     interior_frames: Image | None = None,
     interior_landmarks: FloatArray | None = None,
     interior_indices: NDArray[np.int32] | None = None,
+    mouth_colours: FloatArray | None = None,
 ) -> None:
     """Refuse a chunk of `count` frames whose parts do not belong together.
 
@@ -63,7 +69,11 @@ def check_chunk(
     if not np.isfinite(mouth_shapes).all():
         raise ValueError("shapes: expected finite numbers, got NaN or infinity. Use 0 for a closed mouth")
     if mouth_range is not None and not (np.isfinite(mouth_range).all() and (mouth_range > 0).all()):
-        raise ValueError(f"mouth_range: expected two positive numbers, got {mouth_range.tolist()}. Leave it out")
+        raise ValueError(
+            f"mouth_range: expected two positive numbers, got {mouth_range.tolist()}. Leave it out"
+        )
+    if mouth_colours is not None and not (np.isfinite(mouth_colours).all() and (mouth_colours[1] > 0).all()):
+        raise ValueError("mouth_colours: expected finite numbers and positive tolerances. Leave it out")
     available = 0 if interior_frames is None else len(interior_frames)
     if available != (0 if interior_landmarks is None else len(interior_landmarks)):
         raise ValueError(
@@ -83,7 +93,9 @@ def check_chunk(
 
 def _check_length(name: str, length: int, count: int) -> None:
     if length != count:
-        raise ValueError(f"{name}: expected one row for each of {count} frames, got {length}. Match the frames")
+        raise ValueError(
+            f"{name}: expected one row for each of {count} frames, got {length}. Match the frames"
+        )
 
 
 def _sync_mouth(
@@ -92,9 +104,12 @@ def _sync_mouth(
     shape: FloatArray,
     mouth_range: FloatArray | None,
     donor: DonorInterior | None,
+    mouth_colours: FloatArray | None,
 ) -> None:
     geometry = mouth_geometry(landmarks)
     strength = motion_strength(geometry)
+    if mouth_colours is not None:
+        strength *= visibility(lower_face_colours(frame, landmarks), mouth_colours)
     if strength == 0:
         return
     max_gap, width = MAX_GAP_DEFAULT, geometry.relative_width

@@ -52,9 +52,9 @@ class DonorInterior:
         depth = _donor_depth(opening.below_upper * scale, opening.gap * scale, donor_gap, donor.eye_span)
         x = donor.centre_x + DONOR_INSET_X * donor.half_width * opening.place
         source_x, source_y = donor.to_image(x, top + np.clip(depth, 0, donor_gap))
-        colour = cv2.remap(self.frame, source_x, source_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(
-            np.float32
-        )
+        colour = cv2.remap(
+            self.frame, source_x, source_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        ).astype(np.float32)
         relative_gap = np.maximum(opening.gap, 0) / eye_span
         light = DIM_LEAST + (1 - DIM_LEAST) * smoothstep(relative_gap / DIM_GAP)
         under_lip = np.exp(-np.square(opening.below_upper / (UPPER_SHADE_DEPTH * eye_span)))

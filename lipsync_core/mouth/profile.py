@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lipsync_core.mouth.cover import lower_face_colours, usual_colours, visibility
 from lipsync_core.mouth.geometry import (
     LEFT_SIDE,
     NOSE_TIP,
@@ -42,11 +43,21 @@ class MouthProfile:
     interior_frames: Image  # [K, h, w, 3], crops of open mouths, K <= 6
     interior_landmarks: FloatArray  # [K, 468, 3], in the crops' pixels
     interior_scores: FloatArray  # [K], the client's: helps to choose among them
+    mouth_colours: FloatArray  # [2, 16, 3], how the lower face usually looks (see usual_colours)
 
     @property
     def mouth_range(self) -> FloatArray:
         """Max gap and width, float32 [2]: the form in which they travel."""
         return np.array([self.max_gap, self.width], np.float32)
+
+    @property
+    def tensors(self) -> dict[str, np.ndarray]:
+        """What the ensemble takes from it, by input name."""
+        tensors = {"mouth_range": self.mouth_range, "mouth_colours": self.mouth_colours}
+        if len(self.interior_frames):
+            tensors["interior_frames"] = self.interior_frames
+            tensors["interior_landmarks"] = self.interior_landmarks
+        return tensors
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,7 @@ class MouthProfileBuilder:
         """Start with nothing seen."""
         self._gaps: list[float] = []
         self._widths: list[float] = []
+        self._colours: list[FloatArray] = []
         self._contrasts: list[float] = []
         self._candidates: list[_Candidate] = []
 
@@ -79,6 +91,7 @@ class MouthProfileBuilder:
         geometry = mouth_geometry(landmarks)
         self._gaps.append(geometry.relative_gap)
         self._widths.append(geometry.relative_width)
+        self._colours.append(lower_face_colours(frame, landmarks))
         box = _mouth_box(geometry)
         if geometry.relative_gap < OPEN_GAP or box.inside(frame) != box:
             return
@@ -86,7 +99,9 @@ class MouthProfileBuilder:
         self._contrasts.append(contrast)
         crop, crop_landmarks = _crop(frame, landmarks, box, geometry.eye_span)
         sample, turn = len(self._gaps) - 1, _turn(landmarks)
-        self._candidates.append(_Candidate(sample, geometry.relative_gap, contrast, turn, crop, crop_landmarks))
+        self._candidates.append(
+            _Candidate(sample, geometry.relative_gap, contrast, turn, crop, crop_landmarks)
+        )
         if len(self._candidates) > CANDIDATES:
             del self._candidates[int(np.argmin(self._scores()))]
 
@@ -94,17 +109,20 @@ class MouthProfileBuilder:
         """The profile of what was added, or None where no frame had a face."""
         if not self._gaps:
             return None
+        usual = usual_colours(np.array(self._colours))
+        visible = np.array([visibility(colours, usual) == 1 for colours in self._colours])
         scores = self._scores()
-        chosen = self._choose(scores)
+        chosen = self._choose(scores, visible)
         crops = [self._candidates[i].crop for i in chosen]
         return MouthProfile(
-            max_gap=wide_gap(np.array(self._gaps, np.float32)),
-            width=float(np.median(self._widths)),
+            max_gap=wide_gap(np.array(self._gaps, np.float32)[visible]),
+            width=float(np.median(np.array(self._widths)[visible])),
             interior_frames=_stack_padded(crops),
             interior_landmarks=np.array([self._candidates[i].landmarks for i in chosen], np.float32).reshape(
                 -1, 468, 3
             ),
             interior_scores=scores[chosen].astype(np.float32),
+            mouth_colours=usual,
         )
 
     def _scores(self) -> NDArray[np.float64]:
@@ -118,11 +136,13 @@ class MouthProfileBuilder:
         turn = np.minimum([c.turn for c in self._candidates], 1)
         return np.asarray(detail + gap - TURN_PENALTY * turn)
 
-    def _choose(self, scores: NDArray[np.float64]) -> list[int]:
+    def _choose(self, scores: NDArray[np.float64], visible: NDArray[np.bool_]) -> list[int]:
+        """Best first, none of them covered."""
         spacing = len(self._gaps) / SPACING
+        ranked = [int(i) for i in np.argsort(-scores, kind="stable") if visible[self._candidates[i].sample]]
         chosen: list[int] = []
-        for i in map(int, np.argsort(-scores, kind="stable")):
-            if len(chosen) == INTERIORS or scores[i] < scores.max() - SCORE_SLACK:
+        for i in ranked:
+            if len(chosen) == INTERIORS or scores[i] < scores[ranked[0]] - SCORE_SLACK:
                 break
             sample = self._candidates[i].sample
             if all(abs(sample - self._candidates[j].sample) >= spacing for j in chosen):
@@ -216,6 +236,7 @@ def _stack_padded(crops: list[Image]) -> Image:
         return np.zeros((0, 1, 1, 3), np.uint8)
     height, width = (max(crop.shape[axis] for crop in crops) for axis in (0, 1))
     padded = [
-        np.pad(crop, ((0, height - crop.shape[0]), (0, width - crop.shape[1]), (0, 0)), mode="edge") for crop in crops
+        np.pad(crop, ((0, height - crop.shape[0]), (0, width - crop.shape[1]), (0, 0)), mode="edge")
+        for crop in crops
     ]
     return np.stack(padded)

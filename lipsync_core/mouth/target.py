@@ -28,7 +28,9 @@ CLOSED_SAG = 0.006  # closed lips hang this much under the line between the corn
 UPPER_SHARE_CLOSING = (0.08, 0.55)  # of the closed amount: least, and most for a mouth that is hardly open
 UPPER_SHARE_WIDE = 0.45  # most for a mouth that is wide open
 WIDE_GAP = 0.20
-LIP_TUCK = 0.010  # the lips' edges are tucked in this far: landmarks run a little inside the filmed gap, over teeth
+LIP_TUCK = (
+    0.010  # the lips' edges are tucked in this far: landmarks run a little inside the filmed gap, over teeth
+)
 TUCK_GAP = 0.03  # full tuck from this filmed gap on
 INTERIOR_FADE = 0.004  # the inside is repainted when the gap changes by this much
 YAW_FULL, YAW_NONE = 35.0, 45.0  # degrees: the motion fades out between them

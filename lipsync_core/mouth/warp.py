@@ -161,7 +161,9 @@ def _pixel_grid(box: Box, step: int = 1) -> tuple[FloatArray, FloatArray]:
     return x, y
 
 
-def _coarse_field(region: Box, box: Box, step: int, geometry: MouthGeometry, target: MouthTarget) -> FloatArray:
+def _coarse_field(
+    region: Box, box: Box, step: int, geometry: MouthGeometry, target: MouthTarget
+) -> FloatArray:
     """Motion of every pixel of the box, from a lattice that hangs on the region, not on the frame."""
     skipped_x, skipped_y = (box.x0 - region.x0) // step * step, (box.y0 - region.y0) // step * step
     start_x, start_y = region.x0 + skipped_x, region.y0 + skipped_y
@@ -214,7 +216,9 @@ def _blend_seam(
     dx = _corner_motion(seam, geometry, target)
     shares = np.clip((1 - off_seam[near]) / 2, 0, 1)
     upper, lower = (
-        _sample(pixels, (places[near] - _to_image(dx, motion(seam, geometry, target), geometry))[:, None])[:, 0]
+        _sample(pixels, (places[near] - _to_image(dx, motion(seam, geometry, target), geometry))[:, None])[
+            :, 0
+        ]
         for motion in (_upper_motion, _lower_motion)
     )
     warped[near] = (lower + shares[:, None] * (upper.astype(np.float32) - lower) + 0.5).astype(np.uint8)

@@ -42,7 +42,8 @@ def test_an_interior_serves_like_the_frame_it_was_cut_from() -> None:
     shapes, indices = np.array([[0.7, 0.0]], np.float32), np.zeros(1, np.int32)
     donors = (frame, landmarks), (profile.interior_frames[0], profile.interior_landmarks[0])
     whole, crop = (
-        sync_mouths(frame[None], landmarks[None], shapes, None, [donor_interior(*donor)], indices) for donor in donors
+        sync_mouths(frame[None], landmarks[None], shapes, None, [donor_interior(*donor)], indices)
+        for donor in donors
     )
     assert np.abs(whole.astype(int) - crop).max() <= 2  # cv2.remap rounds positions to 1/32 pixel
 

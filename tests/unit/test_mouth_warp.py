@@ -18,7 +18,9 @@ from tests.unit.mouth_samples import astronaut, enlarged
 OPEN, CLOSED = (1.0, 0.0), (0.0, 0.0)
 
 
-def sync_one(frame: np.ndarray, landmarks: np.ndarray, shape: tuple[float, float], donor: bool = False) -> np.ndarray:
+def sync_one(
+    frame: np.ndarray, landmarks: np.ndarray, shape: tuple[float, float], donor: bool = False
+) -> np.ndarray:
     interiors = [donor_interior(frame, landmarks)] if donor else []
     indices = np.zeros(1, np.int32) if donor else None
     shapes = np.array([shape], np.float32)
@@ -69,7 +71,9 @@ def test_opening_lowers_the_chin() -> None:
     geometry = mouth_geometry(landmarks)
     target = mouth_target(geometry, 1.15, 0.0, 0.2, geometry.relative_width)
     x, y = landmarks[152, :2].round().astype(int)
-    gradient = np.repeat(np.linspace(0, 250, 512).astype(np.uint8)[:, None, None], 512, axis=1).repeat(3, axis=2)
+    gradient = np.repeat(np.linspace(0, 250, 512).astype(np.uint8)[:, None, None], 512, axis=1).repeat(
+        3, axis=2
+    )
     warped = gradient.copy()
     warp_mouth(warped, geometry, target, painted_interior(frame, landmarks))
     assert warped[y - 3, x, 0] < gradient[y - 3, x, 0]
@@ -86,7 +90,9 @@ def test_a_crop_gives_the_same_pixels_as_the_whole_frame(factor: float) -> None:
     shift = np.array([left, top, 0], np.float32)
     part = sync_one(crop, landmarks - shift, OPEN)
     difference = np.abs(part.astype(int) - whole[top : top + edge, left : left + edge])
-    assert difference.max() <= 6  # cv2.remap rounds positions to 1/32 pixel; a rounding may tip over on an edge
+    assert (
+        difference.max() <= 6
+    )  # cv2.remap rounds positions to 1/32 pixel; a rounding may tip over on an edge
     assert (difference > 1).mean() < 1e-3
 
 

@@ -37,5 +37,7 @@ class TritonPythonModel(TritonStep):
         interiors = []
         if interior_frames is not None and interior_landmarks is not None:
             interiors = list(map(donor_interior, interior_frames, interior_landmarks))
-        synced_frames = sync_mouths(frames, face_landmarks, mouth_shapes, mouth_range, interiors, interior_indices)
+        synced_frames = sync_mouths(
+            frames, face_landmarks, mouth_shapes, mouth_range, interiors, interior_indices
+        )
         return {"synced_frames": synced_frames}
