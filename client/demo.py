@@ -46,7 +46,7 @@ def write_photograph(path: Path) -> Path:
     """Write scikit-image's bundled photograph of an astronaut (NASA, public domain)."""
     from skimage import data  # noqa: PLC0415  (only the demonstration needs it)
 
-    photograph = data.astronaut()[PORTRAIT]
+    photograph = data.astronaut()[PORTRAIT]  # type: ignore[no-untyped-call]
     cv2.imwrite(str(path), cv2.cvtColor(cv2.resize(photograph, None, fx=2, fy=2), cv2.COLOR_RGB2BGR))
     return path
 

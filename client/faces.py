@@ -16,10 +16,12 @@ class Face:
 
     Attributes:
         box: float32 [4], (x1, y1, x2, y2) in pixels.
+        score: the detector's certainty, 0 to 1.
         landmarks: float32 [468, 3], (x, y, z) in pixels.
     """
 
     box: np.ndarray
+    score: float
     landmarks: np.ndarray
 
     @property
@@ -40,6 +42,9 @@ class Face:
         return common / max(self.area + other.area - common, 1e-6)
 
 
+MIN_CHOSEN_SCORE = 0.6  # a face is chosen from here on, and then followed down to the detector's own threshold
+
+
 @dataclass(frozen=True)
 class FaceChoice:
     """Which of several faces is to speak: by rule, by place from the left (0 first), or nearest to a point."""
@@ -50,9 +55,9 @@ class FaceChoice:
 
     def pick(self, faces: Sequence[Face]) -> int | None:
         """Return the position of the chosen face, None where there is none to choose."""
-        if not faces:
+        positions = [i for i, face in enumerate(faces) if face.score >= MIN_CHOSEN_SCORE]
+        if not positions:
             return None
-        positions = range(len(faces))
         if self.rule == "largest":
             return max(positions, key=lambda i: faces[i].area)
         if self.rule == "point":
@@ -84,4 +89,4 @@ def parse_face_choice(text: str) -> FaceChoice:
 
 def faces_of_frame(boxes: np.ndarray, scores: np.ndarray, landmarks: np.ndarray) -> list[Face]:
     """Make faces of one frame's rows of the `faces` model: [N, 4], [N], [N, 468, 3]; empty slots score 0."""
-    return [Face(boxes[i], landmarks[i]) for i in np.flatnonzero(scores > 0)]
+    return [Face(boxes[i], float(scores[i]), landmarks[i]) for i in np.flatnonzero(scores > 0)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import json
 import signal
 import sys
@@ -28,6 +30,8 @@ Value = TypeVar("Value")
 EXIT_USAGE = 2
 EXIT_INTERNAL = 1
 EXIT_SIGNAL = 128  # plus the signal's number
+M_MMAP_THRESHOLD = -3  # mallopt option; source: malloc.h of glibc
+FRAME_SIZED_BYTES = 1 << 20
 EPILOG = """\
 exit codes:
   0  the output is complete
@@ -50,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     signal.signal(signal.SIGTERM, _end_on_signal)
+    _give_freed_frames_back()
     verbose = "--verbose" in arguments
     try:
         if arguments[:1] == ["serve"]:
@@ -241,6 +246,12 @@ def _report_error(error: Exception, code: int, *, verbose: bool) -> int:
         traceback.print_exc()
     print(f"lipsync: {error}", file=sys.stderr)
     return code
+
+
+def _give_freed_frames_back() -> None:
+    """Let glibc map each frame by itself, so that its memory goes back to the system when it is freed."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library does as it likes
+        ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, FRAME_SIZED_BYTES)
 
 
 def _end_on_signal(number: int, frame: object) -> None:  # noqa: ARG001  (the signal module's own signature)

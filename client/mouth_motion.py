@@ -49,10 +49,8 @@ class MouthMotion:
         inputs = {"shapes": shapes}
         if self._profile is None or self._chooser is None:
             return inputs
-        inputs["mouth_range"] = self._profile.mouth_range
+        inputs |= self._profile.tensors
         if len(self._profile.interior_frames):
-            inputs["interior_frames"] = self._profile.interior_frames
-            inputs["interior_landmarks"] = self._profile.interior_landmarks
             inputs["interior_indices"] = self._choose_interiors(shapes, landmarks, tracks)
         return inputs
 

@@ -19,11 +19,11 @@ from client.tracking import THUMBNAIL_SIDE, CutDetector, FaceLinker, Observation
 
 FACES_MODEL = "faces"
 ANALYSIS_LONG_SIDE = 960  # pixels; faces are looked for on pictures no larger than this
-FACE_MARGIN = 0.3  # of the face's size: what is sent around it, forehead to throat
+FACE_MARGIN = 0.35  # of the face's size: what is sent around it, forehead to throat
 IN_FLIGHT = 2  # requests of each kind under way: one is worked on while the next one travels
 MAX_CHUNK_FRAMES = 16
-HELD_BYTES = 120_000_000  # of decoded frames between decoder and encoder
-HELD_CHUNKS = 3 * IN_FLIGHT + 2  # stages between the two, each holding up to one chunk
+HELD_BYTES = 60_000_000  # of decoded frames between decoder and encoder
+HELD_CHUNKS = 2 * IN_FLIGHT + 2  # decoded ahead, looked for faces in, being lip-synced, being written
 
 
 class HasPicture(Protocol):
@@ -107,6 +107,7 @@ def _scaled(face: Face, x: float, y: float) -> Face:
     """Bring a face from the looked-at picture to the frame's own pixels; depth scales like x."""
     return Face(
         face.box * np.array([x, y, x, y], np.float32),
+        face.score,
         face.landmarks * np.array([x, y, x], np.float32),
     )
 
@@ -203,7 +204,7 @@ class Synchroniser:
         return finished
 
     def _generate(self, chunk: Chunk, region: Region, before: np.ndarray) -> np.ndarray:
-        landmarks = chunk.landmarks - np.array([region[0], region[1], 0], np.float32)
+        landmarks: np.ndarray = chunk.landmarks - np.array([region[0], region[1], 0], np.float32)
         large = {"synced_frames": LargeOutput(before.dtype, before.shape)}
         with self._clock.time("generate"):
             answer = self._connection.infer(
@@ -231,5 +232,5 @@ def sync_frames(
     found = (item for window in ordered_map(finder.find, windows, IN_FLIGHT) for item in window)
     observations = batched(follow(found, choice), size)
     chunks = (synchroniser.prepare(batch) for batch in observations)
-    for chunk in prefetch(ordered_map(synchroniser.sync, chunks, IN_FLIGHT), ahead=1):
+    for chunk in ordered_map(synchroniser.sync, chunks, IN_FLIGHT):
         yield from chunk

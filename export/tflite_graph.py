@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import tflite
-from flatbuffers import flexbuffers  # type: ignore[import-untyped]
+from flatbuffers import flexbuffers
 
 FILE_IDENTIFIER = b"TFL3"
 # Tensor types that the mediapipe models use; anything else is refused by name.

@@ -16,7 +16,7 @@ MEL_RANGE_HZ = (80.0, 7600.0)
 POWER_FLOOR = 1e-10  # keeps the logarithm of digital silence finite
 SPECTRUM_BLOCK = 4096  # hops worked on at once: bounds memory for long audio
 
-# The numbers below are settled by listening and looking (SPEC of the recipe, section 8.1); levels in dB.
+# The numbers below are settled by listening and looking (reference/face/SPEC.md, 8.1); levels in dB.
 VOCAL_BAND_HZ = (350.0, 3800.0)  # skips the hum of voicing, so that m, n and b close
 LOUDNESS_REACH_S = 3.0  # the local loudness range looks this far to both sides
 LOUDNESS_STEP = 10  # hops between two looks
@@ -75,10 +75,7 @@ def mel_power(samples: NDArray[np.float32]) -> Float64Array:
     filters = _mel_filters()
     taper = np.hanning(WINDOW).astype(np.float32)
     blocks = [windows[i : i + SPECTRUM_BLOCK] * taper for i in range(0, len(windows), SPECTRUM_BLOCK)]
-    return (
-        np.concatenate([np.abs(np.fft.rfft(block, FFT_SIZE)) ** 2 @ filters.T for block in blocks])
-        + POWER_FLOOR
-    )
+    return np.concatenate([np.abs(np.fft.rfft(block, FFT_SIZE)) ** 2 @ filters.T for block in blocks]) + POWER_FLOOR
 
 
 def band_level(mel: Float64Array, low_hz: float, high_hz: float) -> Float64Array:

@@ -40,9 +40,7 @@ def mouth_openings(landmarks: FloatArray) -> Float64Array:
     return openings
 
 
-def score_sync(
-    openings: Float64Array, samples: NDArray[np.float32], frame_times: Float64Array
-) -> dict[str, SyncScore]:
+def score_sync(openings: Float64Array, samples: NDArray[np.float32], frame_times: Float64Array) -> dict[str, SyncScore]:
     """Compare a mouth's openings with the speech it should follow.
 
     Args:

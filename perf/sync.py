@@ -55,7 +55,8 @@ def measure_sync(
     source = VideoSource(video)
     finder = FaceFinder(connection, StageClock())
     windows = batched(source.frames(), chunk_frames(source.frame_bytes))
-    times, landmarks = [], []
+    times: list[float] = []
+    landmarks: list[np.ndarray] = []
     nowhere = np.full((468, 3), np.nan, np.float32)
     with closing(ordered_map(finder.find, windows, IN_FLIGHT)) as found:
         for observed in follow((frame for window in found for frame in window), choice):

@@ -116,6 +116,8 @@ def choose_encoder(
     if lossless:
         _check_lossless(name, native, pix_fmt)
     options = _options(name, crf, preset, lossless, threads)
+    if muxer in FIXED_RATE:
+        options["bf"] = "0"  # without timestamps, frames must be stored in the order they are shown
     return EncoderChoice(muxer, encoder, pix_fmt, options, "hvc1" if _wants_hvc1(name, muxer) else None)
 
 

@@ -50,8 +50,8 @@ class Picture:
             long_side: shrink the result so that its longer side has at most this many pixels.
 
         Returns:
-            uint8 RGB [h, w, 3], upright. For 8-bit pictures a region holds exactly the whole picture's pixels; for
-            deeper ones chroma may differ by a few levels along its edge.
+            uint8 RGB [h, w, 3], upright. In 8-bit 4:2:0 of even size and in 4:4:4 a region holds exactly the whole
+            picture's pixels; elsewhere chroma may differ by a few levels along its edge.
 
         Raises:
             ValueError: the region is empty or leaves the picture.

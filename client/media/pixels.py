@@ -153,6 +153,14 @@ def has_alpha(name: str) -> bool:
     return bool(re.search(r"^(yuva|gbrap|ya\d|rgba|bgra|argb|abgr|ayuv|vuya|uyva|pal8)", name))
 
 
+def is_transparent(frame: av.VideoFrame) -> bool:
+    """Say whether any pixel of a frame is not opaque."""
+    if not has_alpha(frame.format.name):
+        return False
+    alpha = convert(frame, "rgba", ColorTags()).to_ndarray()[..., 3]
+    return bool(alpha.min() < 255)
+
+
 def plane_array(frame: av.VideoFrame, plane: int, native: NativeFormat) -> np.ndarray:
     """View one plane of a native frame as an array [h, w]; writing to it writes to the frame."""
     source = frame.planes[plane]

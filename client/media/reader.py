@@ -26,7 +26,8 @@ class Damage:
     """What went wrong while reading a stream."""
 
     undecodable: int = 0
-    concealed: int = 0
+    flagged_packets: int = 0
+    concealed_frames: int = 0
     repaired_timestamps: int = 0
     unreadable: bool = False
 
@@ -36,8 +37,9 @@ class Damage:
             yield "the file breaks off or is damaged; everything before was used"
         if self.undecodable:
             yield f"{self.undecodable} damaged packets could not be decoded and were skipped"
-        if self.concealed:
-            yield f"{self.concealed} damaged frames were patched up by the decoder"
+        if self.flagged_packets or self.concealed_frames:
+            count = max(self.flagged_packets, self.concealed_frames)
+            yield f"{count} damaged frames were patched up by the decoder"
         if self.repaired_timestamps:
             yield f"{self.repaired_timestamps} frames had missing or repeated timestamps, which were repaired"
 
@@ -120,6 +122,7 @@ class VideoReader:
         """
         context = self.stream.codec_context
         for packet in self._packets():
+            self.damage.flagged_packets += packet.is_corrupt
             unwanted = skip_until is not None and packet.pts is not None and packet.pts < skip_until
             context.skip_frame = "NONREF" if unwanted else "DEFAULT"
             try:
@@ -128,7 +131,7 @@ class VideoReader:
                 self.damage.undecodable += 1
                 continue
             for frame in frames:
-                self.damage.concealed += frame.is_corrupt
+                self.damage.concealed_frames += frame.is_corrupt
                 yield frame
 
     def decode_from(self, pts: int) -> Iterator[av.VideoFrame]:

@@ -15,7 +15,7 @@ import numpy as np
 from client.errors import MediaError
 from client.media.geometry import Orientation
 from client.media.picture import Picture
-from client.media.pixels import BT709, ColorTags, NativeFormat, convert, has_alpha, nearest_native, to_native
+from client.media.pixels import BT709, ColorTags, NativeFormat, convert, is_transparent, nearest_native, to_native
 from client.media.reader import VideoReader
 
 DECODER_THREADS = 2  # each holds several frames; two decode 1080x1920 many times faster than real time
@@ -59,7 +59,6 @@ class VideoFacts:
     stated_duration_s: float | None
     stated_frames: int
     is_still: bool
-    is_interlaced: bool
 
 
 class VideoSource:
@@ -90,7 +89,6 @@ class VideoSource:
         self.facts = self._probe()
         if end is not None and end <= start:
             raise MediaError(f"--end: expected a time after --start ({start:g} s), got {end:g} s. Swap or drop one")
-        self._warn_about_format()
 
     @property
     def width(self) -> int:
@@ -247,12 +245,13 @@ class VideoSource:
             if not frames:
                 raise _nothing_decodable(self.path)
             self._seekable = frames[0].pts is not None
+            self._warn_about_look(frames[0])
             return _facts(reader, frames, self)
 
-    def _warn_about_format(self) -> None:
-        if has_alpha(self.facts.pix_fmt):
+    def _warn_about_look(self, frame: av.VideoFrame) -> None:
+        if is_transparent(frame):
             self.warn("its transparency is not kept")
-        if self.facts.is_interlaced:
+        if frame.interlaced_frame:
             self.warn("it is interlaced and is treated as progressive; deinterlace it first for better results")
 
     def _decode(self, reader: VideoReader) -> Iterator[tuple[Picture, int, int]]:
@@ -299,7 +298,7 @@ class VideoSource:
         return self._step
 
     def _is_past_end(self, pts: int) -> bool:
-        return self.end is not None and (pts - self.facts.start_pts) * self.time_base >= self.end
+        return self.end is not None and pts >= self.pts_at(self.end)
 
     def _finish(self, reader: VideoReader, timestamps: array[int]) -> None:
         if not timestamps:
@@ -342,7 +341,6 @@ def _facts(reader: VideoReader, frames: list[av.VideoFrame], source: VideoSource
         stated_duration_s=reader.stated_duration_s,
         stated_frames=stream.frames,
         is_still=len(frames) == 1,
-        is_interlaced=first.interlaced_frame,
     )
 
 

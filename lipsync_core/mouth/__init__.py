@@ -1,6 +1,6 @@
 """Mouth motion without learned weights: lips are warped, the mouth's inside is borrowed or painted."""
 
-from lipsync_core.mouth.generate import check_chunk, sync_mouths
+from lipsync_core.mouth.generate import ClipMouth, sync_mouths
 from lipsync_core.mouth.geometry import MouthGeometry, mouth_geometry, smooth_landmarks
 from lipsync_core.mouth.interior import DonorInterior, PaintedInterior, donor_interior, painted_interior
 from lipsync_core.mouth.profile import InteriorChooser, MouthProfile, MouthProfileBuilder
@@ -9,6 +9,7 @@ from lipsync_core.mouth.warp import Box, changed_region, warp_mouth
 
 __all__ = [
     "Box",
+    "ClipMouth",
     "DonorInterior",
     "InteriorChooser",
     "MouthGeometry",
@@ -17,7 +18,6 @@ __all__ = [
     "MouthTarget",
     "PaintedInterior",
     "changed_region",
-    "check_chunk",
     "donor_interior",
     "mouth_geometry",
     "mouth_target",

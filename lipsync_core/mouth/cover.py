@@ -32,16 +32,12 @@ REFERENCE_POINTS = (
 )  # cheeks, forehead, bridge of the nose
 LIP_ZONES = 3  # of each lip, left to right
 ZONES = 2 * LIP_ZONES + len(SKIN_POINTS)
-PATCH = (
-    np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)], np.float32) * 0.015
-)  # eye spans: a point is a mean of 5
+PATCH = np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)], np.float32) * 0.015  # eye spans: a point is a mean of 5
 BLACK_OFFSET = 8  # of 255: keeps ratios of dark colours tame
 TOLERANCE = 3.0  # standard deviations
-LEAST_TOLERANCE = np.array(
-    [0.6, 0.1, 0.1], np.float32
-)  # log units of brightness, red, blue: light changes more
+LEAST_TOLERANCE = np.array([0.6, 0.1, 0.1], np.float32)  # log units of brightness, red, blue: light changes more
 DEVIANT_ZONES = 75  # percentile: a quarter of the zones must be off
-COVER_RANGE = (1.4, 2.0)  # tolerances: clean and relit frames reach 1.4, covered ones start at 2
+COVER_RANGE = (1.4, 1.8)  # tolerances: clean and relit frames reach 1.4, hands and microphones start at 1.9
 
 
 def lower_face_colours(frame: np.ndarray, landmarks: FloatArray) -> FloatArray:
@@ -78,9 +74,7 @@ def usual_colours(samples: FloatArray) -> FloatArray:
         float32 [2, 16, 3]: median, and how far a value may be from it.
     """
     median = np.median(samples, axis=0)
-    deviation = 1.48 * np.median(
-        np.abs(samples - median), axis=0
-    )  # the standard deviation of a normal spread
+    deviation = 1.48 * np.median(np.abs(samples - median), axis=0)  # the standard deviation of a normal spread
     return np.stack([median, np.maximum(TOLERANCE * deviation, LEAST_TOLERANCE)]).astype(np.float32)
 
 
@@ -93,7 +87,5 @@ def visibility(colours: FloatArray, usual: FloatArray) -> float:
 
 def _colours_at(frame: np.ndarray, places: FloatArray, eye_span: float) -> FloatArray:
     around = (places[:, None] + PATCH * np.float32(eye_span)).astype(np.float32)
-    pixels = cv2.remap(
-        frame, around[..., 0], around[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    pixels = cv2.remap(frame, around[..., 0], around[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(pixels, np.float32).mean(axis=1)

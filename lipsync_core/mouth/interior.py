@@ -15,7 +15,7 @@ from lipsync_core.mouth.geometry import (
 )
 from lipsync_core.mouth.warp import Image, Opening
 
-# Lengths in eye spans unless said otherwise; the numbers are settled by looking (recipe, section 8.4).
+# Lengths in eye spans unless said otherwise; the numbers are settled by looking (reference/face/SPEC.md, 8.4).
 LIP_POINTS = (17, 84, 314, 85, 315, 16)  # face mesh, middle of the lower lip
 CHEEK_POINTS = (50, 280, 101, 330, 117, 346)
 LUMA = np.array([0.30, 0.59, 0.11], np.float32)
@@ -24,7 +24,7 @@ TEETH_DEPTH, TEETH_SHARE = 0.06, 0.6  # a donor is never stretched this deep, at
 DONOR_INSET_X, DONOR_INSET_Y = 0.97, 0.012  # keeps the donor's own lips out
 UPPER_SHADE, UPPER_SHADE_DEPTH = 0.30, 0.014  # the upper lip's shadow
 LOWER_SHADE, LOWER_SHADE_DEPTH = 0.25, 0.012
-LIGHT_TINT = np.array([0.6, 1.0, 1.0], np.float32)  # exponents: light between lips turns red as it dims
+LIGHT_TINT = np.array([0.75, 1.0, 1.0], np.float32)  # exponents: light between lips turns red as it dims
 DIM_LEAST, DIM_GAP = 0.45, 0.055  # a narrow gap lets little light in
 
 CAVITY_TINT = (0.36, 0.24, 0.23)  # RGB, times the lip's colour
@@ -52,9 +52,9 @@ class DonorInterior:
         depth = _donor_depth(opening.below_upper * scale, opening.gap * scale, donor_gap, donor.eye_span)
         x = donor.centre_x + DONOR_INSET_X * donor.half_width * opening.place
         source_x, source_y = donor.to_image(x, top + np.clip(depth, 0, donor_gap))
-        colour = cv2.remap(
-            self.frame, source_x, source_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        ).astype(np.float32)
+        colour = cv2.remap(self.frame, source_x, source_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(
+            np.float32
+        )
         relative_gap = np.maximum(opening.gap, 0) / eye_span
         light = DIM_LEAST + (1 - DIM_LEAST) * smoothstep(relative_gap / DIM_GAP)
         under_lip = np.exp(-np.square(opening.below_upper / (UPPER_SHADE_DEPTH * eye_span)))

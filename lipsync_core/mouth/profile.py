@@ -19,7 +19,7 @@ from lipsync_core.mouth.geometry import (
 from lipsync_core.mouth.target import wide_gap
 from lipsync_core.mouth.warp import Box, Image
 
-# Lengths in eye spans unless said otherwise; the numbers are settled by looking (recipe, section 8.4).
+# Lengths in eye spans unless said otherwise; the numbers are settled by looking (reference/face/SPEC.md, 8.4).
 INTERIORS = 6  # at most
 OPEN_GAP = 0.09  # a mouth this open shows its inside
 CANDIDATES = 24  # crops kept while scanning
@@ -53,7 +53,10 @@ class MouthProfile:
     @property
     def tensors(self) -> dict[str, np.ndarray]:
         """What the ensemble takes from it, by input name."""
-        tensors = {"mouth_range": self.mouth_range, "mouth_colours": self.mouth_colours}
+        tensors: dict[str, np.ndarray] = {
+            "mouth_range": self.mouth_range,
+            "mouth_colours": self.mouth_colours,
+        }
         if len(self.interior_frames):
             tensors["interior_frames"] = self.interior_frames
             tensors["interior_landmarks"] = self.interior_landmarks
@@ -99,9 +102,7 @@ class MouthProfileBuilder:
         self._contrasts.append(contrast)
         crop, crop_landmarks = _crop(frame, landmarks, box, geometry.eye_span)
         sample, turn = len(self._gaps) - 1, _turn(landmarks)
-        self._candidates.append(
-            _Candidate(sample, geometry.relative_gap, contrast, turn, crop, crop_landmarks)
-        )
+        self._candidates.append(_Candidate(sample, geometry.relative_gap, contrast, turn, crop, crop_landmarks))
         if len(self._candidates) > CANDIDATES:
             del self._candidates[int(np.argmin(self._scores()))]
 
@@ -111,6 +112,7 @@ class MouthProfileBuilder:
             return None
         usual = usual_colours(np.array(self._colours))
         visible = np.array([visibility(colours, usual) == 1 for colours in self._colours])
+        visible |= not visible.any()  # a scan without anything usual says nothing about covers
         scores = self._scores()
         chosen = self._choose(scores, visible)
         crops = [self._candidates[i].crop for i in chosen]
@@ -236,7 +238,6 @@ def _stack_padded(crops: list[Image]) -> Image:
         return np.zeros((0, 1, 1, 3), np.uint8)
     height, width = (max(crop.shape[axis] for crop in crops) for axis in (0, 1))
     padded = [
-        np.pad(crop, ((0, height - crop.shape[0]), (0, width - crop.shape[1]), (0, 0)), mode="edge")
-        for crop in crops
+        np.pad(crop, ((0, height - crop.shape[0]), (0, width - crop.shape[1]), (0, 0)), mode="edge") for crop in crops
     ]
     return np.stack(padded)

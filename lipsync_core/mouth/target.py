@@ -13,7 +13,7 @@ from lipsync_core.mouth.geometry import (
     smoothstep,
 )
 
-# Lengths in eye spans unless said otherwise; the numbers are settled by looking (recipe, section 8.2).
+# Lengths in eye spans unless said otherwise; the numbers are settled by looking (reference/face/SPEC.md, 8.2).
 MAX_GAP_RANGE = (0.12, 0.20)  # gap of a wide-open mouth, limits
 MAX_GAP_DEFAULT = 0.15  # where the clip's own mouth never opens
 SILENT_GAP = 0.06  # a clip whose mouth opens less than this is of a silent person
@@ -26,11 +26,9 @@ OPENING_PROFILE = (1 - COLUMN_PLACES**2) ** np.float32(0.8)  # added opening fro
 UPPER_SHARE_OPENING = 0.25  # of the added opening: the jaw does the rest
 CLOSED_SAG = 0.006  # closed lips hang this much under the line between the corners
 UPPER_SHARE_CLOSING = (0.08, 0.55)  # of the closed amount: least, and most for a mouth that is hardly open
-UPPER_SHARE_WIDE = 0.45  # most for a mouth that is wide open
+UPPER_SHARE_WIDE = 0.42  # most for a mouth that is wide open
 WIDE_GAP = 0.20
-LIP_TUCK = (
-    0.010  # the lips' edges are tucked in this far: landmarks run a little inside the filmed gap, over teeth
-)
+LIP_TUCK = 0.010  # the lips' edges are tucked in this far: landmarks run a little inside the filmed gap, over teeth
 TUCK_GAP = 0.03  # full tuck from this filmed gap on
 INTERIOR_FADE = 0.004  # the inside is repainted when the gap changes by this much
 YAW_FULL, YAW_NONE = 35.0, 45.0  # degrees: the motion fades out between them

@@ -12,7 +12,7 @@ from lipsync_core.mouth.target import MouthTarget
 
 Image = NDArray[np.uint8]
 
-# Lengths in eye spans unless said otherwise; the numbers are settled by looking (recipe, section 8.3).
+# Lengths in eye spans unless said otherwise; the numbers are settled by looking (reference/face/SPEC.md, 8.3).
 REGION_HALF_WIDTHS = 1.95  # the changed region reaches this far to both sides, in half mouth widths
 REGION_ABOVE_NOSE, REGION_UNDER_CHIN = 0.02, 0.43
 LATTICE = 3  # pixels: far from the lips the motion is computed this coarsely
@@ -25,13 +25,13 @@ UPPER_LEAST, LOWER_LEAST = 0.05, 0.15  # least heights of lip to nose, and lip t
 JAW_WIDENING = 0.9  # the jaw's motion widens from 1 to 1.9 half mouth widths down to the chin
 JAW_BLEND = 0.8  # of the way to the chin: lip motion has become jaw motion
 CHIN_SHARE = 0.7  # of the lip's motion is left at the chin
-LIP_RELAXATION = 0.25  # of the motion: outer edges move so much less in a mouth that closes fully
+LIP_RELAXATION = 0.22  # of the motion: outer edges move so much less in a mouth that closes fully
 NECK = 0.40  # the motion ends this far under the chin
 CORNER_REACH_X, CORNER_REACH_Y = 0.9, 0.28  # half mouth widths; eye spans
 CORNER_CORE = 0.04
 MASK_SOFTNESS = 0.008  # width of the opening's soft edge, at least one pixel
 MASK_MARGIN = 0.003
-SEAM_OPACITY, SEAM_GAP = 0.25, 0.03  # of the inside between closed lips; full from this gap on
+SEAM_OPACITY, SEAM_GAP = 0.35, 0.03  # of the inside between closed lips; full from this gap on
 
 
 class Box(NamedTuple):
@@ -161,9 +161,7 @@ def _pixel_grid(box: Box, step: int = 1) -> tuple[FloatArray, FloatArray]:
     return x, y
 
 
-def _coarse_field(
-    region: Box, box: Box, step: int, geometry: MouthGeometry, target: MouthTarget
-) -> FloatArray:
+def _coarse_field(region: Box, box: Box, step: int, geometry: MouthGeometry, target: MouthTarget) -> FloatArray:
     """Motion of every pixel of the box, from a lattice that hangs on the region, not on the frame."""
     skipped_x, skipped_y = (box.x0 - region.x0) // step * step, (box.y0 - region.y0) // step * step
     start_x, start_y = region.x0 + skipped_x, region.y0 + skipped_y
@@ -216,9 +214,7 @@ def _blend_seam(
     dx = _corner_motion(seam, geometry, target)
     shares = np.clip((1 - off_seam[near]) / 2, 0, 1)
     upper, lower = (
-        _sample(pixels, (places[near] - _to_image(dx, motion(seam, geometry, target), geometry))[:, None])[
-            :, 0
-        ]
+        _sample(pixels, (places[near] - _to_image(dx, motion(seam, geometry, target), geometry))[:, None])[:, 0]
         for motion in (_upper_motion, _lower_motion)
     )
     warped[near] = (lower + shares[:, None] * (upper.astype(np.float32) - lower) + 0.5).astype(np.uint8)
@@ -226,7 +222,7 @@ def _blend_seam(
 
 def _upper_motion(points: _FacePoints, geometry: MouthGeometry, target: MouthTarget) -> FloatArray:
     """The upper lip moves as one piece; from its upper edge to the nose the motion fades."""
-    height = max(float(geometry.upper[MIDDLE]) - geometry.nose_y, UPPER_LEAST * geometry.eye_span)
+    height = max(float(target.upper[MIDDLE]) - geometry.nose_y, UPPER_LEAST * geometry.eye_span)
     thickness = max(float((geometry.upper - geometry.upper_outer)[MIDDLE]), 0.0)
     lip = min(thickness, UPPER_LIP_MOST * height)
     above_lip = points.upper - points.y

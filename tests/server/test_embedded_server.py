@@ -17,7 +17,7 @@ from client.errors import RequestRejected, ServerUnavailable
 from lipsync_core.serving import runtime
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
-from tests.server.toy_models import DOUBLE_CONFIG, write_model, write_toy_repository
+from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model, write_toy_repository
 
 pytestmark = pytest.mark.server
 
@@ -175,7 +175,7 @@ def test_missing_network_fails_with_the_export_command(tmp_path: Path) -> None:
 
 def test_step_that_differs_from_its_config_fails_to_load(tmp_path: Path) -> None:
     """A run() whose arguments are not the config's inputs is refused at load."""
-    model = "from lipsync_core.triton_step import TritonStep\nclass TritonPythonModel(TritonStep):\n    def run(self, x): ..."
+    model = DOUBLE_MODEL.replace("run(self, values)", "run(self, x)")
     write_model(tmp_path, "wrong", DOUBLE_CONFIG, model)
     with pytest.raises(ServerStartError, match=r"expected run\(values\) as in config.pbtxt, got run\(x\)"):
         EmbeddedServer(ServerOptions(tmp_path, ("wrong",))).__enter__()

@@ -29,9 +29,7 @@ def syllables(seconds: float, rate_hz: float = 3.0) -> np.ndarray:
 
 def vowel_like(low_hz: float, high_hz: float, seconds: float) -> np.ndarray:
     """Harmonics of 120 Hz, those between low_hz and high_hz tenfold."""
-    return sum(
-        tone(120.0 * k, seconds) * (0.1 if low_hz <= 120 * k < high_hz else 0.01) for k in range(1, 40)
-    )
+    return sum(tone(120.0 * k, seconds) * (0.1 if low_hz <= 120 * k < high_hz else 0.01) for k in range(1, 40))
 
 
 @pytest.mark.parametrize("samples", [0, 1, 100, 399, 5000])

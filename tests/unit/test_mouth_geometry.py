@@ -89,9 +89,7 @@ def test_rounded_lips_are_narrower_than_spread_ones() -> None:
     assert widths[2] <= 1.1 * geometry.half_width
 
 
-@pytest.mark.parametrize(
-    ("gaps", "expected"), [([], 0.15), ([0.01, 0.02], 0.15), ([0.07], 0.12), ([0.5], 0.2)]
-)
+@pytest.mark.parametrize(("gaps", "expected"), [([], 0.15), ([0.01, 0.02], 0.15), ([0.07], 0.12), ([0.5], 0.2)])
 def test_wide_gap_is_the_speakers_own_within_limits(gaps: list[float], expected: float) -> None:
     """A silent or unseen speaker gets a common gap, others their own within 0.12 to 0.20."""
     assert wide_gap(np.array(gaps, np.float32)) == pytest.approx(expected)

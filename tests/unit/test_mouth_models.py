@@ -33,9 +33,7 @@ def test_mouth_shapes_follow_the_audio() -> None:
 def test_given_shapes_pass_through() -> None:
     """A caller who has the shapes needs no audio."""
     shapes = np.array([[0.5, -0.2], [1, 0]], np.float32)
-    np.testing.assert_array_equal(
-        ask("mouth_shapes", given_shapes=shapes).output_tensors[0].as_numpy(), shapes
-    )
+    np.testing.assert_array_equal(ask("mouth_shapes", given_shapes=shapes).output_tensors[0].as_numpy(), shapes)
 
 
 @pytest.mark.parametrize("inputs", [{}, {"audio": np.zeros(160, np.float32)}])

@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lipsync_core.mouth import InteriorChooser, MouthProfile, MouthProfileBuilder, donor_interior, sync_mouths
+from lipsync_core.mouth import ClipMouth, InteriorChooser, MouthProfile, MouthProfileBuilder, sync_mouths
 from lipsync_core.mouth.profile import CANDIDATES, CROP_EYE_SPAN, INTERIORS
 from tests.unit.mouth_samples import astronaut, enlarged
+
+COLOURS = np.ones((2, 16, 3), np.float32)
 
 
 def closed_mouth(landmarks: np.ndarray) -> np.ndarray:
@@ -40,10 +42,9 @@ def test_an_interior_serves_like_the_frame_it_was_cut_from() -> None:
     frame, landmarks = astronaut()
     profile = build((frame, landmarks))
     shapes, indices = np.array([[0.7, 0.0]], np.float32), np.zeros(1, np.int32)
-    donors = (frame, landmarks), (profile.interior_frames[0], profile.interior_landmarks[0])
+    donors = (frame[None], landmarks[None]), (profile.interior_frames, profile.interior_landmarks)
     whole, crop = (
-        sync_mouths(frame[None], landmarks[None], shapes, None, [donor_interior(*donor)], indices)
-        for donor in donors
+        sync_mouths(frame[None], landmarks[None], shapes, ClipMouth(None, None, *donor, indices)) for donor in donors
     )
     assert np.abs(whole.astype(int) - crop).max() <= 2  # cv2.remap rounds positions to 1/32 pixel
 
@@ -105,7 +106,7 @@ def chooser() -> tuple[InteriorChooser, np.ndarray]:
     lower = landmarks.copy()
     lower[[1, 2, 152], 1] += 10
     both = np.stack([landmarks, lower])
-    profile = MouthProfile(0.15, 0.5, np.zeros((2, 4, 4, 3), np.uint8), both, np.ones(2, np.float32))
+    profile = MouthProfile(0.15, 0.5, np.zeros((2, 4, 4, 3), np.uint8), both, np.ones(2, np.float32), COLOURS)
     return InteriorChooser(profile), both
 
 
@@ -132,8 +133,21 @@ def test_the_choice_does_not_depend_on_how_the_clip_is_cut() -> None:
 def test_without_interiors_all_frames_are_painted() -> None:
     """-1 stands for a painted inside."""
     _, landmarks = astronaut()
-    none = MouthProfile(0.15, 0.5, np.zeros((0, 1, 1, 3), np.uint8), np.zeros((0, 468, 3)), np.zeros(0))
+    none = MouthProfile(0.15, 0.5, np.zeros((0, 1, 1, 3), np.uint8), np.zeros((0, 468, 3)), np.zeros(0), COLOURS)
     assert InteriorChooser(none).choose(np.ones(2, np.float32), np.stack([landmarks] * 2)).tolist() == [
         -1,
         -1,
     ]
+
+
+def test_covered_mouths_teach_nothing() -> None:
+    """A few frames with something black over an open mouth change neither gap nor interiors."""
+    frame, landmarks = astronaut()
+    covered = frame.copy()
+    x, y = landmarks[14, :2].round().astype(int)
+    covered[y - 16 : y + 24, x - 36 : x + 36] = np.tile(np.array([[30], [90]], np.uint8), (20, 1))[:, :, None]
+    wider = landmarks.copy()
+    wider[[95, 88, 178, 87, 14, 317, 402, 318, 324], 1] += 4
+    profile = build(*[(frame, landmarks)] * 7, *[(covered, wider)] * 3)
+    np.testing.assert_allclose(profile.mouth_range, build((frame, landmarks)).mouth_range, rtol=1e-5)
+    assert all(crop[: len(crop) // 2].mean() > 120 for crop in profile.interior_frames)

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from lipsync_core.mouth import (
+    ClipMouth,
     changed_region,
-    check_chunk,
-    donor_interior,
     mouth_geometry,
     mouth_target,
     painted_interior,
@@ -18,13 +17,10 @@ from tests.unit.mouth_samples import astronaut, enlarged
 OPEN, CLOSED = (1.0, 0.0), (0.0, 0.0)
 
 
-def sync_one(
-    frame: np.ndarray, landmarks: np.ndarray, shape: tuple[float, float], donor: bool = False
-) -> np.ndarray:
-    interiors = [donor_interior(frame, landmarks)] if donor else []
-    indices = np.zeros(1, np.int32) if donor else None
+def sync_one(frame: np.ndarray, landmarks: np.ndarray, shape: tuple[float, float], donor: bool = False) -> np.ndarray:
+    own = ClipMouth(None, None, frame[None], landmarks[None], np.zeros(1, np.int32))
     shapes = np.array([shape], np.float32)
-    return sync_mouths(frame[None], landmarks[None], shapes, None, interiors, indices)[0]
+    return sync_mouths(frame[None], landmarks[None], shapes, own if donor else None)[0]
 
 
 def teeth(frame: np.ndarray, landmarks: np.ndarray) -> float:
@@ -71,9 +67,7 @@ def test_opening_lowers_the_chin() -> None:
     geometry = mouth_geometry(landmarks)
     target = mouth_target(geometry, 1.15, 0.0, 0.2, geometry.relative_width)
     x, y = landmarks[152, :2].round().astype(int)
-    gradient = np.repeat(np.linspace(0, 250, 512).astype(np.uint8)[:, None, None], 512, axis=1).repeat(
-        3, axis=2
-    )
+    gradient = np.repeat(np.linspace(0, 250, 512).astype(np.uint8)[:, None, None], 512, axis=1).repeat(3, axis=2)
     warped = gradient.copy()
     warp_mouth(warped, geometry, target, painted_interior(frame, landmarks))
     assert warped[y - 3, x, 0] < gradient[y - 3, x, 0]
@@ -90,9 +84,7 @@ def test_a_crop_gives_the_same_pixels_as_the_whole_frame(factor: float) -> None:
     shift = np.array([left, top, 0], np.float32)
     part = sync_one(crop, landmarks - shift, OPEN)
     difference = np.abs(part.astype(int) - whole[top : top + edge, left : left + edge])
-    assert (
-        difference.max() <= 6
-    )  # cv2.remap rounds positions to 1/32 pixel; a rounding may tip over on an edge
+    assert difference.max() <= 6  # cv2.remap rounds positions to 1/32 pixel; a rounding may tip over on an edge
     assert (difference > 1).mean() < 1e-3
 
 
@@ -138,10 +130,9 @@ def test_frames_do_not_depend_on_their_neighbours() -> None:
         np.testing.assert_array_equal(synced, sync_one(frame, landmarks, tuple(shape)))
 
 
-GOOD = {
-    "landmarks": np.zeros((2, 468, 3), np.float32),
-    "mouth_shapes": np.zeros((2, 2), np.float32),
+GOOD_CLIP = {
     "mouth_range": np.array([0.15, 0.5], np.float32),
+    "mouth_colours": np.ones((2, 16, 3), np.float32),
     "interior_frames": np.zeros((1, 4, 4, 3), np.uint8),
     "interior_landmarks": np.zeros((1, 468, 3), np.float32),
     "interior_indices": np.array([-1, 0], np.int32),
@@ -151,18 +142,12 @@ GOOD = {
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        (
-            "landmarks",
-            np.zeros((3, 468, 3), np.float32),
-            "landmarks: expected one row for each of 2 frames, got 3",
-        ),
-        (
-            "mouth_shapes",
-            np.zeros((1, 2), np.float32),
-            "shapes: expected one row for each of 2 frames, got 1",
-        ),
-        ("mouth_shapes", np.full((2, 2), np.nan, np.float32), "shapes: expected finite numbers"),
         ("mouth_range", np.array([0.15, 0], np.float32), "mouth_range: expected two positive numbers"),
+        (
+            "mouth_colours",
+            np.zeros((2, 16, 3), np.float32),
+            "mouth_colours: expected finite numbers and positive",
+        ),
         (
             "interior_landmarks",
             None,
@@ -185,8 +170,25 @@ GOOD = {
         ),
     ],
 )
-def test_check_chunk_fails_on_parts_that_do_not_fit(name: str, value: object, message: str) -> None:
-    """Each part that does not belong to the frames is named, with what to do."""
-    check_chunk(2, **GOOD)
+def test_clip_mouth_fails_on_parts_that_do_not_fit(name: str, value: object, message: str) -> None:
+    """Each part that is not usable is named, with what to do."""
+    ClipMouth(**GOOD_CLIP).check(2)
     with pytest.raises(ValueError, match=message):
-        check_chunk(2, **(GOOD | {name: value}))
+        ClipMouth(**(GOOD_CLIP | {name: value})).check(2)
+
+
+@pytest.mark.parametrize(
+    ("landmarks", "shapes", "message"),
+    [
+        (np.zeros((3, 468, 3)), np.zeros((2, 2)), "landmarks: expected one row for each of 2 frames, got 3"),
+        (np.zeros((2, 468, 3)), np.zeros((1, 2)), "shapes: expected one row for each of 2 frames, got 1"),
+        (np.zeros((2, 468, 3)), np.full((2, 2), np.nan), "shapes: expected finite numbers"),
+    ],
+)
+def test_sync_fails_on_inputs_that_do_not_match_the_frames(
+    landmarks: np.ndarray, shapes: np.ndarray, message: str
+) -> None:
+    """A length that differs from the frames' is named."""
+    frames = np.zeros((2, 32, 32, 3), np.uint8)
+    with pytest.raises(ValueError, match=message):
+        sync_mouths(frames, landmarks.astype(np.float32), shapes.astype(np.float32))

@@ -8,9 +8,9 @@ from client.faces import Face, FaceChoice, parse_face_choice
 from client.tracking import CutDetector, FaceLinker, Observation, bridge_gaps, smooth
 
 
-def face(x: float, y: float = 0.0, size: float = 100.0) -> Face:
+def face(x: float, y: float = 0.0, size: float = 100.0, score: float = 0.9) -> Face:
     box = np.array([x, y, x + size, y + size], np.float32)
-    return Face(box, np.full((468, 3), x, np.float32))
+    return Face(box, score, np.full((468, 3), x, np.float32))
 
 
 def observations(values: list[float | None], tracks: list[int] | None = None) -> list[Observation[int]]:
@@ -34,6 +34,14 @@ def test_choice_picks_the_face_that_was_asked_for(text: str, x: float) -> None:
     position = parse_face_choice(text).pick(faces)
     assert position is not None
     assert faces[position].box[0] == x
+
+
+def test_uncertain_faces_are_followed_but_not_chosen() -> None:
+    """A doubtful detection starts no track; one that fades keeps its track."""
+    linker = FaceLinker(FaceChoice())
+    assert linker.link([face(0, score=0.55)], cut=False)[0] is None
+    assert linker.link([face(0, score=0.65)], cut=False)[0] is not None
+    assert linker.link([face(0, score=0.52)], cut=False)[0] is not None
 
 
 def test_choice_finds_nothing_beyond_the_last_face() -> None:

@@ -19,7 +19,5 @@ class TritonPythonModel(TritonStep):
         if given_shapes is not None:
             return {"mouth_shapes": given_shapes}
         if audio is None or frame_times is None:
-            raise ValueError(
-                "mouth_shapes: expected shapes, or audio with frame_times, got neither. Send one of them"
-            )
+            raise ValueError("mouth_shapes: expected shapes, or audio with frame_times, got neither. Send one of them")
         return {"mouth_shapes": mouth_shapes(audio, frame_times)}

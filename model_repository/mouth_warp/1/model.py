@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from lipsync_core.mouth import check_chunk, donor_interior, sync_mouths
+from lipsync_core.mouth import ClipMouth, sync_mouths
 from lipsync_core.triton_step import TritonStep
 
 
@@ -20,24 +20,11 @@ class TritonPythonModel(TritonStep):
         face_landmarks: np.ndarray,
         mouth_shapes: np.ndarray,
         mouth_range: np.ndarray | None = None,
+        mouth_colours: np.ndarray | None = None,
         interior_frames: np.ndarray | None = None,
         interior_landmarks: np.ndarray | None = None,
         interior_indices: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
-        """Check that the chunk belongs together, then warp it."""
-        check_chunk(
-            len(frames),
-            face_landmarks,
-            mouth_shapes,
-            mouth_range,
-            interior_frames,
-            interior_landmarks,
-            interior_indices,
-        )
-        interiors = []
-        if interior_frames is not None and interior_landmarks is not None:
-            interiors = list(map(donor_interior, interior_frames, interior_landmarks))
-        synced_frames = sync_mouths(
-            frames, face_landmarks, mouth_shapes, mouth_range, interiors, interior_indices
-        )
-        return {"synced_frames": synced_frames}
+        """Warp the chunk with what is known of its clip."""
+        clip = ClipMouth(mouth_range, mouth_colours, interior_frames, interior_landmarks, interior_indices)
+        return {"synced_frames": sync_mouths(frames, face_landmarks, mouth_shapes, clip)}

@@ -1,0 +1,142 @@
+"""Generates the short clips and sounds that media tests read, and reads back what they wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+RATE = 25  # frames per second
+NEARLY_LOSSLESS = {
+    "libx264": {"qp": "4", "preset": "ultrafast"},
+    "libx265": {"preset": "ultrafast", "x265-params": "log-level=none:qp=4:pools=1"},
+    "libvpx-vp9": {"crf": "4", "b": "0", "deadline": "realtime", "cpu-used": "8"},
+    "mpeg4": {"qmin": "1", "qmax": "1"},
+}
+
+
+def pattern(index: int, width: int = 64, height: int = 48) -> np.ndarray:
+    """Return a smooth RGB picture that differs for every index; its corners differ from each other."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    red = 40 + 150 * x / width
+    green = 40 + 150 * y / height
+    blue = np.full_like(x, 60 + 8 * (index % 24))
+    return np.stack([red, green, blue], axis=2).round().astype(np.uint8)
+
+
+def write_clip(
+    path: Path,
+    *,
+    frames: int = 10,
+    size: tuple[int, int] = (64, 48),
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    pts: Sequence[int] | None = None,
+    time_base: Fraction = Fraction(1, 12_800),
+    color_range: int = 1,
+    color_space: int = 1,
+    rotation: float | None = None,
+    flip: bool = False,
+    options: dict[str, str] | None = None,
+    aspect: Fraction | None = None,
+    container_options: dict[str, str] | None = None,
+) -> Path:
+    """Encode a clip whose frame i shows `pattern(i)`; lossy codecs lose little."""
+    default = NEARLY_LOSSLESS.get(codec, {})
+    with av.open(str(path), "w", container_options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=RATE, options={**default, **(options or {})})
+        stream.width, stream.height = size
+        stream.pix_fmt = pix_fmt
+        context = stream.codec_context
+        context.time_base = time_base
+        context.color_range, context.colorspace = color_range, color_space
+        context.color_primaries = context.color_trc = color_space
+        context.thread_count = 1
+        if aspect is not None:
+            context.sample_aspect_ratio = aspect
+        if rotation is not None:
+            stream.set_display_rotation(rotation, hflip=flip)
+        step = round(1 / (RATE * time_base))
+        for index in range(frames):
+            frame = av.VideoFrame.from_ndarray(pattern(index, *size), "rgb24")
+            frame = frame.reformat(
+                format=pix_fmt, dst_colorspace=color_space, dst_color_range=color_range, src_color_range=2
+            )
+            frame.time_base = time_base
+            frame.pts = index * step if pts is None else pts[index]
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_sound(
+    path: Path,
+    samples: np.ndarray,
+    *,
+    rate: int = 16_000,
+    codec: str = "pcm_s16le",
+    sample_format: str | None = None,
+    layout: str = "mono",
+) -> Path:
+    """Encode float samples [channels, S] or [S]."""
+    planes = np.atleast_2d(samples).astype(np.float32)
+    with av.open(str(path), "w") as container:
+        options = {} if sample_format is None else {"format": sample_format}
+        stream = container.add_stream(codec, rate=rate, layout=layout, **options)
+        container.start_encoding()
+        if planes.size:
+            frame = av.AudioFrame.from_ndarray(planes, "fltp", layout)
+            frame.sample_rate = rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def tone(seconds: float, rate: int = 16_000, hertz: float = 440.0) -> np.ndarray:
+    """Return a tone, float32 [S]."""
+    return (0.4 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def burst(seconds: float, at: float, rate: int = 16_000) -> np.ndarray:
+    """Return silence with 20 ms of a loud tone in it, float32 [S]."""
+    samples = np.zeros(round(seconds * rate), np.float32)
+    begin, count = round(at * rate), round(0.02 * rate)
+    samples[begin : begin + count] = 0.8 * np.sin(2 * np.pi * 1000 * np.arange(count) / rate)
+    return samples
+
+
+def read_frames(path: Path) -> list[av.VideoFrame]:
+    """Decode every frame of a file."""
+    with av.open(str(path)) as container:
+        return list(container.decode(video=0))
+
+
+def frame_times(path: Path) -> list[float]:
+    """Return when each frame is shown, in seconds."""
+    return [float(frame.pts * frame.time_base) for frame in read_frames(path)]
+
+
+def read_sound(path: Path) -> tuple[np.ndarray, float, int]:
+    """Return a file's samples [channels, S], the time of the first one in seconds, and the rate."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        resampler = av.AudioResampler("fltp", stream.layout.name, stream.rate)
+        frames = list(container.decode(stream))
+        first = float(frames[0].pts * frames[0].time_base)
+        planes = [piece.to_ndarray() for frame in frames for piece in resampler.resample(frame)]
+        return np.concatenate(planes, axis=1), first, stream.rate
+
+
+def video_codec(path: Path) -> str:
+    """Return the name of a file's video codec."""
+    with av.open(str(path)) as container:
+        return container.streams.video[0].codec_context.codec.canonical_name
+
+
+def audio_codec(path: Path) -> str:
+    """Return the name of a file's audio codec."""
+    with av.open(str(path)) as container:
+        return container.streams.audio[0].codec_context.codec.canonical_name

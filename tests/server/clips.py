@@ -1,0 +1,70 @@
+"""Small media for tests of whole jobs: a photographed head that moves a little, and speech."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from skimage import data
+
+SPEECH = Path(__file__).resolve().parent.parent / "data" / "speech.flac"
+HEAD = (slice(0, 270), slice(90, 360))  # rows and columns of the astronaut's head and shoulders
+SIDE = 256
+
+
+def head_frame(shift: float = 0.0) -> np.ndarray:
+    """Return the head, uint8 RGB [256, 256, 3], moved to the right by some pixels."""
+    head = cv2.resize(data.astronaut()[HEAD], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    move = np.array([[1, 0, shift], [0, 1, 0]], np.float32)
+    return cv2.warpAffine(head, move, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
+
+
+def empty_frame() -> np.ndarray:
+    """Return a frame without a face, uint8 RGB [256, 256, 3]."""
+    columns = np.linspace(40, 200, SIDE, dtype=np.uint8)
+    return np.repeat(np.tile(columns, (SIDE, 1))[..., None], 3, axis=2)
+
+
+def write_video(
+    path: Path, frames: Sequence[np.ndarray], *, rate: int = 25, codec: str = "libx264", pix_fmt: str = "yuv420p"
+) -> Path:
+    """Write RGB frames as a video of constant rate, nearly without loss."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, options={"crf": "10"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = pix_fmt
+        for index, rgb in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format=pix_fmt)
+            frame.pts, frame.time_base = index, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_wave(path: Path, samples: np.ndarray, rate: int = 16_000, codec: str = "pcm_s16le") -> Path:
+    """Write float samples [S] as mono audio."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, layout="mono")
+        sample_format = "flt" if codec == "pcm_f32le" else "s16"
+        pcm = samples.astype(np.float32) if sample_format == "flt" else (samples * 32767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(pcm[None], sample_format, "mono")
+        frame.sample_rate = rate
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def read_frames(path: Path) -> list[np.ndarray]:
+    """Read all frames of a video as uint8 RGB [h, w, 3]."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def read_planes(path: Path) -> list[np.ndarray]:
+    """Read all frames of a video as their own samples."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray() for frame in container.decode(video=0)]

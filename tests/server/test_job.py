@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from client.connection import TritonConnection
+from client.errors import NoFaceError, ServerUnavailable
+from client.job import Job, JobOptions
+from client.report import Report
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from tests.server.clips import (
+    SPEECH,
+    empty_frame,
+    head_frame,
+    read_frames,
+    read_planes,
+    write_video,
+    write_wave,
+)
+
+pytestmark = pytest.mark.server
+
+Run = Callable[..., Report]
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of a head that sways a little."""
+    shifts = 3 * np.sin(np.arange(50) / 6)
+    return write_video(tmp_path_factory.mktemp("clips") / "head.mp4", [head_frame(shift) for shift in shifts])
+
+
+@pytest.fixture
+def run(server: EmbeddedServer) -> Run:
+    """Run one job through the shared server."""
+
+    def run_job(video: Path, audio: Path, output: Path, transport: str = "auto", **options: object) -> Report:
+        job_options = JobOptions(video, audio, output, **options)  # type: ignore[arg-type]
+        with Job(job_options) as job, TritonConnection(server.url, transport) as connection:  # type: ignore[arg-type]
+            return job.run(connection)
+
+    return run_job
+
+
+def stamps(path: Path) -> list[float]:
+    with av.open(str(path)) as container:
+        return [frame.time for frame in container.decode(video=0)]
+
+
+def test_mouth_moves_and_everything_else_stays(run: Run, clip: Path, tmp_path: Path) -> None:
+    """Without loss in the encoding, the lower face changes and no sample outside of it does."""
+    output = tmp_path / "out.mkv"
+    report = run(clip, SPEECH, output, lossless=True, if_audio_longer="cut")
+    assert (report.frames, report.frames_without_face) == (50, 0)
+    changed = np.any([a != b for a, b in zip(read_planes(clip), read_planes(output), strict=True)], axis=0)[:256]
+    rows, columns = np.nonzero(changed)
+    assert len(rows) > 300
+    assert rows.min() > 256 * 0.35  # the eyes are at 0.3 of the picture's height, the nose's base at 0.4
+    assert columns.min() > 256 * 0.2
+    assert columns.max() < 256 * 0.75
+
+
+def test_both_transports_give_the_same_pixels(run: Run, clip: Path, tmp_path: Path) -> None:
+    """Shared memory and message bodies lead to identical files' frames."""
+    reports = [
+        run(clip, SPEECH, tmp_path / f"{way}.mkv", way, lossless=True, if_audio_longer="cut") for way in ("shm", "grpc")
+    ]
+    assert [report.transport for report in reports] == ["shm", "grpc"]
+    for a, b in zip(read_planes(tmp_path / "shm.mkv"), read_planes(tmp_path / "grpc.mkv"), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_video_follows_longer_speech_and_keeps_its_rate(run: Run, clip: Path, tmp_path: Path) -> None:
+    """A clip shorter than its audio is played back and forth until the speech ends, at its own frame rate."""
+    report = run(clip, SPEECH, tmp_path / "out.mp4")
+    with av.open(str(SPEECH)) as container:
+        seconds = float(container.duration / av.time_base)
+    assert report.duration_s == pytest.approx(seconds, abs=0.05)
+    times = stamps(tmp_path / "out.mp4")
+    np.testing.assert_allclose(np.diff(times), 0.04, atol=1e-4)
+
+
+def test_span_limits_the_video(run: Run, clip: Path, tmp_path: Path) -> None:
+    """--start and --end take that part of the video only."""
+    report = run(clip, SPEECH, tmp_path / "out.mp4", start_s=0.4, end_s=1.0, if_audio_longer="cut")
+    assert report.frames == 15
+
+
+def test_still_image_speaks_for_the_length_of_the_speech(run: Run, tmp_path: Path) -> None:
+    """A photograph becomes a video as long as the audio, and its mouth moves."""
+    import cv2
+
+    photograph = tmp_path / "head.png"
+    cv2.imwrite(str(photograph), head_frame()[..., ::-1])
+    report = run(photograph, SPEECH, tmp_path / "out.mp4")
+    frames = read_frames(tmp_path / "out.mp4")
+    assert report.frames == len(frames) == 233
+    mouths = np.stack([frame[100:170, 70:190] for frame in frames]).astype(float)
+    assert mouths.std(axis=0).max() > 20  # between the lips it is bright and dark in turns; the encoder moves it by 2
+
+
+def test_frames_without_a_face_pass_through_and_are_listed(run: Run, tmp_path: Path) -> None:
+    """Frames before the face appears stay as they are, and the report names their span."""
+    clip = write_video(tmp_path / "late.mp4", [empty_frame()] * 20 + [head_frame()] * 20)
+    output = tmp_path / "out.mkv"
+    report = run(clip, SPEECH, output, lossless=True, if_audio_longer="cut")
+    assert report.frames_without_face == 20
+    assert report.spans_without_face == [[0.0, 0.8]]
+    for before, after in zip(read_planes(clip)[:20], read_planes(output)[:20], strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_silence_closes_the_mouth(run: Run, tmp_path: Path) -> None:
+    """With all-silent audio the job works, and the open mouth of the source is closed in every frame alike."""
+    clip = write_video(tmp_path / "head.mp4", [head_frame()] * 10)
+    silence = write_wave(tmp_path / "silence.wav", np.zeros(8000, np.float32))
+    run(clip, silence, tmp_path / "out.mkv", lossless=True)
+    frames = np.stack(read_frames(tmp_path / "out.mkv")).astype(int)
+    assert np.abs(frames[2] - read_frames(clip)[2]).max() > 40
+    assert np.abs(frames - frames[0])[:, 100:180].mean() < 2
+
+
+def test_no_face_anywhere_fails_and_leaves_no_file(run: Run, tmp_path: Path) -> None:
+    """The message says how many frames were looked at and what to do."""
+    clip = write_video(tmp_path / "empty.mp4", [empty_frame()] * 12)
+    with pytest.raises(NoFaceError, match="no usable face in any of 12 frames.*--face"):
+        run(clip, SPEECH, tmp_path / "out.mp4", if_audio_longer="cut")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.mp4"]
+
+
+def test_failed_job_leaves_the_file_that_was_there(run: Run, tmp_path: Path) -> None:
+    """An earlier result under the output's name survives a job that fails."""
+    clip = write_video(tmp_path / "empty.mp4", [empty_frame()] * 12)
+    output = tmp_path / "out.mp4"
+    output.write_bytes(b"earlier")
+    with pytest.raises(NoFaceError):
+        run(clip, SPEECH, output)
+    assert output.read_bytes() == b"earlier"
+
+
+def test_server_killed_mid_job_fails_cleanly(clip: Path, model_repository: Path, tmp_path: Path) -> None:
+    """A kill -9 of the server during a job ends it with an error and without a file."""
+
+    class Killer:
+        def __init__(self, pid: int) -> None:
+            self.pid = pid
+
+        def stage(self, name: str, total_frames: int | None = None) -> None: ...
+
+        def advance(self, frames: int) -> None:
+            if self.pid:
+                os.kill(self.pid, signal.SIGKILL)
+                self.pid = 0
+
+    options = JobOptions(clip, SPEECH, tmp_path / "out.mp4")
+    with (
+        EmbeddedServer(ServerOptions(model_repository, ("faces", "mouth_motion"))) as server,
+        Job(options) as job,
+        TritonConnection(server.url) as connection,
+        pytest.raises(ServerUnavailable),
+    ):
+        job.run(connection, Killer(server.pids[0]))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_command_ended_mid_job_leaves_nothing(
+    clip: Path, lipsync_command: list[str], model_repository: Path, tmp_path: Path, number: int
+) -> None:
+    """However the command is ended, no output, process or shared memory stays; kill -9 may leave its hidden file."""
+    shared = {path.name for path in Path("/dev/shm").glob("lipsync-*")}
+    command = [*lipsync_command, "--video", str(clip), "--audio", str(SPEECH), "--output", str(tmp_path / "out.mp4")]
+    with subprocess.Popen(
+        [*command, "--json"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "lip-syncing" in line:
+                break
+        process.send_signal(number)
+        process.stderr.read()
+        code = process.wait(20)
+    assert code == (-number if number == signal.SIGKILL else 128 + number)
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
+    if number != signal.SIGKILL:
+        assert list(tmp_path.iterdir()) == []
+    deadline = time.monotonic() + 10
+    while {path.name for path in Path("/dev/shm").glob("lipsync-*")} != shared and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert {path.name for path in Path("/dev/shm").glob("lipsync-*")} == shared
+
+
+def test_command_prints_a_report(
+    clip: Path, lipsync_command: list[str], server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """--json prints the report alone on stdout; --url uses a running server."""
+    files = ["--video", str(clip), "--audio", str(SPEECH), "--output", str(tmp_path / "out.mp4")]
+    command = [*lipsync_command, *files, "--url", server.url, "--json", "--if-audio-longer", "cut"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    report = json.loads(done.stdout)
+    assert report["frames"] == 50
+    assert report["server_start_s"] is None
+    assert set(report["seconds_per_stage"]) >= {"decode", "faces", "generate", "encode"}
+    assert report["peak_rss_mb"] > 0
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "message"),
+    [
+        ("missing", 3, "missing.mp4"),
+        ("empty", 3, "empty.mp4"),
+        ("text", 3, "text.mp4"),
+        ("sound_only", 3, "sound_only.wav"),
+        ("tiny", 4, "no usable face"),
+    ],
+)
+def test_bad_video_fails_with_one_line(
+    lipsync_command: list[str], server: EmbeddedServer, tmp_path: Path, make: str, code: int, message: str
+) -> None:
+    """Each kind of bad video ends with its exit code, one line on stderr, and no output."""
+    video = tmp_path / f"{make}.mp4"
+    if make == "empty":
+        video.touch()
+    elif make == "text":
+        video.write_text("not a video\n" * 100)
+    elif make == "sound_only":
+        video = write_wave(tmp_path / "sound_only.wav", np.zeros(16_000))
+    elif make == "tiny":
+        write_video(video, [np.full((4, 4, 3), 99, np.uint8)] * 3)
+    output = tmp_path / "out.mp4"
+    files = ["--video", str(video), "--audio", str(SPEECH), "--output", str(output)]
+    command = [*lipsync_command, *files, "--url", server.url, "--if-audio-longer", "cut"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stderr.splitlines() if not line.startswith(("lipsync: l", "lipsync: c"))]
+    assert done.returncode == code
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not output.exists()
+
+
+def test_one_frame_video_speaks(run: Run, tmp_path: Path) -> None:
+    """A video of one frame is held for the length of the speech."""
+    clip = write_video(tmp_path / "one.mp4", [head_frame()])
+    assert run(clip, SPEECH, tmp_path / "out.mp4").frames > 200
+
+
+def test_samples_that_are_no_numbers_are_silence(run: Run, clip: Path, tmp_path: Path) -> None:
+    """NaN in the audio is replaced, with a warning, and the job works."""
+    samples = np.sin(np.arange(16_000) / 20).astype(np.float32)
+    samples[4000:5000] = np.nan
+    speech = write_wave(tmp_path / "nan.wav", samples, codec="pcm_f32le")
+    report = run(clip, speech, tmp_path / "out.mp4")
+    assert any("NaN" in warning for warning in report.warnings)
+    assert report.frames == 50

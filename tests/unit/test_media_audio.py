@@ -1,0 +1,154 @@
+"""The speech: exact length, mono 16 kHz blocks, windows, damage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client.media import SPEECH_RATE, AudioSource, SpeechWindows
+from tests.media_clips import burst, tone, write_sound
+
+SOUNDS = {
+    "sound.wav": ("pcm_s16le", 8_000, "mono", None),
+    "deep.wav": ("pcm_s24le", 48_000, "stereo", None),
+    "float.wav": ("pcm_f32le", 22_050, "mono", None),
+    "bytes.wav": ("pcm_u8", 11_025, "mono", None),
+    "sound.mp3": ("libmp3lame", 44_100, "stereo", None),
+    "sound.m4a": ("aac", 44_100, "stereo", None),
+    "sound.aac": ("aac", 16_000, "mono", None),
+    "sound.flac": ("flac", 96_000, "stereo", None),
+    "sound.opus": ("libopus", 48_000, "mono", None),
+    "surround.mkv": ("ac3", 48_000, "5.1", None),
+    "sound.aiff": ("pcm_s16be", 16_000, "mono", None),
+    "sound.caf": ("alac", 44_100, "stereo", None),
+}
+
+
+@pytest.fixture(params=SOUNDS)
+def sound(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Half a second of a tone in each format; every channel the same."""
+    codec, rate, layout, sample_format = SOUNDS[request.param]
+    channels = {"mono": 1, "stereo": 2, "5.1": 6}[layout]
+    samples = np.tile(tone(0.5, rate), (channels, 1))
+    return write_sound(
+        tmp_path / request.param, samples, rate=rate, codec=codec, layout=layout, sample_format=sample_format
+    )
+
+
+def speech(source: AudioSource) -> np.ndarray:
+    return np.concatenate(list(source.speech_blocks()))
+
+
+def test_every_format_gives_the_same_speech(sound: Path) -> None:
+    """Any format, rate and number of channels gives the tone as mono at 16 kHz, and facts of its own."""
+    codec, rate, layout, _ = SOUNDS[sound.name]
+    source = AudioSource(sound)
+    assert (source.rate, source.channels) == (rate, {"mono": 1, "stereo": 2, "5.1": 6}[layout])
+    assert source.codec in codec
+    samples = speech(source)
+    assert samples.dtype == np.float32
+    assert abs(len(samples) - source.duration * SPEECH_RATE) <= 1
+    assert source.duration == pytest.approx(0.5, abs=0.15)  # codecs pad to whole packets, with delay in raw streams
+    middle = samples[3_200:4_800]  # ten times 440 Hz fit four times; amplitude 0.4
+    assert np.sqrt((middle**2).mean()) == pytest.approx(0.4 / np.sqrt(2), rel=0.1)  # 8 bits, lossy codecs
+    assert source.warnings == []
+    assert source.is_clean
+
+
+def test_blocks_are_consecutive_and_repeatable(tmp_path: Path) -> None:
+    """Blocks have the size asked for but the last, and come again the same."""
+    source = AudioSource(write_sound(tmp_path / "sound.wav", tone(0.55)))
+    blocks = list(source.speech_blocks(1_000))
+    assert [len(block) for block in blocks] == [1_000] * 8 + [800]
+    np.testing.assert_allclose(np.concatenate(blocks), tone(0.55), atol=2e-5)  # 16-bit samples
+    np.testing.assert_array_equal(np.concatenate(blocks), speech(source))
+
+
+def test_mono_is_the_average_of_all_channels(tmp_path: Path) -> None:
+    """Two channels that cancel out give silence, one silent channel halves the other."""
+    one = tone(0.2, 16_000)
+    cancelled = AudioSource(write_sound(tmp_path / "a.wav", np.stack([one, -one]), layout="stereo"))
+    assert np.abs(speech(cancelled)).max() < 1e-4
+    halved = AudioSource(write_sound(tmp_path / "b.wav", np.stack([one, 0 * one]), layout="stereo"))
+    np.testing.assert_allclose(speech(halved), one / 2, atol=5e-5)
+
+
+def test_resampling_keeps_times(tmp_path: Path) -> None:
+    """A sound stays where it is in time, at any rate."""
+    for rate in (8_000, 11_025, 44_100, 48_000):
+        source = AudioSource(write_sound(tmp_path / f"{rate}.wav", burst(1.0, 0.5, rate), rate=rate))
+        loud = np.flatnonzero(np.abs(speech(source)) > 0.2)
+        assert loud[0] / SPEECH_RATE == pytest.approx(0.5, abs=0.001)
+
+
+def test_silence_and_direct_current_pass(tmp_path: Path) -> None:
+    """All-silent, very quiet and constant audio are speech like any other."""
+    for name, samples in [("a", np.zeros(8_000)), ("b", np.full(8_000, 1e-4)), ("c", np.full(8_000, 0.5))]:
+        source = AudioSource(write_sound(tmp_path / f"{name}.wav", samples))
+        np.testing.assert_allclose(speech(source), samples, atol=4e-5)
+        assert source.warnings == []
+
+
+def test_nan_and_infinity_become_silence(tmp_path: Path) -> None:
+    """Samples that are no numbers are silent and warned about; the rest stays, and the file is not to be copied."""
+    samples = tone(0.3)
+    samples[1_000:1_010] = np.nan
+    samples[2_000] = np.inf
+    source = AudioSource(write_sound(tmp_path / "sound.wav", samples, codec="pcm_f32le"))
+    result = speech(source)
+    assert np.isfinite(result).all()
+    assert (result[1_000:1_010] == 0).all()
+    assert result[2_000] == 0
+    np.testing.assert_allclose(result[3_000:], samples[3_000:])
+    assert source.warnings == ["sound.wav: samples that are no numbers (NaN or infinite) were replaced by silence"]
+    assert not source.is_clean
+
+
+def test_a_truncated_sound_gives_what_is_there(tmp_path: Path) -> None:
+    """A sound file that broke off is as long as what can be decoded."""
+    path = write_sound(tmp_path / "sound.wav", tone(1.0))
+    path.write_bytes(path.read_bytes()[:16_044])
+    assert AudioSource(path).duration == pytest.approx(0.5, abs=0.01)  # the header takes a few samples' place
+
+
+def test_damaged_packets_are_skipped_with_a_warning(tmp_path: Path) -> None:
+    """Destroyed bytes in a compressed sound are survived and said."""
+    path = write_sound(tmp_path / "sound.m4a", np.random.default_rng(0).normal(0, 0.1, 32_000), codec="aac")
+    data = bytearray(path.read_bytes())
+    middle = data.index(b"mdat") + 4_000
+    data[middle : middle + 400] = np.random.default_rng(1).bytes(400)
+    path.write_bytes(data)
+    source = AudioSource(path)
+    assert source.duration == pytest.approx(2.0, abs=0.7)
+    assert len(speech(source)) == pytest.approx(source.duration * SPEECH_RATE, abs=1)
+    assert len(source.warnings) == 1
+
+
+def test_a_videos_sound_can_be_the_speech(media_dir: Path) -> None:
+    """With a video given as audio, its first audio stream is used."""
+    source = AudioSource(media_dir / "demo1_video.mp4")
+    assert (source.codec, source.rate, source.channels) == ("aac", 44_100, 2)
+    assert source.duration == pytest.approx(10.008, abs=0.001)
+    assert np.abs(speech(source)).max() > 0.05
+
+
+def test_windows_hold_the_speech_and_zeros_around_it(tmp_path: Path) -> None:
+    """Windows asked for in order overlap freely; outside the speech they hold zeros."""
+    samples = tone(1.0)
+    windows = SpeechWindows(AudioSource(write_sound(tmp_path / "sound.wav", samples, codec="pcm_f32le")))
+    padded = np.concatenate([np.zeros(5_000, np.float32), samples, np.zeros(40_000, np.float32)])
+    for start, end in [(-5_000, 3_000), (-100, 9_000), (0, 1), (4_000, 12_000), (4_000, 40_000), (15_999, 16_001),
+                       (16_000, 16_500), (30_000, 30_010)]:  # fmt: skip
+        np.testing.assert_allclose(windows.window(start, end), padded[start + 5_000 : end + 5_000], atol=1e-6)
+
+
+def test_windows_fail_backwards(tmp_path: Path) -> None:
+    """A window that starts before an earlier one is refused."""
+    windows = SpeechWindows(AudioSource(write_sound(tmp_path / "sound.wav", tone(1.0))))
+    windows.window(8_000, 9_000)
+    with pytest.raises(ValueError, match="Ask in order of the starts"):
+        windows.window(7_999, 9_000)
+    with pytest.raises(ValueError, match="window: expected"):
+        windows.window(9_000, 9_000)

@@ -1,0 +1,152 @@
+"""The output's timeline: how a video fills the time of a longer or shorter speech."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client.media import TimelineFrame, VideoSource, estimate_frames, output_time_base, timeline
+from client.media.picture import Picture
+from client.media.source import SourceFrame
+from tests.media_clips import RATE, write_clip
+
+UNEVEN = [0, 512, 2048, 2560, 5120, 5632]  # ticks
+
+
+def clip(folder: Path, frames: int = 6, pts: Sequence[int] | None = None, **options: object) -> VideoSource:
+    return VideoSource(write_clip(folder / "clip.mp4", frames=frames, pts=pts, **options))  # type: ignore[arg-type]
+
+
+def check_continuous(frames: list[TimelineFrame]) -> None:
+    """Every frame begins where the one before ends, from 0 on."""
+    assert frames[0].pts == 0
+    ends = [frame.pts + frame.duration for frame in frames]
+    assert [frame.pts for frame in frames[1:]] == ends[:-1]
+
+
+def shown(frames: list[TimelineFrame]) -> list[int]:
+    """What each frame shows, told by its pixels: the clip gets bluer with every frame."""
+    blue = [float(np.median(frame.picture.rgb()[..., 2])) for frame in frames]
+    return [round((level - 60) / 8) for level in blue]
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("bounce", [0, 1, 2, 3, 4, 5, 4, 3, 2, 1, 0, 1, 2, 3]),
+        ("loop", [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5, 0, 1]),
+        ("hold", [0, 1, 2, 3, 4, 5, 5, 5, 5, 5, 5, 5, 5, 5]),
+        ("cut", [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_a_longer_speech_is_filled(tmp_path: Path, mode: str, expected: list[int]) -> None:
+    """A clip shorter than its audio is bounced, looped, held or ends; indices, pixels and times agree."""
+    source = clip(tmp_path)
+    frames = list(timeline(source, 14 / RATE, mode))
+    assert [frame.index for frame in frames] == expected
+    assert shown(frames) == expected
+    check_continuous(frames)
+    np.testing.assert_allclose([frame.time_s for frame in frames], np.arange(len(frames)) / RATE)
+    assert estimate_frames(source, 14 / RATE, mode, "keep") == len(frames)
+
+
+@pytest.mark.parametrize(("mode", "count"), [("keep", 6), ("cut", 3)])
+def test_a_shorter_speech_keeps_or_cuts_the_rest(tmp_path: Path, mode: str, count: int) -> None:
+    """A clip longer than its audio goes on or ends with it."""
+    source = clip(tmp_path)
+    assert [frame.index for frame in timeline(source, 0.12, "bounce", mode)] == list(range(count))
+    assert estimate_frames(source, 0.12, "bounce", mode) == count
+
+
+def test_a_frame_that_begins_before_the_speech_ends_is_shown(tmp_path: Path) -> None:
+    """The last frame may outlast the speech, so that there is a picture for all of it."""
+    assert len(list(timeline(clip(tmp_path), 0.121, "bounce", "cut"))) == 4
+    assert len(list(timeline(clip(tmp_path), 0.281, "loop"))) == 8
+
+
+def test_bouncing_mirrors_uneven_durations(tmp_path: Path) -> None:
+    """Played backwards, the steps of a variable rate come in reverse."""
+    frames = list(islice(timeline(clip(tmp_path, pts=UNEVEN), 100.0, "bounce"), 16))
+    check_continuous(frames)
+    assert [frame.index for frame in frames] == [0, 1, 2, 3, 4, 5, 4, 3, 2, 1, 0, 1, 2, 3, 4, 5]
+    steps = np.diff(UNEVEN).tolist()
+    durations = [frame.duration for frame in frames]
+    assert durations[:5] == steps
+    assert durations[6:10] == steps[-2::-1]  # from frame 4 back to frame 0
+    assert durations[10:15] == steps
+
+
+def test_bouncing_reads_small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Playing a clip with a single key frame backwards never holds more than a block of pictures."""
+    source = clip(tmp_path, frames=40, options={"g": "999", "bf": "2", "preset": "medium", "sc_threshold": "0"})
+    sizes: list[int] = []
+    block = VideoSource.block
+
+    def measured(self: VideoSource, first: int, last: int, reader: object) -> list[SourceFrame]:
+        sizes.append(last - first)
+        return block(self, first, last, reader)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(VideoSource, "block", measured)
+    monkeypatch.setattr(sys.modules["client.media.timeline"], "BLOCK_FRAMES", (4, 7))
+    frames = list(timeline(source, 79 / RATE, "bounce"))
+    assert [frame.index for frame in frames] == [*range(40), *range(38, -1, -1)]
+    assert [level % 24 for level in shown(frames)] == [frame.index % 24 for frame in frames]
+    assert max(sizes) <= 7
+
+
+def test_a_span_is_bounced_within_itself(tmp_path: Path) -> None:
+    """With --start and --end only the span's frames are shown, from time 0 on."""
+    path = write_clip(tmp_path / "clip.mp4", frames=20)
+    frames = list(timeline(VideoSource(path, 0.2, 0.4), 10 / RATE, "bounce"))
+    assert shown(frames) == [5, 6, 7, 8, 9, 8, 7, 6, 5, 6]
+    check_continuous(frames)
+
+
+@pytest.mark.parametrize("mode", ["bounce", "loop", "hold", "cut"])
+def test_a_still_repeats_one_picture(tmp_path: Path, mode: str) -> None:
+    """A still fills the speech at 25 frames per second with the very same, shared picture."""
+    path = write_clip(tmp_path / "still.png", frames=1, codec="png", pix_fmt="rgb24")
+    source = VideoSource(path)
+    frames = list(timeline(source, 0.42, mode, "cut"))
+    assert len(frames) == 11
+    assert len({id(frame.picture) for frame in frames}) == 1
+    assert frames[0].picture.shared
+    check_continuous(frames)
+    np.testing.assert_allclose([frame.time_s for frame in frames], np.arange(11) / 25)
+    assert estimate_frames(source, 0.42, mode, "cut") in (10, 11)
+
+
+def test_the_held_frame_is_shared_from_its_first_showing(tmp_path: Path) -> None:
+    """The frame that will be held is marked as shared when it first comes, the others are not."""
+    frames = list(timeline(clip(tmp_path), 9 / RATE, "hold"))
+    assert [frame.picture.shared for frame in frames] == [False] * 5 + [True] * 4
+    assert len({id(frame.picture) for frame in frames}) == 6
+    frames = list(timeline(clip(tmp_path), 3 / RATE, "hold"))
+    assert not any(frame.picture.shared for frame in frames)
+
+
+def test_a_span_of_one_frame_stands_still(tmp_path: Path) -> None:
+    """A span of a single frame is held, whatever the mode."""
+    path = write_clip(tmp_path / "clip.mp4", frames=20)
+    frames = list(timeline(VideoSource(path, 0.2, 0.24), 5 / RATE, "bounce"))
+    assert [frame.index for frame in frames] == [0] * 5
+    assert frames[0].picture.shared
+    check_continuous(frames)
+
+
+def test_the_time_base_is_the_sources_own(tmp_path: Path) -> None:
+    """A clip keeps its ticks, a still gets fine ones."""
+    assert output_time_base(clip(tmp_path)) == clip(tmp_path).time_base
+    still = VideoSource(write_clip(tmp_path / "still.png", frames=1, codec="png", pix_fmt="rgb24"))
+    assert (1 / (25 * output_time_base(still))).denominator == 1
+
+
+def test_timeline_frames_hold_pictures(tmp_path: Path) -> None:
+    """Every frame's picture can be read and copied."""
+    for frame in timeline(clip(tmp_path), 0.2, "loop"):
+        assert isinstance(frame.picture.copy(), Picture)
