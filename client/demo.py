@@ -17,12 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SPEECH = ROOT / "tests" / "data" / "speech.flac"  # synthesised for this project
 FOLDER = ROOT / "demo"
 PORTRAIT = (slice(0, 270), slice(90, 360))  # rows and columns of the head and shoulders
-SHEET_COLUMNS = 8
+SHEET_COLUMNS, SHEET_START_S, SHEET_STEP_S = 8, 1.0, 0.16  # a second or so of speech, sound by sound
 CELL_HEIGHT = 320  # pixels
 CLEAR_CHANGE = 0.5  # of the largest; a second encoding changes less
 CHANGE_BLUR = 15  # pixels: single pixels count for little
-SHEET_MARGIN = 2.2  # side of the square shown, in sizes of the change
-MOUTH_HEIGHT = 0.62  # of the square: where the change's middle is placed, so that the face is in the middle
+SHEET_MARGIN = 3.0  # side of the square shown, in sizes of the change
+MOUTH_HEIGHT = 0.66  # of the square: where the change's middle is placed, so that the face is in the middle
 
 
 def main() -> int:
@@ -52,21 +52,13 @@ def write_photograph(path: Path) -> Path:
 
 
 def write_contact_sheet(before: Path, after: Path, path: Path) -> None:
-    """Draw evenly spaced frames of two videos below each other, cropped to where they differ most."""
-    result = sample_frames(after, SHEET_COLUMNS)
-    source = frames_at(before, [time_s for time_s, _ in result])
-    pairs = list(zip(source, [frame for _, frame in result], strict=False))
+    """Draw some frames of two videos below each other, cropped to where they differ most."""
+    start = min(SHEET_START_S, (VideoSource(after).duration or 0) / 2)
+    times = [start + i * SHEET_STEP_S for i in range(SHEET_COLUMNS)]
+    pairs = list(zip(frames_at(before, times), frames_at(after, times), strict=True))
     rows, columns = crop_around_change(pairs)
     sheet = [np.hstack([_cell(pair[side][rows, columns]) for pair in pairs]) for side in (0, 1)]
     cv2.imwrite(str(path), cv2.cvtColor(np.vstack(sheet), cv2.COLOR_RGB2BGR))
-
-
-def sample_frames(path: Path, count: int) -> list[tuple[float, np.ndarray]]:
-    """Read `count` frames at the middles of equal parts of a video: seconds and uint8 RGB [h, w, 3]."""
-    video = VideoSource(path)
-    duration = video.duration or 1.0
-    times = [duration * (i + 0.5) / count for i in range(count)]
-    return list(zip(times, frames_at(path, times), strict=False))
 
 
 def frames_at(path: Path, times_s: Sequence[float]) -> list[np.ndarray]:

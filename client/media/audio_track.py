@@ -22,6 +22,9 @@ COPYABLE = {
     "mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le",
             "pcm_f32le"},
     "webm": {"opus", "vorbis"},
+    "mpegts": {"aac", "mp3", "ac3", "eac3"},
+    "flv": {"aac", "mp3"},
+    "avi": set(),  # packets of a fixed size only
 }  # fmt: skip
 EDIT_LISTS = {"mp4", "mov", "ipod"}  # can start in the middle of a packet, as encoder delay asks for
 ENCODERS = {"mp4": "aac", "ipod": "aac", "mov": "aac", "matroska": "aac", "webm": "libopus", "avi": "libmp3lame",
@@ -62,7 +65,7 @@ def open_audio_track(container: OutputContainer, source: AudioSource, *, lossles
     """Add the audio to an output, by copying its packets if that loses nothing, else by encoding it once."""
     muxer = container.format.name
     allowed = COPYABLE.get(muxer)
-    if source.is_clean and (allowed is None or source.codec in allowed) and muxer != "avi":
+    if source.is_clean and (allowed is None or source.codec in allowed):
         with suppress(ValueError, av.FFmpegError):  # the writer knows no such codec: encode
             return _CopiedAudio(container, source)
     return _EncodedAudio(container, source, lossless=lossless)

@@ -1,0 +1,498 @@
+"""Written files: every pixel format, timestamps, colours, rotation, audio; and nothing half-done under the final name."""
+
+from __future__ import annotations
+
+import errno
+import resource
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from client.errors import OutputError
+from client.media import AudioSource, VideoSource, VideoWriter, check_output, timeline
+from client.media.output import output_error
+from tests.media_clips import (
+    RATE,
+    audio_codec,
+    burst,
+    frame_times,
+    pattern,
+    read_frames,
+    read_sound,
+    tone,
+    video_codec,
+    write_clip,
+    write_sound,
+)
+
+
+def copy_video(source: VideoSource, output: Path, audio: AudioSource | None = None, **options: object) -> list[str]:
+    """Write a source's frames unchanged; return the warnings."""
+    with VideoWriter(output, source, audio, **options) as writer:  # type: ignore[arg-type]
+        for frame in timeline(source, 0.0 if audio is None else audio.duration, "cut"):
+            writer.write(frame.picture, frame.pts, frame.duration)
+    return writer.warnings
+
+
+def native_planes(path: Path) -> list[list[np.ndarray]]:
+    """Every sample of every frame, as decoded."""
+    return [[np.array(plane).reshape(plane.height, -1) for plane in frame.planes] for frame in read_frames(path)]
+
+
+def mean_difference(path: Path, frame: int = 0) -> float:
+    shown = list(VideoSource(path).frames())[frame].picture.rgb().astype(int)
+    return float(np.abs(shown[:48, :64] - pattern(frame)).mean())
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+CONTAINERS = {
+    "out.mp4": "h264", "out.m4v": "h264", "out.mov": "h264", "out.mkv": "h264", "out.webm": "vp9", "out.avi": "h264",
+    "out.ts": "h264", "out.flv": "h264", "out.nut": "h264",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_every_container_is_written(tmp_path: Path, name: str) -> None:
+    """Each known extension gives its container with a fitting codec, all frames at their times, and the speech."""
+    source = VideoSource(write_clip(tmp_path / "clip.mp4"))
+    audio = AudioSource(write_sound(tmp_path / "speech.wav", tone(0.4, 22_050), rate=22_050))
+    output = tmp_path / name
+    warnings = copy_video(source, output, audio)
+    assert video_codec(output) == CONTAINERS[name]
+    times = np.array(frame_times(output))
+    np.testing.assert_allclose(times - times[0], np.arange(10) / RATE, atol=0.001)  # mkv and flv count milliseconds
+    assert mean_difference(output, 4) < 6
+    samples, _, rate = read_sound(output)
+    if name != "out.webm":  # Opus knows no 22050 Hz
+        assert rate == 22_050
+        assert warnings == []
+    else:
+        assert warnings == ["speech.wav: its rate of 22050 Hz became 24000 Hz, as opus knows no such rate"]
+    assert np.abs(samples).max() == pytest.approx(0.4, abs=0.15)
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize(("name", "codec", "pix_fmt"), [
+    ("out.mp4", "hevc", "yuv420p"), ("out.mkv", "ffv1", "yuv420p"), ("out.mov", "prores", "yuv422p10le"),
+    ("out.webm", "av1", "yuv420p"), ("out.mkv", "vp9", "yuv420p"), ("out.avi", "ffv1", "yuv420p"),
+])  # fmt: skip
+def test_every_codec_is_written(tmp_path: Path, name: str, codec: str, pix_fmt: str) -> None:
+    """Each codec that can be asked for gives its stream, in the nearest pixel format it knows."""
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", size=(128, 96)))
+    output = tmp_path / name
+    warnings = copy_video(source, output, codec=codec)
+    frames = read_frames(output)
+    assert video_codec(output) == codec
+    assert (len(frames), frames[0].format.name) == (10, pix_fmt)
+    assert bool(warnings) == (pix_fmt != "yuv420p")
+
+
+@pytest.mark.parametrize(("pix_fmt", "codec", "name", "expected"), [
+    ("yuv420p", "libx264", "out.mp4", ("h264", "yuv420p")),
+    ("yuv422p", "libx264", "out.mp4", ("h264", "yuv422p")),
+    ("yuv444p", "libx264", "out.mp4", ("h264", "yuv444p")),
+    ("yuv420p10le", "libx264", "out.mp4", ("hevc", "yuv420p10le")),
+    ("yuv422p10le", "libx264", "out.mkv", ("hevc", "yuv422p10le")),
+    ("yuv420p10le", "libx264", "out.webm", ("av1", "yuv420p10le")),
+    ("yuv444p16le", "ffv1", "out.mp4", ("hevc", "yuv444p12le")),
+    ("gbrp10le", "ffv1", "out.mp4", ("hevc", "yuv420p10le")),
+    ("yuv440p", "ffv1", "out.mp4", ("h264", "yuv444p")),
+])  # fmt: skip
+def test_depth_and_chroma_are_kept(
+    tmp_path: Path, pix_fmt: str, codec: str, name: str, expected: tuple[str, str]
+) -> None:
+    """The pixel format stays where the codec knows it; else the nearest is taken, with a warning."""
+    source = VideoSource(write_clip(tmp_path / "clip.mkv", codec=codec, pix_fmt=pix_fmt, size=(128, 96)))
+    output = tmp_path / name
+    warnings = copy_video(source, output)
+    assert (video_codec(output), read_frames(output)[0].format.name) == expected
+    assert bool(warnings) == (pix_fmt != expected[1])
+
+
+@pytest.mark.parametrize(("color_range", "color_space"), [(1, 1), (2, 1), (1, 9), (1, 6), (2, 5), (0, 2)])
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.webm"])
+def test_colour_tags_are_kept(tmp_path: Path, name: str, color_range: int, color_space: int) -> None:
+    """Range, matrix, primaries and transfer come out as they went in, and so do the samples' levels."""
+    clip = write_clip(tmp_path / "clip.mp4", color_range=color_range, color_space=color_space)
+    output = tmp_path / name
+    copy_video(VideoSource(clip), output)
+    before, after = VideoSource(clip), VideoSource(output)
+    if color_range and color_space != 2:
+        assert after.tags == before.tags
+    assert after.tags.is_full_range == before.tags.is_full_range
+    for old, new in zip(before.frames(), after.frames(), strict=True):
+        assert np.abs(old.picture.rgb().astype(int) - new.picture.rgb()).mean() < 3
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.mkv", "out.webm", "out.avi", "out.ts"])
+def test_rotation_is_kept(tmp_path: Path, name: str, rotation: int) -> None:
+    """A turned clip stays turned; containers that cannot say so get upright pixels."""
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", rotation=rotation, pix_fmt="yuv420p"))
+    copy_video(source, tmp_path / name)
+    written = VideoSource(tmp_path / name)
+    assert (written.width, written.height) == (source.width, source.height)
+    turned_by_pixels = name in ("out.avi", "out.ts")
+    assert written.facts.orientation.is_turned != turned_by_pixels
+    shown = next(written.frames()).picture.rgb().astype(int)
+    assert np.abs(shown - np.rot90(pattern(0), rotation // 90)).mean() < 6
+
+
+def test_mirroring_and_aspect_ratio_are_kept(tmp_path: Path) -> None:
+    """A mirrored clip with oblong pixels keeps both."""
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", rotation=90, flip=True, aspect=Fraction(4, 3)))
+    copy_video(source, tmp_path / "out.mp4")
+    written = VideoSource(tmp_path / "out.mp4")
+    assert written.facts.orientation == source.facts.orientation
+    assert written.facts.sample_aspect_ratio == Fraction(4, 3)
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.mov"])
+def test_variable_rate_is_kept(tmp_path: Path, name: str) -> None:
+    """Uneven timestamps come out as they went in, B-frames or not."""
+    pts = [0, 130, 1300, 2600, 5200, 5330, 9100, 9230]
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=8, pts=pts))
+    copy_video(source, tmp_path / name, preset="medium")
+    tolerance = 0.0006 if name == "out.mkv" else 1e-9  # mkv counts milliseconds
+    np.testing.assert_allclose(frame_times(tmp_path / name), np.array(pts) / 12_800, atol=tolerance)
+
+
+def test_the_last_frame_keeps_its_duration(tmp_path: Path) -> None:
+    """The video is as long as its frames' durations say."""
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=8))
+    copy_video(source, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.duration * stream.time_base == Fraction(8, RATE)
+
+
+@pytest.mark.parametrize(("pix_fmt", "name", "codec", "expected"), [
+    ("yuv420p", "out.mp4", "auto", "h264"), ("yuv444p", "out.mkv", "auto", "ffv1"),
+    ("yuv420p10le", "out.mp4", "auto", "hevc"), ("yuv422p10le", "out.mkv", "auto", "ffv1"),
+    ("yuv420p", "out.webm", "auto", "vp9"), ("yuv420p", "out.mov", "auto", "h264"),
+    ("yuv420p", "out.mkv", "h264", "h264"), ("yuv444p16le", "out.mkv", "auto", "ffv1"),
+    ("bgr0", "out.mkv", "auto", "ffv1"), ("bgr0", "out.mp4", "auto", "h264"),
+])  # fmt: skip
+def test_lossless_is_bit_exact(tmp_path: Path, pix_fmt: str, name: str, codec: str, expected: str) -> None:
+    """With lossless the decoded output equals the frames bit for bit."""
+    clip = write_clip(tmp_path / "clip.mkv", codec="ffv1", pix_fmt=pix_fmt, size=(128, 96), frames=5)
+    output = tmp_path / name
+    assert copy_video(VideoSource(clip), output, lossless=True, codec=codec) == []
+    assert video_codec(output) == expected
+    for old, new in zip(VideoSource(clip).frames(), VideoSource(output).frames(), strict=True):
+        assert old.picture.native == new.picture.native
+        for plane in range(3):
+            one, other = (np.array(frame.picture.frame.planes[plane]) for frame in (old, new))
+            stride = old.picture.frame.planes[plane].line_size
+            visible = old.picture.frame.planes[plane].width * old.picture.native.dtype.itemsize
+            np.testing.assert_array_equal(
+                one.reshape(-1, stride)[:, :visible],
+                other.reshape(-1, new.picture.frame.planes[plane].line_size)[:, :visible],
+            )
+
+
+@pytest.mark.parametrize(("size", "written"), [((65, 47), (66, 48)), ((4, 4), (4, 4)), ((1, 1), (2, 2))])
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+def test_odd_and_tiny_sizes_are_written(
+    tmp_path: Path, name: str, size: tuple[int, int], written: tuple[int, int]
+) -> None:
+    """Odd sizes grow by a repeated row or column, with a warning; tiny ones are written."""
+    source = VideoSource(write_clip(tmp_path / "clip.mkv", codec="ffv1", size=size, frames=3))
+    warnings = copy_video(source, tmp_path / name)
+    frame = read_frames(tmp_path / name)[0]
+    assert (frame.width, frame.height) == written
+    assert any("odd size" in line for line in warnings) == (size != written)
+
+
+def test_odd_sizes_stay_where_the_codec_allows(tmp_path: Path) -> None:
+    """Codecs without such a limit keep odd sizes."""
+    source = VideoSource(write_clip(tmp_path / "clip.mkv", codec="ffv1", size=(65, 47), frames=3))
+    assert copy_video(source, tmp_path / "out.webm") == []
+    assert VideoSource(tmp_path / "out.webm").width == 65
+
+
+def test_a_still_becomes_a_playable_video(tmp_path: Path) -> None:
+    """A picture becomes 4:2:0 video tagged as such, in its colours, for as long as the speech."""
+    source = VideoSource(write_clip(tmp_path / "still.png", frames=1, codec="png", pix_fmt="rgb24"))
+    audio = AudioSource(write_sound(tmp_path / "speech.wav", tone(0.4)))
+    assert copy_video(source, tmp_path / "out.mp4", audio) == []
+    frames = read_frames(tmp_path / "out.mp4")
+    assert (len(frames), frames[0].format.name) == (10, "yuv420p")
+    assert VideoSource(tmp_path / "out.mp4").tags.space == 1
+    assert mean_difference(tmp_path / "out.mp4") < 3
+
+
+COPIES = [
+    ("speech.m4a", "aac", "out.mp4", True), ("speech.m4a", "aac", "out.mov", True), ("speech.m4a", "aac", "out.mkv", True),
+    ("speech.aac", "aac", "out.mp4", True), ("speech.mp3", "libmp3lame", "out.mp4", True),
+    ("speech.mp3", "libmp3lame", "out.mkv", True), ("speech.opus", "libopus", "out.webm", True),
+    ("speech.opus", "libopus", "out.mp4", True), ("speech.flac", "flac", "out.mp4", True),
+    ("speech.wav", "pcm_s16le", "out.mov", True), ("speech.wav", "pcm_s16le", "out.mkv", True),
+    ("speech.wav", "pcm_s16le", "out.mp4", False), ("speech.m4a", "aac", "out.webm", False),
+    ("speech.wav", "pcm_s16le", "out.webm", False), ("speech.m4a", "aac", "out.avi", False),
+    ("speech.wav", "pcm_s16le", "out.ts", False), ("speech.wav", "pcm_s16le", "out.flv", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sound", "codec", "name", "copied"), COPIES)
+def test_audio_is_in_place(tmp_path: Path, sound: str, codec: str, name: str, copied: bool) -> None:
+    """Audio is copied where players take it and else encoded, and a sound is heard when it should be."""
+    rate = 48_000
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=25))
+    audio = AudioSource(write_sound(tmp_path / sound, burst(1.0, 0.5, rate), rate=rate, codec=codec))
+    speech = np.concatenate(list(audio.speech_blocks()))
+    expected = np.flatnonzero(np.abs(speech) > 0.3)[0] / 16_000  # raw aac streams begin with encoder delay
+    output = tmp_path / name
+    copy_video(source, output, audio)
+    assert (audio_codec(output) == audio.codec) == copied
+    samples, first, written_rate = read_sound(output)
+    heard = first + np.flatnonzero(np.abs(samples[0]) > 0.3)[0] / written_rate
+    assert heard - frame_times(output)[0] == pytest.approx(expected, abs=0.005)  # lossy codecs smear the attack
+
+
+def test_copied_packets_are_untouched(tmp_path: Path) -> None:
+    """Copying leaves every sample as the speech file decodes."""
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=25))
+    audio = AudioSource(write_sound(tmp_path / "speech.m4a", tone(1.0, 44_100), rate=44_100, codec="aac"))
+    copy_video(source, tmp_path / "out.mp4", audio)
+    before, after = read_sound(audio.path)[0], read_sound(tmp_path / "out.mp4")[0]
+    np.testing.assert_array_equal(before, after[:, : before.shape[1]])
+
+
+@pytest.mark.parametrize(("name", "codec"), [("out.mp4", "alac"), ("out.mov", "pcm_s24le"), ("out.mkv", "pcm_s24le")])
+def test_lossless_keeps_every_audio_sample(tmp_path: Path, name: str, codec: str) -> None:
+    """With lossless the speech's samples stay as they are, 24 bits deep, at any rate."""
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=25))
+    samples = np.stack([tone(1.0, 96_000), tone(1.0, 96_000, 660)])
+    audio = AudioSource(write_sound(tmp_path / "speech.wav", samples, rate=96_000, codec="pcm_s24le", layout="stereo"))
+    copy_video(source, tmp_path / name, audio, lossless=True)
+    assert audio_codec(tmp_path / name) == codec
+    written, _, rate = read_sound(tmp_path / name)
+    assert rate == 96_000
+    np.testing.assert_array_equal(written[:, :96_000], read_sound(audio.path)[0])
+
+
+@pytest.mark.parametrize(
+    ("rate", "layout", "channels"), [(8_000, "mono", 1), (44_100, "stereo", 2), (48_000, "5.1", 6)]
+)
+def test_encoded_audio_keeps_rate_and_channels(tmp_path: Path, rate: int, layout: str, channels: int) -> None:
+    """Encoded audio has the speech's own rate and channels."""
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=25))
+    samples = np.stack([tone(1.0, rate, 300 + 100 * channel) for channel in range(channels)])
+    audio = AudioSource(write_sound(tmp_path / "speech.wav", samples, rate=rate, layout=layout))
+    assert copy_video(source, tmp_path / "out.mp4", audio) == []
+    written = AudioSource(tmp_path / "out.mp4")
+    assert (written.rate, written.channels, written.layout) == (rate, channels, layout)
+    assert written.duration == pytest.approx(1.0, abs=1024 / rate)
+
+
+def test_nan_samples_are_never_written(tmp_path: Path) -> None:
+    """A speech with NaN is encoded from its cleaned samples, not copied."""
+    samples = tone(1.0)
+    samples[5_000:5_100] = np.nan
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=25))
+    audio = AudioSource(write_sound(tmp_path / "speech.wav", samples, codec="pcm_f32le"))
+    copy_video(source, tmp_path / "out.mov", audio)
+    assert np.isfinite(read_sound(tmp_path / "out.mov")[0]).all()
+
+
+@pytest.mark.parametrize("sound", ["speech.wav", "speech.m4a"])
+def test_cut_audio_ends_with_the_video(tmp_path: Path, sound: str) -> None:
+    """With cut_audio a longer speech ends with the video, to the sample or to the packet."""
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=10))
+    codec = "aac" if sound.endswith("m4a") else "pcm_s16le"
+    audio = AudioSource(write_sound(tmp_path / sound, tone(2.0), codec=codec))
+    copy_video(source, tmp_path / "out.mp4", audio, cut_audio=True)
+    assert AudioSource(tmp_path / "out.mp4").duration == pytest.approx(0.4, abs=1024 / 16_000)
+    assert len(read_frames(tmp_path / "out.mp4")) == 10
+
+
+def test_a_longer_audio_is_written_whole(tmp_path: Path) -> None:
+    """Without cut_audio the whole speech is in the output."""
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=10))
+    audio = AudioSource(write_sound(tmp_path / "speech.wav", tone(2.0)))
+    copy_video(source, tmp_path / "out.mp4", audio)
+    assert AudioSource(tmp_path / "out.mp4").duration == pytest.approx(2.0, abs=1024 / 16_000)
+
+
+def test_audio_and_video_are_interleaved(tmp_path: Path) -> None:
+    """Packets lie in the file in the order of their times, within a second."""
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=100))
+    audio = AudioSource(write_sound(tmp_path / "speech.wav", tone(4.0)))
+    copy_video(source, tmp_path / "out.mp4", audio)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        packets = [packet for packet in container.demux() if packet.size]
+    in_file = sorted(packets, key=lambda packet: packet.pos or 0)
+    times = np.array([float(packet.dts * packet.time_base) for packet in in_file])
+    assert (np.maximum.accumulate(times) - times).max() < 1.0
+
+
+def test_mp4_starts_fast(tmp_path: Path) -> None:
+    """An mp4 has its index in front, so that it plays while loading."""
+    copy_video(VideoSource(write_clip(tmp_path / "clip.mp4")), tmp_path / "out.mp4")
+    data = (tmp_path / "out.mp4").read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+
+
+def test_hevc_in_mp4_is_tagged_for_players(tmp_path: Path) -> None:
+    """HEVC in mp4 carries the tag that Apple's players insist on."""
+    copy_video(VideoSource(write_clip(tmp_path / "clip.mp4", size=(128, 96))), tmp_path / "out.mp4", codec="hevc")
+    assert b"hvc1" in (tmp_path / "out.mp4").read_bytes()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> VideoSource:
+    """A clip to be written somewhere impossible."""
+    return VideoSource(write_clip(tmp_path / "clip.mp4"))
+
+
+def test_writing_fails_for_an_unknown_extension(tmp_path: Path, source: VideoSource) -> None:
+    """An extension without a container is refused, and the known ones are named."""
+    for name in ("out.txt", "out", "out.gif"):
+        with pytest.raises(OutputError, match=r"expected a name ending in one of \.avi .*\.webm, got"):
+            VideoWriter(tmp_path / name, source)
+
+
+def test_writing_fails_for_a_missing_folder(tmp_path: Path, source: VideoSource) -> None:
+    """A folder that does not exist is named."""
+    with pytest.raises(OutputError, match=r"expected an existing folder, got .*nowhere"):
+        VideoWriter(tmp_path / "nowhere" / "out.mp4", source)
+
+
+def test_writing_fails_onto_a_folder(tmp_path: Path, source: VideoSource) -> None:
+    """A folder's name is no output."""
+    (tmp_path / "out.mp4").mkdir()
+    with pytest.raises(OutputError, match="expected the name of a file, got a folder or device"):
+        VideoWriter(tmp_path / "out.mp4", source)
+
+
+def test_writing_fails_onto_an_input(tmp_path: Path, source: VideoSource) -> None:
+    """An output that is one of the inputs, also by another name, is refused before anything is touched."""
+    (tmp_path / "link.mp4").symlink_to(source.path)
+    before = source.path.read_bytes()
+    for name in ("clip.mp4", "link.mp4"):
+        with pytest.raises(OutputError, match="expected a new file, got one of the inputs"):
+            VideoWriter(tmp_path / name, source)
+    with pytest.raises(OutputError, match="one of the inputs"):
+        check_output(source.path, [source.path])
+    assert source.path.read_bytes() == before
+
+
+def test_writing_fails_for_options_that_do_not_fit(tmp_path: Path, source: VideoSource) -> None:
+    """Codec, quality, preset and lossless must go together with the container."""
+    cases: list[tuple[str, dict[str, object], str]] = [
+        ("out.webm", {"codec": "h264"}, r"--codec: expected one that \.webm files hold \(av1 vp9\), got h264"),
+        ("out.mp4", {"preset": "speedy"}, "--preset: expected one of ultrafast"),
+        ("out.mp4", {"crf": 99}, "--crf: expected 0 to 51, got 99"),
+        ("out.mov", {"codec": "prores", "lossless": True}, "--lossless: expected a codec that keeps yuv420p exactly"),
+    ]
+    for name, options, message in cases:
+        with pytest.raises(OutputError, match=message):
+            VideoWriter(tmp_path / name, source, **options)  # type: ignore[arg-type]
+    assert leftovers(tmp_path) == []
+
+
+def test_writing_fails_where_the_encoder_refuses(tmp_path: Path) -> None:
+    """A size that an encoder cannot take is said in one line, and nothing is left."""
+    tiny = VideoSource(write_clip(tmp_path / "clip.mkv", codec="ffv1", size=(4, 4), frames=2))
+    with pytest.raises(OutputError, match=r"out\.mp4: cannot be written"):
+        copy_video(tiny, tmp_path / "out.mp4", codec="hevc")
+    assert leftovers(tmp_path) == []
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 20 kB, as if the disk were full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def noisy_clip(folder: Path) -> VideoSource:
+    path = folder / "noise.mkv"
+    generator = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv444p"
+        for _ in range(20):
+            noise = generator.integers(0, 255, (48, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, "rgb24")))
+        container.mux(stream.encode(None))
+    return VideoSource(path)
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.webm"])
+def test_writing_fails_when_the_file_cannot_grow(tmp_path: Path, name: str, request: pytest.FixtureRequest) -> None:
+    """Running out of room is said in one line; what was there before stays, and no part file is left."""
+    source = noisy_clip(tmp_path)
+    (tmp_path / name).write_bytes(b"precious")
+    request.getfixturevalue("small_files")
+    with pytest.raises(OutputError, match=rf"{name}: cannot be written: the file grew larger than allowed"):
+        copy_video(source, tmp_path / name, crf=1)
+    assert (tmp_path / name).read_bytes() == b"precious"
+    assert leftovers(tmp_path) == []
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    """The system's words for a full disk become ours."""
+    error = output_error(tmp_path / "out.mp4", OSError(errno.ENOSPC, "No space left on device"))
+    assert str(error).endswith("out.mp4: cannot be written: the disk is full. Free some space or choose another place")
+
+
+def test_an_error_leaves_nothing_and_keeps_what_was_there(tmp_path: Path, source: VideoSource) -> None:
+    """When the work between breaks off, the old file stays and the new one never appears."""
+    output = tmp_path / "out.mp4"
+    output.write_bytes(b"precious")
+    with pytest.raises(KeyboardInterrupt), VideoWriter(output, source) as writer:
+        for frame in timeline(source, 0.0):
+            writer.write(frame.picture, frame.pts, frame.duration)
+            assert len(leftovers(tmp_path)) == 1
+            if frame.index == 5:
+                raise KeyboardInterrupt
+    assert output.read_bytes() == b"precious"
+    assert leftovers(tmp_path) == []
+
+
+def test_the_file_appears_only_when_complete(tmp_path: Path, source: VideoSource) -> None:
+    """Until the end there is only a hidden file; then only the output, with ordinary permissions."""
+    output = tmp_path / "out.mp4"
+    with VideoWriter(output, source) as writer:
+        for frame in timeline(source, 0.0):
+            writer.write(frame.picture, frame.pts, frame.duration)
+        assert not output.exists()
+        (part,) = leftovers(tmp_path)
+        assert part.startswith(".out.mp4.")
+        assert part.endswith(".part")
+    assert len(read_frames(output)) == 10
+    assert leftovers(tmp_path) == []
+    reference = tmp_path / "reference"
+    reference.touch()
+    assert output.stat().st_mode == reference.stat().st_mode
+
+
+def test_an_existing_output_is_replaced_and_a_link_followed(tmp_path: Path, source: VideoSource) -> None:
+    """A complete output replaces the old file; a link keeps pointing to it."""
+    old = tmp_path / "old.mp4"
+    old.write_bytes(b"old")
+    (tmp_path / "link.mp4").symlink_to(old)
+    copy_video(source, tmp_path / "link.mp4")
+    assert (tmp_path / "link.mp4").is_symlink()
+    assert len(read_frames(old)) == 10
+
+
+def test_repeated_pictures_are_written(tmp_path: Path, source: VideoSource) -> None:
+    """The same picture object may be written again and again."""
+    picture = next(source.frames()).picture
+    with VideoWriter(tmp_path / "out.mp4", source) as writer:
+        for number in range(5):
+            writer.write(picture, number * 512, 512)
+    assert len(read_frames(tmp_path / "out.mp4")) == 5
