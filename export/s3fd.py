@@ -65,7 +65,8 @@ class S3FD(nn.Module):
             logits [B, A, 2] (background, face) and offsets [B, A, 4] (dx, dy, dw, dh), float32; anchors level by
             level, finest first, each row by row.
         """
-        x = images.permute(0, 3, 1, 2).float() - torch.tensor(MEANS)[:, None, None]
+        # cast first: TensorRT does nothing else with bytes
+        x = (images.float() - torch.tensor(MEANS)).permute(0, 3, 1, 2)
         heads = [self._head(name, tap) for name, tap in self._taps(x.to(self.conv1_1.weight.dtype)).items()]
         logits, offsets = zip(*heads, strict=True)
         return torch.cat(logits, dim=1).float(), torch.cat(offsets, dim=1).float()
