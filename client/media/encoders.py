@@ -18,7 +18,7 @@ PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "sl
 LOOKAHEAD = 10  # frames; each holds a picture, and more gains little at constant quality
 
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi",
-          ".ts": "mpegts", ".flv": "flv", ".nut": "nut"}  # fmt: skip
+          ".ts": "mpegts", ".flv": "flv"}  # fmt: skip
 KEEPS_ROTATION = {"mp4", "mov", "matroska", "webm"}
 FAST_START = {"mp4", "mov"}
 FIXED_RATE = {"avi"}  # stores a rate, not timestamps
@@ -32,7 +32,6 @@ ALLOWED = {
     "avi": {"h264", "ffv1"},
     "mpegts": {"h264", "hevc"},
     "flv": {"h264"},
-    "nut": {"h264", "hevc", "vp9", "ffv1", "prores"},
 }
 EVEN_SIZES = {"libx264", "libx265", "libsvtav1", "prores_ks"}
 SVT_PRESETS = {"ultrafast": 12, "superfast": 11, "veryfast": 10, "faster": 9, "fast": 8, "medium": 7, "slow": 5,

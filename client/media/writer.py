@@ -140,6 +140,7 @@ class VideoWriter:
         self._release()
 
     def _open(self, choice: EncoderChoice, threads: int) -> None:
+        os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder's own log: errors only
         options = {"movflags": "faststart"} if choice.muxer in FAST_START else {}
         self._container = av.open(str(self._pending.part), "w", format=choice.muxer, container_options=options)
         rate = self._clock.rate.limit_denominator(1001)
