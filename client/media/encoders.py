@@ -99,10 +99,7 @@ def choose_encoder(
         OutputError: container, codec and options do not go together.
     """
     muxer = choose_muxer(path)
-    if preset not in PRESETS:
-        raise OutputError(f"--preset: expected one of {' '.join(PRESETS)}, got {preset}")
-    if not 0 <= crf <= X264_CRF_TOP:
-        raise OutputError(f"--crf: expected 0 to {X264_CRF_TOP}, got {crf}")
+    _check_quality(crf, preset)
     name = _automatic(muxer, native, lossless=lossless) if codec == "auto" else codec
     if name not in ALLOWED[muxer]:
         allowed = " ".join(sorted(ALLOWED[muxer]))
@@ -144,6 +141,13 @@ def nearest_format(native: NativeFormat, formats: list[str], *, keep_rgb: bool) 
 def is_exact(native: NativeFormat, pix_fmt: str) -> bool:
     """Say whether a pixel format holds every sample of a native one."""
     return native.name == pix_fmt or (native.is_rgb and native.depth == 8 and pix_fmt in ("bgr0", "bgr24"))
+
+
+def _check_quality(crf: int, preset: str) -> None:
+    if preset not in PRESETS:
+        raise OutputError(f"--preset: expected one of {' '.join(PRESETS)}, got {preset}")
+    if not 0 <= crf <= X264_CRF_TOP:
+        raise OutputError(f"--crf: expected 0 to {X264_CRF_TOP}, got {crf}")
 
 
 def _automatic(muxer: str, native: NativeFormat, *, lossless: bool) -> str:

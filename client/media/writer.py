@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -70,7 +71,7 @@ class VideoWriter:
         self.path = Path(path)
         self._cut_audio = cut_audio
         check_output(self.path, [source.path, *([audio.path] if audio else [])])
-        threads = threads or min(MOST_THREADS, len(os.sched_getaffinity(0)))
+        threads = threads or min(MOST_THREADS, _cores())
         choice = choose_encoder(self.path, stored_native(source, choose_muxer(self.path)), codec=codec, crf=crf,
                                 preset=preset, lossless=lossless, threads=threads)  # fmt: skip
         self._shape = FrameShape(source, choice)
@@ -187,6 +188,12 @@ class VideoWriter:
 
     def _guarded(self) -> _Guard:
         return _Guard(self)
+
+
+def _cores() -> int:
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class _Guard:
