@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+TORCH  := $(VENV)/.torch
 MODELS := $(VENV)/.models
 VIDEO  ?=
 AUDIO  ?=
@@ -17,6 +18,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,dev]'
 	touch $@
 
+# torch is heavy: only the export of torch checkpoints and the checks need it.
+$(TORCH): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,torch,dev]'
+	touch $@
+
 models: $(MODELS)
 
 $(MODELS): $(READY) $(wildcard export/*.py)
@@ -26,10 +32,10 @@ $(MODELS): $(READY) $(wildcard export/*.py)
 demo: $(MODELS)
 	$(BIN)/python -m client.demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(AUDIO),--audio '$(AUDIO)')
 
-test: lint $(MODELS)
+test: lint $(MODELS) $(TORCH)
 	REQUIRE_SERVER=1 $(BIN)/python -m pytest
 
-lint: $(READY)
+lint: $(TORCH)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/check_types.py
@@ -43,8 +49,8 @@ bench: $(MODELS)
 # Write constraints.txt anew from the ranges in pyproject.toml.
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet '.[server,export,dev]'
-	$(VENV)-lock/bin/python -m pip freeze --exclude lipsync-triton > constraints.txt
+	$(VENV)-lock/bin/python -m pip install --quiet '.[server,export,torch,dev]'
+	$(VENV)-lock/bin/python -m pip freeze --exclude lipsync-triton | sed 's/+cpu$$//' > constraints.txt
 	rm -rf $(VENV)-lock
 
 clean:

@@ -6,9 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from export import faces
+from export import engines, faces, wav2lip
 
-COMMANDS = {"faces": faces}  # each module: docstring, add_arguments(parser), run(arguments)
+COMMANDS = {
+    "faces": faces,
+    "wav2lip": wav2lip,
+    "engines": engines,
+}  # each module: docstring, add_arguments(parser), run(arguments)
 EXIT_FAILED = 1
 
 

@@ -1,0 +1,59 @@
+"""The Wav2Lip models: its generator and its face detector S3FD, from checkpoints to ONNX."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from export.model_file import MODEL_REPOSITORY
+
+INSTALL_HINT = "Install them with: pip install 'lipsync-triton[export,torch]'"
+SYNTHETIC_LINE = "made-up weights: they draw noise, for tests and benchmarks only"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare this sub-command's options."""
+    parser.add_argument("--checkpoint", type=Path, help="wav2lip.pth or wav2lip_gan.pth: exports the generator")
+    parser.add_argument("--s3fd", type=Path, help="s3fd.pth: exports the original's face detector")
+    parser.add_argument(
+        "--synthetic-weights",
+        type=_seed,
+        nargs="?",
+        const=0,
+        metavar="SEED",
+        help="made-up weights for each network without a checkpoint; SEED is added to the recipe's own (default: 0)",
+    )
+    parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="default: %(default)s")
+    parser.add_argument("--repository", type=Path, default=MODEL_REPOSITORY, help="default: %(default)s")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the Wav2Lip models into the model repository, and say so.
+
+    Raises:
+        ValueError: torch is missing; no or a wrong checkpoint; a graph unlike torch or its config.pbtxt.
+    """
+    try:
+        from export import wav2lip_networks as networks  # noqa: PLC0415  (torch is heavy; other commands do without)
+    except ImportError as error:
+        raise ValueError(f"expected torch and onnxscript, got {error}. {INSTALL_HINT}") from error
+
+    checkpoints = {networks.GENERATOR.model: arguments.checkpoint, networks.DETECTOR.model: arguments.s3fd}
+    seed: int | None = arguments.synthetic_weights
+    chosen = [network for network in networks.NETWORKS if checkpoints[network.model] or seed is not None]
+    if not chosen:
+        raise ValueError(
+            "expected --checkpoint, --s3fd or --synthetic-weights, got none."
+            " Give the downloaded wav2lip_gan.pth and s3fd.pth, or try made-up weights"
+        )
+    # all are read before the first is written
+    modules = [networks.load(network, checkpoints[network.model], seed or 0) for network in chosen]
+    for network, module in zip(chosen, modules, strict=True):
+        print(networks.export(network, module, arguments.precision, arguments.repository))
+        print(f"  {network.license_line if checkpoints[network.model] else SYNTHETIC_LINE}")
+
+
+def _seed(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return int(text)

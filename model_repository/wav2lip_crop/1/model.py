@@ -1,0 +1,23 @@
+"""Cuts faces out of frames, as the Wav2Lip generator takes them."""
+
+import cv2
+import numpy as np
+
+from lipsync_core.triton_step import TritonStep
+from lipsync_core.wav2lip.faces import boxes_from_landmarks, check_boxes, check_frames, generator_input
+
+
+class TritonPythonModel(TritonStep):
+    """Cut one face out of each frame; without boxes it is the largest one."""
+
+    def setup(self) -> None:
+        """Keep to one thread; the server runs several instances instead."""
+        cv2.setNumThreads(1)
+
+    def run(self, frames: np.ndarray, boxes: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Given boxes count as they are, NaN rows included."""
+        check_frames(frames)
+        if boxes is None:
+            boxes = boxes_from_landmarks(self.infer("largest_face", {"frames": frames})["face_landmarks"])
+        check_boxes(frames, boxes)
+        return {"face": generator_input(frames, boxes), "face_boxes": boxes}
