@@ -34,7 +34,8 @@ from client.mouth_motion import MouthMotion, face_extent, moved
 from client.pipeline import IN_FLIGHT, LipGenerator, Synchroniser, chunk_frames, region_around, sync_frames
 from client.progress import JobProgress, SilentProgress
 from client.report import Report, StageClock
-from client.wav2lip import DEFAULT_PADS, Blend, Pads, Wav2Lip, Wav2LipOptions
+from client.wav2lip import DEFAULT_PADS, Blend, Wav2Lip, Wav2LipOptions
+from lipsync_core.wav2lip.boxes import Pads
 
 Model = Literal["mouth-motion", "wav2lip"]
 DetectorName = Literal["mediapipe", "s3fd"]
@@ -64,7 +65,6 @@ class JobOptions:
     crf: int = DEFAULT_CRF
     preset: str = DEFAULT_PRESET
     lossless: bool = False
-
 
     def __post_init__(self) -> None:
         """Refuse what does not go together.

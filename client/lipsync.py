@@ -23,9 +23,10 @@ from client.job import ENSEMBLES, DetectorName, Job, JobOptions
 from client.media import PRESETS, IfAudioLonger, IfAudioShorter, VideoCodec
 from client.progress import open_progress
 from client.serve import DEFAULT_REPOSITORY, serve_command
-from client.wav2lip import Blend, Pads
+from client.wav2lip import Blend
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from lipsync_core.wav2lip.boxes import Pads
 
 Value = TypeVar("Value")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -61,7 +62,7 @@ class Wav2Lip:
     def smooth(self, observations: Observations) -> Generator[Observation[TimelineFrame], None, None]:
         """Turn faces into boxes of whole pixels, padded and averaged over each unbroken run of frames."""
         for (_, seen), run in itertools.groupby(observations, lambda o: (o.track, o.face is not None)):
-            yield from self._smooth_run(run) if seen else run
+            yield from self._smooth_run(run) if seen else run  # noqa: B031  (one of the two)
 
     def extent(self, faces: Sequence[Face]) -> tuple[float, float, float, float]:
         """Return what surrounds the boxes."""
@@ -70,7 +71,10 @@ class Wav2Lip:
         return float(x1), float(y1), float(x2), float(y2)
 
     def request(
-        self, frames: Sequence[TimelineFrame], faces: Sequence[Face], tracks: Sequence[int]  # noqa: ARG002
+        self,
+        frames: Sequence[TimelineFrame],
+        faces: Sequence[Face],
+        tracks: Sequence[int],  # noqa: ARG002
     ) -> Callable[[Region], dict[str, np.ndarray]]:
         """Prepare boxes, and the speech around these frames."""
         boxes = np.stack([face.box for face in faces])
@@ -82,9 +86,15 @@ class Wav2Lip:
         if self._options.fixed_box:
             yield from run
             return
-        kept, looked_ahead = itertools.tee(run)
-        boxes = smooth_stream(self._padded_box(observation) for observation in looked_ahead)
-        for observation, box in zip(kept, boxes, strict=True):
+        waiting: deque[Observation[TimelineFrame]] = deque()  # their boxes are being averaged with later ones
+
+        def padded_boxes() -> Generator[np.ndarray, None, None]:
+            for observation in run:
+                waiting.append(observation)
+                yield self._padded_box(observation)
+
+        for box in smooth_stream(padded_boxes()):
+            observation = waiting.popleft()
             assert observation.face is not None
             face = dataclasses.replace(observation.face, box=box.astype(np.float32))
             yield dataclasses.replace(observation, face=face)

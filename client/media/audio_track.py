@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from fractions import Fraction
 
 import av
@@ -54,12 +54,10 @@ class AudioTrack(ABC):
         """Release what the track holds."""
 
 
-def open_audio_track(container: OutputContainer, source: AudioSource, *, lossless: bool) -> AudioTrack:
-    """Add the audio to an output, by copying its packets if that loses nothing, else by encoding it once."""
-    muxer = container.format.name
-    if source.is_clean and source.codec in COPYABLE.get(muxer, "").split():
-        with suppress(ValueError, av.FFmpegError):  # the writer knows no such codec: encode
-            return _CopiedAudio(container, source)
+def open_audio_track(container: OutputContainer, source: AudioSource, *, copy: bool, lossless: bool) -> AudioTrack:
+    """Add the audio to an output, by copying its packets if that is wanted and loses nothing, else by encoding it."""
+    if copy and source.is_clean and source.codec in COPYABLE.get(container.format.name, "").split():
+        return _CopiedAudio(container, source)
     return _EncodedAudio(container, source, lossless=lossless)
 
 

@@ -268,6 +268,16 @@ def test_audio_is_in_place(tmp_path: Path, sound: str, codec: str, name: str, co
     assert heard - frame_times(output)[0] == pytest.approx(expected, abs=tolerance)
 
 
+def test_audio_that_the_container_refuses_is_encoded(tmp_path: Path) -> None:
+    """MP3 at 8 kHz may not lie in an mp4: it is encoded, and the job goes on."""
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=25))
+    audio = AudioSource(write_sound(tmp_path / "speech.mp3", tone(1.0, 8_000), rate=8_000, codec="libmp3lame"))
+    assert copy_video(source, tmp_path / "out.mp4", audio) == []
+    assert audio_codec(tmp_path / "out.mp4") == "aac"
+    assert AudioSource(tmp_path / "out.mp4").rate == 8_000
+    assert leftovers(tmp_path) == []
+
+
 def test_copied_packets_are_untouched(tmp_path: Path) -> None:
     """Copying leaves every sample as the speech file decodes."""
     source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=25))
@@ -302,6 +312,17 @@ def test_encoded_audio_keeps_rate_and_channels(tmp_path: Path, rate: int, layout
     written = AudioSource(tmp_path / "out.mp4")
     assert (written.rate, written.channels, written.layout) == (rate, channels, layout)
     assert written.duration == pytest.approx(1.0, abs=1024 / rate)
+
+
+def test_more_channels_than_encoders_take_are_mixed(tmp_path: Path) -> None:
+    """Sixteen channels become stereo, and that is said."""
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=25))
+    samples = np.tile(tone(1.0, 48_000), (16, 1))
+    path = write_sound(tmp_path / "many.wv", samples, rate=48_000, codec="wavpack", layout="16 channels")
+    assert copy_video(source, tmp_path / "out.mp4", AudioSource(path)) == [
+        "many.wv: its 16 channels were mixed to stereo"
+    ]
+    assert AudioSource(tmp_path / "out.mp4").channels == 2
 
 
 def test_nan_samples_are_never_written(tmp_path: Path) -> None:
