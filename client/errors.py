@@ -7,6 +7,12 @@ class LipSyncError(Exception):
     exit_code = 1
 
 
+class UsageError(LipSyncError):
+    """Options that do not go together."""
+
+    exit_code = 2
+
+
 class MediaError(LipSyncError):
     """A video or audio file that cannot be used as it is."""
 

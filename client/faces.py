@@ -17,12 +17,12 @@ class Face:
     Attributes:
         box: float32 [4], (x1, y1, x2, y2) in pixels.
         score: the detector's certainty, 0 to 1.
-        landmarks: float32 [468, 3], (x, y, z) in pixels.
+        landmarks: float32 [468, 3], (x, y, z) in pixels; None where the detector finds boxes only.
     """
 
     box: np.ndarray
     score: float
-    landmarks: np.ndarray
+    landmarks: np.ndarray | None = None
 
     @property
     def center(self) -> tuple[float, float]:
@@ -33,6 +33,13 @@ class Face:
     def area(self) -> float:
         """Area of the box in square pixels."""
         return float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
+
+    def between(self, other: Face, share: float) -> Face:
+        """Return the face on the way from this one (share 0) to another (share 1)."""
+        landmarks = None
+        if self.landmarks is not None and other.landmarks is not None:
+            landmarks = _mix(self.landmarks, other.landmarks, share)
+        return Face(_mix(self.box, other.box, share), min(self.score, other.score), landmarks)
 
     def overlap(self, other: Face) -> float:
         """Intersection over union of the two boxes, 0 to 1."""
@@ -70,6 +77,10 @@ class FaceChoice:
 LARGEST = FaceChoice()
 
 
+def _mix(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
+    return (a + (b - a) * share).astype(np.float32)
+
+
 def parse_face_choice(text: str) -> FaceChoice:
     """Read largest, left, right, an index from the left, or a point X,Y in pixels.
 
@@ -87,6 +98,7 @@ def parse_face_choice(text: str) -> FaceChoice:
     return FaceChoice("point", point=(x, y))
 
 
-def faces_of_frame(boxes: np.ndarray, scores: np.ndarray, landmarks: np.ndarray) -> list[Face]:
-    """Make faces of one frame's rows of the `faces` model: [N, 4], [N], [N, 468, 3]; empty slots score 0."""
-    return [Face(boxes[i], float(scores[i]), landmarks[i]) for i in np.flatnonzero(scores > 0)]
+def faces_of_frame(boxes: np.ndarray, scores: np.ndarray, landmarks: np.ndarray | None) -> list[Face]:
+    """Make faces of one frame's rows of a face model: [N, 4], [N], [N, 468, 3] or none; empty slots score 0."""
+    slots = np.flatnonzero(scores > 0)
+    return [Face(boxes[i], float(scores[i]), None if landmarks is None else landmarks[i]) for i in slots]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import numpy as np
 
 from client.connection import TritonConnection
-from client.errors import NoFaceError
+from client.errors import NoFaceError, UsageError
+from client.face_finder import MEDIAPIPE, S3FD, Detector, FaceFinder, FixedFace
 from client.faces import LARGEST, FaceChoice
 from client.flow import batched, ordered_map
 from client.media import (
@@ -28,20 +30,18 @@ from client.media import (
     scan_frames,
     timeline,
 )
-from client.mouth_motion import MouthMotion
-from client.pipeline import (
-    FACES_MODEL,
-    IN_FLIGHT,
-    FaceFinder,
-    Synchroniser,
-    chunk_frames,
-    face_region,
-    sync_frames,
-)
+from client.mouth_motion import MouthMotion, face_extent, moved
+from client.pipeline import IN_FLIGHT, LipGenerator, Synchroniser, chunk_frames, region_around, sync_frames
 from client.progress import JobProgress, SilentProgress
 from client.report import Report, StageClock
+from client.wav2lip import DEFAULT_PADS, Blend, Wav2Lip, Wav2LipOptions
+from lipsync_core.wav2lip.boxes import Pads
 
-GENERATORS = {"mouth-motion": MouthMotion}
+Model = Literal["mouth-motion", "wav2lip"]
+DetectorName = Literal["mediapipe", "s3fd"]
+ENSEMBLES: Mapping[Model, str] = {"mouth-motion": MouthMotion.model, "wav2lip": Wav2Lip.model}
+DETECTORS: Mapping[DetectorName, Detector] = {"mediapipe": MEDIAPIPE, "s3fd": S3FD}
+SCAN_FRAMES = 64  # looked at before a job, however long the clip
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,12 @@ class JobOptions:
     video: Path
     audio: Path
     output: Path
-    model: str = "mouth-motion"
+    model: Model = "mouth-motion"
     face: FaceChoice = LARGEST
+    detector: DetectorName = "mediapipe"
+    face_box: tuple[float, float, float, float] | None = None
+    pads: Pads = DEFAULT_PADS
+    blend: Blend = "soft"
     start_s: float = 0.0
     end_s: float | None = None
     if_audio_longer: IfAudioLonger = "bounce"
@@ -62,10 +66,24 @@ class JobOptions:
     preset: str = DEFAULT_PRESET
     lossless: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what does not go together.
 
-def needed_models(model: str) -> tuple[str, ...]:
-    """Return the models of the repository that jobs with this generator call."""
-    return (FACES_MODEL, GENERATORS[model].model)
+        Raises:
+            UsageError: it does not.
+        """
+        boxes_only = self.face_box is not None or self.detector == "s3fd"
+        if self.model == "mouth-motion" and boxes_only:
+            raise UsageError(
+                "--model mouth-motion: expected the mediapipe detector, which finds lips, got a box only."
+                " Leave --face-box and --detector out, or choose --model wav2lip"
+            )
+
+    @property
+    def needed_models(self) -> tuple[str, ...]:
+        """Names of the server's models that the job calls."""
+        detector = () if self.face_box is not None else (DETECTORS[self.detector].model,)
+        return (*detector, ENSEMBLES[self.model])
 
 
 class Job:
@@ -116,12 +134,11 @@ class Job:
         progress = progress or SilentProgress()
         started = time.perf_counter()
         report = self._new_report(connection, server_start_s)
-        finder = FaceFinder(connection, self._clock)
+        finder = self._finder(connection)
         progress.stage("looking at the clip")
-        with closing(self._scan(finder)) as scanned:
-            maker = GENERATORS[self.options.model](connection, self._audio.speech_blocks(), scanned)
+        generator = self._generator(connection)
         progress.stage("lip-syncing", self._estimate_frames())
-        self._write(finder, Synchroniser(connection, maker, self._clock), progress, report)
+        self._write(finder, generator, Synchroniser(connection, generator, self._clock), progress, report)
         report.warnings += [*self._video.warnings, *self._audio.warnings, *self._writer.warnings]
         report.finish(time.perf_counter() - started, self._clock)
         return report
@@ -141,26 +158,45 @@ class Job:
         options = self.options
         return estimate_frames(self._video, self._audio.duration, options.if_audio_longer, options.if_audio_shorter)
 
+    def _finder(self, connection: TritonConnection) -> FaceFinder | FixedFace:
+        if self.options.face_box is not None:
+            return FixedFace(np.array(self.options.face_box, np.float32))
+        return FaceFinder(connection, self._clock, DETECTORS[self.options.detector])
+
+    def _generator(self, connection: TritonConnection) -> LipGenerator:
+        options = self.options
+        if options.model == "wav2lip":
+            wav2lip = Wav2LipOptions(options.pads, options.face_box is not None, options.blend)
+            return Wav2Lip(self._audio, float(self._video.rate), wav2lip)
+        with closing(self._scan(FaceFinder(connection, self._clock))) as scanned:
+            return MouthMotion(connection, self._audio.speech_blocks(), scanned)
+
     def _scan(self, finder: FaceFinder) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
         """Sample frames of the clip that show the chosen face: its surroundings, and its landmarks in them."""
         options = self.options
-        count = GENERATORS[options.model].scan_frames
-        sampled = scan_frames(options.video, options.start_s, options.end_s, count)
-        frames = batched(self._clock.time_items("scan", sampled), self._chunk_frames)
-        for window in ordered_map(finder.find, frames, IN_FLIGHT):
+        sampled = scan_frames(options.video, options.start_s, options.end_s, SCAN_FRAMES)
+        windows = batched(self._clock.time_items("scan", sampled), self._chunk_frames)
+        for window in ordered_map(finder.find, windows, IN_FLIGHT):
             for found in window:
                 position = options.face.pick(found.faces)
-                if position is None:
+                landmarks = None if position is None else found.faces[position].landmarks
+                if landmarks is None:
                     continue
-                picture, landmarks = found.frame.picture, found.faces[position].landmarks
-                region = face_region(landmarks[None], picture)
+                region = region_around(face_extent(landmarks[None]), found.frame.picture)
                 if region is not None:
-                    yield picture.rgb(region), landmarks - np.array([region[0], region[1], 0], np.float32)
+                    yield found.frame.picture.rgb(region), moved(landmarks, region)
 
-    def _write(self, finder: FaceFinder, synchroniser: Synchroniser, progress: JobProgress, report: Report) -> None:
+    def _write(
+        self,
+        finder: FaceFinder | FixedFace,
+        generator: LipGenerator,
+        synchroniser: Synchroniser,
+        progress: JobProgress,
+        report: Report,
+    ) -> None:
         options, clock = self.options, self._clock
         shown = timeline(self._video, self._audio.duration, options.if_audio_longer, options.if_audio_shorter)
-        synced = sync_frames(shown, finder, options.face, synchroniser, self._chunk_frames, clock)
+        synced = sync_frames(shown, finder, options.face, generator, synchroniser, self._chunk_frames, clock)
         with closing(synced):
             for frame in synced:
                 with clock.time("encode"):

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import ctypes
 import json
+import math
 import signal
 import sys
 import time
@@ -18,12 +19,14 @@ from typing import TypeVar, get_args
 from client.connection import TritonConnection
 from client.errors import LipSyncError, ServerUnavailable
 from client.faces import parse_face_choice
-from client.job import GENERATORS, Job, JobOptions, needed_models
+from client.job import ENSEMBLES, DetectorName, Job, JobOptions
 from client.media import PRESETS, IfAudioLonger, IfAudioShorter, VideoCodec
 from client.progress import open_progress
 from client.serve import DEFAULT_REPOSITORY, serve_command
+from client.wav2lip import Blend
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from lipsync_core.wav2lip.boxes import Pads
 
 Value = TypeVar("Value")
 
@@ -75,11 +78,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def sync_command(arguments: Sequence[str]) -> int:
     """Lip-sync one video; returns 0."""
     options = build_parser().parse_args(arguments)
-    with Job(job_options(options)) as job, open_progress(quiet=options.quiet) as progress:
+    job_settings = job_options(options)
+    with Job(job_settings) as job, open_progress(quiet=options.quiet) as progress:
         progress.stage("starting the server" if options.url is None else "connecting")
-        models = needed_models(options.model)
         with (
-            open_server(options.url, options.model_repository, models) as (url, server_start_s),
+            open_server(options.url, options.model_repository, job_settings.needed_models) as (url, server_start_s),
             TritonConnection(url, options.transport) as connection,
         ):
             report = job.run(connection, progress, server_start_s)
@@ -121,8 +124,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--video", type=Path, required=True, help="video, or a still image, that shows the speaker")
     parser.add_argument("--audio", type=Path, required=True, help="the speech: an audio file, or a video's sound")
     parser.add_argument("--output", type=Path, required=True, help="file to write: .mp4, .mov, .mkv or .webm")
-    parser.add_argument("--model", choices=sorted(GENERATORS), default=JobOptions.model, help="generator (%(default)s)")
+    parser.add_argument("--model", choices=sorted(ENSEMBLES), default=JobOptions.model, help="generator (%(default)s)")
     _add_span_options(parser)
+    _add_box_options(parser)
     _add_encoding_options(parser)
     _add_server_options(parser)
     parser.add_argument("--json", action="store_true", help="print a machine-readable report on stdout")
@@ -160,6 +164,35 @@ def _add_span_options(parser: argparse.ArgumentParser) -> None:
         default=JobOptions.if_audio_shorter,
         help="speech shorter than the video: keep the whole video, its mouth closed after the speech, or cut the"
         " video (%(default)s)",
+    )
+
+
+def _add_box_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("wav2lip only")
+    group.add_argument(
+        "--detector",
+        choices=get_args(DetectorName),
+        default=JobOptions.detector,
+        help="what finds faces; s3fd is the original's, far slower (%(default)s)",
+    )
+    group.add_argument(
+        "--face-box",
+        type=_typed(_numbers_of("--face-box", 4)),
+        metavar="X1,Y1,X2,Y2",
+        help="where the face is in every frame, in pixels, instead of looking for it",
+    )
+    group.add_argument(
+        "--pads",
+        type=_typed(_numbers_of("--pads", 4)),
+        default=tuple(JobOptions.pads),
+        metavar="TOP,BOTTOM,LEFT,RIGHT",
+        help="how far found boxes are moved outwards, in pixels (0,10,0,0)",
+    )
+    group.add_argument(
+        "--blend",
+        choices=get_args(Blend),
+        default=JobOptions.blend,
+        help="soft: the lower face, without a visible edge; box: the original's whole rectangle (%(default)s)",
     )
 
 
@@ -208,6 +241,10 @@ def job_options(options: argparse.Namespace) -> JobOptions:
         output=options.output,
         model=options.model,
         face=options.face,
+        detector=options.detector,
+        face_box=options.face_box,
+        pads=Pads(*(round(pad) for pad in options.pads)),
+        blend=options.blend,
         start_s=options.start,
         end_s=options.end,
         if_audio_longer=options.if_audio_longer,
@@ -229,6 +266,21 @@ def _typed(parse: Callable[[str], Value]) -> Callable[[str], Value]:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return convert
+
+
+def _numbers_of(name: str, count: int) -> Callable[[str], tuple[float, ...]]:
+    """Make a parser of that many finite numbers, separated by commas."""
+
+    def parse(text: str) -> tuple[float, ...]:
+        try:
+            numbers = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) != count or not all(math.isfinite(number) for number in numbers):
+            raise ValueError(f"{name}: expected {count} numbers separated by commas, got {text!r}")
+        return numbers
+
+    return parse
 
 
 def _seconds(text: str) -> float:

@@ -1,23 +1,26 @@
-"""The client's half of the `mouth_motion` ensemble: what its requests carry beside frames and landmarks."""
+"""The client's half of the `mouth_motion` ensemble: what its requests carry beside the frames."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 
 import numpy as np
 
 from client.connection import TritonConnection
+from client.faces import Face
+from client.media import Region, TimelineFrame
+from client.pipeline import Observations
 from client.speech import SpeechShapes
+from client.tracking import Observation, smooth_landmarks
 from lipsync_core.mouth import InteriorChooser, MouthProfile, MouthProfileBuilder, opening_gaps
 
-SCAN_FRAMES = 64  # looked at before the job, however long the clip
+FACE_MARGIN = 0.35  # of the face's size: what the warp reaches around the landmarks, down to the throat
 
 
 class MouthMotion:
     """Prepares requests in the order of the clip; each is then complete and may go to any server at any time."""
 
     model = "mouth_motion"
-    scan_frames = SCAN_FRAMES
 
     def __init__(
         self,
@@ -37,34 +40,57 @@ class MouthMotion:
         self._chooser = InteriorChooser(self._profile) if self._profile else None
         self._track: int | None = None
 
-    def request(self, times_s: np.ndarray, landmarks: np.ndarray, tracks: list[int]) -> dict[str, np.ndarray]:
-        """Return the inputs of the next frames, landmarks and frames left out.
+    def smooth(self, observations: Observations) -> Generator[Observation[TimelineFrame], None, None]:
+        """Take the jitter out of the landmarks."""
+        return smooth_landmarks(observations)
 
-        Args:
-            times_s: float64 [F], the frames' centres in seconds of the speech.
-            landmarks: float32 [F, 468, 3], rows of NaN where a frame has no face.
-            tracks: the number of the track of each frame.
-        """
-        shapes = self._shapes.at(times_s)
+    def extent(self, faces: Sequence[Face]) -> tuple[float, float, float, float]:
+        """Return what surrounds the faces' landmarks."""
+        return face_extent(stack_landmarks(faces))
+
+    def request(
+        self, frames: Sequence[TimelineFrame], faces: Sequence[Face], tracks: Sequence[int]
+    ) -> Callable[[Region], dict[str, np.ndarray]]:
+        """Prepare landmarks, mouth shapes, and what the scan found."""
+        landmarks = stack_landmarks(faces)
+        shapes = self._shapes.at(np.array([frame.time_s + frame.duration_s / 2 for frame in frames]))
         inputs = {"shapes": shapes}
-        if self._profile is None or self._chooser is None:
-            return inputs
-        inputs |= self._profile.tensors
-        if len(self._profile.interior_frames):
-            inputs["interior_indices"] = self._choose_interiors(shapes, landmarks, tracks)
-        return inputs
+        if self._profile is not None:
+            inputs |= self._profile.tensors
+            if len(self._profile.interior_frames):
+                inputs["interior_indices"] = self._choose_interiors(self._profile, shapes, landmarks, tracks)
+        return lambda region: {"landmarks": moved(landmarks, region), **inputs}
 
-    def _choose_interiors(self, shapes: np.ndarray, landmarks: np.ndarray, tracks: list[int]) -> np.ndarray:
-        assert self._profile is not None
-        gaps = opening_gaps(shapes[:, 0], self._profile.max_gap)
+    def _choose_interiors(
+        self, profile: MouthProfile, shapes: np.ndarray, landmarks: np.ndarray, tracks: Sequence[int]
+    ) -> np.ndarray:
+        gaps = opening_gaps(shapes[:, 0], profile.max_gap)
         indices = np.empty(len(tracks), np.int32)
         for i, track in enumerate(tracks):
             if track != self._track:
                 self._track = track
-                self._chooser = InteriorChooser(self._profile)
+                self._chooser = InteriorChooser(profile)
             assert self._chooser is not None
             indices[i] = self._chooser.choose(gaps[i : i + 1], landmarks[i : i + 1])[0]
         return indices
+
+
+def stack_landmarks(faces: Sequence[Face]) -> np.ndarray:
+    """Return the faces' landmarks, float32 [F, 468, 3]."""
+    return np.stack([face.landmarks for face in faces if face.landmarks is not None])
+
+
+def moved(landmarks: np.ndarray, region: Region) -> np.ndarray:
+    """Bring landmarks [..., 3] from the frame's pixels to those of a region of it."""
+    return landmarks - np.array([region[0], region[1], 0], np.float32)
+
+
+def face_extent(landmarks: np.ndarray) -> tuple[float, float, float, float]:
+    """Return x1, y1, x2, y2 around landmarks [F, 468, 3], with room for the warp."""
+    low, high = landmarks[:, :, :2].min(axis=(0, 1)), landmarks[:, :, :2].max(axis=(0, 1))
+    margin = FACE_MARGIN * (high - low).max()
+    (x1, y1), (x2, y2) = low - margin, high + margin
+    return float(x1), float(y1), float(x2), float(y2)
 
 
 def build_profile(scanned: Iterable[tuple[np.ndarray, np.ndarray]]) -> MouthProfile | None:

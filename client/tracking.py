@@ -34,12 +34,12 @@ class Observation(Generic[Frame]):
 
     Attributes:
         frame: whatever the caller follows faces through; handed on as it came.
-        landmarks: float32 [468, 3] in pixels, None where there is no usable face.
+        face: the followed face, None where there is no usable one.
         track: changes whenever another face, or the same one after a cut or a long gap, is followed.
     """
 
     frame: Frame
-    landmarks: np.ndarray | None
+    face: Face | None
     track: int
 
 
@@ -110,11 +110,11 @@ class FaceLinker:
 def bridge_gaps(
     observations: Iterable[Observation[Frame]], max_gap: int = MAX_GAP_FRAMES
 ) -> Generator[Observation[Frame], None, None]:
-    """Fill gaps of at most max_gap frames within a track, linearly between the landmarks around them."""
+    """Fill gaps of at most max_gap frames within a track, linearly between the faces around them."""
     gap: list[Observation[Frame]] = []
     before: Observation[Frame] | None = None
     for observation in observations:
-        if observation.landmarks is None:
+        if observation.face is None:
             gap.append(observation)
             if len(gap) > max_gap or before is None or before.track != observation.track:
                 yield from gap
@@ -132,16 +132,16 @@ def bridge_gaps(
 def _interpolate(
     before: Observation[Frame], gap: list[Observation[Frame]], after: Observation[Frame]
 ) -> list[Observation[Frame]]:
-    assert before.landmarks is not None
-    assert after.landmarks is not None
-    step = (after.landmarks - before.landmarks) / (len(gap) + 1)
+    assert before.face is not None
+    assert after.face is not None
+    shares = [(i + 1) / (len(gap) + 1) for i in range(len(gap))]
     return [
-        dataclasses.replace(observation, landmarks=(before.landmarks + step * (i + 1)).astype(np.float32))
-        for i, observation in enumerate(gap)
+        dataclasses.replace(observation, face=before.face.between(after.face, share))
+        for observation, share in zip(gap, shares, strict=True)
     ]
 
 
-def smooth(observations: Iterable[Observation[Frame]]) -> Generator[Observation[Frame], None, None]:
+def smooth_landmarks(observations: Iterable[Observation[Frame]]) -> Generator[Observation[Frame], None, None]:
     """Smooth the landmarks of each unbroken run of a track with a 5-tap Gaussian; its ends are repeated."""
     window: deque[Observation[Frame]] = deque(maxlen=2 * SMOOTHING_RADIUS + 1)
     position = 0  # of the next observation to hand on, within the window
@@ -160,29 +160,30 @@ def smooth(observations: Iterable[Observation[Frame]]) -> Generator[Observation[
 
 def _smoothed(window: deque[Observation[Frame]], position: int) -> Observation[Frame]:
     center = window[position]
-    if center.landmarks is None:
+    if center.face is None or center.face.landmarks is None:
         return center
-    total = np.zeros_like(center.landmarks, dtype=np.float64)
+    total = np.zeros_like(center.face.landmarks, dtype=np.float64)
     for offset in range(-SMOOTHING_RADIUS, SMOOTHING_RADIUS + 1):
         total += _TAPS[offset + SMOOTHING_RADIUS] * _landmarks_at(window, position, offset)
-    return dataclasses.replace(center, landmarks=total.astype(np.float32))
+    face = dataclasses.replace(center.face, landmarks=total.astype(np.float32))
+    return dataclasses.replace(center, face=face)
 
 
 def _landmarks_at(window: deque[Observation[Frame]], position: int, offset: int) -> np.ndarray:
     """Landmarks `offset` frames away, or the last ones of the same unbroken run on the way there."""
-    center = window[position]
-    assert center.landmarks is not None
-    found: np.ndarray = center.landmarks
     step = 1 if offset > 0 else -1
+    nearest = window[position].face
     for distance in range(1, abs(offset) + 1):
         index = position + step * distance
         if not 0 <= index < len(window):
             break
         neighbour = window[index]
-        if neighbour.landmarks is None or neighbour.track != center.track:
+        if neighbour.face is None or neighbour.track != window[position].track:
             break
-        found = neighbour.landmarks
-    return found
+        nearest = neighbour.face
+    assert nearest is not None
+    assert nearest.landmarks is not None
+    return nearest.landmarks
 
 
 def _gaussian_taps() -> np.ndarray:

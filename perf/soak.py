@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from client.connection import TritonConnection
-from client.job import Job, JobOptions, needed_models
+from client.connection import Transport, TritonConnection
+from client.job import Job, JobOptions
 from client.serve import DEFAULT_REPOSITORY
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 
@@ -27,19 +27,20 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=20)
     parser.add_argument("--transport", choices=["shm", "grpc"], default="shm")
     options = parser.parse_args()
-    models = needed_models(JobOptions.model)
-    with (
-        tempfile.TemporaryDirectory(prefix="lipsync-perf-") as folder,
-        EmbeddedServer(ServerOptions(DEFAULT_REPOSITORY, models)) as server,
-    ):
+    with tempfile.TemporaryDirectory(prefix="lipsync-perf-") as folder:
+        run_jobs(JobOptions(options.video, options.speech, Path(folder) / "out.mp4"), options.jobs, options.transport)
+    return 0
+
+
+def run_jobs(job_options: JobOptions, count: int, transport: Transport) -> None:
+    """Run the same job many times through one server; print a line for each."""
+    with EmbeddedServer(ServerOptions(DEFAULT_REPOSITORY, job_options.needed_models)) as server:
         print(f"{'job':>4} {'seconds':>8} {'server RSS MB':>14} {'/dev/shm MB':>12} {'open files':>11}")
-        for number in range(1, options.jobs + 1):
-            job_options = JobOptions(options.video, options.speech, Path(folder) / "out.mp4")
-            with Job(job_options) as job, TritonConnection(server.url, options.transport) as connection:
+        for number in range(1, count + 1):
+            with Job(job_options) as job, TritonConnection(server.url, transport) as connection:
                 report = job.run(connection)
             held = resident_bytes(server.pids) / MB, shared_bytes() / MB, open_files(server.pids)
             print(f"{number:4} {report.seconds:8.2f} {held[0]:14.1f} {held[1]:12.1f} {held[2]:11}", flush=True)
-    return 0
 
 
 def resident_bytes(pids: list[int]) -> int:

@@ -15,13 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from client.connection import TritonConnection
+from client.face_finder import MEDIAPIPE, FaceFinder, follow
 from client.faces import LARGEST, FaceChoice, parse_face_choice
 from client.flow import batched, ordered_map
 from client.lipsync import open_server
 from client.media import AudioSource, VideoSource
-from client.pipeline import FACES_MODEL, IN_FLIGHT, FaceFinder, chunk_frames, follow
+from client.pipeline import IN_FLIGHT, chunk_frames
 from client.report import StageClock
 from client.serve import DEFAULT_REPOSITORY
+from client.tracking import smooth_landmarks
 from lipsync_core.sync import SyncScore, mouth_openings, score_sync
 
 
@@ -34,7 +36,10 @@ def main() -> int:
     parser.add_argument("--url", help="a running Triton instead of one of our own")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    with open_server(options.url, DEFAULT_REPOSITORY, (FACES_MODEL,)) as (url, _), TritonConnection(url) as connection:
+    with (
+        open_server(options.url, DEFAULT_REPOSITORY, (MEDIAPIPE.model,)) as (url, _),
+        TritonConnection(url) as connection,
+    ):
         scores = measure_sync(connection, options.video, options.speech, options.face)
     if options.json:
         print(json.dumps({name: vars(score) for name, score in scores.items()}, indent=2))
@@ -59,9 +64,11 @@ def measure_sync(
     landmarks: list[np.ndarray] = []
     nowhere = np.full((468, 3), np.nan, np.float32)
     with closing(ordered_map(finder.find, windows, IN_FLIGHT)) as found:
-        for observed in follow((frame for window in found for frame in window), choice):
+        followed = follow((frame for window in found for frame in window), choice)
+        for observed in smooth_landmarks(followed):
             times.append(observed.frame.time_s)
-            landmarks.append(nowhere if observed.landmarks is None else observed.landmarks)
+            seen = None if observed.face is None else observed.face.landmarks
+            landmarks.append(nowhere if seen is None else seen)
     centres = np.array(times) + 0.5 / float(source.rate)
     samples = np.concatenate(list(AudioSource(speech).speech_blocks()))
     return score_sync(mouth_openings(np.array(landmarks)), samples, centres)

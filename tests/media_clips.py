@@ -88,7 +88,7 @@ def write_sound(
         stream = container.add_stream(codec, rate=rate, layout=layout, **options)
         container.start_encoding()
         if planes.size:
-            frame = av.AudioFrame.from_ndarray(planes, "fltp", layout)
+            frame = av.AudioFrame.from_ndarray(planes.T.reshape(1, -1).copy(), "flt", layout)
             frame.sample_rate = rate
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -20,14 +20,11 @@ SMALLEST_GAP_S = 0.2  # shorter holes between timestamps are jitter, longer ones
 LONGEST_GAP_S = 600.0  # longer ones are broken timestamps
 MAX_READ_ERRORS = 100  # in a row, before the rest of a file is given up
 
-FULL_SCALE = {
-    "u8": 128.0,
-    "s16": 32_768.0,
-    "s32": 2_147_483_648.0,
-    "s64": 9.223372036854775808e18,
-    "flt": 1.0,
-    "dbl": 1.0,
-}
+PLAUSIBLE_RATES = (1_000, 768_000)  # Hz
+FULL_SCALE = {"u8": 128.0, "s16": 32_768.0, "s32": 2_147_483_648.0, "flt": 1.0, "dbl": 1.0}
+MOST_PLANES = 8  # channels that FFmpeg's frames keep one by one in themselves
+
+_Parameters = tuple[str, str, int]  # sample format, channel layout, rate
 
 
 @dataclass
@@ -40,9 +37,6 @@ class _Tally:
     overlaps: int = 0
     undecodable: int = 0
     not_finite: bool = False
-
-    def expected_s(self, rate: int) -> float:
-        return (self.first_pts_s or 0.0) + self.samples / rate
 
 
 class AudioSource:
@@ -69,16 +63,22 @@ class AudioSource:
         """Open and measure the file."""
         self.path = Path(path)
         with open_media(self.path) as container:
-            stream = first_stream(container, "audio", self.path)
-            context = stream.codec_context
-            self.codec: str = stream.codec_context.codec.canonical_name
-            self.rate: int = context.sample_rate
-            self.channels: int = context.layout.nb_channels
-            self.layout: str = context.layout.name
-        self.sample_format = ""
-        self._tally = self._count()
-        if not self._tally.samples:
+            self.codec: str = first_stream(container, "audio", self.path).codec_context.codec.canonical_name
+        self._tally = _Tally()
+        first = next(self._decode(_Tally()), None)
+        if first is None:
             raise MediaError(f"{self.path}: expected speech, got audio of zero length. Choose a file with sound in it")
+        self.rate: int = first.sample_rate
+        self.channels: int = first.layout.nb_channels
+        self.layout: str = first.layout.name
+        self.sample_format: str = first.format.name
+        if not PLAUSIBLE_RATES[0] <= self.rate <= PLAUSIBLE_RATES[1]:
+            raise MediaError(
+                f"{self.path}: expected audio of {PLAUSIBLE_RATES[0]} to {PLAUSIBLE_RATES[1]} Hz, "
+                f"got {self.rate} Hz. The file is damaged; copy or export it again"
+            )
+        for _ in self._decode(self._tally):
+            pass
         self.start_s = self._tally.first_pts_s or 0.0
 
     @property
@@ -129,48 +129,23 @@ class AudioSource:
         if waiting:
             yield np.concatenate(pieces)
 
-    def _count(self) -> _Tally:
-        tally = _Tally()
-        for _ in self._decode(tally):
-            pass
-        return tally
-
     def _decode(self, tally: _Tally) -> Iterator[AudioFrame]:
         with open_media(self.path) as container:
             for frame in _decode_packets(container, first_stream(container, "audio", self.path), tally):
-                self.sample_format = frame.format.name
-                gap = self._gap(frame, tally)
+                gap = _gap(frame, tally)
                 if gap:
                     yield from _silence(frame, gap)
                 yield _without_nan(frame, tally)
-                tally.samples += gap + round(frame.samples * self.rate / frame.sample_rate)
-
-    def _gap(self, frame: AudioFrame, tally: _Tally) -> int:
-        if frame.pts is None or frame.time_base is None:
-            return 0
-        time_s = float(frame.pts * frame.time_base)
-        if tally.first_pts_s is None:
-            tally.first_pts_s = time_s
-        missing_s = time_s - tally.expected_s(self.rate)
-        if SMALLEST_GAP_S <= missing_s <= LONGEST_GAP_S:
-            tally.gaps += 1
-            return round(missing_s * self.rate)
-        if abs(missing_s) >= SMALLEST_GAP_S:
-            tally.overlaps += 1
-            tally.first_pts_s += missing_s  # take the new timestamps for good from here on
-        return 0
+                tally.samples += gap + frame.samples
 
     def _resampled(self) -> Iterator[np.ndarray]:
-        resampler: AudioResampler | None = None
-        rate = 0
+        resampler = AudioResampler("flt", "mono", SPEECH_RATE)
         for frame in self._decode(_Tally()):
-            if resampler is None or frame.sample_rate != rate:
-                yield from _drain(resampler)
-                resampler, rate = AudioResampler("flt", "mono", SPEECH_RATE), frame.sample_rate
             mono = AudioFrame.from_ndarray(_mono(frame)[None], "flt", "mono")
-            mono.sample_rate = rate
+            mono.sample_rate = frame.sample_rate
             yield from (_samples(piece) for piece in resampler.resample(mono))
-        yield from _drain(resampler)
+        # without anything to convert a resampler ends with [None]
+        yield from (_samples(piece) for piece in resampler.resample(None) if piece is not None)
 
 
 class SpeechWindows:
@@ -227,24 +202,70 @@ class SpeechWindows:
             self._kept = np.concatenate(blocks)
 
 
+class _Evener:
+    """Brings every frame to the first one's sample format, channels and rate; damaged files change them on the way."""
+
+    def __init__(self) -> None:
+        self._wanted: _Parameters | None = None
+        self._given: _Parameters | None = None
+        self._resampler = AudioResampler()
+
+    def even(self, frame: AudioFrame) -> list[AudioFrame]:
+        given = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._wanted is None:
+            self._wanted = (_readable(frame), *given[1:])
+        if given == self._wanted:
+            return [frame]
+        if given != self._given:
+            self._resampler, self._given = AudioResampler(*self._wanted), given
+        return self._resampler.resample(frame)
+
+
+def _readable(frame: AudioFrame) -> str:
+    """Choose a sample format that numpy can read; PyAV reads beyond the planes of more than eight channels."""
+    name = frame.format.name
+    kind = name.removesuffix("p")
+    if kind not in FULL_SCALE:
+        return "dbl"
+    return kind if frame.layout.nb_channels > MOST_PLANES else name
+
+
 def _decode_packets(
     container: av.container.InputContainer, stream: av.AudioStream, tally: _Tally
 ) -> Iterator[AudioFrame]:
+    evener = _Evener()
     failures = 0
     while failures < MAX_READ_ERRORS:
         try:
             for packet in container.demux(stream):
                 failures = 0
                 try:
-                    frames = packet.decode()
-                except av.FFmpegError:
+                    frames = [even for frame in packet.decode() if frame.samples for even in evener.even(frame)]
+                except (av.FFmpegError, ValueError):
                     tally.undecodable += 1
                     continue
-                yield from (frame for frame in frames if frame.samples)
+                yield from frames
             return
         except av.FFmpegError:
             tally.undecodable += 1
             failures += 1
+
+
+def _gap(frame: AudioFrame, tally: _Tally) -> int:
+    """Return how many samples are missing before a frame."""
+    if frame.pts is None or frame.time_base is None:
+        return 0
+    time_s = float(frame.pts * frame.time_base)
+    if tally.first_pts_s is None:
+        tally.first_pts_s = time_s
+    missing_s = time_s - tally.first_pts_s - tally.samples / frame.sample_rate
+    if SMALLEST_GAP_S <= missing_s <= LONGEST_GAP_S:
+        tally.gaps += 1
+        return round(missing_s * frame.sample_rate)
+    if abs(missing_s) >= SMALLEST_GAP_S:
+        tally.overlaps += 1
+        tally.first_pts_s += missing_s  # take the new timestamps for good from here on
+    return 0
 
 
 def _silence(like: AudioFrame, samples: int) -> Iterator[AudioFrame]:
@@ -284,8 +305,3 @@ def _mono(frame: AudioFrame) -> np.ndarray:
 
 def _samples(frame: AudioFrame) -> np.ndarray:
     return frame.to_ndarray().reshape(-1)
-
-
-def _drain(resampler: AudioResampler | None) -> Iterator[np.ndarray]:
-    if resampler is not None:  # without anything to convert it answers [None]
-        yield from (_samples(piece) for piece in resampler.resample(None) if piece is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from fractions import Fraction
 
 import av
@@ -15,33 +15,26 @@ from av.container import OutputContainer
 from client.media.audio import AudioSource
 from client.media.opening import first_stream, open_media
 
-# What players accept in each container, narrower than what its writer would store. Others follow their writer.
+# What players accept in each container, narrower than what its writer would store (and some writers abort the program
+# on what they do not know).
 COPYABLE = {
-    "mp4": {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"},
-    "ipod": {"aac", "alac", "mp3", "ac3"},
-    "mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le",
-            "pcm_f32le"},
-    "webm": {"opus", "vorbis"},
-    "mpegts": {"aac", "mp3", "ac3", "eac3"},
-    "flv": {"aac", "mp3"},
-    "avi": set(),  # packets of a fixed size only
-}  # fmt: skip
-EDIT_LISTS = {"mp4", "mov", "ipod"}  # can start in the middle of a packet, as encoder delay asks for
-ENCODERS = {"mp4": "aac", "ipod": "aac", "mov": "aac", "matroska": "aac", "webm": "libopus", "avi": "libmp3lame",
-            "mpegts": "aac", "flv": "aac", "nut": "aac"}  # fmt: skip
-LOSSLESS_ENCODERS = {
-    "mp4": "alac",
-    "ipod": "alac",
-    "mov": "alac",
-    "matroska": "flac",
-    "nut": "flac",
-    "avi": "pcm_s16le",
+    "mp4": "aac mp3 ac3 eac3 alac opus flac",
+    "mov": "aac mp3 ac3 eac3 alac pcm_s16le pcm_s16be pcm_s24le pcm_s24be pcm_s32le pcm_f32le",
+    "matroska": "aac mp3 mp2 ac3 eac3 alac opus flac vorbis dts truehd wavpack tta pcm_u8 pcm_s16le pcm_s24le pcm_s32le"
+    " pcm_f32le",
+    "webm": "opus vorbis",
+    "mpegts": "aac mp3 mp2 ac3 eac3",
+    "flv": "aac mp3",
 }
-BIT_RATE_PER_CHANNEL = {"aac": 128_000, "libopus": 96_000, "libmp3lame": 128_000}  # bits per second, from 44.1 kHz up
+EDIT_LISTS = {"mp4", "mov"}  # can start in the middle of a packet, as encoder delay asks for
+ENCODERS = {"webm": "libopus", "avi": "pcm_s16le"}  # avi keeps no timestamps, so nothing with encoder delay
+DEFAULT_ENCODER = "aac"
+LOSSLESS_ENCODERS = {"mp4": "alac", "mov": "alac", "matroska": "flac", "avi": "pcm_s24le"}
+BIT_RATE_PER_CHANNEL = {"aac": 128_000, "libopus": 96_000}  # bits per second, from 44.1 kHz up
 REFERENCE_RATE = 44_100  # Hz
 SMALLEST_BIT_RATE = 32_000  # bits per second and channel
 DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-MOST_CHANNELS = {"libmp3lame": 2, "alac": 8, "flac": 8}
+MOST_CHANNELS = 8  # that all these encoders take
 
 
 class AudioTrack(ABC):
@@ -61,13 +54,10 @@ class AudioTrack(ABC):
         """Release what the track holds."""
 
 
-def open_audio_track(container: OutputContainer, source: AudioSource, *, lossless: bool) -> AudioTrack:
-    """Add the audio to an output, by copying its packets if that loses nothing, else by encoding it once."""
-    muxer = container.format.name
-    allowed = COPYABLE.get(muxer)
-    if source.is_clean and (allowed is None or source.codec in allowed):
-        with suppress(ValueError, av.FFmpegError):  # the writer knows no such codec: encode
-            return _CopiedAudio(container, source)
+def open_audio_track(container: OutputContainer, source: AudioSource, *, copy: bool, lossless: bool) -> AudioTrack:
+    """Add the audio to an output, by copying its packets if that is wanted and loses nothing, else by encoding it."""
+    if copy and source.is_clean and source.codec in COPYABLE.get(container.format.name, "").split():
+        return _CopiedAudio(container, source)
     return _EncodedAudio(container, source, lossless=lossless)
 
 
@@ -77,7 +67,9 @@ class _CopiedAudio(AudioTrack):
         self._stack = ExitStack()
         self._input = self._stack.enter_context(open_media(source.path))
         self._source = first_stream(self._input, "audio", source.path)
-        self._starts_anywhere = container.format.name in EDIT_LISTS
+        # Elsewhere whole packets of encoder delay are left out; the delay of other codecs is no whole packet, and the
+        # container's writer shifts sound and pictures alike.
+        self._drops_delay = container.format.name not in EDIT_LISTS and source.codec == "aac"
         self._start_s = Fraction(source.start_s).limit_denominator(1_000_000)
         try:
             self.stream = container.add_stream_from_template(self._source)
@@ -94,9 +86,9 @@ class _CopiedAudio(AudioTrack):
                 continue
             start = (packet.pts if packet.pts is not None else position) - shift
             position = start + shift + (packet.duration or 0)
-            if position - shift <= 0 and not self._starts_anywhere:
-                continue  # encoder delay, which this container would play
-            packet.pts = packet.dts = start if self._starts_anywhere else max(start, 0)
+            if position - shift <= 0 and self._drops_delay:
+                continue
+            packet.pts = packet.dts = start
             packet.stream = self.stream
             yield start * time_base, packet
 
@@ -110,9 +102,8 @@ class _EncodedAudio(AudioTrack):
         self._frames = source.frames()
         self._rate = source.rate
         self._end: Fraction | None = None
-        encoder = (LOSSLESS_ENCODERS if lossless else ENCODERS).get(container.format.name)
-        encoder = encoder or ENCODERS.get(container.format.name, container.default_audio_codec)
-        layout = _layout(source.channels, source.layout, MOST_CHANNELS.get(encoder, 8))
+        encoder = _encoder(container.format.name, lossless=lossless)
+        layout = _layout(source.channels, source.layout, MOST_CHANNELS)
         self._source_layout = _layout(source.channels, source.layout, source.channels)
         rate = _supported_rate(encoder, source.rate)
         self.stream = container.add_stream(encoder, rate=rate, layout=layout)  # type: ignore[assignment]
@@ -172,6 +163,12 @@ class _EncodedAudio(AudioTrack):
         wanted = [name for name in formats if name.startswith("s32" if deep else "s16")]
         if wanted:
             self.stream.codec_context.format = wanted[0]
+
+
+def _encoder(muxer: str, *, lossless: bool) -> str:
+    if lossless and muxer in LOSSLESS_ENCODERS:
+        return LOSSLESS_ENCODERS[muxer]
+    return ENCODERS.get(muxer, DEFAULT_ENCODER)
 
 
 def _layout(channels: int, name: str, most: int) -> str:

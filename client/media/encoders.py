@@ -18,7 +18,7 @@ PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "sl
 LOOKAHEAD = 10  # frames; each holds a picture, and more gains little at constant quality
 
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi",
-          ".ts": "mpegts", ".flv": "flv", ".nut": "nut"}  # fmt: skip
+          ".ts": "mpegts", ".flv": "flv"}  # fmt: skip
 KEEPS_ROTATION = {"mp4", "mov", "matroska", "webm"}
 FAST_START = {"mp4", "mov"}
 FIXED_RATE = {"avi"}  # stores a rate, not timestamps
@@ -32,7 +32,6 @@ ALLOWED = {
     "avi": {"h264", "ffv1"},
     "mpegts": {"h264", "hevc"},
     "flv": {"h264"},
-    "nut": {"h264", "hevc", "vp9", "ffv1", "prores"},
 }
 EVEN_SIZES = {"libx264", "libx265", "libsvtav1", "prores_ks"}
 SVT_PRESETS = {"ultrafast": 12, "superfast": 11, "veryfast": 10, "faster": 9, "fast": 8, "medium": 7, "slow": 5,
@@ -100,10 +99,7 @@ def choose_encoder(
         OutputError: container, codec and options do not go together.
     """
     muxer = choose_muxer(path)
-    if preset not in PRESETS:
-        raise OutputError(f"--preset: expected one of {' '.join(PRESETS)}, got {preset}")
-    if not 0 <= crf <= X264_CRF_TOP:
-        raise OutputError(f"--crf: expected 0 to {X264_CRF_TOP}, got {crf}")
+    _check_quality(crf, preset)
     name = _automatic(muxer, native, lossless=lossless) if codec == "auto" else codec
     if name not in ALLOWED[muxer]:
         allowed = " ".join(sorted(ALLOWED[muxer]))
@@ -145,6 +141,13 @@ def nearest_format(native: NativeFormat, formats: list[str], *, keep_rgb: bool) 
 def is_exact(native: NativeFormat, pix_fmt: str) -> bool:
     """Say whether a pixel format holds every sample of a native one."""
     return native.name == pix_fmt or (native.is_rgb and native.depth == 8 and pix_fmt in ("bgr0", "bgr24"))
+
+
+def _check_quality(crf: int, preset: str) -> None:
+    if preset not in PRESETS:
+        raise OutputError(f"--preset: expected one of {' '.join(PRESETS)}, got {preset}")
+    if not 0 <= crf <= X264_CRF_TOP:
+        raise OutputError(f"--crf: expected 0 to {X264_CRF_TOP}, got {crf}")
 
 
 def _automatic(muxer: str, native: NativeFormat, *, lossless: bool) -> str:

@@ -191,22 +191,21 @@ class VideoSource:
                 yield self._frame(*pending, duration=last_duration or self._step)
             self._finish(reader, timestamps)
 
-    def block(self, first: int, last: int, reader: VideoReader) -> list[SourceFrame]:
-        """Read the frames first..last-1 of a span that was read to its end before.
+    def block(self, first: int, last: int, reader: VideoReader) -> Iterator[SourceFrame]:
+        """Yield the frames first..last-1 of a span that was read to its end before.
 
         Args:
             first: index of the first frame.
-            last: index after the last one; keep the block small, all its pictures are in memory at once.
+            last: index after the last one.
             reader: an open reader of this file (`open_reader`).
         """
-        wanted = {pts: first + place for place, pts in enumerate(self._timestamps[first:last])}
-        found = []
+        missing = {pts: first + place for place, pts in enumerate(self._timestamps[first:last])}
         for picture, pts, _ in self._decode_block(reader, first, last):
-            if pts in wanted:
-                found.append(self._frame(picture, pts, wanted[pts], duration=self._known_duration(wanted[pts])))
-            if len(found) == len(wanted):
-                break
-        return found
+            index = missing.pop(pts, None)
+            if index is not None:
+                yield self._frame(picture, pts, index, duration=self._known_duration(index))
+            if not missing:
+                return
 
     def open_reader(self) -> VideoReader:
         """Open the file once more, for `block`."""

@@ -9,14 +9,13 @@ from typing import Literal
 
 from client.media.picture import Picture
 from client.media.reader import DEFAULT_RATE
+from client.media.shelf import PictureShelf
 from client.media.source import SourceFrame, VideoSource
 
 IfAudioLonger = Literal["bounce", "loop", "hold", "cut"]
 IfAudioShorter = Literal["keep", "cut"]
 STILL_RATE = DEFAULT_RATE
 STILL_TIME_BASE = Fraction(1, 12_800)  # finer than any rate, and what mp4 writers use themselves
-BLOCK_BYTES = 50_000_000  # of pictures in memory at once while playing backwards: 16 of 1080x1920
-BLOCK_FRAMES = (4, 32)  # fewest and most pictures in a block: fewer cost more decoding, more gain little
 
 
 @dataclass(frozen=True)
@@ -147,13 +146,14 @@ def _bounce(source: VideoSource) -> Iterator[SourceFrame]:
 
 
 def _backward(source: VideoSource) -> Iterator[SourceFrame]:
-    fewest, most = BLOCK_FRAMES
-    size = min(max(BLOCK_BYTES // source.frame_bytes, fewest), most)
-    with source.open_reader() as reader:
-        for last in range(source.frames_read - 1, 0, -size):
-            block = source.block(max(0, last - size), last, reader)
-            while block:
-                frame = block.pop()
+    """Yield the frames from the last but one to the first, reading blocks of them forward."""
+    count = source.frames_read - 1
+    with source.open_reader() as reader, PictureShelf(source.frame_bytes, count) as shelf:
+        for last in range(count, 0, -shelf.capacity):
+            for frame in source.block(max(0, last - shelf.capacity), last, reader):
+                shelf.put(frame)
+            while shelf:
+                frame = shelf.pop()
                 before = max(frame.index - 1, 0)
                 mirrored = source.pts_of(before + 1) - source.pts_of(before)
                 yield replace(frame, duration=mirrored)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -70,7 +71,7 @@ class VideoWriter:
         self.path = Path(path)
         self._cut_audio = cut_audio
         check_output(self.path, [source.path, *([audio.path] if audio else [])])
-        threads = threads or min(MOST_THREADS, len(os.sched_getaffinity(0)))
+        threads = threads or min(MOST_THREADS, _cores())
         choice = choose_encoder(self.path, stored_native(source, choose_muxer(self.path)), codec=codec, crf=crf,
                                 preset=preset, lossless=lossless, threads=threads)  # fmt: skip
         self._shape = FrameShape(source, choice)
@@ -80,8 +81,13 @@ class VideoWriter:
         self._container: OutputContainer | None = None
         self._track: AudioTrack | None = None
         with self._guarded():
-            self._open(choice, threads)
-            self._open_audio(audio, lossless=lossless)
+            try:
+                self._open(choice, threads)
+                self._open_audio(audio, copy=True, lossless=lossless)
+            except (av.FFmpegError, ValueError):  # perhaps the container refuses the audio as it is
+                self._close_files()
+                self._open(choice, threads)
+                self._open_audio(audio, copy=False, lossless=lossless)
 
     def __enter__(self) -> VideoWriter:
         """Return the writer itself."""
@@ -125,21 +131,17 @@ class VideoWriter:
                 self._track.limit(self._clock.end_s)
             self._mux(self._stream.encode(None))
             self._mux_audio(self._clock.end_s if self._cut_audio else None)
-            container, self._container = self._container, None
-            container.close()
-        self._release()
+            self._container.close()
+        self._close_files()
         self._pending.publish()
 
     def abort(self) -> None:
         """Remove what was written so far."""
         self._pending.discard()
-        if self._container is not None:
-            with suppress(av.FFmpegError, OSError, ValueError):
-                self._container.close()
-            self._container = None
-        self._release()
+        self._close_files()
 
     def _open(self, choice: EncoderChoice, threads: int) -> None:
+        os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder's own log: errors only
         options = {"movflags": "faststart"} if choice.muxer in FAST_START else {}
         self._container = av.open(str(self._pending.part), "w", format=choice.muxer, container_options=options)
         rate = self._clock.rate.limit_denominator(1001)
@@ -157,14 +159,15 @@ class VideoWriter:
         if shape.orientation.is_turned:
             self._stream.set_display_matrix(shape.orientation.matrix)
 
-    def _open_audio(self, audio: AudioSource | None, *, lossless: bool) -> None:
+    def _open_audio(self, audio: AudioSource | None, *, copy: bool, lossless: bool) -> None:
         assert self._container is not None
         self._audio: Iterator[tuple[Fraction, av.Packet[av.AudioStream]]] = iter(())
         if audio is not None:
-            self._track = open_audio_track(self._container, audio, lossless=lossless)
-            self.warnings += self._track.warnings
+            self._track = open_audio_track(self._container, audio, copy=copy, lossless=lossless)
             self._audio = self._track.packets()
         self._container.start_encoding()  # opens the encoders, so that what they refuse is known at once
+        if self._track is not None:
+            self.warnings += self._track.warnings
         self._next_audio = next(self._audio, None)
 
     def _mux(self, packets: Iterable[av.Packet[VideoStream]]) -> None:
@@ -180,12 +183,22 @@ class VideoWriter:
             self._container.mux(self._next_audio[1])
             self._next_audio = next(self._audio, None)
 
-    def _release(self) -> None:
+    def _close_files(self) -> None:
+        if self._container is not None:
+            with suppress(av.FFmpegError, OSError, ValueError):
+                self._container.close()
+            self._container = None
         if self._track is not None:
             self._track.close()
 
     def _guarded(self) -> _Guard:
         return _Guard(self)
+
+
+def _cores() -> int:
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class _Guard:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from client.errors import MediaError
 from client.media import SPEECH_RATE, AudioSource, SpeechWindows
 from tests.media_clips import burst, tone, write_sound
 
@@ -132,6 +133,40 @@ def test_a_videos_sound_can_be_the_speech(media_dir: Path) -> None:
     assert (source.codec, source.rate, source.channels) == ("aac", 44_100, 2)
     assert source.duration == pytest.approx(10.008, abs=0.001)
     assert np.abs(speech(source)).max() > 0.05
+
+
+def test_more_channels_than_a_frame_names_are_read(tmp_path: Path) -> None:
+    """Sixteen channels, each stored by itself, are averaged like two."""
+    samples = np.tile(tone(0.5, 48_000), (16, 1))
+    path = write_sound(tmp_path / "many.wv", samples, rate=48_000, codec="wavpack", layout="16 channels")
+    source = AudioSource(path)
+    assert source.channels == 16
+    difference = speech(source)[1_000:7_000] - tone(0.5)[1_000:7_000]
+    assert np.abs(difference).max() < 5e-3  # the encoder loses some
+
+
+def test_an_implausible_rate_fails(tmp_path: Path) -> None:
+    """A damaged header that claims a rate of gigahertz is refused, not resampled for minutes."""
+    path = write_sound(tmp_path / "sound.wav", tone(0.2))
+    data = bytearray(path.read_bytes())
+    data[24:28] = (1_500_000_000).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(MediaError, match="got 1500000000 Hz"):
+        AudioSource(path)
+
+
+def test_a_change_of_channels_on_the_way_is_evened_out(tmp_path: Path) -> None:
+    """A stream that turns from mono to stereo on the way stays what it began as."""
+    one = write_sound(tmp_path / "one.mp3", tone(0.5), codec="libmp3lame").read_bytes()
+    two = write_sound(
+        tmp_path / "two.mp3", np.tile(tone(0.5), (2, 1)), codec="libmp3lame", layout="stereo"
+    ).read_bytes()
+    (tmp_path / "both.mp3").write_bytes(one + two)
+    source = AudioSource(tmp_path / "both.mp3")
+    assert source.channels == 1
+    assert source.duration == pytest.approx(1.0, abs=0.2)
+    assert {frame.layout.name for frame in source.frames()} == {"mono"}
+    assert len(speech(source)) == pytest.approx(source.duration * SPEECH_RATE, abs=1)
 
 
 def test_windows_hold_the_speech_and_zeros_around_it(tmp_path: Path) -> None:

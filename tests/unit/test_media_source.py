@@ -159,7 +159,7 @@ def test_blocks_are_read_again_in_any_order(tmp_path: Path) -> None:
     frames = list(source.frames())
     with source.open_reader() as reader:
         for first, last in [(12, 19), (5, 12), (0, 5), (18, 19)]:
-            block = source.block(first, last, reader)
+            block = list(source.block(first, last, reader))
             assert [frame.index for frame in block] == list(range(first, last))
             assert [frame.pts for frame in block] == [frame.pts for frame in frames[first:last]]
             assert [shown_index(frame.picture.rgb()) for frame in block] == list(range(first + 3, last + 3))

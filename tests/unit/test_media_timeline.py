@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+import errno
+import os
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import pytest
 
 from client.media import TimelineFrame, VideoSource, estimate_frames, output_time_base, timeline
 from client.media.picture import Picture
+from client.media.pixels import plane_array
+from client.media.reader import VideoReader
+from client.media.shelf import PictureShelf
 from client.media.source import SourceFrame
 from tests.media_clips import RATE, write_clip
 
@@ -81,22 +85,46 @@ def test_bouncing_mirrors_uneven_durations(tmp_path: Path) -> None:
     assert durations[10:15] == steps
 
 
-def test_bouncing_reads_small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Playing a clip with a single key frame backwards never holds more than a block of pictures."""
+@pytest.mark.parametrize("disk", [True, False])
+def test_bouncing_reads_small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: bool) -> None:
+    """A clip with a single key frame is played backwards block by block, with a temporary file or without."""
     source = clip(tmp_path, frames=40, options={"g": "999", "bf": "2", "preset": "medium", "sc_threshold": "0"})
     sizes: list[int] = []
     block = VideoSource.block
 
-    def measured(self: VideoSource, first: int, last: int, reader: object) -> list[SourceFrame]:
+    def measured(self: VideoSource, first: int, last: int, reader: VideoReader) -> Iterator[SourceFrame]:
         sizes.append(last - first)
-        return block(self, first, last, reader)  # type: ignore[arg-type]
+        return block(self, first, last, reader)
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(VideoSource, "block", measured)
-    monkeypatch.setattr(sys.modules["client.media.timeline"], "BLOCK_FRAMES", (4, 7))
+    monkeypatch.setattr("client.media.shelf.MOST", 11)
+    if not disk:
+        monkeypatch.setattr(os, "posix_fallocate", no_room)
     frames = list(timeline(source, 79 / RATE, "bounce"))
     assert [frame.index for frame in frames] == [*range(40), *range(38, -1, -1)]
     assert [level % 24 for level in shown(frames)] == [frame.index % 24 for frame in frames]
-    assert max(sizes) <= 7
+    assert max(sizes) == (11 if disk else 8)
+
+
+def test_a_shelf_gives_pictures_back_bit_for_bit(tmp_path: Path) -> None:
+    """Pictures come back last first, with every sample, their colours, orientation and place in time."""
+    path = write_clip(tmp_path / "clip.mkv", codec="ffv1", pix_fmt="yuv422p10le", size=(65, 47), rotation=90)
+    source = VideoSource(path)
+    frames = list(source.frames())
+    with PictureShelf(source.frame_bytes, len(frames)) as shelf:
+        for frame in frames:
+            shelf.put(frame)
+        for frame in reversed(frames):
+            back = shelf.pop()
+            assert (back.pts, back.duration, back.index) == (frame.pts, frame.duration, frame.index)
+            assert (back.picture.tags, back.picture.orientation) == (frame.picture.tags, frame.picture.orientation)
+            for plane in range(3):
+                one, other = (plane_array(each.picture.frame, plane, each.picture.native) for each in (frame, back))
+                np.testing.assert_array_equal(one, other)
+        assert len(shelf) == 0
 
 
 def test_a_span_is_bounced_within_itself(tmp_path: Path) -> None:

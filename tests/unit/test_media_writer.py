@@ -1,4 +1,4 @@
-"""Written files: every pixel format, timestamps, colours, rotation, audio; and nothing half-done under the final name."""
+"""Written files: pixel formats, timestamps, colours, rotation, audio; and nothing half-done under the final name."""
 
 from __future__ import annotations
 
@@ -48,13 +48,22 @@ def mean_difference(path: Path, frame: int = 0) -> float:
     return float(np.abs(shown[:48, :64] - pattern(frame)).mean())
 
 
+def interrupt_writing(output: Path, source: VideoSource) -> None:
+    with VideoWriter(output, source) as writer:
+        for frame in timeline(source, 0.0):
+            writer.write(frame.picture, frame.pts, frame.duration)
+            assert len(leftovers(output.parent)) == 1
+            if frame.index == 5:
+                raise KeyboardInterrupt
+
+
 def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
 
 
 CONTAINERS = {
     "out.mp4": "h264", "out.m4v": "h264", "out.mov": "h264", "out.mkv": "h264", "out.webm": "vp9", "out.avi": "h264",
-    "out.ts": "h264", "out.flv": "h264", "out.nut": "h264",
+    "out.ts": "h264", "out.flv": "h264",
 }  # fmt: skip
 
 
@@ -230,7 +239,8 @@ def test_a_still_becomes_a_playable_video(tmp_path: Path) -> None:
 
 
 COPIES = [
-    ("speech.m4a", "aac", "out.mp4", True), ("speech.m4a", "aac", "out.mov", True), ("speech.m4a", "aac", "out.mkv", True),
+    ("speech.m4a", "aac", "out.mp4", True), ("speech.m4a", "aac", "out.mov", True),
+    ("speech.m4a", "aac", "out.mkv", True), ("speech.m4a", "aac", "out.ts", True),
     ("speech.aac", "aac", "out.mp4", True), ("speech.mp3", "libmp3lame", "out.mp4", True),
     ("speech.mp3", "libmp3lame", "out.mkv", True), ("speech.opus", "libopus", "out.webm", True),
     ("speech.opus", "libopus", "out.mp4", True), ("speech.flac", "flac", "out.mp4", True),
@@ -254,7 +264,18 @@ def test_audio_is_in_place(tmp_path: Path, sound: str, codec: str, name: str, co
     assert (audio_codec(output) == audio.codec) == copied
     samples, first, written_rate = read_sound(output)
     heard = first + np.flatnonzero(np.abs(samples[0]) > 0.3)[0] / written_rate
-    assert heard - frame_times(output)[0] == pytest.approx(expected, abs=0.005)  # lossy codecs smear the attack
+    tolerance = 0.041 if name == "out.avi" else 0.005  # avi has no timestamps: readers guess; lossy codecs smear
+    assert heard - frame_times(output)[0] == pytest.approx(expected, abs=tolerance)
+
+
+def test_audio_that_the_container_refuses_is_encoded(tmp_path: Path) -> None:
+    """MP3 at 8 kHz may not lie in an mp4: it is encoded, and the job goes on."""
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=25))
+    audio = AudioSource(write_sound(tmp_path / "speech.mp3", tone(1.0, 8_000), rate=8_000, codec="libmp3lame"))
+    assert copy_video(source, tmp_path / "out.mp4", audio) == []
+    assert audio_codec(tmp_path / "out.mp4") == "aac"
+    assert AudioSource(tmp_path / "out.mp4").rate == 8_000
+    assert leftovers(tmp_path) == []
 
 
 def test_copied_packets_are_untouched(tmp_path: Path) -> None:
@@ -291,6 +312,17 @@ def test_encoded_audio_keeps_rate_and_channels(tmp_path: Path, rate: int, layout
     written = AudioSource(tmp_path / "out.mp4")
     assert (written.rate, written.channels, written.layout) == (rate, channels, layout)
     assert written.duration == pytest.approx(1.0, abs=1024 / rate)
+
+
+def test_more_channels_than_encoders_take_are_mixed(tmp_path: Path) -> None:
+    """Sixteen channels become stereo, and that is said."""
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=25))
+    samples = np.tile(tone(1.0, 48_000), (16, 1))
+    path = write_sound(tmp_path / "many.wv", samples, rate=48_000, codec="wavpack", layout="16 channels")
+    assert copy_video(source, tmp_path / "out.mp4", AudioSource(path)) == [
+        "many.wv: its 16 channels were mixed to stereo"
+    ]
+    assert AudioSource(tmp_path / "out.mp4").channels == 2
 
 
 def test_nan_samples_are_never_written(tmp_path: Path) -> None:
@@ -452,12 +484,8 @@ def test_an_error_leaves_nothing_and_keeps_what_was_there(tmp_path: Path, source
     """When the work between breaks off, the old file stays and the new one never appears."""
     output = tmp_path / "out.mp4"
     output.write_bytes(b"precious")
-    with pytest.raises(KeyboardInterrupt), VideoWriter(output, source) as writer:
-        for frame in timeline(source, 0.0):
-            writer.write(frame.picture, frame.pts, frame.duration)
-            assert len(leftovers(tmp_path)) == 1
-            if frame.index == 5:
-                raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_writing(output, source)
     assert output.read_bytes() == b"precious"
     assert leftovers(tmp_path) == []
 

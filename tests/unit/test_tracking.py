@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from client.faces import Face, FaceChoice, parse_face_choice
-from client.tracking import CutDetector, FaceLinker, Observation, bridge_gaps, smooth
+from client.tracking import CutDetector, FaceLinker, Observation, bridge_gaps, smooth_landmarks
 
 
 def face(x: float, y: float = 0.0, size: float = 100.0, score: float = 0.9) -> Face:
@@ -14,15 +14,18 @@ def face(x: float, y: float = 0.0, size: float = 100.0, score: float = 0.9) -> F
 
 
 def observations(values: list[float | None], tracks: list[int] | None = None) -> list[Observation[int]]:
-    landmarks = [None if value is None else np.full((468, 3), value, np.float32) for value in values]
+    faces = [None if value is None else face(value) for value in values]
     return [
         Observation(i, item, track)
-        for i, (item, track) in enumerate(zip(landmarks, tracks or [1] * len(values), strict=True))
+        for i, (item, track) in enumerate(zip(faces, tracks or [1] * len(values), strict=True))
     ]
 
 
 def values(stream: list[Observation[int]]) -> list[float | None]:
-    return [None if item.landmarks is None else float(item.landmarks[0, 0]) for item in stream]
+    return [
+        None if item.face is None or item.face.landmarks is None else float(item.face.landmarks[0, 0])
+        for item in stream
+    ]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +105,7 @@ def test_no_frame_is_lost_or_reordered() -> None:
     """Bridging and smoothing hand on every frame once, in order, for streams of any length."""
     for length in range(12):
         stream = observations([None if i % 4 == 3 else float(i) for i in range(length)])
-        assert [item.frame for item in smooth(bridge_gaps(stream))] == list(range(length))
+        assert [item.frame for item in smooth_landmarks(bridge_gaps(stream))] == list(range(length))
 
 
 def test_smoothing_is_the_five_tap_gaussian() -> None:
@@ -110,13 +113,13 @@ def test_smoothing_is_the_five_tap_gaussian() -> None:
     series = np.random.default_rng(0).normal(size=20)
     taps = np.exp(-0.5 * (np.arange(-2, 3) / 0.7) ** 2)
     expected = np.convolve(np.pad(series, 2, mode="edge"), taps / taps.sum(), "valid")
-    smoothed = values(list(smooth(observations([float(x) for x in series]))))
+    smoothed = values(list(smooth_landmarks(observations([float(x) for x in series]))))
     np.testing.assert_allclose(np.array(smoothed, float), expected, atol=1e-6)
 
 
 def test_smoothing_stops_at_track_borders() -> None:
     """A new track is not mixed with the one before."""
-    smoothed = values(list(smooth(observations([0.0] * 5 + [100.0] * 5, [1] * 5 + [2] * 5))))
+    smoothed = values(list(smooth_landmarks(observations([0.0] * 5 + [100.0] * 5, [1] * 5 + [2] * 5))))
     assert smoothed == pytest.approx([0.0] * 5 + [100.0] * 5)
 
 
