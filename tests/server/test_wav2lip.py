@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def test_golden_frames_hold(wav2lip: TritonConnection, reference_dir: Path, case
     """The original's frames: with a fixed box, and with a detector's boxes padded and smoothed."""
     goldens = np.load(reference_dir / "wav2lip" / "e2e.npz")
     ends = goldens["frames_off"]
-    pngs = [goldens["frames_png"][begin:end] for begin, end in zip(ends[:-1], ends[1:], strict=True)]
+    pngs = [goldens["frames_png"][begin:end] for begin, end in itertools.pairwise(ends)]
     frames_bgr = np.stack([cv2.imdecode(png, cv2.IMREAD_COLOR) for png in pngs])
     boxes = goldens["A_coords_yyxx"][:, [2, 0, 3, 1]]
     if case == "B":
