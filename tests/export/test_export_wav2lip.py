@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="no torch; run: make test")
 
+import export  # noqa: E402
 from export.__main__ import main  # noqa: E402  (its wav2lip command imports torch)
 from export.checkpoint import module_shapes  # noqa: E402
 from export.wav2lip_networks import DETECTOR, GENERATOR, NETWORKS, Network, load  # noqa: E402
@@ -184,6 +186,17 @@ def test_export_fails_without_weights(capsys: pytest.CaptureFixture[str]) -> Non
     """What to give is said."""
     assert main(["wav2lip"]) == 1
     assert "expected --checkpoint, --s3fd or --synthetic-weights, got none" in capsys.readouterr().err
+
+
+def test_export_fails_without_torch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is an extra of its own, and the line says which."""
+    monkeypatch.delitem(sys.modules, "export.wav2lip_networks")
+    monkeypatch.delattr(export, "wav2lip_networks")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main(["wav2lip", "--synthetic-weights"]) == 1
+    line = capsys.readouterr().err
+    assert "expected torch and onnxscript" in line
+    assert "pip install 'lipsync-triton[export,torch]'" in line
 
 
 def test_a_negative_seed_fails(capsys: pytest.CaptureFixture[str]) -> None:
