@@ -168,8 +168,9 @@ def test_model_that_cannot_load_fails_with_the_logs_words(tmp_path: Path) -> Non
 def test_missing_network_fails_with_the_export_command(tmp_path: Path) -> None:
     """An ONNX model without its file says how to write it."""
     config = DOUBLE_CONFIG.replace('"python"', '"onnxruntime"')
+    config += 'parameters { key: "export" value { string_value: "faces" } }'
     write_model(tmp_path, "network", config, None)
-    with pytest.raises(ServerStartError, match=r"model\.onnx.*python -m export"):
+    with pytest.raises(ServerStartError, match=r"model\.onnx.*python -m export faces"):
         EmbeddedServer(ServerOptions(tmp_path, ("network",))).__enter__()
 
 
