@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -155,6 +156,20 @@ def test_shared_memory_of_a_killed_client_is_taken_back(toy_server: EmbeddedServ
     with TritonConnection(toy_server.url, "shm") as connection:
         names = connection._client.get_system_shared_memory_status().regions
         assert all(f"-{os.getpid()}-" in name for name in names)
+
+
+def test_full_shared_memory_fails_with_what_to_do(toy_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without room in /dev/shm a request ends with a message, and leaves nothing there."""
+    before = leftovers()
+    with TritonConnection(toy_server.url, "shm") as connection:
+
+        def refuse(*arguments: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("client.shared_memory.os.posix_fallocate", refuse)
+        with pytest.raises(ServerUnavailable, match="/dev/shm: expected room .*--transport grpc"):
+            connection.infer("double", {"values": np.zeros(10**6, np.float32)})
+    assert leftovers() == before
 
 
 def test_model_that_cannot_load_fails_with_the_logs_words(tmp_path: Path) -> None:
