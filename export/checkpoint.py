@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -108,17 +109,18 @@ def _check_file(path: Path) -> None:
 
 def _read_torch(path: Path) -> object:
     if _is_torchscript(path):
-        archive: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch wants another format; the files that are out there stay
+            archive: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
         return dict(archive.state_dict())
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
         raise _truncated(path) from error
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
         raise ValueError(
-            f"{path}: expected a checkpoint that holds tensors alone, got one that cannot be read so ({reason})."
-            " Give the original checkpoint"
+            f"{path}: expected a checkpoint of tensors, got no checkpoint or one with other objects, which are not"
+            " loaded. Give the original checkpoint"
         ) from error
 
 

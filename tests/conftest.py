@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from client.connection import TritonConnection
-from lipsync_core.contract import read_contract
+from lipsync_core.contract import read_contract, required_models
 from lipsync_core.serving.runtime import ServerStartError, find_runtime
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 
@@ -39,29 +41,46 @@ def reference_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def model_repository() -> Path:
-    """The model repository, its networks exported."""
-    missing = [
-        model.name
-        for model in REPOSITORY.iterdir()
-        if model.is_dir()
-        and read_contract(model).backend == "onnxruntime"
-        and not (model / "1" / "model.onnx").is_file()
-    ]
+    """The model repository, its face networks exported."""
+    missing = _missing_networks(REPOSITORY, "mouth_motion")
     if missing:
         _skip_or_fail(f"{', '.join(missing)} not exported; run: make models")
     return REPOSITORY
 
 
 @pytest.fixture(scope="session")
-def server(model_repository: Path) -> Iterator[EmbeddedServer]:
-    """One embedded Triton with every model, for all tests that only ask it."""
+def wav2lip_repository(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the model repository with Wav2Lip's networks exported from the recipe's weights."""
     try:
-        find_runtime()
-    except ServerStartError as error:
-        _skip_or_fail(str(error))
-    models = tuple(sorted(path.parent.name for path in model_repository.glob("*/config.pbtxt")))
-    with EmbeddedServer(ServerOptions(model_repository, models)) as running:
-        yield running
+        from export import __main__ as export
+        from export import wav2lip_networks  # noqa: F401  (its import is what fails without torch)
+    except ImportError as error:
+        _skip_or_fail(f"no torch: {error}; run: make test")
+    copy = tmp_path_factory.mktemp("wav2lip") / "model_repository"
+    networks = {"wav2lip_generator", "s3fd"}
+
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        theirs = Path(folder).parent.name in networks  # real weights, should the user have them
+        return [name for name in names if name == "__pycache__" or (theirs and name != ".gitkeep")]
+
+    shutil.copytree(model_repository, copy, ignore=left_out)
+    assert export.main(["wav2lip", "--synthetic-weights", "--repository", str(copy)]) == 0
+    return copy
+
+
+@pytest.fixture(scope="session")
+def server(model_repository: Path) -> Iterator[EmbeddedServer]:
+    """One embedded Triton with every model that is exported, for all tests that only ask it."""
+    names = sorted(path.parent.name for path in model_repository.glob("*/config.pbtxt"))
+    with _serve(model_repository, tuple(name for name in names if not _missing_networks(model_repository, name))) as up:
+        yield up
+
+
+@pytest.fixture(scope="session")
+def wav2lip_server(wav2lip_repository: Path) -> Iterator[EmbeddedServer]:
+    """One embedded Triton with the Wav2Lip models and the recipe's weights."""
+    with _serve(wav2lip_repository, ("wav2lip", "s3fd_faces", "faces")) as up:
+        yield up
 
 
 @pytest.fixture(params=["shm", "grpc"])
@@ -77,7 +96,25 @@ def lipsync_command() -> list[str]:
     return [sys.executable, str(ROOT / "client" / "lipsync.py")]
 
 
-def _skip_or_fail(reason: str) -> None:
+def _missing_networks(repository: Path, model: str) -> list[str]:
+    """Name the networks that a model needs and that are not exported."""
+    return [
+        name
+        for name in required_models(repository, [model])
+        if read_contract(repository / name).backend == "onnxruntime"
+        and not (repository / name / "1" / "model.onnx").is_file()
+    ]
+
+
+def _serve(repository: Path, models: tuple[str, ...]) -> EmbeddedServer:
+    try:
+        find_runtime()
+    except ServerStartError as error:
+        _skip_or_fail(str(error))
+    return EmbeddedServer(ServerOptions(repository, models))
+
+
+def _skip_or_fail(reason: str) -> NoReturn:
     if os.environ.get("REQUIRE_SERVER") == "1":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -17,9 +17,10 @@ MASKED_FROM = 48  # first row of the half that the generator draws anew
 WHITE = 255
 
 # The blend, in parts of the box: an ellipse over mouth, cheeks and chin.
-BLEND_CENTRE = (0.5, 0.74)  # x, y
-BLEND_RADII = (0.5, 0.26)  # x, y: it ends with the box below, and at about the nose above
-BLEND_SOLID = 0.55  # of the radius; from here on it fades
+BLEND_CENTRE = (0.5, 0.73)  # x, y; lips lie at 0.60 to 0.80 of the box's height, the nose ends at 0.54 to 0.59
+BLEND_RADII = (0.5, 0.27)  # x, y: it ends with the box below, and beside the nose above
+BLEND_SOLID = 0.5  # of the radius; from here on it fades
+BLEND_TOP = BLEND_CENTRE[1] - BLEND_RADII[1]
 MAX_COLOUR_SHIFT = 24.0  # levels; what lies further off is no matter of light
 
 
@@ -78,13 +79,18 @@ def blend_lower_face(original: np.ndarray, face: np.ndarray) -> np.ndarray:
     Returns:
         uint8 [h, w, 3]; the edges and the upper half are the original's.
     """
-    weights = blend_weights(*face.shape[:2])[..., None]
-    difference = face.astype(np.float32) - original
+    blended = original.copy()
+    top = int(face.shape[0] * BLEND_TOP)
+    weights, face, target = blend_weights(*face.shape[:2])[top:], face[top:], blended[top:]
+    change = face.astype(np.float32)
+    change -= target
     rim = weights * (1 - weights)
-    shift = (rim * difference).sum(axis=(0, 1)) / max(float(rim.sum()), 1e-6)
-    difference -= np.clip(shift, -MAX_COLOUR_SHIFT, MAX_COLOUR_SHIFT)
-    blended = np.clip(np.rint(original + weights * difference), 0, WHITE).astype(np.uint8)
-    return np.where(weights > 0, blended, original)
+    shift = np.einsum("hw,hwc->c", rim, change) / max(float(rim.sum()), 1e-6)
+    change -= np.clip(shift, -MAX_COLOUR_SHIFT, MAX_COLOUR_SHIFT)
+    change *= weights[..., None]
+    change += target
+    target[:] = np.clip(np.rint(change, out=change), 0, WHITE, out=change)
+    return blended
 
 
 @functools.lru_cache(maxsize=64)  # faces keep their size for a while; a mask of 500 x 500 is 1 MB

@@ -9,6 +9,7 @@ from lipsync_core.contract import ModelContract, read_contract
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 MODELS = sorted(path for path in REPOSITORY.iterdir() if path.is_dir())
 CONTRACTS = {path.name: read_contract(path) for path in MODELS}
+FLAVOURS = sorted(REPOSITORY.glob("*/configs/*.pbtxt"))
 ENSEMBLES = [contract for contract in CONTRACTS.values() if contract.steps]
 
 
@@ -22,6 +23,16 @@ def test_every_folder_is_a_model(model: Path) -> None:
     assert not any(line.startswith("name:") for line in lines)
     assert CONTRACTS[model.name].inputs
     assert CONTRACTS[model.name].outputs
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS, ids=lambda path: f"{path.parent.parent.name}-{path.stem}")
+def test_a_flavour_takes_and_gives_the_same(flavour: Path) -> None:
+    """Clients and ensembles can't tell which one is served."""
+    model = flavour.parent.parent
+    plain, other = CONTRACTS[model.name], read_contract(model, flavour.stem)
+    assert other.backend != plain.backend
+    assert (other.inputs, other.outputs) == (plain.inputs, plain.outputs)
+    assert other.max_batch_size == plain.max_batch_size
 
 
 @pytest.mark.parametrize("contract", CONTRACTS.values(), ids=lambda contract: contract.name)
