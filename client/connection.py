@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, TypeVar
@@ -15,7 +15,7 @@ import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from client.errors import LipSyncError, RequestRejected, ServerUnavailable
-from client.shared_memory import RegionPool, align
+from client.shared_memory import Region, RegionPool, align
 from lipsync_core.contract import ModelContract, contract_from_config
 
 Transport = Literal["auto", "shm", "grpc"]
@@ -157,7 +157,7 @@ class TritonConnection:
             shared_in, shared_out = {}, {}
         nbytes = sum(align(array.nbytes) for array in shared_in.values())
         nbytes += sum(align(output.nbytes) for output in shared_out.values())
-        region = stack.enter_context(self._regions.borrow(nbytes)) if self._regions is not None and nbytes else None
+        region = stack.enter_context(self._borrow(nbytes)) if nbytes else None
         tensors, offset = [], 0
         for name, array in inputs.items():
             tensor = triton_grpc.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
@@ -195,6 +195,16 @@ class TritonConnection:
             raise RequestRejected(
                 f"--transport shm: expected a server that shares this host's /dev/shm, got: {error}."
                 " Use --transport grpc"
+            ) from error
+
+    def _borrow(self, nbytes: int) -> AbstractContextManager[Region]:
+        assert self._regions is not None
+        try:
+            return self._regions.borrow(nbytes)
+        except OSError as error:
+            raise ServerUnavailable(
+                f"/dev/shm: expected room for {nbytes} bytes, got: {error.strerror}."
+                " Free some, start the container with --shm-size=1g, or use --transport grpc"
             ) from error
 
     def _ask(self, call: Callable[[], Result]) -> Result:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
@@ -67,10 +67,17 @@ class RegionPool:
         self._lock = threading.Lock()
         self._forget_dead_clients()
 
+    def borrow(self, nbytes: int) -> AbstractContextManager[Region]:
+        """Lend a region of at least nbytes; it comes back at the end of the context.
+
+        Raises:
+            InferenceServerException: the server cannot map it.
+            OSError: there is no room for it.
+        """
+        return self._lend(self._take(nbytes))
+
     @contextmanager
-    def borrow(self, nbytes: int) -> Iterator[Region]:
-        """Lend a region of at least nbytes; it comes back at the end of the context."""
-        region = self._take(nbytes)
+    def _lend(self, region: Region) -> Iterator[Region]:
         try:
             yield region
         finally:

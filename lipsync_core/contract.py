@@ -12,11 +12,13 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 CONFIG_FILE = "config.pbtxt"
+EXPORT_PARAMETER = "export"  # what follows `python -m export` to write the model's network
 CALLS_PARAMETER = "calls"  # names, separated by blanks, of the models that a BLS model calls
 # Keys that Triton's backends read themselves; a step's own parameters never hold them.
 BACKEND_PARAMETERS = frozenset(
     {
         CALLS_PARAMETER,
+        EXPORT_PARAMETER,
         "EXECUTION_ENV_PATH",
         "FORCE_CPU_ONLY_INPUT_TENSORS",
         "inter_op_thread_count",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -157,6 +158,20 @@ def test_shared_memory_of_a_killed_client_is_taken_back(toy_server: EmbeddedServ
         assert all(f"-{os.getpid()}-" in name for name in names)
 
 
+def test_full_shared_memory_fails_with_what_to_do(toy_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without room in /dev/shm a request ends with a message, and leaves nothing there."""
+    before = leftovers()
+    with TritonConnection(toy_server.url, "shm") as connection:
+
+        def refuse(*arguments: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("client.shared_memory.os.posix_fallocate", refuse)
+        with pytest.raises(ServerUnavailable, match="/dev/shm: expected room .*--transport grpc"):
+            connection.infer("double", {"values": np.zeros(10**6, np.float32)})
+    assert leftovers() == before
+
+
 def test_model_that_cannot_load_fails_with_the_logs_words(tmp_path: Path) -> None:
     """The error shows why the model did not load."""
     write_model(tmp_path, "broken", DOUBLE_CONFIG, "import no_such_module")
@@ -168,8 +183,9 @@ def test_model_that_cannot_load_fails_with_the_logs_words(tmp_path: Path) -> Non
 def test_missing_network_fails_with_the_export_command(tmp_path: Path) -> None:
     """An ONNX model without its file says how to write it."""
     config = DOUBLE_CONFIG.replace('"python"', '"onnxruntime"')
+    config += 'parameters { key: "export" value { string_value: "faces" } }'
     write_model(tmp_path, "network", config, None)
-    with pytest.raises(ServerStartError, match=r"model\.onnx.*python -m export"):
+    with pytest.raises(ServerStartError, match=r"model\.onnx.*python -m export faces"):
         EmbeddedServer(ServerOptions(tmp_path, ("network",))).__enter__()
 
 

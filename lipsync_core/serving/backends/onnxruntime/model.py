@@ -29,12 +29,13 @@ class TritonPythonModel:
         self.batched = config["max_batch_size"] > 0
         self.input_names = [tensor["name"] for tensor in config["input"]]
         self.output_names = [tensor["name"] for tensor in config["output"]]
+        self.export_command = f"python -m export {parameter(config.get('parameters', {}), 'export', '')}".rstrip()
         path = Path(args["model_repository"]) / args["model_version"] / MODEL_FILE
         if not path.is_file():
             raise pb_utils.TritonModelException(
-                f"{self.name}: expected {path}, got no such file. Write it with: python -m export"
+                f"{self.name}: expected {path}, got no such file. Write it with: {self.export_command}"
             )
-        self.session = open_session(path, config.get("parameters", {}), args)
+        self.session = open_session(path, config.get("parameters", {}), args, self.export_command)
         self._check_names()
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -92,11 +93,13 @@ class TritonPythonModel:
             if not set(expected) <= found or (side == "inputs" and found != set(expected)):
                 raise pb_utils.TritonModelException(
                     f"{self.name}: expected {side} {sorted(expected)} as in config.pbtxt, got {sorted(found)}."
-                    " Export the model again with: python -m export"
+                    f" Export the model again with: {self.export_command}"
                 )
 
 
-def open_session(path: Path, parameters: dict[str, Any], args: dict[str, str]) -> onnxruntime.InferenceSession:
+def open_session(
+    path: Path, parameters: dict[str, Any], args: dict[str, str], export_command: str
+) -> onnxruntime.InferenceSession:
     """Open an ONNX Runtime session on the instance's device with the config's thread counts."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_count(parameters, "intra_op_thread_count")
@@ -116,16 +119,21 @@ def open_session(path: Path, parameters: dict[str, Any], args: dict[str, str]) -
     except Exception as error:
         raise pb_utils.TritonModelException(
             f"{args['model_name']}: expected a valid ONNX model in {path}, got: {error}."
-            " Export the model again with: python -m export"
+            f" Export the model again with: {export_command}"
         ) from error
 
 
 def thread_count(parameters: dict[str, Any], key: str) -> int:
     """Read a thread count from the model's parameters."""
-    text = parameters.get(key, {}).get("string_value", str(DEFAULT_THREADS))
+    text = parameter(parameters, key, str(DEFAULT_THREADS))
     if not text.isdigit() or int(text) < 1:
         raise pb_utils.TritonModelException(f"{key}: expected a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def parameter(parameters: dict[str, Any], key: str, default: str) -> str:
+    """Read one of the config's parameters, which are all text."""
+    return str(parameters.get(key, {}).get("string_value", default))
 
 
 def group_by_shape(requests: list[Any], names: list[str]) -> list[list[int]]:
