@@ -16,7 +16,7 @@ from lipsync_core.wav2lip.s3fd import enlarge_small, find_faces
 class S3fdFacesParameters:
     """What config.pbtxt sets."""
 
-    images_per_call: int  # at most s3fd's max_batch_size; memory grows with it, 1.1 GB for one 1080p frame
+    images_per_call: int  # at most s3fd's max_batch_size; memory grows with it: s3fd takes 1.4 GB for one 1080p frame
 
 
 class TritonPythonModel(TritonStep):
