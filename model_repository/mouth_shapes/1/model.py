@@ -14,10 +14,16 @@ class TritonPythonModel(TritonStep):
         audio: np.ndarray | None = None,
         frame_times: np.ndarray | None = None,
         given_shapes: np.ndarray | None = None,
+        face_landmarks: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
-        """Follow the speech, unless the caller brings the shapes."""
-        if given_shapes is not None:
-            return {"mouth_shapes": given_shapes}
+        """Follow the speech, unless the caller brings the shapes; one for each frame, where frames are known."""
+        shapes = self._follow(audio, frame_times) if given_shapes is None else given_shapes
+        if face_landmarks is not None and len(shapes) != len(face_landmarks):
+            name = "frame_times" if given_shapes is None else "shapes"
+            raise ValueError(f"{name}: expected one for each of {len(face_landmarks)} frames, got {len(shapes)}")
+        return {"mouth_shapes": shapes}
+
+    def _follow(self, audio: np.ndarray | None, frame_times: np.ndarray | None) -> np.ndarray:
         if audio is None or frame_times is None:
             raise ValueError("mouth_shapes: expected shapes, or audio with frame_times, got neither. Send one of them")
-        return {"mouth_shapes": mouth_shapes(audio, frame_times)}
+        return mouth_shapes(audio, frame_times)

@@ -14,9 +14,13 @@ class TritonPythonModel(TritonStep):
         audio: np.ndarray | None = None,
         window_starts: np.ndarray | None = None,
         mel_windows: np.ndarray | None = None,
+        face_boxes: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
-        """Look at the speech, unless the caller brings the windows."""
+        """Look at the speech, unless the caller brings the windows; one for each frame, where frames are known."""
         windows = self._cut(audio, window_starts) if mel_windows is None else check_windows(mel_windows)
+        if face_boxes is not None and len(windows) != len(face_boxes):
+            name = "window_starts" if mel_windows is None else "mel_windows"
+            raise ValueError(f"{name}: expected one for each of {len(face_boxes)} frames, got {len(windows)}")
         return {"mel": windows[:, None]}
 
     def _cut(self, audio: np.ndarray | None, window_starts: np.ndarray | None) -> np.ndarray:

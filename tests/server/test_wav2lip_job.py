@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from client.connection import TritonConnection
+from client.errors import NoFaceError, UsageError
+from client.job import Job, JobOptions
+from client.report import Report
+from lipsync_core.serving.server import EmbeddedServer
+from lipsync_core.wav2lip.boxes import Pads
+from tests.server.clips import SPEECH, head_frame, read_frames, read_planes, write_video, write_wave
+
+pytest.importorskip("torch", reason="no torch; run: make test")
+
+pytestmark = pytest.mark.server
+
+Run = Callable[..., Report]
+BOX = (70.0, 50.0, 180.0, 190.0)  # about the head of head_frame()
+
+
+@pytest.fixture
+def run(wav2lip_server: EmbeddedServer) -> Run:
+    """Run one job with Wav2Lip through the shared server."""
+
+    def run_job(video: Path, audio: Path, output: Path, **options: object) -> Report:
+        job_options = JobOptions(video, audio, output, model="wav2lip", **options)  # type: ignore[arg-type]
+        with Job(job_options) as job, TritonConnection(wav2lip_server.url) as connection:
+            return job.run(connection)
+
+    return run_job
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second of a head that sways a little."""
+    shifts = 3 * np.sin(np.arange(25) / 6)
+    return write_video(tmp_path_factory.mktemp("clips") / "head.mp4", [head_frame(shift) for shift in shifts])
+
+
+def write_rgb(path: Path, frames: np.ndarray) -> Path:
+    """Write uint8 RGB [F, H, W, 3] at 25 fps without any loss."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "gbrp"
+        for rgb in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format="gbrp")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_a_job_gives_the_originals_frames(run: Run, reference_dir: Path, tmp_path: Path) -> None:
+    """From files to file, on the recipe's weights and a fixed box: 99.9 % of pixels equal, none off by more than 1."""
+    goldens = np.load(reference_dir / "wav2lip" / "e2e.npz")
+    pngs = [goldens["frames_png"][a:b] for a, b in itertools.pairwise(goldens["frames_off"])]
+    frames = np.stack([cv2.imdecode(png, cv2.IMREAD_COLOR) for png in pngs])
+    video = write_rgb(tmp_path / "in.mkv", frames[..., ::-1])
+    audio = write_wave(tmp_path / "in.wav", goldens["pcm16"] / 32767)  # the writer multiplies by as much
+    y1, y2, x1, x2 = goldens["A_coords_yyxx"][0].tolist()
+    run(video, audio, tmp_path / "out.mkv", face_box=(x1, y1, x2, y2), blend="box", lossless=True)
+    expected = (frames + goldens["A_delta"])[..., ::-1]
+    found = np.stack(read_frames(tmp_path / "out.mkv"))[: len(expected)]
+    difference = np.abs(found.astype(int) - expected)
+    assert difference.max() <= 1
+    assert (difference > 0).any(axis=-1).mean() <= 0.001
+
+
+def test_soft_blend_changes_the_lower_face_alone(run: Run, clip: Path, tmp_path: Path) -> None:
+    """Outside of the lower part of the face's box every sample is the source's."""
+    report = run(clip, SPEECH, tmp_path / "out.mkv", lossless=True, if_audio_longer="cut")
+    assert report.frames_synced == 25
+    changed = np.any(
+        [a != b for a, b in zip(read_planes(clip), read_planes(tmp_path / "out.mkv"), strict=True)], axis=0
+    )
+    rows, columns = np.nonzero(changed[:256])
+    assert len(rows) > 300
+    assert rows.min() > 256 * 0.33  # the eyes are at 0.3 of the picture's height
+    assert columns.min() > 256 * 0.2
+    assert columns.max() < 256 * 0.78
+
+
+def test_pads_move_the_boxes(run: Run, clip: Path, tmp_path: Path) -> None:
+    """Larger pads change more of the picture."""
+    sizes = []
+    for number, pads in enumerate([Pads(0, 0, 0, 0), Pads(20, 20, 20, 20)]):
+        output = tmp_path / f"{number}.mkv"
+        run(clip, SPEECH, output, pads=pads, blend="box", lossless=True, if_audio_longer="cut")
+        first = read_planes(clip)[0][:256] != read_planes(output)[0][:256]
+        sizes.append(np.ptp(np.nonzero(first)[0]))
+    assert sizes[1] > sizes[0] + 20
+
+
+@pytest.mark.parametrize("box", [(-60, -60, 90, 100), (200, 180, 400, 400), (-100, 20, 400, 200)])
+def test_boxes_partly_outside_are_cut(run: Run, clip: Path, tmp_path: Path, box: tuple[float, ...]) -> None:
+    """A face that leaves the frame is synced as far as it is inside."""
+    report = run(clip, SPEECH, tmp_path / "out.mp4", face_box=box, if_audio_longer="cut")
+    assert report.frames_synced == 25
+
+
+def test_box_outside_the_frame_fails_as_no_face(run: Run, clip: Path, tmp_path: Path) -> None:
+    """A box that no pixel lies in leaves nothing to do."""
+    with pytest.raises(NoFaceError):
+        run(clip, SPEECH, tmp_path / "out.mp4", face_box=(500, 500, 600, 600), if_audio_longer="cut")
+
+
+@pytest.mark.parametrize("samples", [1, 100, 2999])
+def test_speech_shorter_than_a_window_works(run: Run, clip: Path, tmp_path: Path, samples: int) -> None:
+    """Under 0.19 s of audio, which breaks the original, gives a whole video."""
+    audio = write_wave(tmp_path / "short.wav", np.full(samples, 0.1))
+    assert run(clip, audio, tmp_path / "out.mp4", face_box=BOX).frames == 25
+
+
+def test_the_originals_detector_can_be_chosen(run: Run, clip: Path, tmp_path: Path) -> None:
+    """With S3FD the faces come from its boxes alone; the recipe's weights see some in every frame."""
+    report = run(clip, SPEECH, tmp_path / "out.mp4", detector="s3fd", end_s=0.2, if_audio_longer="cut")
+    assert report.frames == 5
+
+
+def test_boxes_fail_with_the_generator_that_needs_lips(clip: Path, tmp_path: Path) -> None:
+    """Mouth motion refuses a box or S3FD, with what to choose instead."""
+    for options in ({"face_box": BOX}, {"detector": "s3fd"}):
+        with pytest.raises(UsageError, match="--model wav2lip"):
+            JobOptions(clip, SPEECH, tmp_path / "out.mp4", **options)  # type: ignore[arg-type]

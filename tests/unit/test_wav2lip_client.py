@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import types
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client.faces import Face
+from client.media import AudioSource
+from client.tracking import Observation
+from client.wav2lip import Wav2Lip, Wav2LipOptions
+from lipsync_core.wav2lip.boxes import Pads, pad_boxes, smooth_boxes
+from lipsync_core.wav2lip.mel import mel_spectrogram, mel_windows, window_starts
+
+SPEECH = Path(__file__).resolve().parent.parent / "data" / "speech.flac"
+SIZE = types.SimpleNamespace(width=640, height=360)
+
+
+def frame(index: int, fps: Fraction = Fraction(25)) -> types.SimpleNamespace:
+    return types.SimpleNamespace(picture=SIZE, time_s=float(index / fps), duration_s=float(1 / fps))
+
+
+def wav2lip(fps: float = 25.0, **options: object) -> Wav2Lip:
+    return Wav2Lip(AudioSource(SPEECH), fps, Wav2LipOptions(**options))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def samples() -> np.ndarray:
+    return np.concatenate(list(AudioSource(SPEECH).speech_blocks()))
+
+
+def observations(boxes: np.ndarray, missing: set[int] = frozenset()) -> list[Observation]:  # type: ignore[assignment]
+    return [
+        Observation(frame(i), None if i in missing else Face(box.astype(np.float32), 0.9), 1)
+        for i, box in enumerate(boxes)
+    ]
+
+
+def random_boxes(count: int) -> np.ndarray:
+    rng = np.random.default_rng(count)
+    corner = rng.integers(0, 200, (count, 2))
+    return np.concatenate([corner, corner + rng.integers(60, 150, (count, 2))], axis=1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 40])
+def test_boxes_are_padded_and_smoothed_as_the_originals(count: int) -> None:
+    """A stream gives the boxes that the original's whole-clip smoothing gives."""
+    boxes = random_boxes(count)
+    pads = Pads(3, 10, 4, 5)
+    found = np.array([o.face.box for o in wav2lip(pads=pads).smooth(observations(boxes)) if o.face is not None])
+    np.testing.assert_array_equal(found, smooth_boxes(pad_boxes(boxes, pads, 360, 640)))
+
+
+def test_smoothing_keeps_every_frame_and_stops_at_gaps() -> None:
+    """Frames without a face stay in their place, and boxes before and after them are not mixed."""
+    boxes = np.repeat([[10, 10, 100, 100], [300, 100, 400, 200]], 10, axis=0)
+    smoothed = list(wav2lip(pads=Pads(0, 0, 0, 0)).smooth(observations(boxes, missing={10})))
+    assert [item.frame.time_s for item in smoothed] == [frame(i).time_s for i in range(20)]
+    assert smoothed[10].face is None
+    assert all((item.face.box == boxes[i]).all() for i, item in enumerate(smoothed) if item.face is not None)
+
+
+def test_only_a_few_frames_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Smoothing looks four frames ahead and no further."""
+    taken = []
+
+    def stream() -> object:
+        for item in observations(random_boxes(100)):
+            taken.append(item)
+            yield item
+
+    next(wav2lip().smooth(stream()))  # type: ignore[arg-type]
+    assert len(taken) <= 6
+
+
+@pytest.mark.parametrize("fps", [Fraction(25), Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60)])
+@pytest.mark.parametrize("size", [3, 16])
+def test_each_frame_gets_its_own_window(samples: np.ndarray, fps: Fraction, size: int) -> None:
+    """Chunk by chunk, the speech that travels holds the windows that the original cuts from the whole of it."""
+    whole = mel_spectrogram(samples)
+    starts = window_starts(whole.shape[1], float(fps))
+    expected = mel_windows(whole, starts)
+    client = wav2lip(float(fps))
+    face = Face(np.array([0, 0, 50, 50], np.float32), 1.0)
+    for begin in range(0, len(starts), size):
+        numbers = range(begin, min(begin + size, len(starts)))
+        inputs = client.request([frame(i, fps) for i in numbers], [face] * len(numbers), [1] * len(numbers))(
+            (0, 0, 9, 9)
+        )
+        found = mel_windows(mel_spectrogram(inputs["audio"]), inputs["window_starts"])
+        np.testing.assert_allclose(found, expected[begin : begin + size], atol=1e-6)  # float64 inside, float32 out
+
+
+def test_frames_after_the_speech_are_silent(samples: np.ndarray) -> None:
+    """Beyond the speech's end the windows hold silence."""
+    client = wav2lip()
+    later = int(len(samples) / 16_000 * 25) + 20
+    face = Face(np.array([0, 0, 50, 50], np.float32), 1.0)
+    inputs = client.request([frame(later)], [face], [1])((0, 0, 9, 9))
+    assert (mel_windows(mel_spectrogram(inputs["audio"]), inputs["window_starts"]) == -4).all()
+
+
+def test_boxes_travel_in_the_regions_pixels() -> None:
+    """What is sent is relative to the part of the frame that is sent."""
+    face = Face(np.array([110, 60, 210, 180], np.float32), 1.0)
+    inputs = wav2lip().request([frame(0)], [face], [1])((100, 50, 220, 200))
+    np.testing.assert_array_equal(inputs["boxes"], [[10, 10, 110, 130]])
