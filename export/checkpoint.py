@@ -115,13 +115,13 @@ def _read_torch(path: Path) -> object:
         return dict(archive.state_dict())
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        raise _truncated(path) from error
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path}: expected a checkpoint of tensors, got no checkpoint or one with other objects, which are not"
             " loaded. Give the original checkpoint"
         ) from error
+    except Exception as error:  # noqa: BLE001  (broken bytes make an unpickler fail in any way, struct.error included)
+        raise _truncated(path) from error
 
 
 def _is_torchscript(path: Path) -> bool:

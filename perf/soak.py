@@ -39,7 +39,7 @@ def run_jobs(job_options: JobOptions, count: int, transport: Transport) -> None:
         for number in range(1, count + 1):
             with Job(job_options) as job, TritonConnection(server.url, transport) as connection:
                 report = job.run(connection)
-            held = resident_bytes(server.pids) / MB, shared_bytes() / MB, open_files(server.pids)
+            held = resident_bytes(server.pids) / MB, shared_bytes(server.shm_prefix) / MB, open_files(server.pids)
             print(f"{number:4} {report.seconds:8.2f} {held[0]:14.1f} {held[1]:12.1f} {held[2]:11}", flush=True)
 
 
@@ -53,9 +53,9 @@ def resident_bytes(pids: list[int]) -> int:
     return total
 
 
-def shared_bytes() -> int:
-    """Shared memory that our server and client hold under a name."""
-    return sum(path.stat().st_size for path in Path("/dev/shm").glob("lipsync-*"))
+def shared_bytes(prefix: str) -> int:
+    """Shared memory whose names begin with a server's prefix."""
+    return sum(path.stat().st_size for path in Path("/dev/shm").glob(f"{prefix}*"))
 
 
 def open_files(pids: list[int]) -> int:

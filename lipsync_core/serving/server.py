@@ -59,10 +59,12 @@ class EmbeddedServer:
     Attributes:
         url: HOST:PORT of its gRPC endpoint, once entered.
         log_path: its log, which is removed with the server.
+        shm_prefix: what the names of its shared memory in /dev/shm begin with.
     """
 
     url: str
     log_path: Path
+    shm_prefix: str
 
     def __init__(self, options: ServerOptions) -> None:
         """Prepare a server; nothing is started before the context is entered."""
@@ -140,11 +142,11 @@ class EmbeddedServer:
         self.url = f"{LOOPBACK}:{port}"
         self._folder = Path(tempfile.mkdtemp(prefix=f"lipsync-server-{token}-"))
         self.log_path = self._folder / "triton.log"
-        shm_prefix = f"lipsync-server-{token}-"
+        self.shm_prefix = f"lipsync-server-{token}-"
         command = [
             str(runtime.executable),
             f"--backend-directory={runtime.lay_out_backends(self._folder / 'backends')}",
-            f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
+            f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
             *_server_arguments(self.options, models, port),
         ]
         supervisor = [sys.executable, "-m", "lipsync_core.serving.supervisor", "--folder", str(self._folder)]
@@ -152,7 +154,7 @@ class EmbeddedServer:
             [
                 *supervisor,
                 "--shm-prefix",
-                shm_prefix,
+                self.shm_prefix,
                 f"--grace-s={self.options.stop_grace_s}",
                 "--",
                 *command,

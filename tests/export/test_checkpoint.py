@@ -111,14 +111,14 @@ def test_load_checkpoint_fails_on_no_checkpoint(tmp_path: Path, content: bytes |
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("part", [0.3, 0.9])
-def test_load_checkpoint_fails_on_a_cut_off_file(tmp_path: Path, trained: Small, zipped: bool, part: float) -> None:
-    """A broken download is the most frequent mistake."""
+def test_load_checkpoint_fails_on_a_cut_off_file(tmp_path: Path, trained: Small, zipped: bool) -> None:
+    """A broken download is the most frequent mistake; it is told wherever the file breaks off."""
     path = tmp_path / "x.pth"
     torch.save(trained.state_dict(), path, _use_new_zipfile_serialization=zipped)
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * part)])
-    assert_fails(path, "cut off or no checkpoint. Download it again")
+    for end in range(1, len(whole) - 1, max(1, len(whole) // 200)):
+        path.write_bytes(whole[:end])
+        assert_fails(path, "no checkpoint")
 
 
 def test_load_checkpoint_fails_on_cut_off_safetensors(tmp_path: Path, trained: Small) -> None:
