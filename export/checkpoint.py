@@ -120,7 +120,7 @@ def _read_torch(path: Path) -> object:
             f"{path}: expected a checkpoint of tensors, got no checkpoint or one with other objects, which are not"
             " loaded. Give the original checkpoint"
         ) from error
-    except Exception as error:  # noqa: BLE001  (broken bytes make an unpickler fail in any way, struct.error included)
+    except Exception as error:  # broken bytes make an unpickler fail in any way, struct.error included
         raise _truncated(path) from error
 
 
