@@ -60,13 +60,17 @@ class TritonError:
 class InferenceResponse:
     """Outputs, or an error."""
 
-    output_tensors: list[Tensor]
+    tensors: list[Tensor]
     error_value: TritonError | None = None
 
     def __init__(self, output_tensors: list[Tensor], error: TritonError | None = None) -> None:
         """Keep both."""
-        self.output_tensors = output_tensors
+        self.tensors = output_tensors
         self.error_value = error
+
+    def output_tensors(self) -> list[Tensor]:
+        """Return the outputs."""
+        return self.tensors
 
     def has_error(self) -> bool:
         """Say whether it is an error."""
@@ -138,6 +142,7 @@ def load_module(path: Path, name: str) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look there for their own annotations
     spec.loader.exec_module(module)
     return module
 
