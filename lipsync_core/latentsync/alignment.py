@@ -63,12 +63,14 @@ def affine_matrices(alignment_points: np.ndarray, biases: np.ndarray, resolution
         float32 [F, 2, 3]; NaN for rows with NaN points.
 
     Raises:
-        ValueError: a face's three points are one.
+        ValueError: a face's three points are one, or it has no bias.
     """
     template = TEMPLATE * RATIO * resolution
     matrices = np.full((len(alignment_points), 2, 3), np.nan, np.float32)
     for matrix, points, bias in zip(matrices, alignment_points.astype(np.float64), biases, strict=True):
         if np.isfinite(points).all():
+            if not np.isfinite(bias).all():
+                raise ValueError("smoothing_biases: expected finite values for every frame with a face, got NaN")
             matrix[:] = _similarity(points, template)
             matrix[:, 2] += bias
     return matrices

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
-from lipsync_core.latentsync.mask import LATENT_STRIDE, latent_mask, pixel_mask
+from lipsync_core.latentsync.mask import EDGE_MULTIPLE, LATENT_STRIDE, latent_mask, pixel_mask
 from lipsync_core.latentsync.options import DiffusionOptions, check_frames
 from lipsync_core.schedule import check_finite, denoise, make_scheduler
 
@@ -164,8 +164,8 @@ def _generator(seed: int, *spawn_key: int) -> np.random.Generator:
 def _check(faces: np.ndarray, audio_tokens: np.ndarray, noise: Noise) -> None:
     check_frames(len(faces))
     height, width = faces.shape[1:3]
-    if height != width or height % LATENT_STRIDE:
-        raise ValueError(f"faces: expected squares with an edge divisible by {LATENT_STRIDE}, got {height} x {width}")
+    if height != width or height % EDGE_MULTIPLE:
+        raise ValueError(f"faces: expected squares with an edge divisible by {EDGE_MULTIPLE}, got {height} x {width}")
     if len(audio_tokens) != len(faces):
         raise ValueError(f"audio_tokens: expected one row for each of {len(faces)} faces, got {len(audio_tokens)}")
     side = height // LATENT_STRIDE

@@ -13,6 +13,7 @@ import numpy as np
 
 MASK_SIZE = 256  # pixels, edge of the original
 LATENT_STRIDE = 8  # pixels per latent cell
+EDGE_MULTIPLE = 64  # pixels: the UNet halves the latents three times
 TOP = 95  # first row of the bowl
 NOTCH_ROWS, NOTCH_COLUMNS = slice(95, 128), slice(78, 178)  # kept inside it
 KEEP = 255

@@ -96,7 +96,7 @@ def test_sync_faces_fails_on_overflow(output: str, name: str) -> None:
     [
         (FACES[:0], TOKENS[:0], "frames: expected at least one frame"),
         (np.zeros((25, 64, 64, 3), np.uint8), TOKENS, "frames: expected at most 24 in a chunk, got 25"),
-        (FACES[:, :60], TOKENS, "faces: expected squares with an edge divisible by 8, got 60 x 64"),
+        (FACES[:, :60], TOKENS, "faces: expected squares with an edge divisible by 64, got 60 x 64"),
         (FACES, TOKENS[:4], "audio_tokens: expected one row for each of 5 faces, got 4"),
         (FACES[:4], TOKENS[:4], r"masked_noise: expected \[4, 4, 8, 8\], got \[5, 4, 8, 8\]"),
     ],

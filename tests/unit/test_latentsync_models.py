@@ -113,16 +113,15 @@ def test_states_are_trimmed_to_what_counts() -> None:
 
 
 def test_given_points_are_aligned() -> None:
-    """One face fewer than frames where one has none; the state goes in and comes out."""
+    """One face fewer than frames where one has none; with given biases a chunk is what the whole clip gives."""
     found = ask("latentsync_align", frames=FRAMES, alignment_points=THREE_POINTS)
     assert np.array_equal(found["affine_matrices"], MATRICES, equal_nan=True)
     assert np.array_equal(found["faces"], align_faces(FRAMES[[0, 2]], MATRICES[[0, 2]], 256))
-    assert np.array_equal(found["smoothing_bias"], running_bias(THREE_POINTS)[-1])
     later = ask(
         "latentsync_align",
         frames=FRAMES[2:],
         alignment_points=THREE_POINTS[2:],
-        previous_bias=running_bias(THREE_POINTS[:2])[-1],
+        smoothing_biases=running_bias(THREE_POINTS)[2:],
     )
     assert np.array_equal(later["affine_matrices"][0], MATRICES[2])
 
@@ -141,17 +140,19 @@ def test_landmarks_become_points() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frames", "message"),
+    ("inputs", "message"),
     [
-        (FRAMES[:0], "frames: expected at least one frame with pixels, got none"),
-        (FRAMES[:, :0], "frames: expected at least one frame with pixels, got none"),
-        (np.zeros((25, 8, 8, 3), np.uint8), "frames: expected at most 24 in a chunk, got 25. Send chunks of 16"),
-        (FRAMES[:2], "alignment_points: expected one row for each of 2 frames, got 3"),
+        ({"frames": FRAMES[:0]}, "frames: expected at least one frame with pixels, got none"),
+        ({"frames": FRAMES[:, :0]}, "frames: expected at least one frame with pixels, got none"),
+        ({"frames": np.zeros((25, 8, 8, 3), np.uint8)}, "frames: expected at most 24 in a chunk, got 25"),
+        ({"frames": FRAMES[:2]}, "alignment_points: expected one row for each of 2 frames, got 3"),
+        ({"smoothing_biases": np.zeros((2, 2), np.float32)}, "smoothing_biases: expected one row for each of 3 frames"),
+        ({"smoothing_biases": np.full((3, 2), np.nan, np.float32)}, "smoothing_biases: expected finite values"),
     ],
 )
-def test_latentsync_align_fails_on_frames_that_make_no_chunk(frames: np.ndarray, message: str) -> None:
-    """None, too many, or not as many as points."""
-    error = error_of("latentsync_align", frames=frames, alignment_points=THREE_POINTS)
+def test_latentsync_align_fails_on_what_makes_no_chunk(inputs: dict[str, np.ndarray], message: str) -> None:
+    """No frames, too many, or rows that do not fit them."""
+    error = error_of("latentsync_align", **{"frames": FRAMES, "alignment_points": THREE_POINTS, **inputs})
     assert message in error.message()
     assert error.code() == fake_triton.TritonError.INVALID_ARG
 
@@ -192,14 +193,48 @@ def test_latentsync_tokens_fails_without_fitting_audio(inputs: dict[str, np.ndar
     assert error.code() == fake_triton.TritonError.INVALID_ARG
 
 
+def job(networks: FakeNetworks, seen: list[str] | None = None) -> Calls:
+    """Answer as all models that latentsync calls do; `seen` gets what reached the first two."""
+
+    def align(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if seen is not None:
+            seen.extend(inputs)
+        return {"faces": FACES[: len(inputs["frames"]) - 1], "affine_matrices": MATRICES[: len(inputs["frames"])]}
+
+    def tokens(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if seen is not None:
+            seen.extend(inputs)
+        return {"face_tokens": TOKENS[: np.isfinite(inputs["affine_matrices"][:, 0, 0]).sum()]}
+
+    def composite(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"synced_frames": as_bytes(inputs["synced_faces"])}
+
+    return {
+        **served(networks),
+        "latentsync_align": align,
+        "latentsync_tokens": tokens,
+        "latentsync_composite": composite,
+    }
+
+
+def expected_frames(options: DiffusionOptions, chunk_index: int = 0) -> np.ndarray:
+    noise = draw_noise(options.seed, chunk_index, 2, 64)
+    drawn = sync_faces(FACES[:2], TOKENS[:2], FakeNetworks(), options, noise)
+    return as_bytes(drawn)
+
+
+def as_bytes(array: np.ndarray) -> np.ndarray:
+    """Let drawn faces pass for frames, to the last bit."""
+    return np.ascontiguousarray(array).view(np.uint8)
+
+
 def test_the_loop_calls_the_networks_as_models() -> None:
     """The same as the pure function, with the request's options; codes stand for names."""
     networks = FakeNetworks()
     found = ask(
-        "latentsync_diffusion",
-        served(networks),
-        faces=FACES,
-        audio_tokens=TOKENS,
+        "latentsync",
+        job(networks),
+        frames=FRAMES,
         seed=np.array([5], np.int64),
         chunk_index=np.array([2], np.int32),
         num_inference_steps=np.array([4], np.int32),
@@ -207,23 +242,41 @@ def test_the_loop_calls_the_networks_as_models() -> None:
         scheduler=np.array([2], np.int32),
         speed=np.array([1], np.int32),
     )
-    options = DiffusionOptions(4, 2.0, "unipc", "cached", 5)
-    expected = sync_faces(FACES, TOKENS, FakeNetworks(), options, draw_noise(5, 2, 3, 64))
-    assert np.array_equal(found["synced_faces"], expected)
+    expected = expected_frames(DiffusionOptions(4, 2.0, "unipc", "cached", 5), 2)
+    assert np.array_equal(found["synced_frames"], expected)
     assert networks.calls.count("unet") == 2
 
 
 def test_a_request_without_options_takes_the_originals() -> None:
-    """20 steps of DDIM, guidance 1.5, seed 1247, nothing cached."""
-    found = ask("latentsync_diffusion", served(FakeNetworks()), faces=FACES, audio_tokens=TOKENS)["synced_faces"]
-    options = DiffusionOptions(20, 1.5, "ddim", "exact", 1247)
-    assert np.array_equal(found, sync_faces(FACES, TOKENS, FakeNetworks(), options, draw_noise(1247, 0, 3, 64)))
+    """20 steps of DDIM, guidance 1.5, seed 1247, nothing cached; and passes on what it got, nothing else."""
+    seen: list[str] = []
+    found = ask(
+        "latentsync",
+        job(FakeNetworks(), seen),
+        frames=FRAMES,
+        audio=SPEECH,
+        landmarks=np.zeros((3, 468, 3), np.float32),
+    )
+    assert np.array_equal(found["synced_frames"], expected_frames(DiffusionOptions(20, 1.5, "ddim", "exact", 1247)))
+    assert seen == ["frames", "landmarks", "affine_matrices", "audio"]
+
+
+def test_given_noise_replaces_the_seeds() -> None:
+    """All of it, or a part."""
+    noise = draw_noise(9, 1, 2, 64)
+    given = {"initial_noise": noise.initial, "masked_noise": noise.masked, "reference_noise": noise.reference}
+    found = ask("latentsync", job(FakeNetworks()), frames=FRAMES, **given)["synced_frames"]
+    assert np.array_equal(found, expected_frames(DiffusionOptions(seed=9), 1))
 
 
 def test_a_chunk_without_faces_needs_no_network() -> None:
-    """It stays empty."""
-    found = ask("latentsync_diffusion", {}, faces=FACES[:0], audio_tokens=TOKENS[:0])
-    assert found["synced_faces"].shape == (0, 64, 64, 3)
+    """Its frames come back."""
+    calls = {
+        "latentsync_align": lambda _: {"faces": FACES[:0], "affine_matrices": MATRICES[1:2]},
+        "latentsync_tokens": lambda _: {"face_tokens": TOKENS[:0]},
+    }
+    found = ask("latentsync", calls, frames=FRAMES[1:2], audio=SPEECH)
+    assert np.array_equal(found["synced_frames"], FRAMES[1:2])
 
 
 @pytest.mark.parametrize(
@@ -238,33 +291,35 @@ def test_a_chunk_without_faces_needs_no_network() -> None:
         ({"initial_noise": np.zeros((4, 4, 4), np.float32)}, "initial_noise: expected"),
     ],
 )
-def test_latentsync_diffusion_fails_on_absurd_options(inputs: dict[str, np.ndarray], message: str) -> None:
+def test_latentsync_fails_on_absurd_options(inputs: dict[str, np.ndarray], message: str) -> None:
     """Before any network is asked."""
-    error = error_of("latentsync_diffusion", {}, faces=FACES, audio_tokens=TOKENS, **inputs)
+    networks = FakeNetworks()
+    error = error_of("latentsync", job(networks), frames=FRAMES, **inputs)
     assert error.code() == fake_triton.TritonError.INVALID_ARG
     with pytest.raises(ValueError, match=message):
         raise ValueError(error.message())
+    assert not networks.calls
 
 
-def test_latentsync_diffusion_fails_on_overflow() -> None:
+def test_latentsync_fails_on_overflow() -> None:
     """As an error of the server, in words that reach the caller."""
-    error = error_of("latentsync_diffusion", served(FakeNetworks(overflow="unet")), faces=FACES, audio_tokens=TOKENS)
+    error = error_of("latentsync", job(FakeNetworks(overflow="unet")), frames=FRAMES)
     assert "noise_pred: expected finite values, got NaN or infinity in step 1 of 20" in error.message()
     assert error.code() == fake_triton.TritonError.INTERNAL
 
 
-def test_latentsync_diffusion_fails_when_cancelled() -> None:
+def test_latentsync_fails_when_cancelled() -> None:
     """Within one step; the network is not asked again."""
     networks = FakeNetworks()
-    request = fake_triton.Request(faces=FACES, audio_tokens=TOKENS)
-    calls = dict(served(networks))
+    request = fake_triton.Request(frames=FRAMES)
+    calls = dict(job(networks))
     unet = calls["unet"]
 
     def cancelling_unet(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         request.cancelled = networks.calls.count("unet") == 2
         return unet(inputs)
 
-    error = answer("latentsync_diffusion", request, {**calls, "unet": cancelling_unet}).error()
+    error = answer("latentsync", request, {**calls, "unet": cancelling_unet}).error()
     assert error.code() == fake_triton.TritonError.CANCELLED
     assert networks.calls.count("unet") == 3
 
