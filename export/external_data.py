@@ -21,6 +21,7 @@ from lipsync_core.contract import read_contract
 EMBEDDED_BYTES = 1_800_000_000  # weights up to here stay in the graph's own file
 DATA_FILE = "model.data"
 HASH_SHOWN = 16
+BLOCK_BYTES = 1 << 22
 
 
 def write_graph(graph: ir.Model, repository: Path, model: str, check: Callable[[Path], None]) -> str:
@@ -60,8 +61,11 @@ def save_graph(graph: ir.Model, path: Path) -> None:
 
 def file_sha256(path: Path) -> str:
     """Hash a file of any size."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _publish(path: Path, folder: Path) -> str:
