@@ -14,7 +14,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from lipsync_core.latentsync.sampling import sample_bilinear
+from lipsync_core.latentsync.sampling import places_of, sample_bilinear
 
 TEMPLATE = np.array([[17.0, 20.0], [58.0, 20.0], [37.5, 40.0]])  # left brow, right brow, nose; times the ratio
 TEMPLATE_SIZE = (100, 75)  # height, width of the crop; times the ratio
@@ -89,7 +89,8 @@ def align_faces(frames: np.ndarray, matrices: np.ndarray, resolution: int) -> np
     """
     faces = np.empty((len(frames), resolution, resolution, 3), np.uint8)
     for face, frame, matrix in zip(faces, frames, matrices, strict=True):
-        crop = sample_bilinear(frame, inverse(matrix), crop_size(resolution), OUTSIDE).astype(np.uint8)
+        places = places_of(inverse(matrix), crop_size(resolution))
+        crop = sample_bilinear(frame, places, OUTSIDE).astype(np.uint8)
         cv2.resize(crop, (resolution, resolution), dst=face, interpolation=cv2.INTER_LANCZOS4)
     return faces
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from lipsync_core.latentsync.alignment import OUTSIDE, crop_size, face_extent
-from lipsync_core.latentsync.sampling import resize_bicubic, sample_bilinear
+from lipsync_core.latentsync.sampling import coverage, places_of, resize_bicubic, sample_bilinear
 
 ERODE_SHARE = 20  # the edge is a twentieth as wide as the face's area is long
 WHITE = np.float32(255)
@@ -69,10 +69,10 @@ def soft_mask(covered: np.ndarray) -> SoftMask:
 def _paste(frame: np.ndarray, face: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     height, width = crop_size(len(face))
     crop = resize_bicubic(face, height, width)
-    size = (frame.shape[0], frame.shape[1])
+    places = places_of(matrix, (frame.shape[0], frame.shape[1]))
     # The border's level belongs to another range than the face's: whatever lies beside the face is white.
-    drawn = np.clip(sample_bilinear(crop, matrix, size, OUTSIDE) / 2 + np.float32(0.5), 0, 1) * WHITE
-    mask = soft_mask(sample_bilinear(np.ones((height, width), np.float32), matrix, size, 0))
+    drawn = np.clip(sample_bilinear(crop, places, OUTSIDE) / 2 + np.float32(0.5), 0, 1) * WHITE
+    mask = soft_mask(coverage(places, height, width))
     soft, eroded = mask.soft[..., None], mask.eroded[..., None]
     mixed = soft * (eroded * drawn) + (1 - soft) * frame
     return np.where(soft > 0, mixed.astype(np.uint8), frame)

@@ -6,6 +6,7 @@ OpenCV's own warps round places to 1/32 pixel, which is off by one or two levels
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,38 +16,52 @@ CUBIC_REACH = 2  # pixels; of the bicubic kernel
 CUBIC_A = -0.5  # of the bicubic kernel; torch's and Pillow's where they antialias
 
 
-def sample_bilinear(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: float) -> np.ndarray:
-    """Read a picture at places that a matrix gives for each pixel of the result.
+class Places(NamedTuple):
+    """Where each pixel of a result looks in a picture, float64 [height, width]; whole numbers are pixels' centres."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+def places_of(matrix: np.ndarray, size: tuple[int, int]) -> Places:
+    """Compute where the pixels of a result of this height and width look, by a matrix [2, 3] that leads there."""
+    columns, rows = np.arange(size[1], dtype=np.float64), np.arange(size[0], dtype=np.float64)[:, None]
+    return Places(*(row[0] * columns + row[1] * rows + row[2] for row in matrix.astype(np.float64)))
+
+
+def sample_bilinear(picture: np.ndarray, places: Places, border: float) -> np.ndarray:
+    """Read a picture between its pixels.
 
     Args:
-        picture: uint8 or float32 [h, w] or [h, w, C], C up to 4.
-        matrix: float64 [2, 3], pixel (x, y) of the result -> place in the picture; pixels' centres are whole numbers.
-        size: height and width of the result.
+        picture: uint8 or float32 [h, w, 3].
+        places: where to look.
         border: what pixels beside the picture hold.
 
     Returns:
-        float32 [height, width] or [height, width, C].
+        float32 [height, width, 3].
     """
-    columns, rows = np.arange(size[1], dtype=np.float64), np.arange(size[0], dtype=np.float64)[:, None]
-    x = matrix[0, 0] * columns + matrix[0, 1] * rows + matrix[0, 2]
-    y = matrix[1, 0] * columns + matrix[1, 1] * rows + matrix[1, 2]
     # Places further out than this see the border alone; the bound keeps them within int16.
-    left, top = (
-        np.floor(np.clip(place, -2, limit + 1)) for place, limit in zip((x, y), picture.shape[1::-1], strict=True)
+    inside = [np.clip(place, -2, side + 1) for place, side in zip(places, picture.shape[1::-1], strict=True)]
+    corner = np.stack([np.floor(place) for place in inside], axis=-1).astype(np.int16)
+    right, below = ((place - corner[..., axis]).astype(np.float32)[..., None] for axis, place in enumerate(inside))
+
+    def neighbours(*step: int) -> np.ndarray:
+        found = cv2.remap(
+            picture, corner + np.array(step, np.int16), NO_MAP, cv2.INTER_NEAREST, borderValue=(border,) * 3
+        )
+        return found.astype(np.float32, copy=False)
+
+    upper = _mix(neighbours(0, 0), neighbours(1, 0), right)
+    lower = _mix(neighbours(0, 1), neighbours(1, 1), right)
+    return _mix(upper, lower, below)
+
+
+def coverage(places: Places, height: int, width: int) -> np.ndarray:
+    """What a picture of ones would give, zeros beside it; float32 [...], a pixel wide slope around the picture."""
+    across, down = (
+        np.clip(np.minimum(place + 1, side - place), 0, 1) for place, side in zip(places, (width, height), strict=True)
     )
-    fraction_x, fraction_y = ((place - whole).clip(0, 1).astype(np.float32) for place, whole in ((x, left), (y, top)))
-    if picture.ndim == 3:
-        fraction_x, fraction_y = fraction_x[..., None], fraction_y[..., None]
-    corner = np.stack([left, top], axis=-1).astype(np.int16)
-
-    def neighbours(right: int, below: int) -> np.ndarray:
-        places = corner + np.array([right, below], np.int16)
-        filled = (border,) * 4
-        return cv2.remap(picture, places, NO_MAP, cv2.INTER_NEAREST, borderValue=filled).astype(np.float32, copy=False)
-
-    upper = _mix(neighbours(0, 0), neighbours(1, 0), fraction_x)
-    lower = _mix(neighbours(0, 1), neighbours(1, 1), fraction_x)
-    return _mix(upper, lower, fraction_y)
+    return (across * down).astype(np.float32)
 
 
 def resize_bicubic(picture: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from lipsync_core.latentsync.alignment import (
 )
 from lipsync_core.latentsync.composite import composite_faces, reached_region, soft_mask
 from lipsync_core.latentsync.mask import latent_mask, pixel_mask
-from lipsync_core.latentsync.sampling import resize_bicubic, sample_bilinear
+from lipsync_core.latentsync.sampling import coverage, places_of, resize_bicubic, sample_bilinear
 
 TRUNCATION = 0.006  # of the values: a float on the edge of a whole number may fall to either side
 # The mask's outline in words of its maker: a bowl with a notch for the nose; reference/latentsync/SPEC.md (e).
@@ -70,7 +70,7 @@ def test_golden_matrices_hold(goldens: dict[str, np.ndarray]) -> None:
 def test_golden_faces_hold(goldens: dict[str, np.ndarray], resolution: int) -> None:
     """The original's crop before and after it is squeezed."""
     matrix = goldens[f"matrix_{resolution}"][0]
-    crop = sample_bilinear(goldens["crop"], inverse(matrix), crop_size(resolution), 127)
+    crop = sample_bilinear(goldens["crop"], places_of(inverse(matrix), crop_size(resolution)), 127)
     assert_levels(crop.astype(np.uint8), goldens[f"warp_{resolution}"])
     assert_levels(align_faces(goldens["crop"][None], matrix[None], resolution)[0], goldens[f"face_{resolution}"])
 
@@ -81,7 +81,7 @@ def test_golden_faces_at_the_border_hold(goldens: dict[str, np.ndarray]) -> None
     assert_levels(outside, goldens["oob_face_256"])
     tiny = align_faces(goldens["tiny_frame"][None], goldens["tiny_matrix"][None], 64)[0]
     assert_levels(tiny, goldens["tiny_face_64"])
-    other = sample_bilinear(goldens["crop"], inverse(goldens["matrix_256"][7]), crop_size(256), 127)
+    other = sample_bilinear(goldens["crop"], places_of(inverse(goldens["matrix_256"][7]), crop_size(256)), 127)
     assert_levels(other.astype(np.uint8), goldens["warp_256_frame7"])
 
 
@@ -91,8 +91,7 @@ def test_golden_paste_back_holds(goldens: dict[str, np.ndarray]) -> None:
     face = goldens["restore_face"].transpose(1, 2, 0)
     resized = resize_bicubic(face, 280, 210).transpose(2, 0, 1)
     assert np.abs(resized - goldens["restore_face_resized"]).max() < 2e-5  # of -1..1
-    covered = sample_bilinear(np.ones((280, 210), np.float32), matrix.astype(np.float64), frame.shape[:2], 0)
-    mask = soft_mask(covered)
+    mask = soft_mask(coverage(places_of(matrix, frame.shape[:2]), 280, 210))
     names = {"covered": "inv_mask", "eroded": "eroded", "centre": "center", "soft": "soft"}
     for name, golden in names.items():
         assert np.abs(getattr(mask, name) - goldens[f"restore_{golden}"]).max() < 1e-4  # places in float32
@@ -177,7 +176,7 @@ def test_sampling_is_plain_bilinear() -> None:
     picture = generator.integers(0, 256, (9, 12, 3)).astype(np.float32)
     matrix = np.array([[0.7, 0.3, -2.4], [-0.2, 0.9, -0.7]])
     padded = np.pad(picture, ((40, 40), (40, 40), (0, 0)), constant_values=50)
-    found = sample_bilinear(picture, matrix, (14, 16), 50)
+    found = sample_bilinear(picture, places_of(matrix, (14, 16)), 50)
     for y in range(14):
         for x in range(16):
             place_x, place_y = matrix @ [x, y, 1] + 40
@@ -185,7 +184,7 @@ def test_sampling_is_plain_bilinear() -> None:
             weights = np.outer([top + 1 - place_y, place_y - top], [left + 1 - place_x, place_x - left])
             expected = np.tensordot(weights, padded[top : top + 2, left : left + 2])
             assert np.abs(found[y, x] - expected).max() < 1e-3
-    far = sample_bilinear(picture, np.array([[1e9, 0, -1e12], [0, 1, 0]]), (3, 3), 50)
+    far = sample_bilinear(picture, places_of(np.array([[1e9, 0, -1e12], [0, 1, 0]]), (3, 3)), 50)
     assert (far == 50).all()
 
 
@@ -207,10 +206,9 @@ def test_pasting_into_a_region_is_pasting_into_the_frame(offset: tuple[int, int]
     face = -(align_faces(PHOTO[None], matrix, 256).astype(np.float32) / 127.5 - 1)
     synced = composite_faces(PHOTO[None], face, matrix)[0]
     crop = resize_bicubic(face[0], *crop_size(256))
-    drawn = sample_bilinear(crop, matrix[0].astype(np.float64), PHOTO.shape[:2], 127)
-    mask = soft_mask(
-        sample_bilinear(np.ones(crop_size(256), np.float32), matrix[0].astype(np.float64), PHOTO.shape[:2], 0)
-    )
+    places = places_of(matrix[0], PHOTO.shape[:2])
+    drawn = sample_bilinear(crop, places, 127)
+    mask = soft_mask(sample_bilinear(np.ones((280, 210, 3), np.float32), places, 0)[..., 0].copy())
     soft = mask.soft[..., None]
     whole = soft * mask.eroded[..., None] * np.clip(drawn / 2 + 0.5, 0, 1) * 255 + (1 - soft) * PHOTO
     assert_levels(synced, np.where(soft > 0, whole, PHOTO).astype(np.uint8), 1e-4)
