@@ -27,13 +27,13 @@ def test_mouth_shapes_follow_the_audio() -> None:
     """The model gives what the pure function gives."""
     samples, times = syllables(2), frame_times(2)
     response = ask("mouth_shapes", audio=samples, frame_times=times)
-    np.testing.assert_array_equal(response.output_tensors[0].as_numpy(), mouth_shapes(samples, times))
+    np.testing.assert_array_equal(response.output_tensors()[0].as_numpy(), mouth_shapes(samples, times))
 
 
 def test_given_shapes_pass_through() -> None:
     """A caller who has the shapes needs no audio."""
     shapes = np.array([[0.5, -0.2], [1, 0]], np.float32)
-    np.testing.assert_array_equal(ask("mouth_shapes", given_shapes=shapes).output_tensors[0].as_numpy(), shapes)
+    np.testing.assert_array_equal(ask("mouth_shapes", given_shapes=shapes).output_tensors()[0].as_numpy(), shapes)
 
 
 @pytest.mark.parametrize("inputs", [{}, {"audio": np.zeros(160, np.float32)}])
@@ -53,7 +53,7 @@ def test_mouth_warp_without_a_profile_uses_defaults() -> None:
         "mouth_shapes": np.array([[0.8, 0]], np.float32),
     }
     expected = sync_mouths(*inputs.values())
-    np.testing.assert_array_equal(ask("mouth_warp", **inputs).output_tensors[0].as_numpy(), expected)
+    np.testing.assert_array_equal(ask("mouth_warp", **inputs).output_tensors()[0].as_numpy(), expected)
 
 
 def test_mouth_warp_fails_on_an_index_without_interior() -> None:
