@@ -6,11 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from export import engines, faces, wav2lip
+from export import engines, faces, latentsync, wav2lip
 
 COMMANDS = {
     "faces": faces,
     "wav2lip": wav2lip,
+    "latentsync": latentsync,
     "engines": engines,
 }  # each module: docstring, add_arguments(parser), run(arguments)
 EXIT_FAILED = 1

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-STATE_DICT_KEY = "state_dict"  # of training checkpoints; what lies beside it (optimizer, counters) is dropped
+# of training checkpoints, and of OpenAI's; what lies beside it (optimizer, counters, dims) is dropped
+STATE_DICT_KEYS = ("state_dict", "model_state_dict")
 PARALLEL_PREFIX = "module."  # left by data-parallel training, anywhere in a key
 KEYS_SHOWN = 3
 TEXT_MARKS = {b"<": "an HTML page", b"version https://git-lfs": "a git-lfs pointer"}
@@ -58,8 +59,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     _check_file(path)
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    if isinstance(content, Mapping) and isinstance(content.get(STATE_DICT_KEY), Mapping):
-        content = content[STATE_DICT_KEY]
+    for key in STATE_DICT_KEYS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
     if not isinstance(content, Mapping) or not content:
         raise ValueError(f"{path}: expected a state dict, got {_kind(content)}. Give the original checkpoint")
     strays = [key for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]

@@ -1,6 +1,7 @@
 """Made-up weights of full size, the same on every machine: everything runs and is measured without real ones.
 
-What they draw is textured noise. The rules follow reference/wav2lip/RECIPE.md. Knows shapes, no network.
+What they draw is textured noise. The rules follow reference/wav2lip/RECIPE.md and reference/latentsync/RECIPE.md.
+Knows shapes, no network.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ Rule = Callable[[str, np.ndarray], np.ndarray]  # a key and its standard normal 
 
 GENERATOR_SEED = 1001
 S3FD_SEED = 2002
+LATENTSYNC_SEED = 20250611
 TRACKED_BATCHES = 1000
 
 NORM_SCALES = {"conv3_3_norm.weight": 10.0, "conv4_3_norm.weight": 8.0, "conv5_3_norm.weight": 5.0}
@@ -43,6 +45,22 @@ GENERATOR_GAINS = {
 }
 SAME_SIZE_GAIN = 0.6  # of 3x3 convolutions that keep the number of channels
 OTHER_GAIN = 1.4
+LATENTSYNC_TABLES = ("pos_encoder.pe", "positional_embedding")  # not made up: their formula's values stay
+LATENTSYNC_GAINS = (  # the first that a key holds
+    ("attn2.to_v.", 2.0),
+    ("attn2.to_out.", 1.5),
+    ("attn1.to_out.", 0.7),
+    ("attention_blocks.", 1.0),
+    ("temporal_transformer.proj_out.", 1.0),
+    ("ff.net.2.", 0.7),
+    ("proj_out.", 0.7),
+    ("conv2.", 0.7),
+    ("time_emb_proj.", 2.0),
+    ("post_quant_conv.", 0.2),
+    ("decoder.conv_out.", 0.6),
+    ("conv_in.", 1.4),
+    ("conv_out.", 1.7),
+)
 
 
 def generator_weights(shapes: Mapping[str, Shape], seed_shift: int = 0) -> dict[str, np.ndarray]:
@@ -53,6 +71,28 @@ def generator_weights(shapes: Mapping[str, Shape], seed_shift: int = 0) -> dict[
 def s3fd_weights(shapes: Mapping[str, Shape], seed_shift: int = 0) -> dict[str, np.ndarray]:
     """Make weights for S3FD, float32; shift 0 gives the recipe's own."""
     return _make(shapes, S3FD_SEED + seed_shift, _s3fd_values)
+
+
+def latentsync_weights(shapes: Mapping[str, Shape], seed_shift: int = 0) -> dict[str, np.ndarray]:
+    """Make weights for LatentSync's UNet, its VAE or Whisper's encoder, float32; shift 0 gives the recipe's own.
+
+    Args:
+        shapes: by the original's key names, position tables included: they count, but are not made.
+        seed_shift: added to the recipe's seed.
+    """
+    weights = {}
+    for position, key in enumerate(sorted(shapes)):
+        if not key.endswith(LATENTSYNC_TABLES):
+            generator = np.random.Generator(np.random.PCG64([LATENTSYNC_SEED + seed_shift, position]))
+            weights[key] = _latentsync_values(key, generator.standard_normal(shapes[key], dtype=np.float32))
+    return weights
+
+
+def _latentsync_values(key: str, noise: np.ndarray) -> np.ndarray:
+    if noise.ndim == 1:
+        return np.float32(1) + np.float32(0.1) * noise if key.endswith("weight") else np.float32(0.05) * noise
+    gain = next((gain for part, gain in LATENTSYNC_GAINS if part in key), 1.0)
+    return noise * np.float32(gain / math.sqrt(math.prod(noise.shape[1:])))
 
 
 def _make(shapes: Mapping[str, Shape], seed: int, rule: Rule) -> dict[str, np.ndarray]:

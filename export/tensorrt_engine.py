@@ -109,13 +109,13 @@ def build_engine(repository: Path, model: str, toolchain: Toolchain, timing_cach
     folder = repository / model / VERSION_FOLDER
     graph = _read_graph(folder / MODEL_FILE)
     known_times = timing_cache.read_bytes() if timing_cache.is_file() else b""
-    engine, times = _build(toolchain.tensorrt, graph, profile, known_times, model)
+    engine, times = _build(toolchain.tensorrt, graph, folder / MODEL_FILE, profile, known_times)
     digest = hashlib.sha256(engine).hexdigest()
     record = {
         "tensorrt": toolchain.version,
         "gpu": toolchain.gpu,
         "precision": _precision(graph),
-        "onnx_sha256": hashlib.sha256(graph).hexdigest(),
+        "onnx_sha256": hashlib.sha256(graph).hexdigest(),  # weights beside the graph carry theirs in their name
         "engine_sha256": digest,
         "profile": {"min": profile.min, "opt": profile.opt, "max": profile.max},
     }
@@ -167,13 +167,14 @@ def _read_graph(path: Path) -> bytes:
         ) from error
 
 
-def _build(trt: Any, graph: bytes, profile: Profile, known_times: bytes, model: str) -> tuple[bytes, bytes]:
-    """Return the engine and the timing cache."""
+def _build(trt: Any, graph: bytes, path: Path, profile: Profile, known_times: bytes) -> tuple[bytes, bytes]:
+    """Return the engine and the timing cache; weights that are no part of the graph are found beside its path."""
+    model = path.parent.parent.name
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(graph):
+    if not parser.parse(graph, str(path)):
         reasons = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
         raise ValueError(f"{model}: expected a graph that TensorRT reads, got {reasons}")
     config = builder.create_builder_config()

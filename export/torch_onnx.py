@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -27,7 +27,7 @@ class GraphPlan:
 
     Attributes:
         examples: input name -> an example tensor; a batch of two or more, so that no axis counts as fixed at one.
-        free_axes: input name -> axis -> its name; axes of one name have one size.
+        free_axes: input name -> axis -> its name; axes of one name have one size, `8*height` is a multiple of 8.
         outputs: the outputs' names.
     """
 
@@ -40,9 +40,12 @@ class HalfPrecision(nn.Module):
     """A network in half precision behind the float32 inputs and outputs of its contract."""
 
     def __init__(self, network: nn.Module) -> None:
-        """Halve a copy of the network."""
+        """Halve a copy of the network, weight by weight: a whole copy in full precision would not fit everywhere."""
         super().__init__()
-        self.network = copy.deepcopy(network).half()
+        halved = {
+            id(weight): nn.Parameter(weight.detach().half(), requires_grad=False) for weight in network.parameters()
+        }
+        self.network = copy.deepcopy(network, dict[int, Any](halved)).half()  # takes these for copies already made
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Cast, run, cast back; inputs that are whole numbers stay."""
@@ -70,9 +73,33 @@ def to_onnx(network: nn.Module, plan: GraphPlan, precision: Precision) -> onnx.M
     Raises:
         ValueError: the checker refuses the graph.
     """
+    model = export_program(network, plan, precision).model_proto
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise ValueError(f"export: expected a valid ONNX graph, got {error}") from error
+    return model
+
+
+def export_program(
+    network: nn.Module,
+    plan: GraphPlan,
+    precision: Precision,
+    *,
+    optimize: bool = True,
+    translations: Mapping[Any, Callable[..., Any]] | None = None,
+) -> torch.onnx.ONNXProgram:
+    """Export a module with torch's exporter; not checked yet.
+
+    Args:
+        network: the module.
+        plan: its example inputs, free axes and outputs.
+        precision: of the weights and of what is computed.
+        optimize: let the exporter rewrite the graph; minutes for thousands of nodes.
+        translations: torch operator -> onnxscript function that replaces the exporter's own.
+    """
     module = network if precision == "fp32" else HalfPrecision(network)
-    dims = {name: torch.export.Dim(name) for axes in plan.free_axes.values() for name in axes.values()}
-    shapes = [{axis: dims[name] for axis, name in plan.free_axes[input_name].items()} for input_name in plan.examples]
+    shapes = _dynamic_shapes(plan)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter about itself
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # "torchvision is not installed"
@@ -85,14 +112,11 @@ def to_onnx(network: nn.Module, plan: GraphPlan, precision: Precision) -> onnx.M
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
+            optimize=optimize,
+            custom_translation_table=dict(translations or {}),
         )
     assert program is not None
-    model = program.model_proto
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except onnx.checker.ValidationError as error:
-        raise ValueError(f"export: expected a valid ONNX graph, got {error}") from error
-    return model
+    return program
 
 
 def max_error(model: onnx.ModelProto, network: nn.Module, inputs: Mapping[str, Tensor]) -> float:
@@ -105,3 +129,13 @@ def max_error(model: onnx.ModelProto, network: nn.Module, inputs: Mapping[str, T
         outputs = network(*inputs.values())
     expected = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     return max(float(np.abs(a - b.numpy()).max()) for a, b in zip(found, expected, strict=True))
+
+
+def _dynamic_shapes(plan: GraphPlan) -> list[dict[int, object]]:
+    """Give torch its dimensions, one object per name."""
+    names = {name for axes in plan.free_axes.values() for name in axes.values()}
+    dims: dict[str, object] = {}
+    for name in sorted(names):
+        factor, _, base = name.rpartition("*")
+        dims[name] = int(factor) * torch.export.Dim(base) if factor else torch.export.Dim(name)
+    return [{axis: dims[name] for axis, name in plan.free_axes[input_name].items()} for input_name in plan.examples]

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--s3fd", type=Path, help="s3fd.pth: exports the original's face detector")
     parser.add_argument(
         "--synthetic-weights",
-        type=_seed,
+        type=seed,
         nargs="?",
         const=0,
         metavar="SEED",
@@ -39,21 +39,22 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"expected torch and onnxscript, got {error}. {INSTALL_HINT}") from error
 
     checkpoints = {networks.GENERATOR.model: arguments.checkpoint, networks.DETECTOR.model: arguments.s3fd}
-    seed: int | None = arguments.synthetic_weights
-    chosen = [network for network in networks.NETWORKS if checkpoints[network.model] or seed is not None]
+    shift: int | None = arguments.synthetic_weights
+    chosen = [network for network in networks.NETWORKS if checkpoints[network.model] or shift is not None]
     if not chosen:
         raise ValueError(
             "expected --checkpoint, --s3fd or --synthetic-weights, got none."
             " Give the downloaded wav2lip_gan.pth and s3fd.pth, or try made-up weights"
         )
     # all are read before the first is written
-    modules = [networks.load(network, checkpoints[network.model], seed or 0) for network in chosen]
+    modules = [networks.load(network, checkpoints[network.model], shift or 0) for network in chosen]
     for network, module in zip(chosen, modules, strict=True):
         print(networks.export(network, module, arguments.precision, arguments.repository))
         print(f"  {network.license_line if checkpoints[network.model] else SYNTHETIC_LINE}")
 
 
-def _seed(text: str) -> int:
+def seed(text: str) -> int:
+    """Read a seed of the command line."""
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
     return int(text)

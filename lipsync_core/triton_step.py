@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,18 +28,23 @@ class CallFailed(RuntimeError):
         self.code = code
 
 
+class RequestCancelled(Exception):
+    """The caller has given the request up."""
+
+
 class TritonStep:
     """Base of a Python model: subclasses write `run`, whose arguments are the config's inputs.
 
     `run` gets numpy arrays (None for an optional input that was not sent) and returns a dict of arrays that
-    holds every output. A ValueError from it becomes INVALID_ARG for that request; anything else becomes
-    INTERNAL, with the traceback in the server's log alone.
+    holds every output. A ValueError from it becomes INVALID_ARG for that request, a FloatingPointError INTERNAL
+    with its words; anything else becomes INTERNAL, with the traceback in the server's log alone.
     """
 
     Parameters: ClassVar[type | None] = None
 
     contract: ModelContract
     parameters: Any
+    _request: Any = None  # the one that `run` is answering
     run: Callable[..., dict[str, np.ndarray]]  # each subclass's own, with the config's inputs as arguments
 
     def initialize(self, args: dict[str, str]) -> None:
@@ -59,12 +64,22 @@ class TritonStep:
         """Answer each request on its own, so that a bad one never fails its neighbours."""
         return [self._respond(request) for request in requests]
 
-    def infer(self, model: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def stop_if_cancelled(self) -> None:
+        """End `run` early when nobody waits for its result any more; long steps call it now and then.
+
+        Raises:
+            RequestCancelled: the caller has given up; leave it to end `run`.
+        """
+        if self._request.is_cancelled():
+            raise RequestCancelled
+
+    def infer(self, model: str, inputs: dict[str, np.ndarray], outputs: Sequence[str] = ()) -> dict[str, np.ndarray]:
         """Call another model of this server and wait for its outputs.
 
         Args:
             model: the model's name; list it in this model's `calls` parameter.
             inputs: its inputs by name.
+            outputs: names of the outputs that are wanted; all when left out.
 
         Returns:
             Its outputs by name, as arrays that stay valid after the call.
@@ -74,7 +89,7 @@ class TritonStep:
         """
         request = pb_utils.InferenceRequest(
             model_name=model,
-            requested_output_names=[],
+            requested_output_names=list(outputs),
             inputs=[pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()],
         )
         response = request.exec()
@@ -83,6 +98,7 @@ class TritonStep:
         return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
 
     def _respond(self, request: Any) -> Any:
+        self._request = request
         try:
             outputs = self.run(**self._inputs_of(request))
             tensors = [
@@ -94,10 +110,17 @@ class TritonStep:
             return _error_response(str(error), pb_utils.TritonError.INVALID_ARG)
         except CallFailed as error:
             return _error_response(str(error), error.code)
+        except RequestCancelled:
+            return _error_response(f"{self.contract.name}: the request was cancelled", pb_utils.TritonError.CANCELLED)
+        except FloatingPointError as error:
+            pb_utils.Logger.log_error(f"{self.contract.name}: {error}")
+            return _error_response(str(error), pb_utils.TritonError.INTERNAL)
         except Exception as error:  # noqa: BLE001  (one request must never end the model)
             pb_utils.Logger.log_error(f"{self.contract.name}: {traceback.format_exc()}")
             text = f"{self.contract.name} failed ({type(error).__name__}); the server's log has the traceback"
             return _error_response(text, pb_utils.TritonError.INTERNAL)
+        finally:
+            self._request = None
 
     def _inputs_of(self, request: Any) -> dict[str, np.ndarray | None]:
         inputs: dict[str, np.ndarray | None] = {spec.name: None for spec in self.contract.inputs}

@@ -42,6 +42,7 @@ class TritonError:
 
     INTERNAL: ClassVar[int] = 1
     INVALID_ARG: ClassVar[int] = 3
+    CANCELLED: ClassVar[int] = 8
 
     text: str
     error_code: int = INTERNAL
@@ -81,7 +82,13 @@ class InferenceResponse:
 
 
 class Request(dict[str, np.ndarray]):
-    """A request: arrays by input name."""
+    """A request: arrays by input name; tests set `cancelled`."""
+
+    cancelled = False
+
+    def is_cancelled(self) -> bool:
+        """Say whether the caller has given up."""
+        return self.cancelled
 
 
 class Logger:
@@ -118,7 +125,8 @@ def install(models: Mapping[str, Callable[[dict[str, np.ndarray]], dict[str, np.
                 outputs = (models or {})[self.model_name]({tensor.name(): tensor.as_numpy() for tensor in self.inputs})
             except ValueError as error:
                 return InferenceResponse([], TritonError(str(error), TritonError.INVALID_ARG))
-            return InferenceResponse([Tensor(name, array) for name, array in outputs.items()])
+            wanted = self.requested_output_names or list(outputs)
+            return InferenceResponse([Tensor(name, outputs[name]) for name in wanted])
 
     module = types.ModuleType("triton_python_backend_utils")
     for item in (Tensor, TritonError, InferenceResponse, InferenceRequest, Logger, TritonModelException):

@@ -1,0 +1,176 @@
+"""One chunk of aligned faces, drawn anew to its audio tokens. The networks are callables; knows nothing of servers.
+
+Source: reference/latentsync/SPEC.md (a), (b), (e) and (f).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from lipsync_core.latentsync.mask import EDGE_MULTIPLE, LATENT_STRIDE, latent_mask, pixel_mask
+from lipsync_core.latentsync.options import DiffusionOptions, check_frames
+from lipsync_core.schedule import check_finite, denoise, make_scheduler
+
+LATENT_CHANNELS = 4
+SCALING_FACTOR = 0.18215  # latents over what the VAE gives; its own
+HALF_WHITE = 127.5
+LOG_VARIANCE_RANGE = (-30.0, 20.0)  # diffusers' for this VAE
+
+
+class Networks(Protocol):
+    """What draws: torch tensors in and out, float32."""
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Images [N, 3, R, R] from -1 to 1 -> means and log variances [N, 8, h, h]."""
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Unscaled latents [N, 4, h, h] -> images [N, 3, R, R]."""
+
+    def unet(
+        self, sample: torch.Tensor, timestep: torch.Tensor, audio_tokens: torch.Tensor, *, deep: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Samples [B, 13, F, h, h], [B, 1] and [B, F, 50, 384] -> noise [B, 4, F, h, h]; with `deep`, deep features."""
+
+    def unet_shallow(
+        self, sample: torch.Tensor, timestep: torch.Tensor, audio_tokens: torch.Tensor, deep_features: torch.Tensor
+    ) -> torch.Tensor:
+        """As `unet`, from deep features on -> noise."""
+
+
+class Noise(NamedTuple):
+    """All that is random in a chunk, standard normal, float32."""
+
+    initial: np.ndarray  # [4, h, h], the same for all frames of a job
+    masked: np.ndarray  # [F, 4, h, h], of the masked faces' latents
+    reference: np.ndarray  # [F, 4, h, h], of the whole faces' latents
+
+
+def draw_noise(seed: int, chunk_index: int, frame_count: int, resolution: int) -> Noise:
+    """Draw a chunk's noise: the initial one from the seed alone, the rest from seed and chunk index.
+
+    The generator is numpy's PCG64, seeded with SeedSequence(seed, spawn_key=()) and (seed, spawn_key=(chunk_index,)).
+
+    Raises:
+        ValueError: the chunk index is negative.
+    """
+    if chunk_index < 0:
+        raise ValueError(f"chunk_index: expected 0 or more, got {chunk_index}")
+    side = resolution // LATENT_STRIDE
+    initial = _generator(seed).standard_normal((LATENT_CHANNELS, side, side), np.float32)
+    shape = (2, frame_count, LATENT_CHANNELS, side, side)
+    masked, reference = _generator(seed, chunk_index).standard_normal(shape, np.float32)
+    return Noise(initial, masked, reference)
+
+
+def sync_faces(
+    faces: np.ndarray,
+    audio_tokens: np.ndarray,
+    networks: Networks,
+    options: DiffusionOptions,
+    noise: Noise,
+    before_step: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """Draw a chunk's faces speaking.
+
+    Args:
+        faces: uint8 RGB [F, R, R, 3].
+        audio_tokens: float32 [F, 50, 384].
+        networks: what draws.
+        options: how.
+        noise: the chunk's, see `draw_noise`.
+        before_step: called before each step and each other call of a network; what it raises ends the work.
+
+    Returns:
+        float32 RGB [F, R, R, 3], about -1 to 1; outside the mask the faces themselves.
+
+    Raises:
+        ValueError: there are no faces or too many, or not as many tokens.
+        FloatingPointError: a network gave NaN or infinity.
+    """
+    _check(faces, audio_tokens, noise)
+    pixels = torch.from_numpy(faces).permute(0, 3, 1, 2) / HALF_WHITE - 1
+    keep = torch.from_numpy(pixel_mask(faces.shape[1]).copy())
+    before_step()
+    masked_latents = draw_latents(networks.encode(pixels * keep), torch.from_numpy(noise.masked))
+    before_step()
+    reference_latents = draw_latents(networks.encode(pixels), torch.from_numpy(noise.reference))
+    mask = torch.from_numpy(latent_mask(faces.shape[1]).copy()).expand(len(faces), 1, -1, -1)
+    constants = torch.cat([mask, masked_latents, reference_latents], dim=1).transpose(0, 1)
+    unet = ChunkUnet(networks, constants, torch.from_numpy(audio_tokens), options)
+    latents = torch.from_numpy(noise.initial)[None, :, None].expand(-1, -1, len(faces), -1, -1)
+    latents = denoise(
+        unet.full,
+        latents,
+        make_scheduler(options.scheduler, options.num_inference_steps),
+        options.guidance_scale,
+        shallow_unet=unet.shallow if options.speed == "cached" else None,
+        before_step=before_step,
+    )
+    before_step()
+    decoded = networks.decode(latents[0].transpose(0, 1) / SCALING_FACTOR)
+    check_finite("decoded", decoded, "from the VAE's decoder")
+    return (decoded * (1 - keep) + pixels * keep).permute(0, 2, 3, 1).numpy()
+
+
+def draw_latents(moments: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Draw from the VAE's posterior and scale, [N, 8, h, h] and [N, 4, h, h] -> [N, 4, h, h].
+
+    Raises:
+        FloatingPointError: the moments hold NaN or infinity.
+    """
+    check_finite("moments", moments, "from the VAE's encoder")
+    mean, log_variance = moments.chunk(2, dim=1)
+    return (mean + torch.exp(0.5 * log_variance.clamp(*LOG_VARIANCE_RANGE)) * noise) * SCALING_FACTOR
+
+
+class ChunkUnet:
+    """The UNet as one chunk sees it: what stays the same is put together once, deep features live for the chunk."""
+
+    def __init__(
+        self, networks: Networks, constants: torch.Tensor, audio_tokens: torch.Tensor, options: DiffusionOptions
+    ) -> None:
+        """Keep the constants, [9, F, h, h], and the tokens, [F, 50, 384], for both halves where there is guidance."""
+        self._networks = networks
+        self._keeps_features = options.speed == "cached"
+        halves = [torch.zeros_like(audio_tokens), audio_tokens] if options.guidance_scale > 1 else [audio_tokens]
+        self._audio_tokens = torch.stack(halves)
+        self._sample = torch.empty(len(halves), LATENT_CHANNELS + len(constants), *constants.shape[1:])
+        self._sample[:, LATENT_CHANNELS:] = constants
+        self._deep_features: torch.Tensor | None = None
+
+    def full(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """Run the whole network."""
+        self._sample[:, :LATENT_CHANNELS] = latents
+        noise_pred, self._deep_features = self._networks.unet(
+            self._sample, timestep, self._audio_tokens, deep=self._keeps_features
+        )
+        return noise_pred
+
+    def shallow(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """Run the outermost layers over the last full step's deep features."""
+        assert self._deep_features is not None
+        self._sample[:, :LATENT_CHANNELS] = latents
+        return self._networks.unet_shallow(self._sample, timestep, self._audio_tokens, self._deep_features)
+
+
+def _generator(seed: int, *spawn_key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=spawn_key)))
+
+
+def _check(faces: np.ndarray, audio_tokens: np.ndarray, noise: Noise) -> None:
+    check_frames(len(faces))
+    height, width = faces.shape[1:3]
+    if height != width or height % EDGE_MULTIPLE:
+        raise ValueError(f"faces: expected squares with an edge divisible by {EDGE_MULTIPLE}, got {height} x {width}")
+    if len(audio_tokens) != len(faces):
+        raise ValueError(f"audio_tokens: expected one row for each of {len(faces)} faces, got {len(audio_tokens)}")
+    side = height // LATENT_STRIDE
+    frame_shape = (LATENT_CHANNELS, side, side)
+    shapes = {"initial": frame_shape, "masked": (len(faces), *frame_shape), "reference": (len(faces), *frame_shape)}
+    for name, array in noise._asdict().items():
+        if array.shape != shapes[name]:
+            raise ValueError(f"{name}_noise: expected {list(shapes[name])}, got {list(array.shape)}")

@@ -1,0 +1,72 @@
+"""What a job may choose, with its limits; torch-free, so that clients can read it too."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+SCHEDULERS = ("ddim", "dpm", "unipc")  # over the wire: the place in this list
+SPEEDS = ("exact", "cached")  # over the wire: the place in this list
+MAX_STEPS = 999  # the original's spacing has no place for one more
+MAX_SEED = 2**32 - 1
+MAX_FRAMES = 24  # of a chunk: the network knows no more places in time
+DEFAULT_SEED = 1247  # the original's
+
+
+@dataclass(frozen=True)
+class DiffusionOptions:
+    """How a job's chunks are drawn; defaults as the original's command line recommends them.
+
+    Raises:
+        ValueError: a value is outside its limits.
+    """
+
+    num_inference_steps: int = 20
+    guidance_scale: float = 1.5
+    scheduler: str = "ddim"
+    speed: str = "exact"
+    seed: int = DEFAULT_SEED
+
+    def __post_init__(self) -> None:
+        """Check the limits."""
+        if not 1 <= self.num_inference_steps <= MAX_STEPS:
+            raise ValueError(
+                f"num_inference_steps: expected 1 to {MAX_STEPS}, got {self.num_inference_steps}. 20 to 50 serve well"
+            )
+        if not (math.isfinite(self.guidance_scale) and self.guidance_scale >= 1):
+            raise ValueError(
+                f"guidance_scale: expected a finite number of at least 1, got {self.guidance_scale:g}."
+                " 1 is without guidance, 1 to 3 serve well"
+            )
+        for name, value, known in (
+            ("scheduler", self.scheduler, SCHEDULERS),
+            ("speed", self.speed, SPEEDS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed: expected 0 to {MAX_SEED}, got {self.seed}")
+
+
+def named(name: str, known: tuple[str, ...], code: int) -> str:
+    """Return what a code over the wire stands for.
+
+    Raises:
+        ValueError: it stands for nothing.
+    """
+    if not 0 <= code < len(known):
+        names = ", ".join(f"{place} ({word})" for place, word in enumerate(known))
+        raise ValueError(f"{name}: expected {names}, got {code}")
+    return known[code]
+
+
+def check_frames(frame_count: int, pixels: int = 1) -> None:
+    """Check that frames make a chunk.
+
+    Raises:
+        ValueError: there are none, too many, or they have no pixels.
+    """
+    if not frame_count or not pixels:
+        raise ValueError("frames: expected at least one frame with pixels, got none")
+    if frame_count > MAX_FRAMES:
+        raise ValueError(f"frames: expected at most {MAX_FRAMES} in a chunk, got {frame_count}. Send chunks of 16")

@@ -1,0 +1,107 @@
+"""Timesteps and the denoising loop. Knows nothing of faces, speech and servers; the network is a callable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
+
+from lipsync_core.latentsync.options import MAX_STEPS
+
+# The noise that the network was trained with; source: reference/latentsync/SPEC.md (f).
+TRAINING: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "prediction_type": "epsilon",
+}
+# Spread over all of the training's timesteps: the original's spacing leaves these solvers with repeated steps.
+SOLVER = {"solver_order": 2, "timestep_spacing": "trailing"}
+SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "ddim": (DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}),
+    "dpm": (DPMSolverMultistepScheduler, SOLVER),
+    "unipc": (UniPCMultistepScheduler, SOLVER),
+}
+CACHE_INTERVAL = 3  # steps from one full step to the next
+
+Unet = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # latents [B, ...], timestep [B, 1] -> their noise
+
+
+def make_scheduler(name: str, num_inference_steps: int) -> Any:
+    """Make a diffusers scheduler with its timesteps set; it serves one loop.
+
+    Args:
+        name: ddim (as the original), dpm (DPM-Solver++) or unipc.
+        num_inference_steps: 1 to 999.
+
+    Raises:
+        ValueError: no such scheduler, or no such number of steps.
+    """
+    if not 1 <= num_inference_steps <= MAX_STEPS:
+        raise ValueError(f"num_inference_steps: expected 1 to {MAX_STEPS}, got {num_inference_steps}")
+    if name not in SCHEDULERS:
+        raise ValueError(f"scheduler: expected one of {', '.join(SCHEDULERS)}, got {name!r}")
+    make, options = SCHEDULERS[name]
+    scheduler = make(**TRAINING, **options)
+    scheduler.set_timesteps(num_inference_steps)
+    return scheduler
+
+
+def denoise(
+    unet: Unet,
+    latents: torch.Tensor,
+    scheduler: Any,
+    guidance_scale: float,
+    *,
+    shallow_unet: Unet | None = None,
+    before_step: Callable[[], None] = lambda: None,
+) -> torch.Tensor:
+    """Take the noise out of latents, step by step.
+
+    Args:
+        unet: the network; it gets the latents once, or under guidance twice: without and with the condition.
+        latents: [1, ...], pure noise.
+        scheduler: from `make_scheduler`.
+        guidance_scale: 1 is without guidance.
+        shallow_unet: answers in the unet's place, except in every third step from the first on.
+        before_step: called before each step; what it raises ends the loop.
+
+    Returns:
+        The latents, [1, ...].
+
+    Raises:
+        FloatingPointError: the network gave NaN or infinity.
+    """
+    samples = 2 if guidance_scale > 1 else 1
+    for index, timestep in enumerate(scheduler.timesteps):
+        before_step()
+        network = unet if shallow_unet is None or index % CACHE_INTERVAL == 0 else shallow_unet
+        timesteps = torch.full((samples, 1), float(timestep))
+        noise_pred = network(latents.expand(samples, *latents.shape[1:]), timesteps)
+        check_finite("noise_pred", noise_pred, f"in step {index + 1} of {len(scheduler.timesteps)}")
+        latents = scheduler.step(guide(noise_pred, guidance_scale), timestep, latents).prev_sample
+    return latents
+
+
+def guide(noise_pred: torch.Tensor, guidance_scale: float) -> torch.Tensor:
+    """Go from the noise without condition, [0], towards that with it, [1], and beyond; [1] alone stays as it is."""
+    if len(noise_pred) == 1:
+        return noise_pred
+    unconditional, conditional = noise_pred[:1], noise_pred[1:]
+    return unconditional + guidance_scale * (conditional - unconditional)
+
+
+def check_finite(name: str, values: torch.Tensor, where: str) -> None:
+    """Check a network's output, so that an overflow never becomes a black frame.
+
+    Raises:
+        FloatingPointError: it holds NaN or infinity.
+    """
+    if not torch.isfinite(values).all():
+        raise FloatingPointError(
+            f"{name}: expected finite values, got NaN or infinity {where}."
+            " Half precision overflows with these weights; export the network in fp32"
+        )

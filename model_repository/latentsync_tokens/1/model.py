@@ -1,0 +1,46 @@
+"""Speech, or what the caller already made of it, to the audio tokens of each face."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lipsync_core.latentsync import windows
+from lipsync_core.latentsync.alignment import has_face
+from lipsync_core.triton_step import TritonStep
+
+
+class TritonPythonModel(TritonStep):
+    """Gather each face's tokens; given tokens pass through, given features need no network."""
+
+    def run(
+        self,
+        affine_matrices: np.ndarray,
+        audio: np.ndarray | None = None,
+        audio_features: np.ndarray | None = None,
+        audio_positions: np.ndarray | None = None,
+        audio_tokens: np.ndarray | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Start from what is nearest to tokens."""
+        frame_count = len(affine_matrices)
+        if audio_tokens is None:
+            audio_tokens = self._gather(frame_count, audio, audio_features, audio_positions)
+        if len(audio_tokens) != frame_count:
+            raise ValueError(
+                f"audio_tokens: expected one row for each of {frame_count} frames, got {len(audio_tokens)}"
+            )
+        if not np.isfinite(audio_tokens).all():
+            raise ValueError("audio_tokens: expected finite values, got NaN or infinity")
+        return {"face_tokens": audio_tokens[has_face(affine_matrices)]}
+
+    def _gather(
+        self, frame_count: int, audio: np.ndarray | None, features: np.ndarray | None, positions: np.ndarray | None
+    ) -> np.ndarray:
+        if positions is None:
+            positions = np.array([windows.frame_position(index) for index in range(frame_count)], np.int32)
+        if len(positions) != frame_count:
+            raise ValueError(f"audio_positions: expected one for each of {frame_count} frames, got {len(positions)}")
+        if features is None:
+            if audio is None:
+                raise ValueError("audio: expected audio, audio_features or audio_tokens, got none. Send one of them")
+            features = self.infer("whisper_features", {"audio": audio})["audio_features"]
+        return windows.audio_tokens(features, positions)
