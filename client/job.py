@@ -17,6 +17,7 @@ from client.errors import NoFaceError, UsageError
 from client.face_finder import MEDIAPIPE, S3FD, Detector, FaceFinder, FixedFace
 from client.faces import LARGEST, FaceChoice
 from client.flow import batched, ordered_map
+from client.latentsync import LatentSync
 from client.media import (
     DEFAULT_CRF,
     DEFAULT_PRESET,
@@ -34,13 +35,20 @@ from client.mouth_motion import MouthMotion, face_extent, moved
 from client.pipeline import IN_FLIGHT, LipGenerator, Synchroniser, chunk_frames, region_around, sync_frames
 from client.progress import JobProgress, SilentProgress
 from client.report import Report, StageClock
+from client.speech import FEATURES_MODEL
 from client.wav2lip import DEFAULT_PADS, Blend, Wav2Lip, Wav2LipOptions
+from lipsync_core.latentsync.options import DiffusionOptions
 from lipsync_core.wav2lip.boxes import Pads
 
-Model = Literal["mouth-motion", "wav2lip"]
+Model = Literal["mouth-motion", "wav2lip", "latentsync"]
 DetectorName = Literal["mediapipe", "s3fd"]
-ENSEMBLES: Mapping[Model, str] = {"mouth-motion": MouthMotion.model, "wav2lip": Wav2Lip.model}
+MODELS: Mapping[Model, tuple[str, ...]] = {
+    "mouth-motion": (MouthMotion.model,),
+    "wav2lip": (Wav2Lip.model,),
+    "latentsync": (LatentSync.model, FEATURES_MODEL),
+}
 DETECTORS: Mapping[DetectorName, Detector] = {"mediapipe": MEDIAPIPE, "s3fd": S3FD}
+DEFAULT_DIFFUSION = DiffusionOptions()
 SCAN_FRAMES = 64  # looked at before a job, however long the clip
 
 
@@ -57,6 +65,7 @@ class JobOptions:
     face_box: tuple[float, float, float, float] | None = None
     pads: Pads = DEFAULT_PADS
     blend: Blend = "soft"
+    diffusion: DiffusionOptions = DEFAULT_DIFFUSION
     start_s: float = 0.0
     end_s: float | None = None
     if_audio_longer: IfAudioLonger = "bounce"
@@ -73,9 +82,9 @@ class JobOptions:
             UsageError: it does not.
         """
         boxes_only = self.face_box is not None or self.detector == "s3fd"
-        if self.model == "mouth-motion" and boxes_only:
+        if self.model != "wav2lip" and boxes_only:
             raise UsageError(
-                "--model mouth-motion: expected the mediapipe detector, which finds lips, got a box only."
+                f"--model {self.model}: expected the mediapipe detector, which finds landmarks, got a box only."
                 " Leave --face-box and --detector out, or choose --model wav2lip"
             )
 
@@ -83,7 +92,7 @@ class JobOptions:
     def needed_models(self) -> tuple[str, ...]:
         """Names of the server's models that the job calls."""
         detector = () if self.face_box is not None else (DETECTORS[self.detector].model,)
-        return (*detector, ENSEMBLES[self.model])
+        return (*detector, *MODELS[self.model])
 
 
 class Job:
@@ -168,6 +177,8 @@ class Job:
         if options.model == "wav2lip":
             wav2lip = Wav2LipOptions(options.pads, options.face_box is not None, options.blend)
             return Wav2Lip(self._audio, float(self._video.rate), wav2lip)
+        if options.model == "latentsync":
+            return LatentSync(connection, self._audio, float(self._video.rate), options.diffusion)
         with closing(self._scan(FaceFinder(connection, self._clock))) as scanned:
             return MouthMotion(connection, self._audio.speech_blocks(), scanned)
 

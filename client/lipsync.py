@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TypeVar, get_args
 
 from client.connection import TritonConnection
-from client.errors import LipSyncError, ServerUnavailable
+from client.errors import LipSyncError, ServerUnavailable, UsageError
 from client.faces import parse_face_choice
-from client.job import ENSEMBLES, DetectorName, Job, JobOptions
+from client.job import MODELS, DetectorName, Job, JobOptions
 from client.media import PRESETS, IfAudioLonger, IfAudioShorter, VideoCodec
 from client.progress import open_progress
 from client.serve import DEFAULT_REPOSITORY, serve_command
 from client.wav2lip import Blend
+from lipsync_core.latentsync.options import SCHEDULERS, SPEEDS, DiffusionOptions
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from lipsync_core.wav2lip.boxes import Pads
@@ -124,9 +125,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--video", type=Path, required=True, help="video, or a still image, that shows the speaker")
     parser.add_argument("--audio", type=Path, required=True, help="the speech: an audio file, or a video's sound")
     parser.add_argument("--output", type=Path, required=True, help="file to write: .mp4, .mov, .mkv or .webm")
-    parser.add_argument("--model", choices=sorted(ENSEMBLES), default=JobOptions.model, help="generator (%(default)s)")
+    parser.add_argument("--model", choices=sorted(MODELS), default=JobOptions.model, help="generator (%(default)s)")
     _add_span_options(parser)
     _add_box_options(parser)
+    _add_diffusion_options(parser)
     _add_encoding_options(parser)
     _add_server_options(parser)
     parser.add_argument("--json", action="store_true", help="print a machine-readable report on stdout")
@@ -196,6 +198,23 @@ def _add_box_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_diffusion_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("latentsync only")
+    default = JobOptions.diffusion
+    group.add_argument("--steps", type=int, default=default.num_inference_steps, help="of diffusion (%(default)s)")
+    group.add_argument(
+        "--guidance",
+        type=float,
+        default=default.guidance_scale,
+        help="weight of the speech, 1 to 3 (%(default)s)",
+    )
+    group.add_argument("--seed", type=int, default=default.seed, help="of all noise (%(default)s)")
+    group.add_argument("--scheduler", choices=SCHEDULERS, default=default.scheduler, help="%(default)s as the original")
+    group.add_argument(
+        "--speed", choices=SPEEDS, default=default.speed, help="cached: most steps reuse deep features (%(default)s)"
+    )
+
+
 def _add_encoding_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--codec",
@@ -245,6 +264,7 @@ def job_options(options: argparse.Namespace) -> JobOptions:
         face_box=options.face_box,
         pads=Pads(*(round(pad) for pad in options.pads)),
         blend=options.blend,
+        diffusion=_diffusion_options(options),
         start_s=options.start,
         end_s=options.end,
         if_audio_longer=options.if_audio_longer,
@@ -254,6 +274,13 @@ def job_options(options: argparse.Namespace) -> JobOptions:
         preset=options.preset,
         lossless=options.lossless,
     )
+
+
+def _diffusion_options(options: argparse.Namespace) -> DiffusionOptions:
+    try:
+        return DiffusionOptions(options.steps, options.guidance, options.scheduler, options.speed, options.seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _typed(parse: Callable[[str], Value]) -> Callable[[str], Value]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 import numpy as np
 
 from client.connection import TritonConnection
 from client.faces import Face
 from client.media import Region, TimelineFrame
-from client.pipeline import Observations
+from client.pipeline import LipRequest, Observations
 from client.speech import SpeechShapes
 from client.tracking import Observation, smooth_landmarks
 from lipsync_core.mouth import InteriorChooser, MouthProfile, MouthProfileBuilder, opening_gaps
@@ -21,6 +21,7 @@ class MouthMotion:
     """Prepares requests in the order of the clip; each is then complete and may go to any server at any time."""
 
     model = "mouth_motion"
+    chunk_frames = None
 
     def __init__(
         self,
@@ -44,13 +45,7 @@ class MouthMotion:
         """Take the jitter out of the landmarks."""
         return smooth_landmarks(observations)
 
-    def extent(self, faces: Sequence[Face]) -> tuple[float, float, float, float]:
-        """Return what surrounds the faces' landmarks."""
-        return face_extent(stack_landmarks(faces))
-
-    def request(
-        self, frames: Sequence[TimelineFrame], faces: Sequence[Face], tracks: Sequence[int]
-    ) -> Callable[[Region], dict[str, np.ndarray]]:
+    def request(self, frames: Sequence[TimelineFrame], faces: Sequence[Face], tracks: Sequence[int]) -> LipRequest:
         """Prepare landmarks, mouth shapes, and what the scan found."""
         landmarks = stack_landmarks(faces)
         shapes = self._shapes.at(np.array([frame.time_s + frame.duration_s / 2 for frame in frames]))
@@ -59,7 +54,7 @@ class MouthMotion:
             inputs |= self._profile.tensors
             if len(self._profile.interior_frames):
                 inputs["interior_indices"] = self._choose_interiors(self._profile, shapes, landmarks, tracks)
-        return lambda region: {"landmarks": moved(landmarks, region), **inputs}
+        return LipRequest(face_extent(landmarks), lambda region: {"landmarks": moved(landmarks, region), **inputs})
 
     def _choose_interiors(
         self, profile: MouthProfile, shapes: np.ndarray, landmarks: np.ndarray, tracks: Sequence[int]

@@ -26,27 +26,35 @@ HELD_CHUNKS = 2 * IN_FLIGHT + 2  # decoded ahead, looked for faces in, being lip
 Observations = Iterable[Observation[TimelineFrame]]
 
 
+@dataclass(frozen=True)
+class LipRequest:
+    """What a generator asks for some frames.
+
+    Attributes:
+        extent: x1, y1, x2, y2 of what it needs to see of the frames, in their pixels; it may reach beyond them.
+        inputs: from the region of the frames that travels to all inputs but the frames themselves.
+    """
+
+    extent: tuple[float, float, float, float]
+    inputs: Callable[[Region], dict[str, np.ndarray]]
+
+
 class LipGenerator(Protocol):
     """The client's half of a generator: what its requests carry beside the frames."""
 
     @property
     def model(self) -> str:
-        """Name of its ensemble on the server."""
+        """Name of the model on the server that callers ask."""
+
+    @property
+    def chunk_frames(self) -> int | None:
+        """How many frames make a chunk; None where any number gives the same result."""
 
     def smooth(self, observations: Observations) -> Generator[Observation[TimelineFrame], None, None]:
         """Steady the followed face over time."""
 
-    def extent(self, faces: Sequence[Face]) -> tuple[float, float, float, float]:
-        """Return x1, y1, x2, y2 of what the generator needs to see of these faces, in pixels of the frames."""
-
-    def request(
-        self, frames: Sequence[TimelineFrame], faces: Sequence[Face], tracks: Sequence[int]
-    ) -> Callable[[Region], dict[str, np.ndarray]]:
-        """Prepare the next frames' inputs; called in their order.
-
-        Returns:
-            A function from the region of the frames that travels to all inputs but the frames themselves.
-        """
+    def request(self, frames: Sequence[TimelineFrame], faces: Sequence[Face], tracks: Sequence[int]) -> LipRequest:
+        """Prepare the next frames' inputs; called in their order."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +113,9 @@ class Synchroniser:
             return Chunk(frames, [], None, {})
         rows, faces, tracks = (list(column) for column in zip(*seen, strict=True))
         with self._clock.time("prepare"):
-            inputs_for = self._generator.request([frames[i] for i in rows], faces, tracks)
-            region = region_around(self._generator.extent(faces), frames[rows[0]].picture)
-            return Chunk(frames, rows, region, {} if region is None else inputs_for(region))
+            request = self._generator.request([frames[i] for i in rows], faces, tracks)
+            region = region_around(request.extent, frames[rows[0]].picture)
+            return Chunk(frames, rows, region, {} if region is None else request.inputs(region))
 
     def sync(self, chunk: Chunk) -> list[SyncedFrame]:
         """Run one chunk; may be called for several chunks at once."""
@@ -151,7 +159,7 @@ def sync_frames(
     windows = prefetch(batched(clock.time_items("decode", shown), size), ahead=1)
     found = (item for window in ordered_map(finder.find, windows, IN_FLIGHT) for item in window)
     followed = generator.smooth(follow(found, choice))
-    chunks = (synchroniser.prepare(batch) for batch in batched(followed, size))
+    chunks = (synchroniser.prepare(batch) for batch in batched(followed, generator.chunk_frames or size))
     with closing(ordered_map(synchroniser.sync, chunks, IN_FLIGHT)) as synced:
         for chunk in synced:
             yield from chunk

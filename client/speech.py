@@ -1,13 +1,15 @@
-"""The speech as mouth shapes over time, asked for from the server a piece at a time. Knows no video."""
+"""The speech as mouth shapes or features over time, asked for from the server a piece at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 
 import numpy as np
 
 from client.connection import TritonConnection
+from client.media import AudioSource, SpeechWindows, TimelineFrame
 from lipsync_core.audio import AUDIO_SAMPLE_RATE
+from lipsync_core.latentsync.mel import find_peak, position_count, segment_count, segment_part
 
 SHAPES_MODEL = "mouth_shapes"
 GRID_HZ = 100  # shapes are smooth over 60 ms; between grid points they are interpolated
@@ -16,6 +18,14 @@ OVERLAP_S = 20  # of neighbouring windows, cross-faded
 WINDOW_SAMPLES = WINDOW_S * AUDIO_SAMPLE_RATE
 HOP_S = WINDOW_S - OVERLAP_S
 SHAPE_SIZE = 2  # opening, spread
+FEATURES_MODEL = "whisper_features"
+SAME_TIME_S = 0.001  # containers that count milliseconds round frame times by half of this
+
+
+def frame_number(frame: TimelineFrame, fps: float) -> int | None:
+    """Return a frame's number in a video of constant rate; None where it is not shown at the time of any."""
+    number = round(frame.time_s * fps)
+    return number if abs(number / fps - frame.time_s) <= SAME_TIME_S else None
 
 
 class SpeechShapes:
@@ -72,3 +82,47 @@ class SpeechShapes:
         weight = np.linspace(0, 1, len(before), dtype=np.float32)[:, None]
         faded = before * (1 - weight) + shapes[: len(before)] * weight
         self._curve = np.concatenate([self._curve[:start], faded, shapes[len(before) :]])
+
+
+class SpeechFeatures:
+    """Whisper's features at any time of a speech of any length, 50 per second; some 30 s of them are held."""
+
+    def __init__(self, connection: TritonConnection, audio: AudioSource) -> None:
+        """Take the speech; it is read once here, for the peak that its loudness is judged by."""
+        self._connection = connection
+        self._sample_count = round(audio.duration * AUDIO_SAMPLE_RATE)
+        self._peak = find_peak(self._parts(SpeechWindows(audio)))
+        self._speech = SpeechWindows(audio)
+        self._next_segment = 0
+        self._features = np.zeros((0, 0, 0), np.float32)
+        self._start = 0  # position of the first one held
+
+    @property
+    def count(self) -> int:
+        """Positions of the whole speech."""
+        return position_count(self._sample_count)
+
+    def between(self, start: int, stop: int) -> np.ndarray:
+        """Return float32 [stop - start, 5, 384]; starts never fall from call to call."""
+        while self._start + len(self._features) < stop:
+            self._add_segment(start)
+        return self._features[start - self._start : stop - self._start]
+
+    def _add_segment(self, still_needed: int) -> None:
+        part = segment_part(self._next_segment, self._sample_count)
+        inputs = {
+            "audio": self._speech.window(part.samples.start, part.samples.stop),
+            "first_column": np.array([part.first_column], np.int32),
+            "column_count": np.array([part.column_count], np.int32),
+            "log_mel_peak": np.array([self._peak], np.float32),
+        }
+        added = self._connection.infer(FEATURES_MODEL, inputs)["audio_features"]
+        kept = self._features[max(0, still_needed - self._start) :]
+        self._start += len(self._features) - len(kept)
+        self._features = np.concatenate([kept, added]) if len(kept) else added
+        self._next_segment += 1
+
+    def _parts(self, speech: SpeechWindows) -> Generator[np.ndarray, None, None]:
+        for segment in range(segment_count(self._sample_count)):
+            part = segment_part(segment, self._sample_count)
+            yield speech.window(part.samples.start, part.samples.stop)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from client.faces import Face
-from client.media import AudioSource, Region, SpeechWindows, TimelineFrame
-from client.pipeline import Observations
+from client.media import AudioSource, SpeechWindows, TimelineFrame
+from client.pipeline import LipRequest, Observations
+from client.speech import frame_number
 from client.tracking import Observation
 from lipsync_core.wav2lip.boxes import Pads, pad_boxes, smooth_stream
 from lipsync_core.wav2lip.faces import boxes_from_landmarks
@@ -29,7 +30,6 @@ from lipsync_core.wav2lip.mel import (
 Blend = Literal["soft", "box"]
 DEFAULT_PADS = Pads()
 ENDLESS = 1 << 62  # samples: the speech is followed by silence
-SAME_TIME_S = 0.001  # containers that count milliseconds round frame times by half of this
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Wav2Lip:
     """Prepares requests in the order of the clip; each is then complete and may go to any server at any time."""
 
     model = "wav2lip"
+    chunk_frames = None
 
     def __init__(self, audio: AudioSource, fps: float, options: Wav2LipOptions) -> None:
         """Take the speech, and the video's average frames per second."""
@@ -64,23 +65,21 @@ class Wav2Lip:
         for (_, seen), run in itertools.groupby(observations, lambda o: (o.track, o.face is not None)):
             yield from self._smooth_run(run) if seen else run  # noqa: B031  (one of the two)
 
-    def extent(self, faces: Sequence[Face]) -> tuple[float, float, float, float]:
-        """Return what surrounds the boxes."""
-        boxes = np.stack([face.box for face in faces])
-        (x1, y1), (x2, y2) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
-        return float(x1), float(y1), float(x2), float(y2)
-
     def request(
         self,
         frames: Sequence[TimelineFrame],
         faces: Sequence[Face],
         tracks: Sequence[int],  # noqa: ARG002
-    ) -> Callable[[Region], dict[str, np.ndarray]]:
+    ) -> LipRequest:
         """Prepare boxes, and the speech around these frames."""
         boxes = np.stack([face.box for face in faces])
         audio, starts = self._part_of_speech(self._window_starts(frames))
         inputs = {"audio": audio, "window_starts": starts, "hard_box": np.array([self._options.blend == "box"])}
-        return lambda region: {"boxes": boxes - np.array([*region[:2], *region[:2]], np.float32), **inputs}
+        (x1, y1), (x2, y2) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+        return LipRequest(
+            (float(x1), float(y1), float(x2), float(y2)),
+            lambda region: {"boxes": boxes - np.array([*region[:2], *region[:2]], np.float32), **inputs},
+        )
 
     def _smooth_run(self, run: Observations) -> Generator[Observation[TimelineFrame], None, None]:
         if self._options.fixed_box:
@@ -107,13 +106,11 @@ class Wav2Lip:
 
     def _window_starts(self, frames: Sequence[TimelineFrame]) -> np.ndarray:
         """Place each frame's window by its number where the rate is constant, as the original does, else by time."""
-        starts = []
-        for frame in frames:
-            number = round(frame.time_s * self._fps)
-            is_regular = abs(number / self._fps - frame.time_s) <= SAME_TIME_S
-            by_time = window_starts_at(np.array([frame.time_s]))[0]
-            starts.append(window_start(number, self._fps) if is_regular else int(by_time))
-        return np.array(starts, np.int32)
+        return np.array([self._window_start(frame) for frame in frames], np.int32)
+
+    def _window_start(self, frame: TimelineFrame) -> int:
+        number = frame_number(frame, self._fps)
+        return int(window_starts_at(np.array([frame.time_s]))[0]) if number is None else window_start(number, self._fps)
 
     def _part_of_speech(self, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the samples that the windows need, and the windows' starts within them.
