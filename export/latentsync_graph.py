@@ -112,6 +112,7 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     options.intra_op_num_threads = torch.get_num_threads()
+    options.enable_cpu_mem_arena = False  # at full size 13 GB at most instead of 19, and no slower
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
+import tempfile
 from pathlib import Path
 
 from export.__main__ import main
@@ -21,13 +23,17 @@ def small_networks() -> Path:
     folder = ROOT / "build" / f"latentsync-small-{digest.hexdigest()[:16]}"
     if folder.is_dir():
         return folder
-    unfinished = folder.with_name(f".{folder.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for path in configs:
-        (unfinished / path.parent.name).mkdir(parents=True)
-        shutil.copy(path, unfinished / path.parent.name)
-    arguments = ["--synthetic-weights", "--size", "small", "--repository", str(unfinished)]
-    assert main(["latentsync", *arguments]) == 0
+    folder.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:  # another run may be exporting the same
+        unfinished = Path(temporary) / "repository"
+        for path in configs:
+            (unfinished / path.parent.name).mkdir(parents=True)
+            shutil.copy(path, unfinished / path.parent.name)
+        arguments = ["--synthetic-weights", "--size", "small", "--repository", str(unfinished)]
+        assert main(["latentsync", *arguments]) == 0
+        with contextlib.suppress(OSError):  # the other run was first
+            unfinished.rename(folder)
     for old in folder.parent.glob("latentsync-small-*"):
-        shutil.rmtree(old)
-    return unfinished.rename(folder)
+        if old != folder:
+            shutil.rmtree(old, ignore_errors=True)
+    return folder
