@@ -7,7 +7,6 @@ from collections.abc import Generator, Sequence
 import numpy as np
 
 from client.connection import TritonConnection
-from client.errors import MediaError
 from client.faces import Face
 from client.media import AudioSource, TimelineFrame
 from client.mouth_motion import stack_landmarks
@@ -34,10 +33,7 @@ class LatentSync:
         Raises:
             MediaError: the speech is too short for any feature.
         """
-        try:
-            self._features = SpeechFeatures(connection, audio)
-        except ValueError as error:
-            raise MediaError(str(error)) from error
+        self._features = SpeechFeatures(connection, audio)
         self._fps = fps
         self._options = options
         self.chunk_frames = int(connection.contract(self.model).parameters["num_frames"])

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable
 import numpy as np
 
 from client.connection import TritonConnection
+from client.errors import MediaError
 from client.media import AudioSource, SpeechWindows, TimelineFrame
 from lipsync_core.audio import AUDIO_SAMPLE_RATE
 from lipsync_core.latentsync.mel import find_peak, position_count, segment_count, segment_part
@@ -88,9 +89,15 @@ class SpeechFeatures:
     """Whisper's features at any time of a speech of any length, 50 per second; some 30 s of them are held."""
 
     def __init__(self, connection: TritonConnection, audio: AudioSource) -> None:
-        """Take the speech; it is read once here, for the peak that its loudness is judged by."""
+        """Take the speech; it is read once here, for the peak that its loudness is judged by.
+
+        Raises:
+            MediaError: it is too short for any feature.
+        """
         self._connection = connection
         self._sample_count = round(audio.duration * AUDIO_SAMPLE_RATE)
+        if not self.count:
+            raise MediaError(f"{audio.path.name}: expected speech of at least 0.02 s, got {audio.duration:.4f} s")
         self._peak = find_peak(self._parts(SpeechWindows(audio)))
         self._speech = SpeechWindows(audio)
         self._next_segment = 0

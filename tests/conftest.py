@@ -18,6 +18,7 @@ from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = ROOT / "model_repository"
+LATENTSYNC_RESOLUTION = 64  # pixels: edge of the faces that the small networks of the tests draw
 
 
 def _folder(variable: str, default: str, what: str) -> Path:
@@ -51,20 +52,19 @@ def model_repository() -> Path:
 @pytest.fixture(scope="session")
 def wav2lip_repository(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the model repository with Wav2Lip's networks exported from the recipe's weights."""
-    try:
-        from export import __main__ as export
-        from export import wav2lip_networks  # noqa: F401  (its import is what fails without torch)
-    except ImportError as error:
-        _skip_or_fail(f"no torch: {error}; run: make test")
-    copy = tmp_path_factory.mktemp("wav2lip") / "model_repository"
-    networks = {"wav2lip_generator", "s3fd"}
+    copy = _copy_without(model_repository, tmp_path_factory.mktemp("wav2lip"), {"wav2lip_generator", "s3fd"})
+    _export(["wav2lip", "--synthetic-weights", "--repository", str(copy)])
+    return copy
 
-    def left_out(folder: str, names: list[str]) -> list[str]:
-        theirs = Path(folder).parent.name in networks  # real weights, should the user have them
-        return [name for name in names if name == "__pycache__" or (theirs and name != ".gitkeep")]
 
-    shutil.copytree(model_repository, copy, ignore=left_out)
-    assert export.main(["wav2lip", "--synthetic-weights", "--repository", str(copy)]) == 0
+@pytest.fixture(scope="session")
+def latentsync_repository(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the model repository with small LatentSync networks of the recipe's weights, for small faces."""
+    networks = {"unet", "unet_shallow", "vae_encoder", "vae_decoder", "whisper_encoder"}
+    copy = _copy_without(model_repository, tmp_path_factory.mktemp("latentsync"), networks)
+    config = copy / "latentsync_align" / "config.pbtxt"
+    config.write_text(config.read_text().replace('"256"', f'"{LATENTSYNC_RESOLUTION}"'))
+    _export(["latentsync", "--synthetic-weights", "--size", "small", "--repository", str(copy)])
     return copy
 
 
@@ -80,6 +80,13 @@ def server(model_repository: Path) -> Iterator[EmbeddedServer]:
 def wav2lip_server(wav2lip_repository: Path) -> Iterator[EmbeddedServer]:
     """One embedded Triton with the Wav2Lip models and the recipe's weights."""
     with _serve(wav2lip_repository, ("wav2lip", "s3fd_faces", "faces")) as up:
+        yield up
+
+
+@pytest.fixture(scope="session")
+def latentsync_server(latentsync_repository: Path) -> Iterator[EmbeddedServer]:
+    """One embedded Triton with small LatentSync models."""
+    with _serve(latentsync_repository, ("latentsync", "whisper_features", "faces")) as up:
         yield up
 
 
@@ -118,3 +125,27 @@ def _skip_or_fail(reason: str) -> NoReturn:
     if os.environ.get("REQUIRE_SERVER") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def _copy_without(repository: Path, folder: Path, networks: set[str]) -> Path:
+    """Copy a model repository without some networks, which a user may have with real weights."""
+    copy = folder / "model_repository"
+
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        theirs = Path(folder).parent.name in networks
+        return [name for name in names if name == "__pycache__" or (theirs and name != ".gitkeep")]
+
+    shutil.copytree(repository, copy, ignore=left_out)
+    return copy
+
+
+def _export(arguments: list[str]) -> None:
+    try:
+        import diffusers  # noqa: F401
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+
+        from export import __main__ as export
+    except ImportError as error:
+        _skip_or_fail(f"{error}; run: make test")
+    assert export.main(arguments) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +21,8 @@ from lipsync_core.latentsync.composite import composite_faces
 from lipsync_core.latentsync.mel import log_mel_peak, segment_count, segment_part
 from lipsync_core.latentsync.options import DiffusionOptions
 from lipsync_core.latentsync.windows import audio_tokens, features_for_frames
-from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from lipsync_core.serving.server import EmbeddedServer
+from tests.conftest import LATENTSYNC_RESOLUTION as RESOLUTION
 from tests.server.clips import head_frame
 
 torch = pytest.importorskip("torch", reason="no torch; run: make test")
@@ -34,8 +34,6 @@ from lipsync_core.schedule import denoise, make_scheduler  # noqa: E402
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
-RESOLUTION = 64
 CHUNK = 16
 COMPANY = 1  # level: other chunks in a batch change how sums are split, so a float may round otherwise
 LATENTS_ERROR = 1e-4  # of the latents' standard deviation, over all steps: float32 sums in another order
@@ -43,33 +41,6 @@ FEATURES_ERROR = 5e-5  # of states up to 10
 SPEECH = np.random.default_rng(0).normal(0, 0.1, 16_000 * 61).astype(np.float32)
 FRAMES = np.stack([head_frame(shift) for shift in range(6)])
 QUICK = {"num_inference_steps": np.array([3], np.int32)}
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the model repository with small LatentSync networks, for small faces."""
-    from export import __main__ as export
-
-    if not (REPOSITORY / "face_detector" / "1" / "model.onnx").is_file():
-        pytest.skip("face networks not exported; run: make models")
-    copy = tmp_path_factory.mktemp("latentsync") / "model_repository"
-    networks = {"unet", "unet_shallow", "vae_encoder", "vae_decoder", "whisper_encoder"}
-
-    def left_out(folder: str, names: list[str]) -> list[str]:
-        theirs = Path(folder).parent.name in networks  # real weights, should the user have them
-        return [name for name in names if name == "__pycache__" or (theirs and name != ".gitkeep")]
-
-    shutil.copytree(REPOSITORY, copy, ignore=left_out)
-    config = copy / "latentsync_align" / "config.pbtxt"
-    config.write_text(config.read_text().replace('"256"', f'"{RESOLUTION}"'))
-    assert export.main(["latentsync", "--synthetic-weights", "--size", "small", "--repository", str(copy)]) == 0
-    return copy
-
-
-@pytest.fixture(scope="module")
-def latentsync_server(repository: Path) -> Iterator[EmbeddedServer]:
-    with EmbeddedServer(ServerOptions(repository, ("latentsync",))) as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client.connection import TritonConnection
+from client.errors import MediaError, RequestRejected
+from client.job import Job, JobOptions
+from client.media import AudioSource
+from client.report import Report
+from client.speech import SpeechFeatures
+from lipsync_core.latentsync.options import DiffusionOptions
+from lipsync_core.serving.server import EmbeddedServer
+from tests.server.clips import SPEECH, empty_frame, head_frame, read_planes, write_video, write_wave
+
+pytest.importorskip("diffusers", reason="no diffusers; run: make test")
+
+pytestmark = pytest.mark.server
+
+Run = Callable[..., Report]
+QUICK = DiffusionOptions(num_inference_steps=3)
+
+
+@pytest.fixture
+def run(latentsync_server: EmbeddedServer) -> Run:
+    """Run one job with small LatentSync networks through the shared server."""
+
+    def run_job(video: Path, audio: Path, output: Path, **options: object) -> Report:
+        settings = {"diffusion": QUICK, "lossless": True, "if_audio_longer": "cut", **options}
+        job_options = JobOptions(video, audio, output, model="latentsync", **settings)  # type: ignore[arg-type]
+        with Job(job_options) as job, TritonConnection(latentsync_server.url) as connection:
+            return job.run(connection)
+
+    return run_job
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty frames, so that a chunk of sixteen and a rest of four travel."""
+    shifts = 3 * np.sin(np.arange(20) / 6)
+    return write_video(tmp_path_factory.mktemp("clips") / "head.mp4", [head_frame(shift) for shift in shifts])
+
+
+def test_faces_are_drawn_and_the_rest_stays(run: Run, clip: Path, tmp_path: Path) -> None:
+    """Every frame's face changes; what lies outside of the aligned face is bit-identical."""
+    report = run(clip, SPEECH, tmp_path / "out.mkv")
+    assert report.frames_synced == 20
+    changed = [(a != b)[:256] for a, b in zip(read_planes(clip), read_planes(tmp_path / "out.mkv"), strict=True)]
+    assert all(frame.sum() > 300 for frame in changed)
+    _, columns = np.nonzero(np.any(changed, axis=0))
+    assert columns.min() > 256 * 0.1
+    assert columns.max() < 256 * 0.9
+
+
+def test_the_seed_decides_all_noise(run: Run, clip: Path, tmp_path: Path) -> None:
+    """The same seed gives the same frames, another seed others."""
+    seeds = {"a": 1, "b": 1, "c": 2}
+    for name, seed in seeds.items():
+        run(clip, SPEECH, tmp_path / f"{name}.mkv", diffusion=DiffusionOptions(num_inference_steps=3, seed=seed))
+    a, b, c = (np.stack(read_planes(tmp_path / f"{name}.mkv")) for name in seeds)
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).any()
+
+
+def test_frames_without_a_face_pass_through(run: Run, tmp_path: Path) -> None:
+    """They stay as they are, and the job goes on."""
+    clip = write_video(tmp_path / "late.mp4", [empty_frame()] * 8 + [head_frame()] * 8)
+    report = run(clip, SPEECH, tmp_path / "out.mkv")
+    assert (report.frames_without_face, report.frames_synced) == (8, 8)
+    for before, after in zip(read_planes(clip)[:8], read_planes(tmp_path / "out.mkv")[:8], strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_the_cached_speed_draws_too(run: Run, clip: Path, tmp_path: Path) -> None:
+    """Most steps reuse deep features; the result differs from exact and is complete."""
+    for speed in ("exact", "cached"):
+        options = DiffusionOptions(num_inference_steps=5, speed=speed)
+        assert run(clip, SPEECH, tmp_path / f"{speed}.mkv", diffusion=options).frames_synced == 20
+    exact, cached = (np.stack(read_planes(tmp_path / f"{speed}.mkv")) for speed in ("exact", "cached"))
+    assert (exact != cached).any()
+
+
+def test_features_of_long_speech_arrive_in_parts(latentsync_server: EmbeddedServer, tmp_path: Path) -> None:
+    """Across the joints of 30 s, what is asked for piece by piece is what the whole speech gives."""
+    samples = np.random.default_rng(0).normal(0, 0.1, 16_000 * 65).clip(-1, 1)
+    audio = AudioSource(write_wave(tmp_path / "long.wav", samples))
+    whole_samples = np.concatenate(list(audio.speech_blocks()))
+    with TritonConnection(latentsync_server.url) as connection:
+        whole = connection.infer("whisper_features", {"audio": whole_samples})["audio_features"]
+        features = SpeechFeatures(connection, audio)
+        assert features.count == len(whole) == 3250
+        for start in range(0, 3240, 97):
+            found = features.between(start, start + 10)
+            np.testing.assert_allclose(found, whole[start : start + 10], atol=5e-5)  # float32 sums in another order
+
+
+def test_speech_without_a_feature_fails(run: Run, clip: Path, tmp_path: Path) -> None:
+    """Under 0.02 s there is nothing to encode."""
+    with pytest.raises(MediaError, match="expected at least 320 samples"):
+        run(clip, write_wave(tmp_path / "short.wav", np.zeros(100)), tmp_path / "out.mkv")
+    assert not (tmp_path / "out.mkv").exists()
+
+
+def test_seed_out_of_range_fails_on_the_server_too(latentsync_server: EmbeddedServer) -> None:
+    """A client that does not check is told by the server."""
+    inputs = {"frames": np.zeros((1, 64, 64, 3), np.uint8), "seed": np.array([-1], np.int64)}
+    with (
+        TritonConnection(latentsync_server.url) as connection,
+        pytest.raises(RequestRejected, match="seed: expected 0 to"),
+    ):
+        connection.infer("latentsync", inputs)
