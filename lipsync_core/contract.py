@@ -21,6 +21,7 @@ BACKEND_PARAMETERS = frozenset(
         EXPORT_PARAMETER,
         "EXECUTION_ENV_PATH",
         "FORCE_CPU_ONLY_INPUT_TENSORS",
+        "enable_mem_arena",
         "inter_op_thread_count",
         "intra_op_thread_count",
     }

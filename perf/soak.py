@@ -1,6 +1,7 @@
 """Whether a server stays flat over many jobs: python -m perf.soak VIDEO SPEECH --jobs 20.
 
-Prints, after each job, the resident memory of the server with its Python stubs, its shared memory, and its open files.
+Prints, after each job, the private resident memory of the server with its Python stubs, its shared
+memory, and its open files.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def main() -> int:
 def run_jobs(job_options: JobOptions, count: int, transport: Transport) -> None:
     """Run the same job many times through one server; print a line for each."""
     with EmbeddedServer(ServerOptions(DEFAULT_REPOSITORY, job_options.needed_models)) as server:
-        print(f"{'job':>4} {'seconds':>8} {'server RSS MB':>14} {'/dev/shm MB':>12} {'open files':>11}")
+        print(f"{'job':>4} {'seconds':>8} {'private MB':>14} {'/dev/shm MB':>12} {'open files':>11}")
         for number in range(1, count + 1):
             with Job(job_options) as job, TritonConnection(server.url, transport) as connection:
                 report = job.run(connection)
@@ -44,11 +45,11 @@ def run_jobs(job_options: JobOptions, count: int, transport: Transport) -> None:
 
 
 def resident_bytes(pids: list[int]) -> int:
-    """Resident memory of several processes, pages that they share counted once each (proportional set size)."""
+    """Resident memory that several processes have to themselves; what they share stands in /dev/shm."""
     total = 0
     for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith("Private_"):
                 total += int(line.split()[1]) * KIB
     return total
 

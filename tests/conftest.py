@@ -52,19 +52,31 @@ def model_repository() -> Path:
 @pytest.fixture(scope="session")
 def wav2lip_repository(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the model repository with Wav2Lip's networks exported from the recipe's weights."""
+    try:
+        import torch  # noqa: F401  (the exporter imports it late)
+
+        from export import __main__ as export
+    except ImportError as error:
+        _skip_or_fail(f"{error}; run: make test")
     copy = _copy_without(model_repository, tmp_path_factory.mktemp("wav2lip"), {"wav2lip_generator", "s3fd"})
-    _export(["wav2lip", "--synthetic-weights", "--repository", str(copy)])
+    assert export.main(["wav2lip", "--synthetic-weights", "--repository", str(copy)]) == 0
     return copy
 
 
 @pytest.fixture(scope="session")
 def latentsync_repository(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the model repository with small LatentSync networks of the recipe's weights, for small faces."""
-    networks = {"unet", "unet_shallow", "vae_encoder", "vae_decoder", "whisper_encoder"}
-    copy = _copy_without(model_repository, tmp_path_factory.mktemp("latentsync"), networks)
+    try:
+        from tests.latentsync_models import NETWORK_MODELS, small_networks
+
+        networks = small_networks()
+    except ImportError as error:
+        _skip_or_fail(f"{error}; run: make test")
+    copy = _copy_without(model_repository, tmp_path_factory.mktemp("latentsync"), set(NETWORK_MODELS))
+    for model in NETWORK_MODELS:
+        shutil.copytree(networks / model / "1", copy / model / "1", dirs_exist_ok=True)
     config = copy / "latentsync_align" / "config.pbtxt"
     config.write_text(config.read_text().replace('"256"', f'"{LATENTSYNC_RESOLUTION}"'))
-    _export(["latentsync", "--synthetic-weights", "--size", "small", "--repository", str(copy)])
     return copy
 
 
@@ -137,15 +149,3 @@ def _copy_without(repository: Path, folder: Path, networks: set[str]) -> Path:
 
     shutil.copytree(repository, copy, ignore=left_out)
     return copy
-
-
-def _export(arguments: list[str]) -> None:
-    try:
-        import diffusers  # noqa: F401
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-
-        from export import __main__ as export
-    except ImportError as error:
-        _skip_or_fail(f"{error}; run: make test")
-    assert export.main(arguments) == 0

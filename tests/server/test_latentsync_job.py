@@ -99,7 +99,7 @@ def test_features_of_long_speech_arrive_in_parts(latentsync_server: EmbeddedServ
 
 def test_speech_without_a_feature_fails(run: Run, clip: Path, tmp_path: Path) -> None:
     """Under 0.02 s there is nothing to encode."""
-    with pytest.raises(MediaError, match="expected at least 320 samples"):
+    with pytest.raises(MediaError, match="expected speech of at least 0.02 s"):
         run(clip, write_wave(tmp_path / "short.wav", np.zeros(100)), tmp_path / "out.mkv")
     assert not (tmp_path / "out.mkv").exists()
 
@@ -109,6 +109,6 @@ def test_seed_out_of_range_fails_on_the_server_too(latentsync_server: EmbeddedSe
     inputs = {"frames": np.zeros((1, 64, 64, 3), np.uint8), "seed": np.array([-1], np.int64)}
     with (
         TritonConnection(latentsync_server.url) as connection,
-        pytest.raises(RequestRejected, match="seed: expected 0 to"),
+        pytest.raises(RequestRejected, match="seed: expected"),
     ):
         connection.infer("latentsync", inputs)

@@ -1,7 +1,7 @@
 """Python-based `onnxruntime` backend: serves model.onnx where Triton's native backend of that name is absent.
 
 Triton loads this file as the backend of every model whose config.pbtxt says `backend: "onnxruntime"`. It knows the
-same parameters as the native backend: intra_op_thread_count and inter_op_thread_count.
+same parameters as the native backend: intra_op_thread_count, inter_op_thread_count, enable_mem_arena.
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ def open_session(
     options.intra_op_num_threads = thread_count(parameters, "intra_op_thread_count")
     options.inter_op_num_threads = thread_count(parameters, "inter_op_thread_count")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave the cores to other models
+    options.enable_cpu_mem_arena = parameter(parameters, "enable_mem_arena", "1") == "1"
     options.log_severity_level = 3  # errors
     providers: list[Any] = ["CPUExecutionProvider"]
     if args["model_instance_kind"] == "GPU":
