@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -27,6 +28,7 @@ from client.media import (
     VideoCodec,
     VideoSource,
     VideoWriter,
+    at_rate,
     estimate_frames,
     scan_frames,
     timeline,
@@ -68,6 +70,7 @@ class JobOptions:
     diffusion: DiffusionOptions = DEFAULT_DIFFUSION
     start_s: float = 0.0
     end_s: float | None = None
+    fps: Fraction | None = None
     if_audio_longer: IfAudioLonger = "bounce"
     if_audio_shorter: IfAudioShorter = "keep"
     codec: VideoCodec = "auto"
@@ -118,6 +121,7 @@ class Job:
             preset=options.preset,
             lossless=options.lossless,
             cut_audio=options.if_audio_longer == "cut",
+            rate=options.fps,
         )
 
     def __enter__(self) -> Job:
@@ -165,7 +169,8 @@ class Job:
 
     def _estimate_frames(self) -> int:
         options = self.options
-        return estimate_frames(self._video, self._audio.duration, options.if_audio_longer, options.if_audio_shorter)
+        own = estimate_frames(self._video, self._audio.duration, options.if_audio_longer, options.if_audio_shorter)
+        return own if options.fps is None else round(own * options.fps / self._video.rate)
 
     def _finder(self, connection: TritonConnection) -> FaceFinder | FixedFace:
         if self.options.face_box is not None:
@@ -176,9 +181,9 @@ class Job:
         options = self.options
         if options.model == "wav2lip":
             wav2lip = Wav2LipOptions(options.pads, options.face_box is not None, options.blend)
-            return Wav2Lip(self._audio, float(self._video.rate), wav2lip)
+            return Wav2Lip(self._audio, float(self._rate), wav2lip)
         if options.model == "latentsync":
-            return LatentSync(connection, self._audio, float(self._video.rate), options.diffusion)
+            return LatentSync(connection, self._audio, float(self._rate), options.diffusion)
         with closing(self._scan(FaceFinder(connection, self._clock))) as scanned:
             return MouthMotion(connection, self._audio.speech_blocks(), scanned)
 
@@ -207,6 +212,8 @@ class Job:
     ) -> None:
         options, clock = self.options, self._clock
         shown = timeline(self._video, self._audio.duration, options.if_audio_longer, options.if_audio_shorter)
+        if options.fps is not None:
+            shown = at_rate(shown, options.fps)
         synced = sync_frames(shown, finder, options.face, generator, synchroniser, self._chunk_frames, clock)
         with closing(synced):
             for frame in synced:
@@ -222,6 +229,11 @@ class Job:
             )
         with clock.time("encode"):
             self._writer.close()
+
+    @property
+    def _rate(self) -> Fraction:
+        """Frames per second of the output."""
+        return self.options.fps or self._video.rate
 
     @property
     def _chunk_frames(self) -> int:

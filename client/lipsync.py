@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -36,6 +37,7 @@ EXIT_INTERNAL = 1
 EXIT_SIGNAL = 128  # plus the signal's number
 M_MMAP_THRESHOLD = -3  # mallopt option; source: malloc.h of glibc
 FRAME_SIZED_BYTES = 1 << 20
+MAX_FPS = 240
 EPILOG = """\
 exit codes:
   0  the output is complete
@@ -154,6 +156,12 @@ def _add_span_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--end", type=_typed(_seconds), metavar="S", help="end the video at this second (its end)")
     parser.add_argument(
+        "--fps",
+        type=_typed(_frame_rate),
+        metavar="N",
+        help="show the video at this constant rate, such as 25 or 30000/1001 (the source's own times)",
+    )
+    parser.add_argument(
         "--if-audio-longer",
         choices=get_args(IfAudioLonger),
         default=JobOptions.if_audio_longer,
@@ -267,6 +275,7 @@ def job_options(options: argparse.Namespace) -> JobOptions:
         diffusion=_diffusion_options(options),
         start_s=options.start,
         end_s=options.end,
+        fps=options.fps,
         if_audio_longer=options.if_audio_longer,
         if_audio_shorter=options.if_audio_shorter,
         codec=options.codec,
@@ -308,6 +317,16 @@ def _numbers_of(name: str, count: int) -> Callable[[str], tuple[float, ...]]:
         return numbers
 
     return parse
+
+
+def _frame_rate(text: str) -> Fraction:
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 1 <= rate <= MAX_FPS:
+        raise ValueError(f"--fps: expected 1 to {MAX_FPS} frames per second, got {text!r}")
+    return rate
 
 
 def _seconds(text: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
@@ -15,6 +15,8 @@ from client.media.source import SourceFrame, VideoSource
 IfAudioLonger = Literal["bounce", "loop", "hold", "cut"]
 IfAudioShorter = Literal["keep", "cut"]
 STILL_RATE = DEFAULT_RATE
+RETIMED_TIME_BASE = Fraction(1, 90_000)  # the common rates are whole numbers of these ticks
+ROUNDING_S = 1e-6  # frames that meet do so within this
 STILL_TIME_BASE = Fraction(1, 12_800)  # finer than any rate, and what mp4 writers use themselves
 
 
@@ -39,8 +41,10 @@ class TimelineFrame:
     duration_s: float
 
 
-def output_time_base(source: VideoSource) -> Fraction:
-    """Seconds per tick of the timeline: the source's own, so that its timestamps stay exact."""
+def output_time_base(source: VideoSource, rate: Fraction | None = None) -> Fraction:
+    """Seconds per tick of the timeline: the source's own, so that its timestamps stay exact, unless a rate is given."""
+    if rate is not None:
+        return RETIMED_TIME_BASE
     return STILL_TIME_BASE if source.is_still else source.time_base
 
 
@@ -54,6 +58,24 @@ def estimate_frames(
     if own is None or (own < spoken and if_audio_longer != "cut"):
         return spoken
     return own if own < spoken or if_audio_shorter == "keep" else spoken
+
+
+def at_rate(frames: Iterable[TimelineFrame], rate: Fraction) -> Iterator[TimelineFrame]:
+    """Show frames at a constant rate: at each of its moments, the frame that is on the screen then.
+
+    Args:
+        frames: as `timeline` gives them.
+        rate: frames per second; pts and duration then count `output_time_base(source, rate)`.
+    """
+    number = 0
+    ticks = 1 / (rate * RETIMED_TIME_BASE)
+    for frame in frames:
+        end_s = frame.time_s + frame.duration_s - ROUNDING_S
+        while number / rate < end_s:
+            pts, after = round(number * ticks), round((number + 1) * ticks)
+            moment = float(number / rate)
+            yield replace(frame, pts=pts, duration=after - pts, time_s=moment, duration_s=float(1 / rate))
+            number += 1
 
 
 def timeline(

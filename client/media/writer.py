@@ -45,6 +45,7 @@ class VideoWriter:
         audio: the speech; None for a silent video.
         codec: see `choose_encoder`, as for crf, preset and lossless.
         cut_audio: end the audio with the video.
+        rate: frames per second that the pictures were retimed to, see `at_rate`; the source's own times if absent.
         threads: encoder threads; as many as there are cores, up to four, if absent.
 
     Attributes:
@@ -65,6 +66,7 @@ class VideoWriter:
         preset: str = DEFAULT_PRESET,
         lossless: bool = False,
         cut_audio: bool = False,
+        rate: Fraction | None = None,
         threads: int | None = None,
     ) -> None:
         """Choose the encoder, create the hidden file and write its header."""
@@ -75,7 +77,7 @@ class VideoWriter:
         choice = choose_encoder(self.path, stored_native(source, choose_muxer(self.path)), codec=codec, crf=crf,
                                 preset=preset, lossless=lossless, threads=threads)  # fmt: skip
         self._shape = FrameShape(source, choice)
-        self._clock = _Clock(source, choice)
+        self._clock = _Clock(source, choice, rate)
         self.warnings = list(self._shape.warnings)
         self._pending = PendingFile(self.path)
         self._container: OutputContainer | None = None
@@ -221,9 +223,9 @@ class _Guard:
 class _Clock:
     """Timestamps of the output: the timeline's own, or whole frames where a container knows only a fixed rate."""
 
-    def __init__(self, source: VideoSource, choice: EncoderChoice) -> None:
-        self.rate = STILL_RATE if source.is_still else source.rate
-        self._timeline = output_time_base(source)
+    def __init__(self, source: VideoSource, choice: EncoderChoice, rate: Fraction | None) -> None:
+        self.rate = rate or (STILL_RATE if source.is_still else source.rate)
+        self._timeline = output_time_base(source, rate)
         self.time_base = 1 / self.rate if choice.muxer in FIXED_RATE else self._timeline
         self.end_s = Fraction(0)
         self._last: int | None = None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from client.media import TimelineFrame, VideoSource, estimate_frames, output_time_base, timeline
+from client.media import TimelineFrame, VideoSource, at_rate, estimate_frames, output_time_base, timeline
 from client.media.picture import Picture
 from client.media.pixels import plane_array
 from client.media.reader import VideoReader
@@ -178,3 +179,19 @@ def test_timeline_frames_hold_pictures(tmp_path: Path) -> None:
     """Every frame's picture can be read and copied."""
     for frame in timeline(clip(tmp_path), 0.2, "loop"):
         assert isinstance(frame.picture.copy(), Picture)
+
+
+@pytest.mark.parametrize(
+    ("source_rate", "rate", "expected"),
+    [(30, 25, [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]), (24, 48, [0, 0, 1, 1, 2, 2]), (25, 25, [0, 1, 2, 3])],
+)
+def test_frames_are_shown_at_another_rate(source_rate: int, rate: int, expected: list[int]) -> None:
+    """At each moment of the new rate, the frame that is on the screen then; times and durations are the rate's."""
+    frames = [
+        TimelineFrame(None, i, 1, i, i / source_rate, 1 / source_rate)  # type: ignore[arg-type]
+        for i in range(expected[-1] + 1)
+    ]
+    retimed = list(at_rate(frames, Fraction(rate)))[: len(expected)]
+    assert [frame.index for frame in retimed] == expected
+    assert [frame.time_s for frame in retimed] == pytest.approx([i / rate for i in range(len(expected))])
+    assert [frame.pts for frame in retimed] == [90_000 // rate * i for i in range(len(expected))]
