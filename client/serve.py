@@ -1,11 +1,12 @@
-"""The command `lipsync serve`: the same Triton that a job starts for itself, started to stay."""
+"""The embedded Triton: started for one job, or by `lipsync serve` to stay."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from client.errors import ServerUnavailable
@@ -16,6 +17,26 @@ DEFAULT_REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
 GRPC_PORT, HTTP_PORT, METRICS_PORT = 8001, 8000, 8002  # Triton's own defaults
 STOP_GRACE_S = 10.0
 POLL_S = 0.2
+
+
+@contextmanager
+def open_server(
+    url: str | None, repository: Path, models: tuple[str, ...]
+) -> Generator[tuple[str, float | None], None, None]:
+    """Give the URL of the user's server, or start one with these models; its start time in seconds comes along."""
+    if url is not None:
+        yield url, None
+        return
+    started = time.perf_counter()
+    with EmbeddedServer(ServerOptions(repository, models)) as server:
+        try:
+            yield server.url, round(time.perf_counter() - started, 3)
+        except ServerUnavailable as error:
+            if server.is_alive():
+                raise
+            raise ServerUnavailable(
+                f"the server ended during the job; nothing was written. Its log's last lines:\n{server.log_excerpt()}"
+            ) from error
 
 
 def serve_command(arguments: Sequence[str]) -> int:

@@ -18,11 +18,10 @@ from client.connection import TritonConnection
 from client.face_finder import MEDIAPIPE, FaceFinder, follow
 from client.faces import LARGEST, FaceChoice, parse_face_choice
 from client.flow import batched, ordered_map
-from client.lipsync import open_server
 from client.media import AudioSource, VideoSource
 from client.pipeline import IN_FLIGHT, chunk_frames
 from client.report import StageClock
-from client.serve import DEFAULT_REPOSITORY
+from client.serve import DEFAULT_REPOSITORY, open_server
 from client.tracking import smooth_landmarks
 from lipsync_core.sync import SyncScore, mouth_openings, score_sync
 
