@@ -68,6 +68,7 @@ class TritonConnection:
         if not url.rpartition(":")[0] or not url.rpartition(":")[2].isdigit():
             raise ServerUnavailable(f"--url: expected HOST:PORT of Triton's gRPC endpoint, got {url!r}")
         self._client = triton_grpc.InferenceServerClient(url)
+        self._is_cancelled = False
         try:
             if not self._ask(lambda: self._client.is_server_ready(client_timeout=CONNECT_TIMEOUT_S)):
                 raise ServerUnavailable(
@@ -93,10 +94,17 @@ class TritonConnection:
         """Close the connection."""
         self.close()
 
+    def cancel(self) -> None:
+        """Give up all requests under way: they fail at once, here and on the server. Only `close` may follow."""
+        self._is_cancelled = True
+        self._client.close()
+
     def close(self) -> None:
         """Free shared memory here and on the server, and close the channel."""
+        if self._is_cancelled and self._regions is not None:
+            self._client = triton_grpc.InferenceServerClient(self.url)  # the old one cannot ask any more
         if self._regions is not None:
-            self._regions.close()
+            self._regions.close(self._client)
             self._regions = None
         self._client.close()
 
@@ -189,7 +197,7 @@ class TritonConnection:
                 return pool
         except (InferenceServerException, OSError) as error:
             if pool is not None:
-                pool.close()
+                pool.close(self._client)
             if transport == "auto":
                 return None
             raise RequestRejected(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -151,7 +151,7 @@ class Job:
         progress.stage("looking at the clip")
         generator = self._generator(connection)
         progress.stage("lip-syncing", self._estimate_frames())
-        self._write(finder, generator, Synchroniser(connection, generator, self._clock), progress, report)
+        self._write(finder, generator, connection, progress, report)
         report.warnings += [*self._video.warnings, *self._audio.warnings, *self._writer.warnings]
         report.finish(time.perf_counter() - started, self._clock)
         return report
@@ -206,7 +206,7 @@ class Job:
         self,
         finder: FaceFinder | FixedFace,
         generator: LipGenerator,
-        synchroniser: Synchroniser,
+        connection: TritonConnection,
         progress: JobProgress,
         report: Report,
     ) -> None:
@@ -214,8 +214,9 @@ class Job:
         shown = timeline(self._video, self._audio.duration, options.if_audio_longer, options.if_audio_shorter)
         if options.fps is not None:
             shown = at_rate(shown, options.fps)
+        synchroniser = Synchroniser(connection, generator, clock)
         synced = sync_frames(shown, finder, options.face, generator, synchroniser, self._chunk_frames, clock)
-        with closing(synced):
+        with closing(synced), _cancelled_on_error(connection):
             for frame in synced:
                 with clock.time("encode"):
                     self._writer.write(frame.picture, frame.shown.pts, frame.shown.duration)
@@ -238,3 +239,13 @@ class Job:
     @property
     def _chunk_frames(self) -> int:
         return chunk_frames(self._video.frame_bytes)
+
+
+@contextmanager
+def _cancelled_on_error(connection: TritonConnection) -> Generator[None, None, None]:
+    """Give up the requests under way when the job ends early, instead of waiting for their answers."""
+    try:
+        yield
+    except BaseException:
+        connection.cancel()
+        raise

@@ -34,7 +34,6 @@ class Region:
         """
         self.name = name
         self.nbytes = nbytes
-        self._client = client
         self._memory = SharedMemory(name, create=True, size=nbytes)
         try:
             os.posix_fallocate(self._memory._fd, 0, nbytes)  # type: ignore[attr-defined]  # else a full /dev/shm is a SIGBUS
@@ -49,10 +48,10 @@ class Region:
         """Return an array that lies in the region."""
         return np.ndarray(shape, dtype, buffer=self._memory.buf, offset=offset)
 
-    def close(self) -> None:
+    def close(self, client: triton_grpc.InferenceServerClient) -> None:
         """Take the region from the server and free it; a server that is gone has freed it already."""
         with suppress(InferenceServerException):
-            self._client.unregister_system_shared_memory(self.name, client_timeout=CALL_TIMEOUT_S)
+            client.unregister_system_shared_memory(self.name, client_timeout=CALL_TIMEOUT_S)
         self._memory.close()
 
 
@@ -84,12 +83,12 @@ class RegionPool:
             with self._lock:
                 self._free.append(region)
 
-    def close(self) -> None:
-        """Free all regions."""
+    def close(self, client: triton_grpc.InferenceServerClient) -> None:
+        """Free all regions, asking the server by this client."""
         with self._lock:
             regions, self._free = self._free, []
         for region in regions:
-            region.close()
+            region.close(client)
 
     def _take(self, nbytes: int) -> Region:
         with self._lock:
@@ -102,7 +101,7 @@ class RegionPool:
             self._count += 1
             name = f"{REGION_PREFIX}{os.getpid()}-{id(self):x}-{self._count}"
         if outgrown is not None:
-            outgrown.close()
+            outgrown.close(self._client)
         return Region(self._client, name, _round_up(nbytes))
 
     def _forget_dead_clients(self) -> None:

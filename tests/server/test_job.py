@@ -177,26 +177,31 @@ def test_command_ended_mid_job_leaves_nothing(
     clip: Path, lipsync_command: list[str], model_repository: Path, tmp_path: Path, number: int
 ) -> None:
     """However the command is ended, no output, process or shared memory stays; kill -9 may leave its hidden file."""
-    shared = {path.name for path in Path("/dev/shm").glob("lipsync-*")}
-    command = [*lipsync_command, "--video", str(clip), "--audio", str(SPEECH), "--output", str(tmp_path / "out.mp4")]
-    with subprocess.Popen(
-        [*command, "--json"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    ) as process:
+    temporary = tmp_path / "temporary"
+    results = tmp_path / "results"
+    temporary.mkdir()
+    results.mkdir()
+    command = [*lipsync_command, "--video", str(clip), "--audio", str(SPEECH), "--output", str(results / "out.mp4")]
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "lip-syncing" in line:
                 break
+        (server,) = temporary.glob("lipsync-server-*")
         process.send_signal(number)
         process.stderr.read()
         code = process.wait(20)
+    prefix = "-".join(server.name.split("-")[:3])
     assert code == (-number if number == signal.SIGKILL else 128 + number)
-    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
+    assert [path.name for path in results.iterdir() if not path.name.startswith(".")] == []
     if number != signal.SIGKILL:
-        assert list(tmp_path.iterdir()) == []
+        assert list(results.iterdir()) == []
     deadline = time.monotonic() + 10
-    while {path.name for path in Path("/dev/shm").glob("lipsync-*")} != shared and time.monotonic() < deadline:
+    while (server.exists() or list(Path("/dev/shm").glob(f"{prefix}-*"))) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert {path.name for path in Path("/dev/shm").glob("lipsync-*")} == shared
+    assert not server.exists()
+    assert list(Path("/dev/shm").glob(f"{prefix}-*")) == []
 
 
 def test_command_prints_a_report(

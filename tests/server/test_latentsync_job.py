@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,3 +116,27 @@ def test_seed_out_of_range_fails_on_the_server_too(latentsync_server: EmbeddedSe
         pytest.raises(RequestRejected, match="seed: expected"),
     ):
         connection.infer("latentsync", inputs)
+
+
+def test_interrupted_job_gives_its_requests_up(
+    latentsync_server: EmbeddedServer, run: Run, clip: Path, lipsync_command: list[str], tmp_path: Path
+) -> None:
+    """Ctrl-C ends a job on a running server at once, though its chunks would take minutes, and frees the server."""
+    files = ["--video", str(clip), "--audio", str(SPEECH), "--output", str(tmp_path / "out.mp4")]
+    options = ["--model", "latentsync", "--steps", "999", "--url", latentsync_server.url, "--if-audio-longer", "cut"]
+    with subprocess.Popen([*lipsync_command, *files, *options], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "lip-syncing" in line:
+                break
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        process.stderr.read()
+        assert process.wait(10) == 128 + signal.SIGINT
+    assert list(tmp_path.iterdir()) == []
+    started = time.monotonic()
+    run(clip, SPEECH, tmp_path / "next.mkv")
+    assert time.monotonic() - started < 30
+    with TritonConnection(latentsync_server.url, "shm") as connection:
+        regions = connection._client.get_system_shared_memory_status().regions
+        assert all(f"-{os.getpid()}-" in name for name in regions)
