@@ -43,8 +43,9 @@ lint: $(TORCH)
 serve: $(MODELS)
 	$(BIN)/lipsync serve
 
+# make bench VIDEO=in.mp4 AUDIO=speech.wav
 bench: $(MODELS)
-	$(BIN)/python -m perf.job $(if $(VIDEO),--video '$(VIDEO)') $(if $(AUDIO),--audio '$(AUDIO)')
+	$(BIN)/python -m perf.job '$(VIDEO)' '$(AUDIO)'
 
 # Write constraints.txt anew from the ranges in pyproject.toml.
 lock:

@@ -21,6 +21,7 @@ from lipsync_core.wav2lip.boxes import Pads
 Value = TypeVar("Value")
 
 MAX_FPS = 240
+MAX_SECONDS = 1_000_000
 EPILOG = """\
 exit codes:
   0  the output is complete
@@ -257,6 +258,6 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(f"expected seconds of at least 0, got {text!r}")
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise ValueError(f"expected 0 to {MAX_SECONDS} seconds, got {text!r}")
     return seconds

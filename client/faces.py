@@ -89,10 +89,12 @@ def parse_face_choice(text: str) -> FaceChoice:
     """
     if text in ("largest", "left", "right"):
         return FaceChoice(text)  # type: ignore[arg-type]
-    if text.isdigit():
+    if text.isdecimal():
         return FaceChoice("index", index=int(text))
     try:
         x, y = (float(part) for part in text.split(","))
+        if not (math.isfinite(x) and math.isfinite(y)):
+            raise ValueError
     except ValueError:
         raise ValueError(f"--face: expected largest, left, right, INDEX or X,Y, got {text!r}") from None
     return FaceChoice("point", point=(x, y))

@@ -27,7 +27,8 @@ FRAME_SIZED_BYTES = 1 << 20
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    signal.signal(signal.SIGTERM, _end_on_signal)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end_on_signal)
     _give_freed_frames_back()
     verbose = "--verbose" in arguments
     try:

@@ -20,6 +20,7 @@ from client.tracking import Observation
 
 IN_FLIGHT = 2  # requests of each kind under way: one is worked on while the next one travels
 MAX_CHUNK_FRAMES = 16
+REGION_STEP = 32  # pixels: requests of few different sizes keep the server's shared memory from scattering
 HELD_BYTES = 60_000_000  # of decoded frames between decoder and encoder
 HELD_CHUNKS = 2 * IN_FLIGHT + 2  # decoded ahead, looked for faces in, being lip-synced, being written
 
@@ -89,11 +90,11 @@ def chunk_frames(frame_bytes: int) -> int:
 
 
 def region_around(extent: tuple[float, float, float, float], picture: Picture) -> Region | None:
-    """Return the part of a picture that an extent covers, on its chroma grid; None when that is outside."""
+    """Return the part of a picture that an extent covers, grown to whole steps; None when that is outside."""
     size = np.array([picture.width, picture.height])
     x1, y1 = np.clip(np.floor(extent[:2]), 0, size).astype(int).tolist()
     x2, y2 = np.clip(np.ceil(extent[2:]), 0, size).astype(int).tolist()
-    return picture.align_region((x1, y1, x2, y2)) if x1 < x2 and y1 < y2 else None
+    return picture.align_region((x1, y1, x2, y2), REGION_STEP) if x1 < x2 and y1 < y2 else None
 
 
 class Synchroniser:

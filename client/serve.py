@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from client.errors import ServerUnavailable
-from lipsync_core.contract import CONFIG_FILE
+from lipsync_core.contract import CONFIG_FILE, missing_networks
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 
 DEFAULT_REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
@@ -47,7 +47,7 @@ def serve_command(arguments: Sequence[str]) -> int:
         ServerUnavailable: it ended by itself.
     """
     options = build_parser().parse_args(arguments)
-    models = options.models or all_models(options.model_repository)
+    models = options.models or exported_models(options.model_repository)
     server_options = ServerOptions(
         repository=options.model_repository,
         models=tuple(models),
@@ -68,9 +68,14 @@ def serve_command(arguments: Sequence[str]) -> int:
         raise ServerUnavailable(f"the server ended by itself. Its log's last lines:\n{server.log_excerpt()}")
 
 
-def all_models(repository: Path) -> list[str]:
-    """Name every model of a repository."""
-    return sorted(path.parent.name for path in repository.glob(f"*/{CONFIG_FILE}"))
+def exported_models(repository: Path) -> list[str]:
+    """Name every model of a repository that has all networks it needs; say on stderr which are left out."""
+    names = sorted(path.parent.name for path in repository.glob(f"*/{CONFIG_FILE}"))
+    missing = {name: missing_networks(repository, name) for name in names}
+    left_out = [name for name in names if missing[name]]
+    if left_out:
+        print(f"not exported, so not served: {', '.join(left_out)} (see: python -m export --help)", file=sys.stderr)
+    return [name for name in names if not missing[name]]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -78,7 +83,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lipsync serve", description="Serve the models on loopback until interrupted."
     )
-    parser.add_argument("--models", nargs="+", metavar="NAME", help="models to load, with what they need (all)")
+    parser.add_argument(
+        "--models", nargs="+", metavar="NAME", help="models to load, with what they need (all exported)"
+    )
     parser.add_argument("--grpc-port", type=int, default=GRPC_PORT, help="port for gRPC (%(default)s)")
     parser.add_argument("--http-port", type=int, default=HTTP_PORT, help="port for HTTP (%(default)s)")
     parser.add_argument("--metrics-port", type=int, default=METRICS_PORT, help="port for metrics (%(default)s)")

@@ -168,6 +168,16 @@ def required_models(repository: Path, names: list[str]) -> list[str]:
     return list(ordered)
 
 
+def missing_networks(repository: Path, name: str) -> list[str]:
+    """List the models that a model needs, itself included, whose network has not been exported."""
+    return [
+        model
+        for model in required_models(repository, [name])
+        if read_contract(repository / model).backend == "onnxruntime"
+        and not (repository / model / "1" / "model.onnx").is_file()
+    ]
+
+
 def parse_parameters(cls: type[ParametersT], parameters: Mapping[str, str]) -> ParametersT:
     """Fill a frozen dataclass from a model's `parameters`, each value read by its field's type.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from client.connection import TritonConnection
+from client.errors import LipSyncError
 from client.face_finder import MEDIAPIPE, FaceFinder, follow
 from client.faces import LARGEST, FaceChoice, parse_face_choice
 from client.flow import batched, ordered_map
@@ -23,6 +24,7 @@ from client.pipeline import IN_FLIGHT, chunk_frames
 from client.report import StageClock
 from client.serve import DEFAULT_REPOSITORY, open_server
 from client.tracking import smooth_landmarks
+from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.sync import SyncScore, mouth_openings, score_sync
 
 
@@ -81,4 +83,7 @@ def print_scores(scores: dict[str, SyncScore]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (LipSyncError, ServerStartError, ValueError) as error:
+        sys.exit(f"perf.sync: {error}")

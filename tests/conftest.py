@@ -12,7 +12,7 @@ from typing import NoReturn
 import pytest
 
 from client.connection import TritonConnection
-from lipsync_core.contract import read_contract, required_models
+from lipsync_core.contract import missing_networks
 from lipsync_core.serving.runtime import ServerStartError, find_runtime
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 
@@ -43,7 +43,7 @@ def reference_dir() -> Path:
 @pytest.fixture(scope="session")
 def model_repository() -> Path:
     """The model repository, its face networks exported."""
-    missing = _missing_networks(REPOSITORY, "mouth_motion")
+    missing = missing_networks(REPOSITORY, "mouth_motion")
     if missing:
         _skip_or_fail(f"{', '.join(missing)} not exported; run: make models")
     return REPOSITORY
@@ -84,7 +84,7 @@ def latentsync_repository(model_repository: Path, tmp_path_factory: pytest.TempP
 def server(model_repository: Path) -> Iterator[EmbeddedServer]:
     """One embedded Triton with every model that is exported, for all tests that only ask it."""
     names = sorted(path.parent.name for path in model_repository.glob("*/config.pbtxt"))
-    with _serve(model_repository, tuple(name for name in names if not _missing_networks(model_repository, name))) as up:
+    with _serve(model_repository, tuple(name for name in names if not missing_networks(model_repository, name))) as up:
         yield up
 
 
@@ -113,16 +113,6 @@ def connection(server: EmbeddedServer, request: pytest.FixtureRequest) -> Iterat
 def lipsync_command() -> list[str]:
     """The command that users type, for tests that run it as its own process."""
     return [sys.executable, str(ROOT / "client" / "lipsync.py")]
-
-
-def _missing_networks(repository: Path, model: str) -> list[str]:
-    """Name the networks that a model needs and that are not exported."""
-    return [
-        name
-        for name in required_models(repository, [model])
-        if read_contract(repository / name).backend == "onnxruntime"
-        and not (repository / name / "1" / "model.onnx").is_file()
-    ]
 
 
 def _serve(repository: Path, models: tuple[str, ...]) -> EmbeddedServer:

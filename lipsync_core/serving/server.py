@@ -27,7 +27,7 @@ READY_POLL_S = 0.05
 READY_CALL_TIMEOUT_S = 1.0
 STOP_TIMEOUT_S = 10.0  # for the supervisor to clean up, beyond the server's grace
 PORT_TRIES = 3  # a free port may be taken between our look and the server's bind
-LOG_LINES_SHOWN = 8
+LOG_LINES_SHOWN, LOG_WIDTH = 8, 400
 PORT_TAKEN_MARKS = (
     "already in use",
     "failed to start GRPC",
@@ -224,7 +224,7 @@ def _server_arguments(options: ServerOptions, models: list[str], grpc_port: int)
 
 def relevant_lines(log: str, limit: int) -> str:
     """Pick the lines of a Triton log that say what went wrong: errors first, else its last lines."""
-    lines = [line for line in log.splitlines() if line.strip() and not line.startswith("I")]
+    lines = [line[:LOG_WIDTH] for line in log.splitlines() if line.strip() and line[0] not in "I+|"]
     harmless = (
         "NVML",
         "DCGM",
@@ -236,7 +236,7 @@ def relevant_lines(log: str, limit: int) -> str:
     )
     telling = [line for line in lines if not any(mark in line for mark in harmless)]
     errors = [line for line in telling if "rror" in line or line.startswith("E") or "failed" in line]
-    return "\n".join((errors or telling or log.splitlines())[-limit:])
+    return "\n".join((errors or telling)[-limit:])
 
 
 def _answers_ready(client: triton_grpc.InferenceServerClient) -> bool:

@@ -10,17 +10,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import glob
 import os
 import select
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 SHARED_MEMORY_DIR = Path("/dev/shm")
 PR_SET_PDEATHSIG = 1  # prctl option: signal for a child whose parent dies; source: man 2 prctl
 POLL_S = 0.1
+STUB_FOLDERS = "/tmp/python_env_*"  # empty ones that the Python backend makes and, when killed, leaves
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # only the pipe ends us, so that clean-up always runs
+    others_folders = set(glob.glob(STUB_FOLDERS))
     with (options.folder / "triton.log").open("ab") as log:
         server = subprocess.Popen(
             options.command,
@@ -47,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         _stop(server, options.grace_s)
         remove_shared_memory(options.shm_prefix)
+        remove_empty_folders(set(glob.glob(STUB_FOLDERS)) - others_folders)
         shutil.rmtree(options.folder, ignore_errors=True)
     return 0
 
@@ -88,6 +93,13 @@ def remove_shared_memory(prefix: str) -> None:
     """Remove what a server or client left in /dev/shm under its own prefix."""
     for path in SHARED_MEMORY_DIR.glob(f"{prefix}*"):
         path.unlink(missing_ok=True)
+
+
+def remove_empty_folders(folders: Iterable[str]) -> None:
+    """Remove folders that hold nothing."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            Path(folder).rmdir()
 
 
 if __name__ == "__main__":

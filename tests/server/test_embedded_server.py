@@ -30,7 +30,8 @@ from pathlib import Path
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 with EmbeddedServer(ServerOptions(Path(sys.argv[1]), ("caller",))) as server:
     print(server.log_path.parent, server.shm_prefix, *server.pids, flush=True)
-    time.sleep(60)
+    while True:
+        time.sleep(0.1)
 """
 
 

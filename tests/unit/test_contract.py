@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lipsync_core.contract import parse_contract, parse_parameters, read_contract, required_models
+from lipsync_core.contract import missing_networks, parse_contract, parse_parameters, read_contract, required_models
 
 CONFIG = """
 backend: "python"
@@ -95,3 +95,18 @@ def test_contract_fails_on_a_broken_config() -> None:
     """A typing error in a config is reported with the model's name."""
     with pytest.raises(ValueError, match="faces: expected a valid config.pbtxt"):
         parse_contract("inputs [", "faces")
+
+
+def test_models_without_their_network_are_known(tmp_path: Path) -> None:
+    """A model misses what any model that it needs has not exported."""
+    for name, text in {
+        "network": 'backend: "onnxruntime"',
+        "caller": 'backend: "python" parameters { key: "calls" value { string_value: "network" } }',
+        "alone": 'backend: "python"',
+    }.items():
+        (tmp_path / name / "1").mkdir(parents=True)
+        (tmp_path / name / "config.pbtxt").write_text(text)
+    assert missing_networks(tmp_path, "caller") == ["network"]
+    assert missing_networks(tmp_path, "alone") == []
+    (tmp_path / "network" / "1" / "model.onnx").touch()
+    assert missing_networks(tmp_path, "caller") == []

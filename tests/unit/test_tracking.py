@@ -52,7 +52,7 @@ def test_choice_finds_nothing_beyond_the_last_face() -> None:
     assert parse_face_choice("2").pick([face(0), face(300)]) is None
 
 
-@pytest.mark.parametrize("text", ["biggest", "-1", "1,2,3", "", "a,b"])
+@pytest.mark.parametrize("text", ["biggest", "-1", "1,2,3", "", "a,b", "nan,1", "²"])
 def test_choice_fails_on_anything_else(text: str) -> None:
     """The message lists what is understood."""
     with pytest.raises(ValueError, match="expected largest, left, right, INDEX or X,Y"):

@@ -127,7 +127,7 @@ def open_session(
 def thread_count(parameters: dict[str, Any], key: str) -> int:
     """Read a thread count from the model's parameters."""
     text = parameter(parameters, key, str(DEFAULT_THREADS))
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise pb_utils.TritonModelException(f"{key}: expected a whole number of at least 1, got {text!r}")
     return int(text)
 
