@@ -62,8 +62,17 @@ def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
         thread.join()
 
 
-def ordered_map(call: Callable[[Item], Result], items: Iterable[Item], in_flight: int) -> Generator[Result, None, None]:
-    """Map `call` over items with up to `in_flight` calls at once; results come in the items' order."""
+def ordered_map(
+    call: Callable[[Item], Result],
+    items: Iterable[Item],
+    in_flight: int,
+    abandon: Callable[[], None] | None = None,
+) -> Generator[Result, None, None]:
+    """Map `call` over items with up to `in_flight` calls at once; results come in the items' order.
+
+    When it ends early, by an error or because nobody wants more, `abandon` is called to make the calls under way fail
+    soon; they are waited for.
+    """
     iterator = iter(items)
     with ThreadPoolExecutor(in_flight, thread_name_prefix="call") as pool:
         pending: deque[Future[Result]] = deque()
@@ -75,6 +84,10 @@ def ordered_map(call: Callable[[Item], Result], items: Iterable[Item], in_flight
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
+        except BaseException:
+            if abandon is not None:
+                abandon()
+            raise
         finally:
             for future in pending:
                 future.cancel()

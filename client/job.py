@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -216,7 +216,7 @@ class Job:
             shown = at_rate(shown, options.fps)
         synchroniser = Synchroniser(connection, generator, clock)
         synced = sync_frames(shown, finder, options.face, generator, synchroniser, self._chunk_frames, clock)
-        with closing(synced), _cancelled_on_error(connection):
+        with closing(synced):
             for frame in synced:
                 with clock.time("encode"):
                     self._writer.write(frame.picture, frame.shown.pts, frame.shown.duration)
@@ -239,13 +239,3 @@ class Job:
     @property
     def _chunk_frames(self) -> int:
         return chunk_frames(self._video.frame_bytes)
-
-
-@contextmanager
-def _cancelled_on_error(connection: TritonConnection) -> Generator[None, None, None]:
-    """Give up the requests under way when the job ends early, instead of waiting for their answers."""
-    try:
-        yield
-    except BaseException:
-        connection.cancel()
-        raise

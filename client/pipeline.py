@@ -106,6 +106,10 @@ class Synchroniser:
         self._generator = generator
         self._clock = clock
 
+    def cancel(self) -> None:
+        """Make all requests under way fail at once."""
+        self._connection.cancel()
+
     def prepare(self, observations: Sequence[Observation[TimelineFrame]]) -> Chunk:
         """Make a chunk of the next frames; to be called in their order."""
         frames = [observation.frame for observation in observations]
@@ -158,9 +162,9 @@ def sync_frames(
 ) -> Generator[SyncedFrame, None, None]:
     """Overlap all stages over a stream of frames: decode, find faces, follow, generate; in order, memory bounded."""
     windows = prefetch(batched(clock.time_items("decode", shown), size), ahead=1)
-    found = (item for window in ordered_map(finder.find, windows, IN_FLIGHT) for item in window)
+    found = (item for window in ordered_map(finder.find, windows, IN_FLIGHT, synchroniser.cancel) for item in window)
     followed = generator.smooth(follow(found, choice))
     chunks = (synchroniser.prepare(batch) for batch in batched(followed, generator.chunk_frames or size))
-    with closing(ordered_map(synchroniser.sync, chunks, IN_FLIGHT)) as synced:
+    with closing(ordered_map(synchroniser.sync, chunks, IN_FLIGHT, synchroniser.cancel)) as synced:
         for chunk in synced:
             yield from chunk

@@ -69,3 +69,17 @@ def test_closing_ends_threads_and_frees_the_source() -> None:
 def test_batches_hold_all_items_once() -> None:
     """The last batch is shorter when the items do not fill it."""
     assert list(batched(range(5), 2)) == [[0, 1], [2, 3], [4]]
+
+
+def test_calls_under_way_are_abandoned_when_one_fails() -> None:
+    """The first error makes the others end at once, instead of being waited for."""
+    given_up = threading.Event()
+
+    def call(item: int) -> int:
+        if item == 0:
+            raise RuntimeError("broken")
+        assert given_up.wait(10)
+        return item
+
+    with pytest.raises(RuntimeError, match="broken"):
+        list(ordered_map(call, range(3), in_flight=3, abandon=given_up.set))
