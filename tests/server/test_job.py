@@ -172,7 +172,7 @@ def test_server_killed_mid_job_fails_cleanly(clip: Path, model_repository: Path,
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_command_ended_mid_job_leaves_nothing(
     clip: Path, lipsync_command: list[str], model_repository: Path, tmp_path: Path, number: int
 ) -> None:
