@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+MIN_CHOSEN_SCORE = 0.6  # a face is chosen from here on, and then followed down to the detector's own threshold
+
 
 @dataclass(frozen=True)
 class Face:
@@ -47,9 +49,6 @@ class Face:
         high = np.minimum(self.box[2:], other.box[2:])
         common = float(np.prod(np.maximum(high - low, 0)))
         return common / max(self.area + other.area - common, 1e-6)
-
-
-MIN_CHOSEN_SCORE = 0.6  # a face is chosen from here on, and then followed down to the detector's own threshold
 
 
 @dataclass(frozen=True)

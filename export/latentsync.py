@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from export.model_file import MODEL_REPOSITORY
-from export.wav2lip import INSTALL_HINT, seed
+from export.wav2lip import INSTALL_HINT, add_synthetic_weights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,14 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--download", action="store_true", help="get what is not given from Hugging Face, by revision and hash"
     )
-    parser.add_argument(
-        "--synthetic-weights",
-        type=seed,
-        nargs="?",
-        const=0,
-        metavar="SEED",
-        help="made-up weights for each network without a checkpoint; SEED is added to the recipe's own (default: 0)",
-    )
+    add_synthetic_weights(parser)
     parser.add_argument("--size", choices=("full", "small"), default="full", help="small: made-up weights only, tests")
     parser.add_argument("--version", choices=("1.5", "1.6"), default="1.5", help="256 or 512 pixels (default: 1.5)")
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="default: %(default)s")

@@ -15,14 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare this sub-command's options."""
     parser.add_argument("--checkpoint", type=Path, help="wav2lip.pth or wav2lip_gan.pth: exports the generator")
     parser.add_argument("--s3fd", type=Path, help="s3fd.pth: exports the original's face detector")
-    parser.add_argument(
-        "--synthetic-weights",
-        type=seed,
-        nargs="?",
-        const=0,
-        metavar="SEED",
-        help="made-up weights for each network without a checkpoint; SEED is added to the recipe's own (default: 0)",
-    )
+    add_synthetic_weights(parser)
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="default: %(default)s")
     parser.add_argument("--repository", type=Path, default=MODEL_REPOSITORY, help="default: %(default)s")
 
@@ -53,8 +46,20 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"  {network.license_line if checkpoints[network.model] else SYNTHETIC_LINE}")
 
 
-def seed(text: str) -> int:
+def add_synthetic_weights(parser: argparse.ArgumentParser) -> None:
+    """Describe the option that all networks have instead of checkpoints."""
+    parser.add_argument(
+        "--synthetic-weights",
+        type=_seed,
+        nargs="?",
+        const=0,
+        metavar="SEED",
+        help="made-up weights for each network without a checkpoint; SEED is added to the recipe's own (default: 0)",
+    )
+
+
+def _seed(text: str) -> int:
     """Read a seed of the command line."""
-    if not text.isdigit():
+    if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
     return int(text)
