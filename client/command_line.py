@@ -15,7 +15,7 @@ from client.job import MODELS, DetectorName, JobOptions
 from client.media import PRESETS, IfAudioLonger, IfAudioShorter, VideoCodec
 from client.serve import DEFAULT_REPOSITORY
 from client.wav2lip import Blend
-from lipsync_core.latentsync.options import SCHEDULERS, SPEEDS, DiffusionOptions
+from lipsync_core.latentsync.options import SCHEDULERS, SPEEDS, DiffusionOptions, options_for
 from lipsync_core.wav2lip.boxes import Pads
 
 Value = TypeVar("Value")
@@ -133,7 +133,14 @@ def _add_box_options(parser: argparse.ArgumentParser) -> None:
 def _add_diffusion_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("latentsync only")
     default = JobOptions.diffusion
-    group.add_argument("--steps", type=int, default=default.num_inference_steps, help="of diffusion (%(default)s)")
+    group.add_argument(
+        "--speed",
+        choices=SPEEDS,
+        default=default.speed,
+        help="exact: the original; cached: the original with DeepCache; fast, preview: fewer and lighter steps"
+        " (%(default)s)",
+    )
+    group.add_argument("--steps", type=int, help="of diffusion (20; fast 8, preview 4)")
     group.add_argument(
         "--guidance",
         type=float,
@@ -141,10 +148,7 @@ def _add_diffusion_options(parser: argparse.ArgumentParser) -> None:
         help="weight of the speech, 1 to 3 (%(default)s)",
     )
     group.add_argument("--seed", type=int, default=default.seed, help="of all noise (%(default)s)")
-    group.add_argument("--scheduler", choices=SCHEDULERS, default=default.scheduler, help="%(default)s as the original")
-    group.add_argument(
-        "--speed", choices=SPEEDS, default=default.speed, help="cached: most steps reuse deep features (%(default)s)"
-    )
+    group.add_argument("--scheduler", choices=SCHEDULERS, help="ddim as the original (ddim; fast and preview unipc)")
 
 
 def _add_encoding_options(parser: argparse.ArgumentParser) -> None:
@@ -211,7 +215,7 @@ def job_options(options: argparse.Namespace) -> JobOptions:
 
 def _diffusion_options(options: argparse.Namespace) -> DiffusionOptions:
     try:
-        return DiffusionOptions(options.steps, options.guidance, options.scheduler, options.speed, options.seed)
+        return options_for(options.speed, options.steps, options.scheduler, options.guidance, options.seed)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -25,8 +25,6 @@ SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "dpm": (DPMSolverMultistepScheduler, SOLVER),
     "unipc": (UniPCMultistepScheduler, SOLVER),
 }
-CACHE_INTERVAL = 3  # steps from one full step to the next
-
 Unet = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # latents [B, ...], timestep [B, 1] -> their noise
 
 
@@ -57,6 +55,8 @@ def denoise(
     guidance_scale: float,
     *,
     shallow_unet: Unet | None = None,
+    cache_interval: int = 1,
+    guided_steps: int | None = None,
     before_step: Callable[[], None] = lambda: None,
 ) -> torch.Tensor:
     """Take the noise out of latents, step by step.
@@ -66,7 +66,9 @@ def denoise(
         latents: [1, ...], pure noise.
         scheduler: from `make_scheduler`.
         guidance_scale: 1 is without guidance.
-        shallow_unet: answers in the unet's place, except in every third step from the first on.
+        shallow_unet: answers in the unet's place, except in every `cache_interval`-th step from the first on.
+        cache_interval: steps from one run of `unet` to the next.
+        guided_steps: how many steps, from the first on, run under guidance; all when left out.
         before_step: called before each step; what it raises ends the loop.
 
     Returns:
@@ -75,10 +77,12 @@ def denoise(
     Raises:
         FloatingPointError: the network gave NaN or infinity.
     """
-    samples = 2 if guidance_scale > 1 else 1
+    if guided_steps is None:
+        guided_steps = len(scheduler.timesteps) if guidance_scale > 1 else 0
     for index, timestep in enumerate(scheduler.timesteps):
         before_step()
-        network = unet if shallow_unet is None or index % CACHE_INTERVAL == 0 else shallow_unet
+        samples = 2 if index < guided_steps else 1
+        network = unet if shallow_unet is None or index % cache_interval == 0 else shallow_unet
         timesteps = torch.full((samples, 1), float(timestep))
         noise_pred = network(latents.expand(samples, *latents.shape[1:]), timesteps)
         check_finite("noise_pred", noise_pred, f"in step {index + 1} of {len(scheduler.timesteps)}")

@@ -107,7 +107,9 @@ def sync_faces(
         latents,
         make_scheduler(options.scheduler, options.num_inference_steps),
         options.guidance_scale,
-        shallow_unet=unet.shallow if options.speed == "cached" else None,
+        shallow_unet=unet.shallow if unet.keeps_features else None,
+        cache_interval=options.mode.cache_interval,
+        guided_steps=options.guided_steps,
         before_step=before_step,
     )
     before_step()
@@ -128,15 +130,18 @@ def draw_latents(moments: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
 
 
 class ChunkUnet:
-    """The UNet as one chunk sees it: what stays the same is put together once, deep features live for the chunk."""
+    """The UNet as one chunk sees it: what stays the same is put together once, deep features live for the chunk.
+
+    It is given one half or two, without the speech and with it; one alone is the half with it.
+    """
 
     def __init__(
         self, networks: Networks, constants: torch.Tensor, audio_tokens: torch.Tensor, options: DiffusionOptions
     ) -> None:
         """Keep the constants, [9, F, h, h], and the tokens, [F, 50, 384], for both halves where there is guidance."""
         self._networks = networks
-        self._keeps_features = options.speed == "cached"
-        halves = [torch.zeros_like(audio_tokens), audio_tokens] if options.guidance_scale > 1 else [audio_tokens]
+        self.keeps_features = options.mode.cache_interval > 1
+        halves = [torch.zeros_like(audio_tokens), audio_tokens] if options.guided_steps else [audio_tokens]
         self._audio_tokens = torch.stack(halves)
         self._sample = torch.empty(len(halves), LATENT_CHANNELS + len(constants), *constants.shape[1:])
         self._sample[:, LATENT_CHANNELS:] = constants
@@ -144,17 +149,20 @@ class ChunkUnet:
 
     def full(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         """Run the whole network."""
-        self._sample[:, :LATENT_CHANNELS] = latents
         noise_pred, self._deep_features = self._networks.unet(
-            self._sample, timestep, self._audio_tokens, deep=self._keeps_features
+            *self._halves(latents, timestep), deep=self.keeps_features
         )
         return noise_pred
 
     def shallow(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         """Run the outermost layers over the last full step's deep features."""
         assert self._deep_features is not None
-        self._sample[:, :LATENT_CHANNELS] = latents
-        return self._networks.unet_shallow(self._sample, timestep, self._audio_tokens, self._deep_features)
+        return self._networks.unet_shallow(*self._halves(latents, timestep), self._deep_features[-len(latents) :])
+
+    def _halves(self, latents: torch.Tensor, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        sample = self._sample[-len(latents) :]
+        sample[:, :LATENT_CHANNELS] = latents
+        return sample, timestep, self._audio_tokens[-len(latents) :]
 
 
 def _generator(seed: int, *spawn_key: int) -> np.random.Generator:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 SCHEDULERS = ("ddim", "dpm", "unipc")  # over the wire: the place in this list
-SPEEDS = ("exact", "cached")  # over the wire: the place in this list
 MAX_STEPS = 999  # the original's spacing has no place for one more
 MAX_SEED = 2**32 - 1
 MAX_FRAMES = 24  # of a chunk: the network knows no more places in time
@@ -14,16 +14,37 @@ DEFAULT_SEED = 1247  # the original's
 
 
 @dataclass(frozen=True)
+class SpeedMode:
+    """What a speed saves; steps and scheduler count where a job does not choose its own."""
+
+    num_inference_steps: int
+    scheduler: str
+    cache_interval: int  # steps from one run of the whole network to the next; those between reuse its deep features
+    guided_share: float  # of the steps, from the first on, that run under guidance
+
+
+SPEED_MODES: Mapping[str, SpeedMode] = {
+    "exact": SpeedMode(20, "ddim", 1, 1.0),  # the original
+    "cached": SpeedMode(20, "ddim", 3, 1.0),  # the original with its DeepCache setting
+    "fast": SpeedMode(8, "unipc", 2, 0.5),
+    "preview": SpeedMode(4, "unipc", 2, 0.0),
+}
+SPEEDS = tuple(SPEED_MODES)  # over the wire: the place in this list
+
+
+@dataclass(frozen=True)
 class DiffusionOptions:
     """How a job's chunks are drawn; defaults as the original's command line recommends them.
+
+    `options_for` chooses steps and scheduler by the speed.
 
     Raises:
         ValueError: a value is outside its limits.
     """
 
-    num_inference_steps: int = 20
+    num_inference_steps: int = SPEED_MODES["exact"].num_inference_steps
     guidance_scale: float = 1.5
-    scheduler: str = "ddim"
+    scheduler: str = SPEED_MODES["exact"].scheduler
     speed: str = "exact"
     seed: int = DEFAULT_SEED
 
@@ -46,6 +67,33 @@ class DiffusionOptions:
                 raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"seed: expected 0 to {MAX_SEED}, got {self.seed}")
+
+    @property
+    def mode(self) -> SpeedMode:
+        """What the speed saves."""
+        return SPEED_MODES[self.speed]
+
+    @property
+    def guided_steps(self) -> int:
+        """How many of the steps, from the first on, run under guidance; a guidance of 1 is none."""
+        return math.ceil(self.mode.guided_share * self.num_inference_steps) if self.guidance_scale > 1 else 0
+
+
+def options_for(
+    speed: str,
+    num_inference_steps: int | None = None,
+    scheduler: str | None = None,
+    guidance_scale: float = DiffusionOptions.guidance_scale,
+    seed: int = DEFAULT_SEED,
+) -> DiffusionOptions:
+    """Choose how to draw by a speed's name; None leaves a choice to the speed.
+
+    Raises:
+        ValueError: no such speed, or a value outside its limits.
+    """
+    mode = SPEED_MODES.get(speed, SPEED_MODES["exact"])  # an unknown one is refused below, with its name
+    steps = mode.num_inference_steps if num_inference_steps is None else num_inference_steps
+    return DiffusionOptions(steps, guidance_scale, scheduler or mode.scheduler, speed, seed)
 
 
 def named(name: str, known: tuple[str, ...], code: int) -> str:

@@ -13,6 +13,7 @@ class FakeNetworks:
     def __init__(self, *, overflow: str | None = None) -> None:
         """Take the name of the output that is to be NaN."""
         self.calls: list[str] = []
+        self.rows: list[int] = []  # of each call's output
         self.overflow = overflow
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
@@ -50,4 +51,5 @@ class FakeNetworks:
 
     def _answer(self, name: str, output: torch.Tensor) -> torch.Tensor:
         self.calls.append(name)
+        self.rows.append(len(output))
         return output * torch.nan if name == self.overflow else output

@@ -11,7 +11,7 @@ pytest.importorskip("diffusers", reason="no diffusers; run: make test")
 
 from lipsync_core.latentsync.diffusion import draw_latents, draw_noise, sync_faces  # noqa: E402
 from lipsync_core.latentsync.mask import pixel_mask  # noqa: E402
-from lipsync_core.latentsync.options import MAX_SEED, DiffusionOptions  # noqa: E402
+from lipsync_core.latentsync.options import MAX_SEED, DiffusionOptions, options_for  # noqa: E402
 from tests.unit.latentsync_fakes import FakeNetworks  # noqa: E402
 
 RANDOM = np.random.default_rng(0)
@@ -65,6 +65,8 @@ def test_only_the_masked_part_is_drawn() -> None:
         {"scheduler": "dpm"},
         {"scheduler": "unipc"},
         {"speed": "cached"},
+        {"speed": "fast"},
+        {"speed": "preview"},
         {"guidance_scale": 1.0},
         {"num_inference_steps": 5},
     ],
@@ -82,6 +84,30 @@ def test_constant_parts_are_computed_once() -> None:
     sync_faces(FACES, TOKENS, networks, DiffusionOptions(num_inference_steps=7, speed="cached"), NOISE)
     shallow = ["unet_shallow"] * 2
     assert networks.calls == ["encode"] * 2 + ["unet", *shallow, "unet", *shallow, "unet"] + ["decode"]
+
+
+@pytest.mark.parametrize(
+    ("speed", "calls"),
+    [
+        ("fast", ["unet 2", "unet_shallow 2"] * 2 + ["unet 1", "unet_shallow 1"] * 2),
+        ("preview", ["unet 1", "unet_shallow 1"] * 2),
+    ],
+)
+def test_a_speed_chooses_what_it_saves(speed: str, calls: list[str]) -> None:
+    """Few steps, every other one light, and guidance for the first of them or none."""
+    networks = FakeNetworks()
+    sync_faces(FACES, TOKENS, networks, options_for(speed), NOISE)
+    found = [f"{call} {rows}" for call, rows in zip(networks.calls, networks.rows, strict=True)]
+    assert found[2:-1] == calls
+
+
+def test_what_a_job_chooses_itself_goes_before_its_speed() -> None:
+    """The speed's own steps and scheduler are defaults."""
+    assert options_for("fast") == DiffusionOptions(8, 1.5, "unipc", "fast")
+    assert options_for("fast", 12, "dpm", 2.0, 5) == DiffusionOptions(12, 2.0, "dpm", "fast", 5)
+    assert options_for("exact") == DiffusionOptions()
+    assert DiffusionOptions(5, speed="fast").guided_steps == 3
+    assert DiffusionOptions(5, 1.0).guided_steps == 0
 
 
 @pytest.mark.parametrize(("output", "name"), [("encode", "moments"), ("unet", "noise_pred"), ("decode", "decoded")])
@@ -118,10 +144,13 @@ def test_sync_faces_fails_on_what_does_not_fit(faces: np.ndarray, tokens: np.nda
         ({"seed": -1}, "seed: expected 0 to 4294967295, got -1"),
         ({"seed": 2**63 - 1}, "seed: expected 0 to 4294967295, got 9223372036854775807"),
         ({"scheduler": "euler"}, "scheduler: expected one of ddim, dpm, unipc, got 'euler'"),
-        ({"speed": "fast"}, "speed: expected one of exact, cached, got 'fast'"),
+        ({"speed": "warp"}, "speed: expected one of exact, cached, fast, preview, got 'warp'"),
     ],
 )
 def test_options_outside_their_limits_fail(change: dict[str, Any], message: str) -> None:
     """The limits are named."""
     with pytest.raises(ValueError, match=message):
         DiffusionOptions(**change)
+    if "speed" in change:
+        with pytest.raises(ValueError, match=message):
+            options_for(**change)

@@ -287,7 +287,10 @@ def test_a_chunk_without_faces_needs_no_network() -> None:
         ({"seed": np.array([-1], np.int64)}, "seed: expected 0 to 4294967295, got -1"),
         ({"chunk_index": np.array([-1], np.int32)}, "chunk_index: expected 0 or more, got -1"),
         ({"scheduler": np.array([3], np.int32)}, r"scheduler: expected 0 \(ddim\), 1 \(dpm\), 2 \(unipc\), got 3"),
-        ({"speed": np.array([-1], np.int32)}, r"speed: expected 0 \(exact\), 1 \(cached\), got -1"),
+        (
+            {"speed": np.array([-1], np.int32)},
+            r"speed: expected 0 \(exact\), 1 \(cached\), 2 \(fast\), 3 \(preview\), got -1",
+        ),
         ({"initial_noise": np.zeros((4, 4, 4), np.float32)}, "initial_noise: expected"),
     ],
 )

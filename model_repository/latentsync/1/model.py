@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lipsync_core.latentsync.diffusion import Noise, draw_noise, sync_faces
-from lipsync_core.latentsync.options import MAX_FRAMES, SCHEDULERS, SPEEDS, DiffusionOptions, named
+from lipsync_core.latentsync.options import MAX_FRAMES, SCHEDULERS, SPEEDS, DiffusionOptions, named, options_for
 from lipsync_core.triton_step import TritonStep
 
 
@@ -21,10 +21,8 @@ class LatentSyncParameters:
 
     num_frames: int  # of a whole chunk, for those who cut chunks
     images_per_call: int  # at most the VAE's max_batch_size; memory grows with it
-    num_inference_steps: int  # this and the following count where a request doesn't say
+    speed: str  # this and the following count where a request doesn't say; steps and scheduler are the speed's
     guidance_scale: float
-    scheduler: str
-    speed: str
     seed: int
 
 
@@ -115,11 +113,11 @@ class TritonPythonModel(TritonStep):
         seed: np.ndarray | None,
     ) -> DiffusionOptions:
         default = self.parameters
-        return DiffusionOptions(
-            num_inference_steps=default.num_inference_steps if steps is None else int(steps[0]),
+        return options_for(
+            default.speed if speed is None else named("speed", SPEEDS, int(speed[0])),
+            None if steps is None else int(steps[0]),
+            None if scheduler is None else named("scheduler", SCHEDULERS, int(scheduler[0])),
             guidance_scale=default.guidance_scale if guidance_scale is None else float(guidance_scale[0]),
-            scheduler=default.scheduler if scheduler is None else named("scheduler", SCHEDULERS, int(scheduler[0])),
-            speed=default.speed if speed is None else named("speed", SPEEDS, int(speed[0])),
             seed=default.seed if seed is None else int(seed[0]),
         )
 
