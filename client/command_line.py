@@ -15,7 +15,7 @@ from client.job import MODELS, DetectorName, JobOptions
 from client.media import PRESETS, IfAudioLonger, IfAudioShorter, VideoCodec
 from client.serve import DEFAULT_REPOSITORY
 from client.wav2lip import Blend
-from lipsync_core.latentsync.options import SCHEDULERS, SPEEDS, DiffusionOptions, options_for
+from lipsync_core.latentsync.options import RESOLUTIONS, SCHEDULERS, SPEEDS, DiffusionOptions, options_for
 from lipsync_core.wav2lip.boxes import Pads
 
 Value = TypeVar("Value")
@@ -147,6 +147,12 @@ def _add_diffusion_options(parser: argparse.ArgumentParser) -> None:
         default=default.guidance_scale,
         help="weight of the speech, 1 to 3 (%(default)s)",
     )
+    group.add_argument(
+        "--resolution",
+        type=int,
+        choices=RESOLUTIONS.values(),
+        help="pixels of the face's edge (as the weights were trained: 256 for 1.5, 512 for 1.6)",
+    )
     group.add_argument("--seed", type=int, default=default.seed, help="of all noise (%(default)s)")
     group.add_argument("--scheduler", choices=SCHEDULERS, help="ddim as the original (ddim; fast and preview unipc)")
 
@@ -201,6 +207,7 @@ def job_options(options: argparse.Namespace) -> JobOptions:
         pads=Pads(*(round(pad) for pad in options.pads)),
         blend=options.blend,
         diffusion=_diffusion_options(options),
+        resolution=options.resolution,
         start_s=options.start,
         end_s=options.end,
         fps=options.fps,

@@ -68,6 +68,7 @@ class JobOptions:
     pads: Pads = DEFAULT_PADS
     blend: Blend = "soft"
     diffusion: DiffusionOptions = DEFAULT_DIFFUSION
+    resolution: int | None = None
     start_s: float = 0.0
     end_s: float | None = None
     fps: Fraction | None = None
@@ -183,7 +184,7 @@ class Job:
             wav2lip = Wav2LipOptions(options.pads, options.face_box is not None, options.blend)
             return Wav2Lip(self._audio, float(self._rate), wav2lip)
         if options.model == "latentsync":
-            return LatentSync(connection, self._audio, float(self._rate), options.diffusion)
+            return LatentSync(connection, self._audio, float(self._rate), options.diffusion, options.resolution)
         with closing(self._scan(FaceFinder(connection, self._clock))) as scanned:
             return MouthMotion(connection, self._audio.speech_blocks(), scanned)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 import numpy as np
 
@@ -15,10 +15,9 @@ from client.speech import SpeechFeatures, frame_number
 from client.tracking import Observation
 from lipsync_core.face import alignment_points
 from lipsync_core.latentsync.alignment import affine_matrices, face_extent, running_bias
-from lipsync_core.latentsync.options import SCHEDULERS, SPEEDS, DiffusionOptions
+from lipsync_core.latentsync.options import RESOLUTIONS, SCHEDULERS, SPEEDS, DiffusionOptions
 from lipsync_core.latentsync.windows import features_for_frames, frame_position, positions_at
 
-ALIGN_MODEL = "latentsync_align"
 POSITIONS_BEYOND = 3  # that frames after the speech may lie behind its features
 
 
@@ -27,8 +26,15 @@ class LatentSync:
 
     model = "latentsync"
 
-    def __init__(self, connection: TritonConnection, audio: AudioSource, fps: float, options: DiffusionOptions) -> None:
-        """Take the speech, and the video's average frames per second.
+    def __init__(
+        self,
+        connection: TritonConnection,
+        audio: AudioSource,
+        fps: float,
+        options: DiffusionOptions,
+        resolution: int | None,
+    ) -> None:
+        """Take the speech, the video's average frames per second, and the faces' edge; None is the server's own.
 
         Raises:
             MediaError: the speech is too short for any feature.
@@ -37,7 +43,7 @@ class LatentSync:
         self._fps = fps
         self._options = options
         self.chunk_frames = int(connection.contract(self.model).parameters["num_frames"])
-        self._resolution = int(connection.contract(ALIGN_MODEL).parameters["resolution"])
+        self._resolution = resolution
         self._chunk_index = 0
         self._track: int | None = None
         self._bias: np.ndarray | None = None
@@ -50,11 +56,10 @@ class LatentSync:
         """Prepare alignment, the speech around these frames, and the job's choices."""
         points = alignment_points(stack_landmarks(faces))
         biases = self._smoothed_biases(points, tracks)
-        matrices = affine_matrices(points, biases, self._resolution)
         inputs = {"smoothing_biases": biases, **self._speech_inputs(frames), **self._choices()}
         self._chunk_index += 1
         return LipRequest(
-            face_extent(matrices, self._resolution),
+            _extent(points, biases, RESOLUTIONS.values() if self._resolution is None else [self._resolution]),
             lambda region: {"alignment_points": points - np.array(region[:2], np.float32), **inputs},
         )
 
@@ -79,7 +84,9 @@ class LatentSync:
 
     def _choices(self) -> dict[str, np.ndarray]:
         options = self._options
+        resolution = {} if self._resolution is None else {"resolution": np.array([self._resolution], np.int32)}
         return {
+            **resolution,
             "seed": np.array([options.seed], np.int64),
             "chunk_index": np.array([self._chunk_index], np.int32),
             "num_inference_steps": np.array([options.num_inference_steps], np.int32),
@@ -87,3 +94,10 @@ class LatentSync:
             "scheduler": np.array([SCHEDULERS.index(options.scheduler)], np.int32),
             "speed": np.array([SPEEDS.index(options.speed)], np.int32),
         }
+
+
+def _extent(points: np.ndarray, biases: np.ndarray, resolutions: Iterable[int]) -> tuple[float, float, float, float]:
+    """Return x1, y1, x2, y2 around what faces of any of these edges look at; the edges differ by less than a pixel."""
+    corners = np.array([face_extent(affine_matrices(points, biases, edge), edge) for edge in resolutions])
+    (x1, y1), (x2, y2) = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
+    return float(x1), float(y1), float(x2), float(y2)

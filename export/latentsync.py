@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
         paths,
         seed_shift=arguments.synthetic_weights,
         small=small,
+        version=arguments.version,
         precision=arguments.precision,
         repository=arguments.repository,
     ):

@@ -13,6 +13,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 
 from export.external_data import file_sha256
+from lipsync_core.latentsync.options import RESOLUTIONS
 
 Version = Literal["1.5", "1.6"]
 
@@ -53,7 +54,6 @@ WHISPER = HubFile(  # OpenAI's own tiny.pt, beside the UNet of either version
     "whisper/tiny.pt",
     "65147644a518d12f04e32d6f3b26facc3f8dd46e5390956a9424a650c0ce22b9",
 )
-RESOLUTIONS: dict[Version, int] = {"1.5": 256, "1.6": 512}  # pixels of the face each was trained on
 
 
 def fetch(wanted: HubFile, option: str) -> Path:

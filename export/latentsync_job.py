@@ -11,6 +11,7 @@ from export.latentsync_graph import export
 from export.latentsync_networks import NETWORKS, UNET, VAE, WHISPER, checkpoint_file, load
 from export.torch_onnx import Precision
 from export.wav2lip import SYNTHETIC_LINE
+from lipsync_core.latentsync.options import RESOLUTION_FILE, RESOLUTIONS
 
 
 def find_checkpoints(given: Mapping[str, Path | None], *, download: bool, version: hub.Version) -> dict[str, Path]:
@@ -42,7 +43,13 @@ def find_checkpoints(given: Mapping[str, Path | None], *, download: bool, versio
 
 
 def export_all(
-    paths: Mapping[str, Path], *, seed_shift: int | None, small: bool, precision: Precision, repository: Path
+    paths: Mapping[str, Path],
+    *,
+    seed_shift: int | None,
+    small: bool,
+    version: hub.Version,
+    precision: Precision,
+    repository: Path,
 ) -> Iterator[str]:
     """Load every network, then export its models one by one; each line says what was written.
 
@@ -50,6 +57,7 @@ def export_all(
         paths: option -> checkpoint.
         seed_shift: of made-up weights for the networks without checkpoint; None leaves these out.
         small: build the tests' small networks.
+        version: of the UNet that is loaded; its resolution is noted beside it.
         precision: of weights and computing; inputs and outputs stay float32.
         repository: the model repository.
 
@@ -61,4 +69,14 @@ def export_all(
     for network, module in zip(chosen, modules, strict=True):
         for part in network.parts(module):
             yield export(part, precision, repository)
+        if network is UNET:
+            note_resolution(repository / "unet" / "1", version if UNET.option in paths else None)
         yield f"  {network.license_line if network.option in paths else SYNTHETIC_LINE}"
+
+
+def note_resolution(folder: Path, version: hub.Version | None) -> None:
+    """Note in the UNet's version folder what its weights were trained on; made-up ones, None, serve any resolution."""
+    path = folder / RESOLUTION_FILE
+    path.unlink(missing_ok=True)
+    if version is not None:
+        path.write_text(f"{RESOLUTIONS[version]}\n", encoding="utf-8")

@@ -9,6 +9,7 @@ import inspect
 import json
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,6 +44,7 @@ class TritonStep:
     Parameters: ClassVar[type | None] = None
 
     contract: ModelContract
+    repository: Path  # of this model and its neighbours, on the server
     parameters: Any
     _request: Any = None  # the one that `run` is answering
     run: Callable[..., dict[str, np.ndarray]]  # each subclass's own, with the config's inputs as arguments
@@ -53,6 +55,7 @@ class TritonStep:
             json.loads(args["model_config"]), model_config_pb2.ModelConfig(), ignore_unknown_fields=True
         )
         self.contract = contract_from_config(config, args["model_name"])
+        self.repository = Path(args["model_repository"]).parent
         self._check_signature()
         self.parameters = parse_parameters(self.Parameters, self.contract.parameters) if self.Parameters else None
         self.setup()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 SCHEDULERS = ("ddim", "dpm", "unipc")  # over the wire: the place in this list
 MAX_STEPS = 999  # the original's spacing has no place for one more
 MAX_SEED = 2**32 - 1
 MAX_FRAMES = 24  # of a chunk: the network knows no more places in time
 DEFAULT_SEED = 1247  # the original's
+RESOLUTIONS: Mapping[str, int] = {"1.5": 256, "1.6": 512}  # version -> pixels of the faces that it was trained on
+MAX_RESOLUTION = max(RESOLUTIONS.values())  # pixels; time and memory grow with its square
+RESOLUTION_FILE = "trained_resolution.txt"  # beside the exported UNet, where its version is known
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,35 @@ def named(name: str, known: tuple[str, ...], code: int) -> str:
         names = ", ".join(f"{place} ({word})" for place, word in enumerate(known))
         raise ValueError(f"{name}: expected {names}, got {code}")
     return known[code]
+
+
+def read_trained_resolution(folder: Path) -> int | None:
+    """Read what the export of a UNet noted in its version folder: its faces' edge in pixels, or None without a note.
+
+    Raises:
+        ValueError: the note is no number.
+    """
+    path = folder / RESOLUTION_FILE
+    if not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8").strip()
+    if not text.isdecimal():
+        raise ValueError(f"{path}: expected a number of pixels, got {text!r}. Export the UNet again")
+    return int(text)
+
+
+def choose_resolution(asked: int | None, trained: int | None) -> int | None:
+    """Choose the edge of the faces, pixels; None where neither the job nor the weights say one.
+
+    Raises:
+        ValueError: the job asks for another than the weights were trained on.
+    """
+    if asked is not None and trained is not None and asked != trained:
+        raise ValueError(
+            f"resolution: expected {trained}, which these weights were trained on, got {asked}."
+            " Leave it out, or export the other version of LatentSync"
+        )
+    return trained if asked is None else asked
 
 
 def check_frames(frame_count: int, pixels: int = 1) -> None:

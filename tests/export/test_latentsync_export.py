@@ -18,12 +18,14 @@ from diffusers import UNet2DConditionModel  # noqa: E402
 from export import external_data, latentsync_download, latentsync_networks  # noqa: E402  (imports torch)
 from export.__main__ import main  # noqa: E402
 from export.latentsync_graph import export, open_session, relative_error  # noqa: E402
+from export.latentsync_job import note_resolution  # noqa: E402
 from export.latentsync_networks import UNET, VAE, WHISPER, load, original_shapes  # noqa: E402
 from export.latentsync_unet import SMALL_CHANNELS, LatentSyncUNet  # noqa: E402
 from export.synthetic_weights import latentsync_weights  # noqa: E402
 from export.wav2lip_networks import GENERATOR  # noqa: E402
 from export.wav2lip_networks import load as load_wav2lip  # noqa: E402
 from lipsync_core.contract import read_contract  # noqa: E402
+from lipsync_core.latentsync.options import read_trained_resolution  # noqa: E402
 from tests.conftest import REPOSITORY  # noqa: E402
 from tests.latentsync_models import NETWORK_MODELS, small_networks  # noqa: E402
 
@@ -346,6 +348,17 @@ def test_the_other_versions_checkpoint_fails(
     assert main(["latentsync", *arguments]) == 1
     line = capsys.readouterr().err
     assert "expected LatentSync 1.6 for faces of 512 pixels, got LatentSync 1.5 for 256. Give --version 1.5" in line
+
+
+def test_the_resolution_of_given_weights_is_noted(repository: Path) -> None:
+    """Beside the UNet, by its version; made-up weights serve any resolution and take an older note away."""
+    folder = repository / "unet" / "1"
+    folder.mkdir(exist_ok=True)
+    for version, resolution in (("1.6", 512), ("1.5", 256)):
+        note_resolution(folder, version)
+        assert read_trained_resolution(folder) == resolution
+    note_resolution(folder, None)
+    assert read_trained_resolution(folder) is None
 
 
 def test_a_network_keeps_its_weights_apart_from_its_half(unet_weights: Weights) -> None:

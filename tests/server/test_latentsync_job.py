@@ -16,7 +16,7 @@ from client.job import Job, JobOptions
 from client.media import AudioSource
 from client.report import Report
 from client.speech import SpeechFeatures
-from lipsync_core.latentsync.options import DiffusionOptions
+from lipsync_core.latentsync.options import DiffusionOptions, options_for
 from lipsync_core.serving.server import EmbeddedServer
 from tests.server.clips import SPEECH, empty_frame, head_frame, read_planes, write_video, write_wave
 
@@ -78,13 +78,24 @@ def test_frames_without_a_face_pass_through(run: Run, tmp_path: Path) -> None:
         np.testing.assert_array_equal(before, after)
 
 
-def test_the_cached_speed_draws_too(run: Run, clip: Path, tmp_path: Path) -> None:
-    """Most steps reuse deep features; the result differs from exact and is complete."""
-    for speed in ("exact", "cached"):
-        options = DiffusionOptions(num_inference_steps=5, speed=speed)
-        assert run(clip, SPEECH, tmp_path / f"{speed}.mkv", diffusion=options).frames_synced == 20
-    exact, cached = (np.stack(read_planes(tmp_path / f"{speed}.mkv")) for speed in ("exact", "cached"))
-    assert (exact != cached).any()
+def test_a_job_may_ask_for_larger_faces(run: Run, clip: Path, tmp_path: Path) -> None:
+    """Faces of 512 pixels give other frames than those of 256."""
+    quick = {"diffusion": options_for("preview", 1), "end_s": 0.08}
+    for resolution in (256, 512):
+        report = run(clip, SPEECH, tmp_path / f"{resolution}.mkv", resolution=resolution, **quick)
+        assert report.frames_synced == 2
+    small, large = (np.stack(read_planes(tmp_path / f"{resolution}.mkv")) for resolution in (256, 512))
+    assert (small != large).any()
+
+
+@pytest.mark.parametrize("speed", ["cached", "fast", "preview"])
+def test_light_speeds_draw_too(run: Run, clip: Path, tmp_path: Path, speed: str) -> None:
+    """Complete, and other frames than the exact ones."""
+    for name in ("exact", speed):
+        report = run(clip, SPEECH, tmp_path / f"{name}.mkv", diffusion=options_for(name, 5))
+        assert report.frames_synced == 20
+    exact, light = (np.stack(read_planes(tmp_path / f"{name}.mkv")) for name in ("exact", speed))
+    assert (exact != light).any()
 
 
 def test_features_of_long_speech_arrive_in_parts(latentsync_server: EmbeddedServer, tmp_path: Path) -> None:

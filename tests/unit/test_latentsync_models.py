@@ -16,7 +16,7 @@ from lipsync_core.latentsync.alignment import affine_matrices, align_faces, runn
 from lipsync_core.latentsync.composite import composite_faces  # noqa: E402
 from lipsync_core.latentsync.diffusion import draw_noise, sync_faces  # noqa: E402
 from lipsync_core.latentsync.mel import cut_segments, log_mel, normalise, segment_part  # noqa: E402
-from lipsync_core.latentsync.options import DiffusionOptions  # noqa: E402
+from lipsync_core.latentsync.options import RESOLUTION_FILE, DiffusionOptions  # noqa: E402
 from tests import fake_triton  # noqa: E402
 from tests.unit.latentsync_fakes import FakeNetworks  # noqa: E402
 from tests.unit.test_latentsync_faces import PHOTO, POINTS  # noqa: E402
@@ -34,16 +34,20 @@ TOKENS = np.random.default_rng(3).standard_normal((3, 50, 384), np.float32)
 Calls = Mapping[str, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]]
 
 
-def answer(name: str, request: fake_triton.Request, calls: Calls | None = None) -> Any:
+def answer(
+    name: str, request: fake_triton.Request, calls: Calls | None = None, repository: Path = Path("/nowhere")
+) -> Any:
     """Load a model into the fake and send it one request."""
     fake_triton.install(calls)
     model = fake_triton.load_module(REPOSITORY / name / "1" / "model.py", f"{name}_model").TritonPythonModel()
-    model.initialize(fake_triton.arguments((REPOSITORY / name / "config.pbtxt").read_text(), name))
+    model.initialize(fake_triton.arguments((REPOSITORY / name / "config.pbtxt").read_text(), name, repository / name))
     return model.execute([request])[0]
 
 
-def ask(name: str, calls: Calls | None = None, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-    response = answer(name, fake_triton.Request(inputs), calls)
+def ask(
+    name: str, calls: Calls | None = None, repository: Path = Path("/nowhere"), **inputs: np.ndarray
+) -> dict[str, np.ndarray]:
+    response = answer(name, fake_triton.Request(inputs), calls, repository)
     assert not response.has_error(), response.error().message()
     return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
 
@@ -126,6 +130,15 @@ def test_given_points_are_aligned() -> None:
     assert np.array_equal(later["affine_matrices"][0], MATRICES[2])
 
 
+def test_faces_have_the_edge_that_is_asked_for() -> None:
+    """In pixels; the configuration's own otherwise."""
+    asked = {"frames": FRAMES, "alignment_points": THREE_POINTS, "resolution": np.array([512], np.int32)}
+    found = ask("latentsync_align", **asked)
+    matrices = affine_matrices(THREE_POINTS, running_bias(THREE_POINTS), 512)
+    assert np.array_equal(found["affine_matrices"], matrices, equal_nan=True)
+    assert found["faces"].shape == (2, 512, 512, 3)
+
+
 def test_landmarks_become_points() -> None:
     """Given ones, or those of the largest face."""
     landmarks = np.random.default_rng(0).uniform(50, 250, (3, 468, 3)).astype(np.float32)
@@ -148,6 +161,11 @@ def test_landmarks_become_points() -> None:
         ({"frames": FRAMES[:2]}, "alignment_points: expected one row for each of 2 frames, got 3"),
         ({"smoothing_biases": np.zeros((2, 2), np.float32)}, "smoothing_biases: expected one row for each of 3 frames"),
         ({"smoothing_biases": np.full((3, 2), np.nan, np.float32)}, "smoothing_biases: expected finite values"),
+        ({"resolution": np.array([300], np.int32)}, "resolution: expected a multiple of 64 up to 512 pixels, got 300"),
+        (
+            {"resolution": np.array([1024], np.int32)},
+            "resolution: expected a multiple of 64 up to 512 pixels, got 1024",
+        ),
     ],
 )
 def test_latentsync_align_fails_on_what_makes_no_chunk(inputs: dict[str, np.ndarray], message: str) -> None:
@@ -259,6 +277,51 @@ def test_a_request_without_options_takes_the_originals() -> None:
     )
     assert np.array_equal(found["synced_frames"], expected_frames(DiffusionOptions(20, 1.5, "ddim", "exact", 1247)))
     assert seen == ["frames", "landmarks", "affine_matrices", "audio"]
+
+
+def test_faces_are_as_large_as_the_weights_were_trained_on(tmp_path: Path) -> None:
+    """What the export noted beside the UNet goes to the alignment; without a note, what the request says, if any."""
+    seen: list[dict[str, np.ndarray]] = []
+
+    def align(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        seen.append(inputs)
+        return {"faces": FACES[:2], "affine_matrices": MATRICES}
+
+    calls = {**job(FakeNetworks()), "latentsync_align": align}
+    asked = {"resolution": np.array([512], np.int32)}
+    ask("latentsync", calls, frames=FRAMES)
+    ask("latentsync", calls, frames=FRAMES, **asked)
+    note_resolution(tmp_path, "512")
+    ask("latentsync", calls, tmp_path, frames=FRAMES)
+    ask("latentsync", calls, tmp_path, frames=FRAMES, **asked)
+    assert [None if inputs.get("resolution") is None else int(inputs["resolution"][0]) for inputs in seen] == [
+        None,
+        512,
+        512,
+        512,
+    ]
+
+
+def test_latentsync_fails_on_another_resolution_than_the_weights(tmp_path: Path) -> None:
+    """256 weights at 512 would draw badly: said before any work."""
+    note_resolution(tmp_path, "256")
+    request = fake_triton.Request({"frames": FRAMES, "resolution": np.array([512], np.int32)})
+    error = answer("latentsync", request, job(FakeNetworks()), tmp_path).error()
+    assert error.code() == fake_triton.TritonError.INVALID_ARG
+    assert "resolution: expected 256, which these weights were trained on, got 512. Leave it out" in error.message()
+
+
+def test_latentsync_fails_to_load_beside_an_unreadable_note(tmp_path: Path) -> None:
+    """The note is the export's; what to do is said."""
+    note_resolution(tmp_path, "large")
+    with pytest.raises(ValueError, match=r"expected a number of pixels, got 'large'. Export the UNet again"):
+        ask("latentsync", job(FakeNetworks()), tmp_path, frames=FRAMES)
+
+
+def note_resolution(repository: Path, text: str) -> None:
+    path = repository / "unet" / "1" / RESOLUTION_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{text}\n")
 
 
 def test_given_noise_replaces_the_seeds() -> None:

@@ -11,7 +11,16 @@ import numpy as np
 import torch
 
 from lipsync_core.latentsync.diffusion import Noise, draw_noise, sync_faces
-from lipsync_core.latentsync.options import MAX_FRAMES, SCHEDULERS, SPEEDS, DiffusionOptions, named, options_for
+from lipsync_core.latentsync.options import (
+    MAX_FRAMES,
+    SCHEDULERS,
+    SPEEDS,
+    DiffusionOptions,
+    choose_resolution,
+    named,
+    options_for,
+    read_trained_resolution,
+)
 from lipsync_core.triton_step import TritonStep
 
 
@@ -37,6 +46,7 @@ class TritonPythonModel(TritonStep):
         if not 1 <= self.parameters.num_frames <= MAX_FRAMES:
             raise ValueError(f"num_frames: expected 1 to {MAX_FRAMES}, got {self.parameters.num_frames}")
         self._options(None, None, None, None, None)
+        self._trained_resolution = read_trained_resolution(self.repository / "unet" / "1")
 
     def run(
         self,
@@ -54,6 +64,7 @@ class TritonPythonModel(TritonStep):
         guidance_scale: np.ndarray | None = None,
         scheduler: np.ndarray | None = None,
         speed: np.ndarray | None = None,
+        resolution: np.ndarray | None = None,
         initial_noise: np.ndarray | None = None,
         masked_noise: np.ndarray | None = None,
         reference_noise: np.ndarray | None = None,
@@ -67,6 +78,7 @@ class TritonPythonModel(TritonStep):
                 landmarks=landmarks,
                 alignment_points=alignment_points,
                 smoothing_biases=smoothing_biases,
+                resolution=self._resolution(resolution),
             ),
         )
         matrices = {"affine_matrices": aligned["affine_matrices"]}
@@ -120,6 +132,10 @@ class TritonPythonModel(TritonStep):
             guidance_scale=default.guidance_scale if guidance_scale is None else float(guidance_scale[0]),
             seed=default.seed if seed is None else int(seed[0]),
         )
+
+    def _resolution(self, asked: np.ndarray | None) -> np.ndarray | None:
+        chosen = choose_resolution(None if asked is None else int(asked[0]), self._trained_resolution)
+        return None if chosen is None else np.array([chosen], np.int32)
 
     def _in_batches(self, model: str, input_name: str, images: torch.Tensor, output_name: str) -> torch.Tensor:
         outputs = []

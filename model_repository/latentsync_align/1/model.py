@@ -10,7 +10,7 @@ import numpy as np
 from lipsync_core import face
 from lipsync_core.latentsync.alignment import affine_matrices, align_faces, has_face, running_bias
 from lipsync_core.latentsync.mask import EDGE_MULTIPLE
-from lipsync_core.latentsync.options import check_frames
+from lipsync_core.latentsync.options import MAX_RESOLUTION, check_frames
 from lipsync_core.triton_step import TritonStep
 
 
@@ -18,7 +18,7 @@ from lipsync_core.triton_step import TritonStep
 class LatentSyncAlignParameters:
     """What config.pbtxt sets."""
 
-    resolution: int  # edge of the faces, pixels: 256 for LatentSync 1.5, 512 for 1.6
+    resolution: int  # edge of the faces, pixels, where a request doesn't say
 
 
 class TritonPythonModel(TritonStep):
@@ -29,9 +29,7 @@ class TritonPythonModel(TritonStep):
     def setup(self) -> None:
         """Keep to one thread; the server runs several instances instead."""
         cv2.setNumThreads(1)
-        resolution = self.parameters.resolution
-        if resolution < 1 or resolution % EDGE_MULTIPLE:
-            raise ValueError(f"resolution: expected a positive multiple of {EDGE_MULTIPLE}, got {resolution}")
+        _check_resolution(self.parameters.resolution)
 
     def run(
         self,
@@ -39,22 +37,32 @@ class TritonPythonModel(TritonStep):
         landmarks: np.ndarray | None = None,
         alignment_points: np.ndarray | None = None,
         smoothing_biases: np.ndarray | None = None,
+        resolution: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
         """Given points count as they are, NaN rows included; without biases the smoothing starts with this chunk."""
         check_frames(len(frames), frames.size)
+        edge = self.parameters.resolution if resolution is None else _check_resolution(int(resolution[0]))
         points = self._find_points(frames, landmarks) if alignment_points is None else alignment_points
         _check_rows("landmarks" if alignment_points is None else "alignment_points", points, frames)
         biases = running_bias(points) if smoothing_biases is None else smoothing_biases
         _check_rows("smoothing_biases", biases, frames)
-        matrices = affine_matrices(points, biases, self.parameters.resolution)
+        matrices = affine_matrices(points, biases, edge)
         seen = has_face(matrices)
-        faces = align_faces(frames[seen], matrices[seen], self.parameters.resolution)
+        faces = align_faces(frames[seen], matrices[seen], edge)
         return {"faces": faces, "affine_matrices": matrices}
 
     def _find_points(self, frames: np.ndarray, landmarks: np.ndarray | None) -> np.ndarray:
         if landmarks is None:
             landmarks = self.infer("largest_face", {"frames": frames})["face_landmarks"]
         return face.alignment_points(landmarks)
+
+
+def _check_resolution(resolution: int) -> int:
+    if not 1 <= resolution <= MAX_RESOLUTION or resolution % EDGE_MULTIPLE:
+        raise ValueError(
+            f"resolution: expected a multiple of {EDGE_MULTIPLE} up to {MAX_RESOLUTION} pixels, got {resolution}"
+        )
+    return resolution
 
 
 def _check_rows(name: str, rows: np.ndarray, frames: np.ndarray) -> None:
