@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from client.connection import LargeOutput, TritonConnection
+from client.connection import LargeOutput, TritonCalls
 from client.errors import RequestRejected
 from client.face_finder import FaceFinder, FixedFace, follow
 from client.faces import Face, FaceChoice
@@ -100,7 +100,7 @@ def region_around(extent: tuple[float, float, float, float], picture: Picture) -
 class Synchroniser:
     """Sends chunks to a generator's ensemble and puts what comes back into the frames."""
 
-    def __init__(self, connection: TritonConnection, generator: LipGenerator, clock: StageClock) -> None:
+    def __init__(self, connection: TritonCalls, generator: LipGenerator, clock: StageClock) -> None:
         """Ask this server for this generator."""
         self._connection = connection
         self._generator = generator
@@ -162,9 +162,9 @@ def sync_frames(
 ) -> Generator[SyncedFrame, None, None]:
     """Overlap all stages over a stream of frames: decode, find faces, follow, generate; in order, memory bounded."""
     windows = prefetch(batched(clock.time_items("decode", shown), size), ahead=1)
-    found = (item for window in ordered_map(finder.find, windows, IN_FLIGHT, synchroniser.cancel) for item in window)
-    followed = generator.smooth(follow(found, choice))
-    chunks = (synchroniser.prepare(batch) for batch in batched(followed, generator.chunk_frames or size))
-    with closing(ordered_map(synchroniser.sync, chunks, IN_FLIGHT, synchroniser.cancel)) as synced:
-        for chunk in synced:
-            yield from chunk
+    with closing(ordered_map(finder.find, windows, IN_FLIGHT, synchroniser.cancel)) as looked_at:
+        followed = generator.smooth(follow((item for window in looked_at for item in window), choice))
+        chunks = (synchroniser.prepare(batch) for batch in batched(followed, generator.chunk_frames or size))
+        with closing(ordered_map(synchroniser.sync, chunks, IN_FLIGHT, synchroniser.cancel)) as synced:
+            for chunk in synced:
+                yield from chunk

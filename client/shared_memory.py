@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -50,7 +51,7 @@ class Region:
 
     def close(self, client: triton_grpc.InferenceServerClient) -> None:
         """Take the region from the server and free it; a server that is gone has freed it already."""
-        with suppress(InferenceServerException):
+        with suppress(InferenceServerException, ValueError):  # ValueError: the client's channel is closed
             client.unregister_system_shared_memory(self.name, client_timeout=CALL_TIMEOUT_S)
         self._memory.close()
 
@@ -61,8 +62,10 @@ class RegionPool:
     def __init__(self, client: triton_grpc.InferenceServerClient) -> None:
         """Start empty, and free what clients that no longer live left registered with this server."""
         self._client = client
+        self._token = secrets.token_hex(4)
         self._free: list[Region] = []
         self._count = 0
+        self._is_closed = False
         self._lock = threading.Lock()
         self._forget_dead_clients()
 
@@ -81,11 +84,16 @@ class RegionPool:
             yield region
         finally:
             with self._lock:
-                self._free.append(region)
+                is_late = self._is_closed
+                if not is_late:
+                    self._free.append(region)
+            if is_late:
+                region.close(self._client)
 
     def close(self, client: triton_grpc.InferenceServerClient) -> None:
-        """Free all regions, asking the server by this client."""
+        """Free all regions, asking the server by this client; one that is lent out follows when it comes back."""
         with self._lock:
+            self._client, self._is_closed = client, True
             regions, self._free = self._free, []
         for region in regions:
             region.close(client)
@@ -99,7 +107,7 @@ class RegionPool:
                 return region
             outgrown = self._free.pop() if self._free else None
             self._count += 1
-            name = f"{REGION_PREFIX}{os.getpid()}-{id(self):x}-{self._count}"
+            name = f"{REGION_PREFIX}{os.getpid()}-{self._token}-{self._count}"
         if outgrown is not None:
             outgrown.close(self._client)
         return Region(self._client, name, _round_up(nbytes))
@@ -107,10 +115,19 @@ class RegionPool:
     def _forget_dead_clients(self) -> None:
         status = self._client.get_system_shared_memory_status(client_timeout=CALL_TIMEOUT_S)
         for name in status.regions:
-            if name.startswith(REGION_PREFIX):
-                pid = name.removeprefix(REGION_PREFIX).split("-")[0]
-                if not Path(f"/proc/{pid}").exists():
-                    self._client.unregister_system_shared_memory(name, client_timeout=CALL_TIMEOUT_S)
+            if name.startswith(REGION_PREFIX) and not _is_mapped(name):
+                self._client.unregister_system_shared_memory(name, client_timeout=CALL_TIMEOUT_S)
+
+
+def _is_mapped(name: str) -> bool:
+    """Say whether the client that registered a region still lives and has it mapped, as far as we may see."""
+    pid = name.removeprefix(REGION_PREFIX).split("-")[0]
+    try:
+        return f"/{name} " in Path(f"/proc/{pid}/maps").read_text()  # "/dev/shm/NAME (deleted)"
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def align(nbytes: int) -> int:
