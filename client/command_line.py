@@ -57,6 +57,18 @@ def build_parser() -> argparse.ArgumentParser:
     _add_diffusion_options(parser)
     _add_encoding_options(parser)
     _add_server_options(parser)
+    parser.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        help="keep finished parts in a hidden folder beside the output until the job is complete, and go on with"
+        " those of an interrupted run (for latentsync, and where such a folder is)",
+    )
+    parser.add_argument(
+        "--work-dir",
+        type=Path,
+        metavar="DIR",
+        help="the folder for finished parts; implies --resume (.OUTPUT.work beside the output)",
+    )
     parser.add_argument("--json", action="store_true", help="print a machine-readable report on stdout")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors (and the report of --json)")
     parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
@@ -206,6 +218,8 @@ def job_options(options: argparse.Namespace) -> JobOptions:
         crf=options.crf,
         preset=options.preset,
         lossless=options.lossless,
+        resume=options.resume,
+        work_dir=options.work_dir,
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import grpc
 import numpy as np
@@ -45,8 +46,40 @@ class LargeOutput:
         return self.dtype.itemsize * math.prod(self.shape)
 
 
+class TritonCalls(Protocol):
+    """What a job asks of Triton, of one server or of several; TritonConnection says more of each."""
+
+    @property
+    def transport(self) -> Transport:
+        """How large tensors travel: shm or grpc."""
+
+    @property
+    def server_count(self) -> int:
+        """How many servers share the work."""
+
+    def contract(self, model: str) -> ModelContract:
+        """Ask for a model's inputs, outputs and parameters."""
+
+    def identity(self, model: str) -> str:
+        """Ask which version of a model is served."""
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, np.ndarray],
+        large_outputs: Mapping[str, LargeOutput] | None = None,
+        request_id: str = "",
+    ) -> dict[str, np.ndarray]:
+        """Run one request and wait for its answer."""
+
+    def cancel(self) -> None:
+        """Give up all requests under way."""
+
+
 class TritonConnection:
     """A connection to one Triton, used by several threads at once."""
+
+    server_count = 1
 
     def __init__(self, url: str, transport: Transport = "auto", request_timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         """Connect and choose how large tensors travel.
@@ -64,6 +97,7 @@ class TritonConnection:
         self.url = url
         self._request_timeout_s = request_timeout_s
         self._contracts: dict[str, ModelContract] = {}
+        self._identities: dict[str, str] = {}
         self._regions: RegionPool | None = None
         if not url.rpartition(":")[0] or not url.rpartition(":")[2].isdigit():
             raise ServerUnavailable(f"--url: expected HOST:PORT of Triton's gRPC endpoint, got {url!r}")
@@ -119,11 +153,30 @@ class TritonConnection:
             self._contracts[model] = contract_from_config(answer.config, model)
         return self._contracts[model]
 
+    def identity(self, model: str) -> str:
+        """Hash the configurations and versions of a model and of all that it needs, as the server has them loaded.
+
+        A network that was exported anew under the same version is not noticed: Triton does not tell.
+
+        Raises:
+            RequestRejected: the server has no such model loaded.
+        """
+        if model not in self._identities:
+            config = self._ask(lambda: self._client.get_model_config(model, client_timeout=CONNECT_TIMEOUT_S))
+            loaded = self._ask(lambda: self._client.get_model_metadata(model, client_timeout=CONNECT_TIMEOUT_S))
+            content = hashlib.sha256(config.SerializeToString(deterministic=True))
+            content.update(" ".join(loaded.versions).encode())
+            for needed in self.contract(model).needs:
+                content.update(self.identity(needed).encode())
+            self._identities[model] = content.hexdigest()
+        return self._identities[model]
+
     def infer(
         self,
         model: str,
         inputs: Mapping[str, np.ndarray],
         large_outputs: Mapping[str, LargeOutput] | None = None,
+        request_id: str = "",
     ) -> dict[str, np.ndarray]:
         """Run one request and wait for its answer.
 
@@ -131,6 +184,7 @@ class TritonConnection:
             model: the model's name.
             inputs: arrays by input name; optional inputs may be left out.
             large_outputs: outputs whose dtype and shape are known, by name; the model's others come as they are.
+            request_id: what the server's log calls the request.
 
         Returns:
             The outputs by name, writable for large outputs.
@@ -143,7 +197,9 @@ class TritonConnection:
         with ExitStack() as stack:
             tensors, outputs, views = self._pack(stack, model, inputs, large_outputs)
             result = self._ask(
-                lambda: self._client.infer(model, tensors, outputs=outputs, client_timeout=self._request_timeout_s)
+                lambda: self._client.infer(
+                    model, tensors, outputs=outputs, request_id=request_id, client_timeout=self._request_timeout_s
+                )
             )
             arrays = {}
             for spec in self.contract(model).outputs:

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 
-from client.connection import TritonConnection
+from client.connection import TritonCalls
 from client.faces import Face
 from client.media import AudioSource, TimelineFrame
 from client.mouth_motion import stack_landmarks
@@ -27,7 +27,7 @@ class LatentSync:
 
     model = "latentsync"
 
-    def __init__(self, connection: TritonConnection, audio: AudioSource, fps: float, options: DiffusionOptions) -> None:
+    def __init__(self, connection: TritonCalls, audio: AudioSource, fps: float, options: DiffusionOptions) -> None:
         """Take the speech, and the video's average frames per second.
 
         Raises:

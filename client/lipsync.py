@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments[:1] == ["serve"]:
             return serve_command(arguments[1:])
         return sync_command(arguments)
-    except KeyboardInterrupt:
-        print("lipsync: interrupted; nothing was written", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print("lipsync: interrupted; nothing was written" + _notes(error), file=sys.stderr)
         return EXIT_SIGNAL + signal.SIGINT
     except LipSyncError as error:
         return _report_error(error, error.exit_code, verbose=verbose)
@@ -68,8 +68,13 @@ def sync_command(arguments: Sequence[str]) -> int:
 def _report_error(error: Exception, code: int, *, verbose: bool) -> int:
     if verbose:
         traceback.print_exc()
-    print(f"lipsync: {error}", file=sys.stderr)
+    print(f"lipsync: {error}{_notes(error)}", file=sys.stderr)
     return code
+
+
+def _notes(error: BaseException) -> str:
+    """Join what was noted on an error's way out."""
+    return "".join(f". {note[:1].upper()}{note[1:]}" for note in getattr(error, "__notes__", ()))
 
 
 def _give_freed_frames_back() -> None:
