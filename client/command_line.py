@@ -9,11 +9,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar, get_args
 
+from client.addresses import Servers, parse_urls
+from client.channel import TOKEN_VARIABLE, Security, read_token
+from client.connection import REQUEST_TIMEOUT_S
 from client.errors import UsageError
 from client.faces import parse_face_choice
 from client.job import MODELS, DetectorName, JobOptions
 from client.media import PRESETS, IfAudioLonger, IfAudioShorter, VideoCodec
 from client.serve import DEFAULT_REPOSITORY
+from client.servers import PoolOptions
 from client.wav2lip import Blend
 from lipsync_core.latentsync.options import SCHEDULERS, SPEEDS, DiffusionOptions
 from lipsync_core.wav2lip.boxes import Pads
@@ -180,7 +184,13 @@ def _add_encoding_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_server_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", metavar="HOST:PORT", help="use this running Triton (gRPC) instead of starting one")
+    parser.add_argument(
+        "--url",
+        action="append",
+        metavar="HOST:PORT",
+        help="use this running Triton (gRPC) instead of starting one; several, separated by commas or given one by"
+        " one, share the work, as do all that dns:///NAME:PORT stands for",
+    )
     parser.add_argument(
         "--transport",
         choices=["auto", "shm", "grpc"],
@@ -188,12 +198,47 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
         help="how frames travel: shared memory, message bodies, or memory where the server is local (%(default)s)",
     )
     parser.add_argument(
+        "--timeout",
+        type=_typed(_seconds),
+        default=REQUEST_TIMEOUT_S,
+        metavar="S",
+        help="give a server this long for one request, then ask again (%(default)g)",
+    )
+    _add_security_options(parser)
+    parser.add_argument(
         "--model-repository",
         type=Path,
         default=DEFAULT_REPOSITORY,
         metavar="DIR",
         help="models for the server that is started (the project's own)",
     )
+
+
+def _add_security_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("with --url only")
+    group.add_argument("--tls", action="store_true", help="encrypt, and believe only servers with a valid certificate")
+    group.add_argument("--tls-ca", type=Path, metavar="PEM", help="certificates to believe (the public ones)")
+    group.add_argument("--tls-cert", type=Path, metavar="PEM", help="the client's certificate, for servers that ask")
+    group.add_argument("--tls-key", type=Path, metavar="PEM", help="its private key")
+    group.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help=f"holds a token that is sent with each request as 'authorization: Bearer' (or in ${TOKEN_VARIABLE})",
+    )
+
+
+def server_options(options: argparse.Namespace) -> tuple[Servers | None, PoolOptions]:
+    """Take the servers' part of the command line; no servers where one is to be started.
+
+    Raises:
+        UsageError: an address or a file cannot be used, or the options do not go together.
+    """
+    security = Security(options.tls, options.tls_ca, options.tls_cert, options.tls_key, read_token(options.token_file))
+    if options.url is None and (options.tls or options.token_file):
+        raise UsageError("--tls, --token-file: expected --url beside them, got none. Name the servers")
+    servers = None if options.url is None else parse_urls(options.url)
+    return servers, PoolOptions(options.transport, options.timeout, security)
 
 
 def job_options(options: argparse.Namespace) -> JobOptions:

@@ -31,6 +31,22 @@ class ServerUnavailable(LipSyncError):
     exit_code = 5
 
 
+class ServerLost(ServerUnavailable):
+    """The connection broke: the server is gone, or does not answer any more."""
+
+
+class ServerBusy(ServerUnavailable):
+    """The server lives, and refuses a request because too many wait already."""
+
+
+class AnswerLate(ServerUnavailable):
+    """No answer came before the request's deadline."""
+
+
+class AccessDenied(ServerUnavailable):
+    """The server's certificate, or ours, or our token is not accepted."""
+
+
 class RequestRejected(LipSyncError):
     """The server answered, and refused the request or failed in it."""
 

@@ -264,8 +264,10 @@ class Job:
         shown = timeline(self._video, self._audio.duration, options.if_audio_longer, options.if_audio_shorter)
         if options.fps is not None:
             shown = at_rate(shown, options.fps)
-        synchroniser = Synchroniser(connection, generator, clock)
-        synced = sync_frames(shown, finder, options.face, generator, synchroniser, self._chunk_frames, clock)
+        synchroniser, frame_bytes = Synchroniser(connection, generator, clock), self._video.frame_bytes
+        synced = sync_frames(
+            shown, finder, options.face, generator, synchroniser, self._chunk_frames, frame_bytes, clock
+        )
         with closing(synced):
             for frame in synced:
                 with clock.time("encode"):

@@ -10,12 +10,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from client.command_line import build_parser, job_options
-from client.connection import TritonConnection
+from client.command_line import build_parser, job_options, server_options
 from client.errors import LipSyncError, ServerUnavailable
 from client.job import Job
 from client.progress import open_progress
-from client.serve import open_server, serve_command
+from client.serve import open_pool, serve_command
 from lipsync_core.serving.runtime import ServerStartError
 
 EXIT_INTERNAL = 1
@@ -53,11 +52,9 @@ def sync_command(arguments: Sequence[str]) -> int:
     job_settings = job_options(options)
     with Job(job_settings) as job, open_progress(quiet=options.quiet) as progress:
         progress.stage("starting the server" if options.url is None else "connecting")
-        with (
-            open_server(options.url, options.model_repository, job_settings.needed_models) as (url, server_start_s),
-            TritonConnection(url, options.transport) as connection,
-        ):
-            report = job.run(connection, progress, server_start_s)
+        servers, pool_settings = server_options(options)
+        with open_pool(servers, options.model_repository, job_settings.needed_models, pool_settings) as (pool, start_s):
+            report = job.run(pool, progress, start_s)
     if options.json:
         print(json.dumps(report.as_dict(), indent=2))
     elif not options.quiet:

@@ -7,9 +7,13 @@ import sys
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from client.addresses import Servers
+from client.channel import IN_THE_CLEAR, Address
 from client.errors import ServerUnavailable
+from client.servers import PoolOptions, ServerPool
 from lipsync_core.contract import CONFIG_FILE, missing_networks
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 
@@ -37,6 +41,20 @@ def open_server(
             raise ServerUnavailable(
                 f"the server ended during the job; nothing was written. Its log's last lines:\n{server.log_excerpt()}"
             ) from error
+
+
+@contextmanager
+def open_pool(
+    servers: Servers | None, repository: Path, models: tuple[str, ...], options: PoolOptions
+) -> Generator[tuple[ServerPool, float | None], None, None]:
+    """Connect to the user's servers, or to one started with these models; its start time in seconds comes along."""
+    if servers is not None:
+        with ServerPool(servers, options) as pool:
+            yield pool, None
+        return
+    mine = replace(options, patience_s=0, security=IN_THE_CLEAR)  # a server of our own that is gone stays away
+    with open_server(None, repository, models) as (url, start_s), ServerPool(Servers((Address(url),)), mine) as pool:
+        yield pool, start_s
 
 
 def serve_command(arguments: Sequence[str]) -> int:

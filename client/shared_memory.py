@@ -6,13 +6,15 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import numpy as np
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
+
+from client.errors import RequestRejected, ServerBusy
 
 REGION_PREFIX = "lipsync-client-"
 MIN_REGION_BYTES = 1 << 20
@@ -49,11 +51,16 @@ class Region:
         """Return an array that lies in the region."""
         return np.ndarray(shape, dtype, buffer=self._memory.buf, offset=offset)
 
-    def close(self, client: triton_grpc.InferenceServerClient) -> None:
-        """Take the region from the server and free it; a server that is gone has freed it already."""
-        with suppress(InferenceServerException, ValueError):  # ValueError: the client's channel is closed
-            client.unregister_system_shared_memory(self.name, client_timeout=CALL_TIMEOUT_S)
-        self._memory.close()
+    def close(self, client: triton_grpc.InferenceServerClient | None) -> bool:
+        """Take the region from the server, unless it is not to be asked, and free it; say whether it answered."""
+        try:
+            if client is not None:
+                client.unregister_system_shared_memory(self.name, client_timeout=CALL_TIMEOUT_S)
+            return client is not None
+        except (InferenceServerException, ValueError):  # gone, with all that it had mapped; or our channel is closed
+            return False
+        finally:
+            self._memory.close()
 
 
 class RegionPool:
@@ -64,6 +71,7 @@ class RegionPool:
         self._client = client
         self._token = secrets.token_hex(4)
         self._free: list[Region] = []
+        self._spoiled: list[Region] = []  # a request that was given up may still be answered into them
         self._count = 0
         self._is_closed = False
         self._lock = threading.Lock()
@@ -80,23 +88,33 @@ class RegionPool:
 
     @contextmanager
     def _lend(self, region: Region) -> Iterator[Region]:
+        shelf = self._spoiled
         try:
             yield region
+            shelf = self._free
+        except (RequestRejected, ServerBusy):  # answered all the same
+            shelf = self._free
+            raise
         finally:
             with self._lock:
                 is_late = self._is_closed
                 if not is_late:
-                    self._free.append(region)
+                    shelf.append(region)
             if is_late:
-                region.close(self._client)
+                region.close(None)
 
-    def close(self, client: triton_grpc.InferenceServerClient) -> None:
-        """Free all regions, asking the server by this client; one that is lent out follows when it comes back."""
+    def close(self, client: triton_grpc.InferenceServerClient | None) -> None:
+        """Free all regions, asking the server by this client, if any; one that is lent out follows when it comes back.
+
+        A server that does not answer is asked once; it frees what is left when the next connection opens, or ends.
+        """
         with self._lock:
-            self._client, self._is_closed = client, True
-            regions, self._free = self._free, []
+            regions = [*self._free, *self._spoiled]
+            self._free.clear()
+            self._spoiled.clear()
+            self._is_closed = True
         for region in regions:
-            region.close(client)
+            client = client if region.close(client) else None
 
     def _take(self, nbytes: int) -> Region:
         with self._lock:
