@@ -100,6 +100,15 @@ class Security:
         context.set_alpn_protocols(["h2"])
         return context
 
+    def check(self, address: Address) -> None:
+        """Refuse to send a token across a network unencrypted.
+
+        Raises:
+            UsageError: that would happen with this address.
+        """
+        if self.token is not None and not self.tls and not address.is_local:
+            raise UsageError(f"{address.url}: expected --tls for a token, got a connection in the clear. Add --tls")
+
     def credentials(self) -> grpc.ChannelCredentials | None:
         """Return what gRPC encrypts with; None for a channel in the clear."""
         if not self.tls:
@@ -127,8 +136,7 @@ def open_channel(address: Address, security: Security) -> triton_grpc.InferenceS
     Raises:
         UsageError: a token would cross the network unencrypted.
     """
-    if security.token is not None and not security.tls and not address.is_local:
-        raise UsageError(f"{address.url}: expected --tls for a token, got a connection in the clear. Add --tls")
+    security.check(address)
     options: list[tuple[str, int | str]] = list(OPTIONS)
     if address.server_name is not None and security.tls:
         options.append(("grpc.ssl_target_name_override", address.server_name))
@@ -161,14 +169,16 @@ def handshake_problem(address: Address, security: Security) -> str | None:
             socket.create_connection((host, address.port), PROBE_TIMEOUT_S) as plain,
             context.wrap_socket(plain, server_hostname=address.server_name or host) as encrypted,
         ):
-            encrypted.recv(1)  # by TLS 1.3 a server says only after the handshake that it wants a certificate
+            if not security.tls:
+                return "expected a server without TLS, got one that encrypts. Add --tls"
+            # by TLS 1.3 a server judges our certificate after the handshake, and ends the connection without a word
+            return None if encrypted.recv(1) else _own_certificate_problem(security)
     except ssl.SSLCertVerificationError as error:
         return f"expected a certificate that --tls-ca vouches for, got one refused: {error.verify_message}"
     except ssl.SSLError as error:
-        return _in_words(error, security)
+        return _in_words(error, security) if security.tls else None
     except OSError:
         return None  # no connection at all, or silence: not a matter of encryption
-    return None if security.tls else "expected a server without TLS, got one that encrypts. Add --tls"
 
 
 def _trusting_context() -> ssl.SSLContext:
@@ -178,10 +188,11 @@ def _trusting_context() -> ssl.SSLContext:
     return context
 
 
-def _in_words(error: ssl.SSLError, security: Security) -> str | None:
-    reason = error.reason or str(error)
-    if "ALERT" in reason:
-        shown = "no client certificate" if security.certificate is None else f"{security.certificate} refused"
-        wanted = "a client certificate that the server accepts" if security.tls else "--tls"
-        return f"expected {wanted}, got {shown} ({reason.lower().replace('_', ' ')}). Check --tls-cert and --tls-key"
-    return f"expected a server that encrypts, got {reason.lower().replace('_', ' ')}" if security.tls else None
+def _in_words(error: ssl.SSLError, security: Security) -> str:
+    reason = (error.reason or str(error)).lower().replace("_", " ")
+    return _own_certificate_problem(security) if "alert" in reason else f"expected a server that encrypts, got {reason}"
+
+
+def _own_certificate_problem(security: Security) -> str:
+    shown = "no client certificate" if security.certificate is None else f"{security.certificate} refused"
+    return f"expected a client certificate that the server accepts, got {shown}. Check --tls-cert and --tls-key"

@@ -295,6 +295,8 @@ class ServerPool:
         return next(filter(None, problems), ServerUnavailable("--url: expected a server, got none"))
 
     def _add(self, addresses: list[Address]) -> list[ServerState]:
+        for address in addresses:
+            self._options.security.check(address)
         with self._changed:
             new = [ServerState(address) for address in addresses if address.url not in self._servers]
             self._servers |= {server.address.url: server for server in new}
