@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
+import time
 from collections.abc import Mapping
 
 import numpy as np
 
 from client.connection import LargeOutput, Transport, TritonCalls
+from client.errors import LipSyncError
+from client.tracing import span
 from client.work_folder import DIGEST_BYTES, WorkFolder
 from lipsync_core.contract import ModelContract
+
+log = logging.getLogger(__name__)
 
 REFERENCE_INPUT = "frames"
 CHANGE_SUFFIX = "-frames"  # marks an output that is kept as its difference from the input frames
@@ -64,15 +70,34 @@ class JobCalls:
             self.request_count += 1
             request_id = request_id or f"{self._job_id}-{self.request_count}"
         if self._folder is None:
-            return self._triton.infer(model, inputs, large_outputs, request_id)
+            return self._ask(model, inputs, large_outputs, request_id)
         key = request_key(self._triton.identity(model), inputs)
         kept = self._folder.load(key)
         if kept is not None:
             with self._counting:
                 self.reused_count += 1
             return _without_changes(kept, inputs)
-        answer = self._triton.infer(model, inputs, large_outputs, request_id)
+        answer = self._ask(model, inputs, large_outputs, request_id)
         self._folder.save(key, _with_changes(answer, inputs))
+        return answer
+
+    def _ask(
+        self,
+        model: str,
+        inputs: Mapping[str, np.ndarray],
+        large_outputs: Mapping[str, LargeOutput] | None,
+        request_id: str,
+    ) -> dict[str, np.ndarray]:
+        started = time.perf_counter()
+        facts: dict[str, object] = {"job": self._job_id, "request": request_id, "model": model}
+        try:
+            with span(model, facts):
+                answer = self._triton.infer(model, inputs, large_outputs, request_id)
+        except LipSyncError as error:
+            seconds = round(time.perf_counter() - started, 3)
+            log.info("request failed", extra={**facts, "seconds": seconds, "error": str(error)})
+            raise
+        log.debug("request answered", extra={**facts, "seconds": round(time.perf_counter() - started, 3)})
         return answer
 
     def cancel(self) -> None:

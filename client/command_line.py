@@ -75,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print a machine-readable report on stdout")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors (and the report of --json)")
+    parser.add_argument("--log-json", action="store_true", help="log to stderr as JSON, a line for every request")
     parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
     return parser
 

@@ -26,6 +26,7 @@ from client.errors import (
     ServerUnavailable,
 )
 from client.shared_memory import Region, RegionPool, align
+from client.tracing import trace_headers
 from lipsync_core.contract import ModelContract, contract_from_config
 
 Transport = Literal["auto", "shm", "grpc"]
@@ -236,7 +237,12 @@ class TritonConnection:
             try:
                 result = self._ask(
                     lambda: self._client.infer(
-                        model, tensors, outputs=outputs, request_id=request_id, client_timeout=self._request_timeout_s
+                        model,
+                        tensors,
+                        outputs=outputs,
+                        request_id=request_id,
+                        headers=trace_headers(),
+                        client_timeout=self._request_timeout_s,
                     )
                 )
                 names = [spec.name for spec in self.contract(model).outputs]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import logging
 import signal
 import sys
 import traceback
@@ -13,9 +14,12 @@ from collections.abc import Sequence
 from client.command_line import build_parser, job_options, server_options
 from client.errors import LipSyncError, ServerUnavailable
 from client.job import Job
+from client.logs import LogProgress, set_up_logs, take_down_logs
 from client.progress import open_progress
 from client.serve import open_pool, serve_command
 from lipsync_core.serving.runtime import ServerStartError
+
+log = logging.getLogger("client.lipsync")  # under its own name it is __main__
 
 EXIT_INTERNAL = 1
 EXIT_SIGNAL = 128  # plus the signal's number
@@ -30,13 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, _end_on_signal)
     _give_freed_frames_back()
     verbose = "--verbose" in arguments
+    handler = set_up_logs(as_json="--log-json" in arguments, quiet="--quiet" in arguments)
     try:
         if arguments[:1] == ["serve"]:
             return serve_command(arguments[1:])
         return sync_command(arguments)
     except KeyboardInterrupt as error:
-        print("lipsync: interrupted; nothing was written" + _notes(error), file=sys.stderr)
-        return EXIT_SIGNAL + signal.SIGINT
+        text = f"interrupted; nothing was written{_notes(error)}"
+        return _report_error(LipSyncError(text), EXIT_SIGNAL + signal.SIGINT, verbose=verbose)
     except LipSyncError as error:
         return _report_error(error, error.exit_code, verbose=verbose)
     except ServerStartError as error:
@@ -44,13 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  (people get one line; --verbose shows the traceback)
         text = f"{type(error).__name__}: {error}. This is a defect of the program; --verbose shows where"
         return _report_error(LipSyncError(text), EXIT_INTERNAL, verbose=verbose)
+    finally:
+        take_down_logs(handler)
 
 
 def sync_command(arguments: Sequence[str]) -> int:
     """Lip-sync one video; returns 0."""
     options = build_parser().parse_args(arguments)
     job_settings = job_options(options)
-    with Job(job_settings) as job, open_progress(quiet=options.quiet) as progress:
+    shown = LogProgress(job_settings.job_id) if options.log_json else open_progress(quiet=options.quiet)
+    with Job(job_settings) as job, shown as progress:
         progress.stage("starting the server" if options.url is None else "connecting")
         servers, pool_settings = server_options(options)
         with open_pool(servers, options.model_repository, job_settings.needed_models, pool_settings) as (pool, start_s):
@@ -65,7 +73,7 @@ def sync_command(arguments: Sequence[str]) -> int:
 def _report_error(error: Exception, code: int, *, verbose: bool) -> int:
     if verbose:
         traceback.print_exc()
-    print(f"lipsync: {error}{_notes(error)}", file=sys.stderr)
+    log.error("%s%s", error, _notes(error), extra={"exit_code": code})
     return code
 
 
