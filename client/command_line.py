@@ -36,11 +36,13 @@ exit codes:
   5  no server: it does not start, cannot be reached, or went away
   6  the server refused or failed in a request
   7  the output cannot be written
+  8  jobs of a batch failed; its report says which
   130, 143  interrupted (Ctrl-C, SIGTERM)
 With any code but 0 nothing is left under the output's name, and a file that was there before stays as it was.
 
 other commands:
   lipsync serve      start the server alone, for many jobs with --url (see lipsync serve --help)
+  lipsync --batch    run the jobs of a file (see lipsync --batch --help)
 """
 
 

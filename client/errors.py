@@ -57,3 +57,9 @@ class OutputError(LipSyncError):
     """The result cannot be written."""
 
     exit_code = 7
+
+
+class BatchError(LipSyncError):
+    """Jobs of a batch failed."""
+
+    exit_code = 8

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from client.batch import batch_command
 from client.command_line import build_parser, job_options, server_options
 from client.errors import LipSyncError, ServerUnavailable
 from client.job import Job
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments[:1] == ["serve"]:
             return serve_command(arguments[1:])
+        if any(argument.partition("=")[0] == "--batch" for argument in arguments):
+            return batch_command(arguments)
         return sync_command(arguments)
     except KeyboardInterrupt as error:
         text = f"interrupted; nothing was written{_notes(error)}"
