@@ -16,8 +16,8 @@ from client.errors import UsageError
 from client.faces import parse_face_choice
 from client.job import MODELS, DetectorName, JobOptions
 from client.media import PRESETS, IfAudioLonger, IfAudioShorter, VideoCodec
+from client.pool_options import PoolOptions
 from client.serve import DEFAULT_REPOSITORY
-from client.servers import PoolOptions
 from client.wav2lip import Blend
 from lipsync_core.latentsync.options import SCHEDULERS, SPEEDS, DiffusionOptions
 from lipsync_core.wav2lip.boxes import Pads
@@ -202,7 +202,7 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=_typed(_seconds),
+        type=_typed(_timeout),
         default=REQUEST_TIMEOUT_S,
         metavar="S",
         help="give a server this long for one request, then ask again (%(default)g)",
@@ -313,6 +313,13 @@ def _frame_rate(text: str) -> Fraction:
     if not 1 <= rate <= MAX_FPS:
         raise ValueError(f"--fps: expected 1 to {MAX_FPS} frames per second, got {text!r}")
     return rate
+
+
+def _timeout(text: str) -> float:
+    seconds = _seconds(text)
+    if seconds < 1:
+        raise ValueError(f"--timeout: expected at least 1 second, got {text!r}")
+    return seconds
 
 
 def _seconds(text: str) -> float:

@@ -18,8 +18,9 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from client.channel import IN_THE_CLEAR, Address, Security, handshake_problem, open_channel
 from client.errors import (
     AccessDenied,
-    AnswerLate,
     LipSyncError,
+    ModelDied,
+    NoAnswer,
     RequestRejected,
     ServerBusy,
     ServerLost,
@@ -42,7 +43,7 @@ NOT_FOUND = "StatusCode.NOT_FOUND"
 DENIED = ("StatusCode.UNAUTHENTICATED", "StatusCode.PERMISSION_DENIED")
 DENIED_MARK = "protocol is restricted"  # Triton's --grpc-restricted-protocol answers UNAVAILABLE
 BUSY_MARKS = ("Exceeds maximum queue size", "Request timeout expired")  # whatever the status: calls in between lose it
-STUB_MARK = "Stub process"  # a Python model's process died; Triton starts another
+STUB_MARK = "Stub process"  # a Python model's process died, and Triton 2.51 starts no other
 LARGE_TENSOR_BYTES = 64 * 1024  # smaller ones travel in the message; a region is not worth it
 
 
@@ -334,10 +335,12 @@ def _in_our_words(url: str, error: InferenceServerException) -> LipSyncError:
         return ServerBusy(
             f"{url}: expected room for a request, got: {message}. Add servers, or send fewer jobs at once"
         )
-    if status == UNAVAILABLE or (STUB_MARK in message and status != INVALID):
+    if STUB_MARK in message:
+        return ModelDied(f"{url}: the server failed in a request: {message}. Its log says why; start it again")
+    if status == UNAVAILABLE:
         return ServerLost(f"{url}: expected a running Triton, got no connection. Start one with: make serve")
     if status == DEADLINE:
-        return AnswerLate(f"{url}: expected an answer in time, got none. Is the server overloaded or frozen?")
+        return NoAnswer(f"{url}: expected an answer in time, got none. Is the server overloaded or frozen?")
     if status == CANCELLED:
         return ServerLost(f"{url}: the request was cancelled")
     if status == NOT_FOUND or "is not found" in message:

@@ -39,7 +39,7 @@ class ServerBusy(ServerUnavailable):
     """The server lives, and refuses a request because too many wait already."""
 
 
-class AnswerLate(ServerUnavailable):
+class NoAnswer(ServerUnavailable):
     """No answer came before the request's deadline."""
 
 
@@ -51,6 +51,10 @@ class RequestRejected(LipSyncError):
     """The server answered, and refused the request or failed in it."""
 
     exit_code = 6
+
+
+class ModelDied(RequestRejected):
+    """The process of a model died on the server, which cannot answer requests for it any more."""
 
 
 class OutputError(LipSyncError):

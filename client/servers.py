@@ -12,24 +12,25 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
 
 import numpy as np
 
 from client.addresses import Servers
-from client.channel import IN_THE_CLEAR, Address, Security
-from client.connection import REQUEST_TIMEOUT_S, LargeOutput, Transport, TritonConnection
+from client.channel import Address
+from client.connection import LargeOutput, Transport, TritonConnection
 from client.errors import (
     AccessDenied,
-    AnswerLate,
     LipSyncError,
+    ModelDied,
+    NoAnswer,
     RequestRejected,
     ServerBusy,
     ServerLost,
     ServerUnavailable,
 )
+from client.pool_options import PoolOptions
 from client.server_state import ServerState, backoff_s
 from lipsync_core.contract import ModelContract
 
@@ -39,31 +40,6 @@ log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 4  # of one request, refusals for want of room not counted
 FIRST_GUESS_S = 1.0  # per request, before any server has answered one
-
-
-@dataclass(frozen=True)
-class PoolOptions:
-    """How a pool deals with its servers.
-
-    Attributes:
-        transport: as for TritonConnection.
-        request_timeout_s: deadline of one inference request.
-        security: encryption, certificates and token.
-        patience_s: how long requests wait for any server to come back, or to have room again.
-        check_every_s: between two questions whether a server is ready; also between two tries to reach a lost one.
-        check_timeout_s: for its answer.
-        max_misses: that many in a row make a server a lost one.
-        look_up_every_s: between two looks at a name's addresses.
-    """
-
-    transport: Transport = "auto"
-    request_timeout_s: float = REQUEST_TIMEOUT_S
-    security: Security = IN_THE_CLEAR
-    patience_s: float = 60.0
-    check_every_s: float = 2.0
-    check_timeout_s: float = 5.0
-    max_misses: int = 3
-    look_up_every_s: float = 30.0
 
 
 class ServerPool:
@@ -137,7 +113,7 @@ class ServerPool:
         """Ask which version of a model is served; a server with another one gets no requests for it."""
         if model not in self._identities:
             self.contract(model)
-        return self._identities[model]
+        return self._identities[model] + self._options.models_stamp
 
     def infer(
         self,
@@ -188,7 +164,7 @@ class ServerPool:
             try:
                 with self._lend(model) as connection:
                     return call(connection)
-            except (ServerBusy, AnswerLate, _Elsewhere) as error:
+            except (ServerBusy, NoAnswer, _Elsewhere) as error:
                 if self._is_closed.is_set():
                     raise ServerUnavailable("the request was cancelled") from error
                 refused_since = self._give_up_or(error, attempt, refused_since)
@@ -226,6 +202,9 @@ class ServerPool:
                 server.refuse()
             started = None  # a quick refusal is no quick answer
             raise
+        except ModelDied as error:
+            self._leave_out(server, model, error)
+            raise _Elsewhere(error) from error
         except (ServerLost, AccessDenied) as error:
             self._lose(server, connection, error)
             raise _Elsewhere(error) from error
@@ -238,7 +217,7 @@ class ServerPool:
 
     def _take(self, model: str) -> tuple[ServerState, TritonConnection]:
         """Wait for a server and choose the best one."""
-        give_up = time.monotonic() + self._options.patience_s
+        give_up = time.monotonic() + self._options.comeback_s
         with self._changed:
             while not self._is_closed.is_set():
                 now = time.monotonic()
@@ -271,10 +250,14 @@ class ServerPool:
             error: LipSyncError = RequestRejected(f"{url}: expected the {model} of the other servers, got another")
         except RequestRejected as rejection:
             error = rejection
+        self._leave_out(server, model, error)
+        raise _Elsewhere(error)
+
+    def _leave_out(self, server: ServerState, model: str, error: LipSyncError) -> None:
+        """Ask a server for a model no more, until it is started again."""
         with self._changed:
             server.unfit[model] = error
-        log.warning("not asked for %s: %s", model, error, extra={"server": connection.url})
-        raise _Elsewhere(error)
+        log.warning("not asked for %s: %s", model, error, extra={"server": server.address.url})
 
     def _lose(self, server: ServerState, connection: TritonConnection, error: LipSyncError) -> None:
         """Leave a server out until it answers again; its other requests fail at once and go elsewhere."""

@@ -14,7 +14,8 @@ from client.addresses import Servers, parse_urls
 from client.channel import Address, Security, read_token
 from client.connection import TritonConnection
 from client.errors import AccessDenied, UsageError
-from client.servers import PoolOptions, ServerPool
+from client.pool_options import PoolOptions
+from client.servers import ServerPool
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, _free_port
 from tests.certificates import Authority, Pair
 from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model

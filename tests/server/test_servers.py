@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from client.addresses import parse_urls
-from client.errors import AnswerLate, RequestRejected, ServerUnavailable
+from client.errors import NoAnswer, RequestRejected, ServerUnavailable
 from client.job import Job, JobOptions
-from client.servers import PoolOptions, ServerPool
+from client.pool_options import PoolOptions
+from client.servers import ServerPool
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from tests.server.clips import SPEECH, head_frame, write_video
 from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model
@@ -178,7 +179,7 @@ def test_full_queue_slows_the_client_down(tmp_path: Path) -> None:
 def test_missed_deadline_is_tried_again_and_then_fails(tmp_path: Path) -> None:
     """A request that takes longer than its deadline is sent again, a few times, and the error says what it is."""
     with start_toy(tmp_path / "toy", 2.0) as server, open_pool([server], request_timeout_s=0.3) as pool:
-        with pytest.raises(AnswerLate, match="expected an answer in time"):
+        with pytest.raises(NoAnswer, match="expected an answer in time"):
             ask_many(pool, 1)
         assert pool.retries == 3
 
@@ -204,11 +205,27 @@ def test_server_with_another_model_is_left_out(trio: list[EmbeddedServer], tmp_p
             pool.contract("wav2lop")
 
 
+@pytest.mark.slow
+def test_model_whose_process_died_is_asked_elsewhere(tmp_path: Path) -> None:
+    """After kill -9 of a model's process one server's other requests and the next job's go to the other server."""
+    with start_toy(tmp_path / "a", 0.1) as sound, start_toy(tmp_path / "b", 0.1) as hurt:
+        with open_pool([sound, hurt]) as pool:
+            ask_many(pool, 8)
+            (stub,) = [pid for pid in hurt.pids if b"python_backend_stub" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+            os.kill(stub, signal.SIGKILL)
+            assert ask_many(pool, 20) == [2.0 * number for number in range(20)]
+            answered = pool.answered[hurt.url]
+            ask_many(pool, 20)
+            assert pool.answered[hurt.url] == answered
+        with open_pool([hurt]) as pool, pytest.raises(RequestRejected, match="Stub process.*start it again"):
+            ask_many(pool, 1)
+
+
 def test_nobody_there_fails_as_unavailable(tmp_path: Path) -> None:
     """With no server at all the pool fails at once; with all gone later, after its patience."""
     with pytest.raises(ServerUnavailable, match="127.0.0.1:1: expected a running Triton"):
         ServerPool(parse_urls(["127.0.0.1:1,127.0.0.1:2"]))
-    with start_toy(tmp_path / "toy") as server, open_pool([server], patience_s=0.5) as pool:
+    with start_toy(tmp_path / "toy") as server, open_pool([server], comeback_s=0.5) as pool:
         ask_many(pool, 1)
         signal_all(server, signal.SIGKILL)
         with pytest.raises(ServerUnavailable):
