@@ -168,7 +168,7 @@ class ServerPool:
                 if self._is_closed.is_set():
                     raise ServerUnavailable("the request was cancelled") from error
                 refused_since = self._give_up_or(error, attempt, refused_since)
-                attempt += not isinstance(error, ServerBusy)
+                attempt += not isinstance(error, (ServerBusy, _Unfit))
                 with self._changed:
                     self.retries += 1
                 log.info("request sent again: %s", error, extra={"request": request_id, "model": model})
@@ -178,7 +178,7 @@ class ServerPool:
     def _give_up_or(self, error: LipSyncError, attempt: int, refused_since: float | None) -> float | None:
         """Raise the error once it came too often or for too long; return since when servers had no room."""
         if not isinstance(error, ServerBusy):
-            if attempt >= MAX_ATTEMPTS:
+            if attempt >= MAX_ATTEMPTS and not isinstance(error, _Unfit):
                 raise error.cause if isinstance(error, _Elsewhere) else error
             return refused_since
         now = time.monotonic()
@@ -251,7 +251,7 @@ class ServerPool:
         except RequestRejected as rejection:
             error = rejection
         self._leave_out(server, model, error)
-        raise _Elsewhere(error)
+        raise _Unfit(error)
 
     def _leave_out(self, server: ServerState, model: str, error: LipSyncError) -> None:
         """Ask a server for a model no more, until it is started again."""
@@ -326,7 +326,7 @@ class ServerPool:
             if connection is None:
                 self._connect(server)
                 if server.connection is not None:
-                    log.warning("answers again", extra={"server": server.address.url})
+                    log.warning("%s answers again", server.address.url, extra={"server": server.address.url})
                 misses = 0
                 continue
             try:
@@ -370,3 +370,7 @@ class _Elsewhere(ServerUnavailable):
     def __init__(self, cause: LipSyncError) -> None:
         super().__init__(str(cause))
         self.cause = cause
+
+
+class _Unfit(_Elsewhere):
+    """A server cannot be asked for a model, which shows before anything is sent."""

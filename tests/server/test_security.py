@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from client.pool_options import PoolOptions
 from client.servers import ServerPool
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, _free_port
 from tests.certificates import Authority, Pair
+from tests.server.clips import SPEECH, head_frame, write_video
 from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model
 
 pytestmark = pytest.mark.server
@@ -228,3 +230,18 @@ def test_token_is_read_from_file_or_environment(tmp_path: Path, monkeypatch: pyt
     assert (read_token(None), read_token(tmp_path / "token")) == ("other", "secret")
     with pytest.raises(UsageError, match="--token-file: expected a readable text file"):
         read_token(tmp_path / "missing")
+
+
+def test_command_says_in_one_line_what_is_refused(
+    tls_server: SecureServer, folder: Path, lipsync_command: list[str], tmp_path: Path
+) -> None:
+    """The exit code is that of a server that cannot be reached, and nothing is written."""
+    other = Authority(folder, "fifth")
+    video = write_video(tmp_path / "head.mp4", [head_frame()] * 2)
+    files = ["--video", str(video), "--audio", str(SPEECH), "--output", str(tmp_path / "out.mp4"), "--quiet"]
+    command = [*lipsync_command, *files, "--url", tls_server.url, "--tls", "--tls-ca", str(other.certificate)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert len(done.stderr.splitlines()) == 1
+    assert "--tls-ca vouches for" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["head.mp4"]
