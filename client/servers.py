@@ -146,14 +146,14 @@ class ServerPool:
 
     def close(self) -> None:
         """Close all connections and end the watching threads."""
-        self.cancel()
         with self._changed:
-            servers = list(self._servers.values())
-        for server in servers:
-            with self._changed:
-                connection, server.connection = server.connection, None
-            if connection is not None:
-                connection.close()
+            self._is_closed.set()
+            connections = [server.connection for server in self._servers.values() if server.connection is not None]
+            for server in self._servers.values():
+                server.connection = None
+            self._changed.notify_all()
+        for connection in connections:
+            connection.close()
         for watcher in self._watchers:
             watcher.join(self._options.check_timeout_s)
 

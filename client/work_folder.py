@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import io
 import json
+import os
 import shutil
 import threading
 import zlib
@@ -67,7 +68,7 @@ class WorkFolder:
         self._guard = threading.Lock()
         facts = {**facts, "the program": FORMAT}
         try:
-            path.mkdir(exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
             self._lock = (path / LOCK_FILE).open("w")
             self.is_ours = self._take_lock()
             if self.is_ours:
@@ -139,9 +140,7 @@ class WorkFolder:
         for path in self.path.iterdir():
             if path.suffix == PART_SUFFIX or (path.suffix == ANSWER_SUFFIX and (before is None or self.changed)):
                 path.unlink()
-        part = job.with_suffix(PART_SUFFIX)
-        part.write_text(json.dumps(dict(facts), indent=1))
-        part.replace(job)
+        _write_facts(job, facts)
         self._stored_bytes = sum(path.stat().st_size for path in self.path.iterdir())
 
     def _has_room(self, nbytes: int) -> bool:
@@ -171,6 +170,16 @@ def _read_facts(job: Path) -> dict[str, str] | None:
     except (OSError, ValueError):
         return None
     return facts if isinstance(facts, dict) else None
+
+
+def _write_facts(job: Path, facts: Mapping[str, str]) -> None:
+    """Write down what this run depends on, so that a power loss leaves the old text or the new one."""
+    part = job.with_suffix(PART_SUFFIX)
+    with part.open("w") as file:
+        json.dump(dict(facts), file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(job)
 
 
 def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
