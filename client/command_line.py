@@ -9,10 +9,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar, get_args
 
+from client.addresses import Servers, parse_urls
+from client.channel import TOKEN_VARIABLE, Security, read_token
+from client.connection import REQUEST_TIMEOUT_S
 from client.errors import UsageError
 from client.faces import parse_face_choice
 from client.job import MODELS, DetectorName, JobOptions
 from client.media import PRESETS, IfAudioLonger, IfAudioShorter, VideoCodec
+from client.pool_options import PoolOptions
 from client.serve import DEFAULT_REPOSITORY
 from client.wav2lip import Blend
 from lipsync_core.latentsync.options import RESOLUTIONS, SCHEDULERS, SPEEDS, DiffusionOptions, options_for
@@ -32,11 +36,13 @@ exit codes:
   5  no server: it does not start, cannot be reached, or went away
   6  the server refused or failed in a request
   7  the output cannot be written
+  8  jobs of a batch failed; its report says which
   130, 143  interrupted (Ctrl-C, SIGTERM)
 With any code but 0 nothing is left under the output's name, and a file that was there before stays as it was.
 
 other commands:
   lipsync serve      start the server alone, for many jobs with --url (see lipsync serve --help)
+  lipsync --batch    run the jobs of a file (see lipsync --batch --help)
 """
 
 
@@ -57,8 +63,21 @@ def build_parser() -> argparse.ArgumentParser:
     _add_diffusion_options(parser)
     _add_encoding_options(parser)
     _add_server_options(parser)
+    parser.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        help="keep finished parts in a hidden folder beside the output until the job is complete, and go on with"
+        " those of an interrupted run (for latentsync, and where such a folder is)",
+    )
+    parser.add_argument(
+        "--work-dir",
+        type=Path,
+        metavar="DIR",
+        help="the folder for finished parts; implies --resume (.OUTPUT.work beside the output)",
+    )
     parser.add_argument("--json", action="store_true", help="print a machine-readable report on stdout")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors (and the report of --json)")
+    parser.add_argument("--log-json", action="store_true", help="log to stderr as JSON, a line for every request")
     parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -178,7 +197,13 @@ def _add_encoding_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_server_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", metavar="HOST:PORT", help="use this running Triton (gRPC) instead of starting one")
+    parser.add_argument(
+        "--url",
+        action="append",
+        metavar="HOST:PORT",
+        help="use this running Triton (gRPC) instead of starting one; several, separated by commas or given one by"
+        " one, share the work, as do all that dns:///NAME:PORT stands for",
+    )
     parser.add_argument(
         "--transport",
         choices=["auto", "shm", "grpc"],
@@ -186,12 +211,47 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
         help="how frames travel: shared memory, message bodies, or memory where the server is local (%(default)s)",
     )
     parser.add_argument(
+        "--timeout",
+        type=_typed(_timeout),
+        default=REQUEST_TIMEOUT_S,
+        metavar="S",
+        help="give a server this long for one request, then ask again (%(default)g)",
+    )
+    _add_security_options(parser)
+    parser.add_argument(
         "--model-repository",
         type=Path,
         default=DEFAULT_REPOSITORY,
         metavar="DIR",
         help="models for the server that is started (the project's own)",
     )
+
+
+def _add_security_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("with --url only")
+    group.add_argument("--tls", action="store_true", help="encrypt, and believe only servers with a valid certificate")
+    group.add_argument("--tls-ca", type=Path, metavar="PEM", help="certificates to believe (the public ones)")
+    group.add_argument("--tls-cert", type=Path, metavar="PEM", help="the client's certificate, for servers that ask")
+    group.add_argument("--tls-key", type=Path, metavar="PEM", help="its private key")
+    group.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help=f"holds a token that is sent with each request as 'authorization: Bearer' (or in ${TOKEN_VARIABLE})",
+    )
+
+
+def server_options(options: argparse.Namespace) -> tuple[Servers | None, PoolOptions]:
+    """Take the servers' part of the command line; no servers where one is to be started.
+
+    Raises:
+        UsageError: an address or a file cannot be used, or the options do not go together.
+    """
+    security = Security(options.tls, options.tls_ca, options.tls_cert, options.tls_key, read_token(options.token_file))
+    if options.url is None and (options.tls or options.token_file):
+        raise UsageError("--tls, --token-file: expected --url beside them, got none. Name the servers")
+    servers = None if options.url is None else parse_urls(options.url)
+    return servers, PoolOptions(options.transport, options.timeout, security)
 
 
 def job_options(options: argparse.Namespace) -> JobOptions:
@@ -217,6 +277,8 @@ def job_options(options: argparse.Namespace) -> JobOptions:
         crf=options.crf,
         preset=options.preset,
         lossless=options.lossless,
+        resume=options.resume,
+        work_dir=options.work_dir,
     )
 
 
@@ -262,6 +324,13 @@ def _frame_rate(text: str) -> Fraction:
     if not 1 <= rate <= MAX_FPS:
         raise ValueError(f"--fps: expected 1 to {MAX_FPS} frames per second, got {text!r}")
     return rate
+
+
+def _timeout(text: str) -> float:
+    seconds = _seconds(text)
+    if seconds < 1:
+        raise ValueError(f"--timeout: expected at least 1 second, got {text!r}")
+    return seconds
 
 
 def _seconds(text: str) -> float:

@@ -31,13 +31,39 @@ class ServerUnavailable(LipSyncError):
     exit_code = 5
 
 
+class ServerLost(ServerUnavailable):
+    """The connection broke: the server is gone, or does not answer any more."""
+
+
+class ServerBusy(ServerUnavailable):
+    """The server lives, and refuses a request because too many wait already."""
+
+
+class NoAnswer(ServerUnavailable):
+    """No answer came before the request's deadline."""
+
+
+class AccessDenied(ServerUnavailable):
+    """The server's certificate, or ours, or our token is not accepted."""
+
+
 class RequestRejected(LipSyncError):
     """The server answered, and refused the request or failed in it."""
 
     exit_code = 6
 
 
+class ModelDied(RequestRejected):
+    """The process of a model died on the server, which cannot answer requests for it any more."""
+
+
 class OutputError(LipSyncError):
     """The result cannot be written."""
 
     exit_code = 7
+
+
+class BatchError(LipSyncError):
+    """Jobs of a batch failed."""
+
+    exit_code = 8

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 import cv2
 import numpy as np
 
-from client.connection import TritonConnection
+from client.connection import TritonCalls
 from client.faces import Face, FaceChoice, faces_of_frame
 from client.media import Picture
 from client.report import StageClock
@@ -53,7 +53,7 @@ class FoundFrame(Generic[Frame]):
 class FaceFinder:
     """Finds the faces of frames."""
 
-    def __init__(self, connection: TritonConnection, clock: StageClock, detector: Detector = MEDIAPIPE) -> None:
+    def __init__(self, connection: TritonCalls, clock: StageClock, detector: Detector = MEDIAPIPE) -> None:
         """Ask this server for this detector."""
         self._connection = connection
         self._clock = clock

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from client.connection import TritonConnection
-from client.errors import NoFaceError, UsageError
+from client.calls import JobCalls
+from client.connection import TritonCalls
+from client.errors import MediaError, NoFaceError, UsageError
 from client.face_finder import MEDIAPIPE, S3FD, Detector, FaceFinder, FixedFace
 from client.faces import LARGEST, FaceChoice
 from client.flow import batched, ordered_map
@@ -37,8 +39,10 @@ from client.mouth_motion import MouthMotion, face_extent, moved
 from client.pipeline import IN_FLIGHT, LipGenerator, Synchroniser, chunk_frames, region_around, sync_frames
 from client.progress import JobProgress, SilentProgress
 from client.report import Report, StageClock
+from client.resume import drop_folder, open_folder, wants_folder, work_dir
 from client.speech import FEATURES_MODEL
 from client.wav2lip import DEFAULT_PADS, Blend, Wav2Lip, Wav2LipOptions
+from client.work_folder import WorkFolder
 from lipsync_core.latentsync.options import DiffusionOptions
 from lipsync_core.wav2lip.boxes import Pads
 
@@ -54,9 +58,21 @@ DEFAULT_DIFFUSION = DiffusionOptions()
 SCAN_FRAMES = 64  # looked at before a job, however long the clip
 
 
+def new_job_id() -> str:
+    """Draw a name for a job, which its requests bear in the logs."""
+    return secrets.token_hex(4)
+
+
 @dataclass(frozen=True)
 class JobOptions:
-    """What to do; every field but the files has the default of the command line."""
+    """What to do; every field but the files has the default of the command line.
+
+    Attributes:
+        resume: whether finished chunks are kept on disk until the job is complete, and taken from there. None for
+            latentsync and where an earlier run left some.
+        work_dir: the folder that they are kept in; a hidden one beside the output if absent.
+        job_id: what requests and logs call the job.
+    """
 
     video: Path
     audio: Path
@@ -78,6 +94,9 @@ class JobOptions:
     crf: int = DEFAULT_CRF
     preset: str = DEFAULT_PRESET
     lossless: bool = False
+    resume: bool | None = None
+    work_dir: Path | None = None
+    job_id: str = field(default_factory=new_job_id)
 
     def __post_init__(self) -> None:
         """Refuse what does not go together.
@@ -111,6 +130,7 @@ class Job:
         """
         self.options = options
         self._clock = StageClock()
+        self._folder: WorkFolder | None = None
         self._video = VideoSource(options.video, options.start_s, options.end_s)
         self._audio = AudioSource(options.audio)
         self._writer = VideoWriter(
@@ -132,13 +152,19 @@ class Job:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove what an unfinished run wrote."""
+        """Remove what an unfinished run wrote; what its work folder keeps is for the next one."""
         self._writer.abort()
+        if self._folder is not None:
+            if isinstance(error, (NoFaceError, MediaError)):
+                self._folder.remove()  # the next run would end alike
+            elif error is not None and len(self._folder):
+                error.add_note(f"finished parts are kept in {self._folder.path}: run the same command to go on")
+            self._folder.close()
 
     def run(
-        self, connection: TritonConnection, progress: JobProgress | None = None, server_start_s: float | None = None
+        self, connection: TritonCalls, progress: JobProgress | None = None, server_start_s: float | None = None
     ) -> Report:
-        """Do the job through a server.
+        """Do the job through a server, or several.
 
         Raises:
             NoFaceError: no frame has a usable face.
@@ -148,18 +174,42 @@ class Job:
         progress = progress or SilentProgress()
         started = time.perf_counter()
         report = self._new_report(connection, server_start_s)
-        finder = self._finder(connection)
+        calls = self._open_calls(connection, progress, report)
+        finder = self._finder(calls)
         progress.stage("looking at the clip")
-        generator = self._generator(connection)
+        generator = self._generator(calls)
         progress.stage("lip-syncing", self._estimate_frames())
-        self._write(finder, generator, connection, progress, report)
+        self._write(finder, generator, calls, progress, report)
+        self._drop_folder(report)
         report.warnings += [*self._video.warnings, *self._audio.warnings, *self._writer.warnings]
+        report.requests, report.requests_reused = calls.request_count, calls.reused_count
         report.finish(time.perf_counter() - started, self._clock)
         return report
 
-    def _new_report(self, connection: TritonConnection, server_start_s: float | None) -> Report:
+    def _open_calls(self, connection: TritonCalls, progress: JobProgress, report: Report) -> JobCalls:
+        if wants_folder(self.options):
+            progress.stage("reading the inputs")
+            self._folder = folder = open_folder(self.options, connection)
+            if folder.changed:
+                news = f"started anew: other {', '.join(folder.changed)} than in the unfinished job"
+                report.warnings.append(f"{folder.path}: {news}")
+                progress.stage(news)
+            elif len(folder):
+                progress.stage(f"going on with an unfinished job: {len(folder)} finished parts")
+        return JobCalls(connection, self.options.job_id, self._folder)
+
+    def _drop_folder(self, report: Report) -> None:
+        """Remove the work folder of a complete job, this run's or an earlier one's."""
+        if self._folder is None:
+            drop_folder(work_dir(self.options))
+            return
+        report.warnings += self._folder.warnings
+        self._folder.remove()
+
+    def _new_report(self, connection: TritonCalls, server_start_s: float | None) -> Report:
         return Report(
             output=str(self.options.output),
+            job_id=self.options.job_id,
             model=self.options.model,
             transport=connection.transport,
             width=self._video.width,
@@ -173,12 +223,12 @@ class Job:
         own = estimate_frames(self._video, self._audio.duration, options.if_audio_longer, options.if_audio_shorter)
         return own if options.fps is None else round(own * options.fps / self._video.rate)
 
-    def _finder(self, connection: TritonConnection) -> FaceFinder | FixedFace:
+    def _finder(self, connection: TritonCalls) -> FaceFinder | FixedFace:
         if self.options.face_box is not None:
             return FixedFace(np.array(self.options.face_box, np.float32))
         return FaceFinder(connection, self._clock, DETECTORS[self.options.detector])
 
-    def _generator(self, connection: TritonConnection) -> LipGenerator:
+    def _generator(self, connection: TritonCalls) -> LipGenerator:
         options = self.options
         if options.model == "wav2lip":
             wav2lip = Wav2LipOptions(options.pads, options.face_box is not None, options.blend)
@@ -207,7 +257,7 @@ class Job:
         self,
         finder: FaceFinder | FixedFace,
         generator: LipGenerator,
-        connection: TritonConnection,
+        connection: TritonCalls,
         progress: JobProgress,
         report: Report,
     ) -> None:
@@ -215,8 +265,10 @@ class Job:
         shown = timeline(self._video, self._audio.duration, options.if_audio_longer, options.if_audio_shorter)
         if options.fps is not None:
             shown = at_rate(shown, options.fps)
-        synchroniser = Synchroniser(connection, generator, clock)
-        synced = sync_frames(shown, finder, options.face, generator, synchroniser, self._chunk_frames, clock)
+        synchroniser, frame_bytes = Synchroniser(connection, generator, clock), self._video.frame_bytes
+        synced = sync_frames(
+            shown, finder, options.face, generator, synchroniser, self._chunk_frames, frame_bytes, clock
+        )
         with closing(synced):
             for frame in synced:
                 with clock.time("encode"):

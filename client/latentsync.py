@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Sequence
 
 import numpy as np
 
-from client.connection import TritonConnection
+from client.connection import TritonCalls
 from client.faces import Face
 from client.media import AudioSource, TimelineFrame
 from client.mouth_motion import stack_landmarks
@@ -28,7 +28,7 @@ class LatentSync:
 
     def __init__(
         self,
-        connection: TritonConnection,
+        connection: TritonCalls,
         audio: AudioSource,
         fps: float,
         options: DiffusionOptions,

@@ -5,18 +5,22 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import logging
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
 
-from client.command_line import build_parser, job_options
-from client.connection import TritonConnection
+from client.batch import batch_command
+from client.command_line import build_parser, job_options, server_options
 from client.errors import LipSyncError, ServerUnavailable
 from client.job import Job
+from client.logs import LogProgress, set_up_logs, take_down_logs
 from client.progress import open_progress
-from client.serve import open_server, serve_command
+from client.serve import open_pool, serve_command
 from lipsync_core.serving.runtime import ServerStartError
+
+log = logging.getLogger("client.lipsync")  # under its own name it is __main__
 
 EXIT_INTERNAL = 1
 EXIT_SIGNAL = 128  # plus the signal's number
@@ -31,13 +35,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, _end_on_signal)
     _give_freed_frames_back()
     verbose = "--verbose" in arguments
+    handler = set_up_logs(as_json="--log-json" in arguments, quiet="--quiet" in arguments)
     try:
         if arguments[:1] == ["serve"]:
             return serve_command(arguments[1:])
+        if any(argument.partition("=")[0] == "--batch" for argument in arguments):
+            return batch_command(arguments)
         return sync_command(arguments)
-    except KeyboardInterrupt:
-        print("lipsync: interrupted; nothing was written", file=sys.stderr)
-        return EXIT_SIGNAL + signal.SIGINT
+    except KeyboardInterrupt as error:
+        text = f"interrupted; nothing was written{_notes(error)}"
+        return _report_error(LipSyncError(text), EXIT_SIGNAL + signal.SIGINT, verbose=verbose)
     except LipSyncError as error:
         return _report_error(error, error.exit_code, verbose=verbose)
     except ServerStartError as error:
@@ -45,19 +52,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  (people get one line; --verbose shows the traceback)
         text = f"{type(error).__name__}: {error}. This is a defect of the program; --verbose shows where"
         return _report_error(LipSyncError(text), EXIT_INTERNAL, verbose=verbose)
+    finally:
+        take_down_logs(handler)
 
 
 def sync_command(arguments: Sequence[str]) -> int:
     """Lip-sync one video; returns 0."""
     options = build_parser().parse_args(arguments)
     job_settings = job_options(options)
-    with Job(job_settings) as job, open_progress(quiet=options.quiet) as progress:
+    shown = LogProgress(job_settings.job_id) if options.log_json else open_progress(quiet=options.quiet)
+    with Job(job_settings) as job, shown as progress:
         progress.stage("starting the server" if options.url is None else "connecting")
-        with (
-            open_server(options.url, options.model_repository, job_settings.needed_models) as (url, server_start_s),
-            TritonConnection(url, options.transport) as connection,
-        ):
-            report = job.run(connection, progress, server_start_s)
+        servers, pool_settings = server_options(options)
+        with open_pool(servers, options.model_repository, job_settings.needed_models, pool_settings) as (pool, start_s):
+            report = job.run(pool, progress, start_s)
     if options.json:
         print(json.dumps(report.as_dict(), indent=2))
     elif not options.quiet:
@@ -68,8 +76,13 @@ def sync_command(arguments: Sequence[str]) -> int:
 def _report_error(error: Exception, code: int, *, verbose: bool) -> int:
     if verbose:
         traceback.print_exc()
-    print(f"lipsync: {error}", file=sys.stderr)
+    log.error("%s%s", error, _notes(error), extra={"exit_code": code})
     return code
+
+
+def _notes(error: BaseException) -> str:
+    """Join what was noted on an error's way out."""
+    return "".join(f". {note[:1].upper()}{note[1:]}" for note in getattr(error, "__notes__", ()))
 
 
 def _give_freed_frames_back() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Sequence
 
 import numpy as np
 
-from client.connection import TritonConnection
+from client.connection import TritonCalls
 from client.faces import Face
 from client.media import Region, TimelineFrame
 from client.pipeline import LipRequest, Observations
@@ -25,7 +25,7 @@ class MouthMotion:
 
     def __init__(
         self,
-        connection: TritonConnection,
+        connection: TritonCalls,
         speech_blocks: Iterable[np.ndarray],
         scanned: Iterable[tuple[np.ndarray, np.ndarray]],
     ) -> None:

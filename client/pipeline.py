@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from client.connection import LargeOutput, TritonConnection
+from client.connection import LargeOutput, TritonCalls
 from client.errors import RequestRejected
 from client.face_finder import FaceFinder, FixedFace, follow
 from client.faces import Face, FaceChoice
@@ -18,11 +18,12 @@ from client.media import Picture, Region, TimelineFrame
 from client.report import StageClock
 from client.tracking import Observation
 
-IN_FLIGHT = 2  # requests of each kind under way: one is worked on while the next one travels
+IN_FLIGHT = 2  # requests of each kind under way at a server: one is worked on while the next one travels
 MAX_CHUNK_FRAMES = 16
 REGION_STEP = 32  # pixels: requests of few different sizes keep the server's shared memory from scattering
 HELD_BYTES = 60_000_000  # of decoded frames between decoder and encoder
 HELD_CHUNKS = 2 * IN_FLIGHT + 2  # decoded ahead, looked for faces in, being lip-synced, being written
+FAN_OUT_BYTES = 200_000_000  # of decoded frames in one kind of requests, where several servers share them
 
 Observations = Iterable[Observation[TimelineFrame]]
 
@@ -85,8 +86,16 @@ class Chunk:
 
 
 def chunk_frames(frame_bytes: int) -> int:
-    """Choose how many frames travel together, so that those held at once fit into HELD_BYTES."""
+    """Choose how many frames travel together, so that those held at once for one server fit into HELD_BYTES.
+
+    More servers do not change it: chunks are the same then, and so is the result, and what a work folder keeps.
+    """
     return max(1, min(MAX_CHUNK_FRAMES, HELD_BYTES // (HELD_CHUNKS * max(frame_bytes, 1))))
+
+
+def requests_in_flight(server_count: int, chunk_bytes: int) -> int:
+    """Choose how many requests of one kind are under way, so that their frames fit into FAN_OUT_BYTES."""
+    return max(IN_FLIGHT, min(IN_FLIGHT * server_count, FAN_OUT_BYTES // max(chunk_bytes, 1)))
 
 
 def region_around(extent: tuple[float, float, float, float], picture: Picture) -> Region | None:
@@ -100,11 +109,16 @@ def region_around(extent: tuple[float, float, float, float], picture: Picture) -
 class Synchroniser:
     """Sends chunks to a generator's ensemble and puts what comes back into the frames."""
 
-    def __init__(self, connection: TritonConnection, generator: LipGenerator, clock: StageClock) -> None:
+    def __init__(self, connection: TritonCalls, generator: LipGenerator, clock: StageClock) -> None:
         """Ask this server for this generator."""
         self._connection = connection
         self._generator = generator
         self._clock = clock
+
+    @property
+    def server_count(self) -> int:
+        """How many servers share the work."""
+        return self._connection.server_count
 
     def cancel(self) -> None:
         """Make all requests under way fail at once."""
@@ -158,13 +172,16 @@ def sync_frames(
     generator: LipGenerator,
     synchroniser: Synchroniser,
     size: int,
+    frame_bytes: int,
     clock: StageClock,
 ) -> Generator[SyncedFrame, None, None]:
     """Overlap all stages over a stream of frames: decode, find faces, follow, generate; in order, memory bounded."""
+    chunk = generator.chunk_frames or size
+    looking, syncing = (requests_in_flight(synchroniser.server_count, count * frame_bytes) for count in (size, chunk))
     windows = prefetch(batched(clock.time_items("decode", shown), size), ahead=1)
-    found = (item for window in ordered_map(finder.find, windows, IN_FLIGHT, synchroniser.cancel) for item in window)
-    followed = generator.smooth(follow(found, choice))
-    chunks = (synchroniser.prepare(batch) for batch in batched(followed, generator.chunk_frames or size))
-    with closing(ordered_map(synchroniser.sync, chunks, IN_FLIGHT, synchroniser.cancel)) as synced:
-        for chunk in synced:
-            yield from chunk
+    with closing(ordered_map(finder.find, windows, looking, synchroniser.cancel)) as looked_at:
+        followed = generator.smooth(follow((item for window in looked_at for item in window), choice))
+        chunks = (synchroniser.prepare(batch) for batch in batched(followed, chunk))
+        with closing(ordered_map(synchroniser.sync, chunks, syncing, synchroniser.cancel)) as synced:
+            for finished in synced:
+                yield from finished

@@ -68,6 +68,7 @@ class Report:
 
     Attributes:
         output: the file that was written.
+        job_id: what requests and logs call the job.
         model: the generator that made the mouths.
         transport: how frames travelled to the server: shm or grpc.
         width, height: of the picture as shown, in pixels.
@@ -77,6 +78,8 @@ class Report:
         frames_synced: frames whose mouth follows the speech.
         frames_without_face: frames that passed through untouched.
         spans_without_face: [start, end] of these in seconds of the result, the first thousand.
+        requests: to servers, those answered from the work folder included.
+        requests_reused: those answered from the work folder.
         seconds: time from the first look at the media to the finished file, server start excluded.
         server_start_s: time the embedded server took to be ready; None for a server that ran already.
         seconds_per_stage: working time by stage; stages overlap.
@@ -86,6 +89,7 @@ class Report:
     """
 
     output: str
+    job_id: str
     model: str
     transport: str
     width: int
@@ -96,6 +100,8 @@ class Report:
     frames_synced: int = 0
     frames_without_face: int = 0
     spans_without_face: list[list[float]] = field(default_factory=list)
+    requests: int = 0
+    requests_reused: int = 0
     seconds: float = 0.0
     server_start_s: float | None = None
     seconds_per_stage: dict[str, float] = field(default_factory=dict)

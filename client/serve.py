@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
+import threading
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from client.addresses import Servers
+from client.channel import IN_THE_CLEAR, Address
 from client.errors import ServerUnavailable
-from lipsync_core.contract import CONFIG_FILE, missing_networks
+from client.pool_options import PoolOptions
+from client.servers import ServerPool
+from lipsync_core.contract import CONFIG_FILE, missing_networks, required_models
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 
 DEFAULT_REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
@@ -37,6 +44,27 @@ def open_server(
             raise ServerUnavailable(
                 f"the server ended during the job; nothing was written. Its log's last lines:\n{server.log_excerpt()}"
             ) from error
+
+
+@contextmanager
+def open_pool(
+    servers: Servers | None, repository: Path, models: tuple[str, ...], options: PoolOptions
+) -> Generator[tuple[ServerPool, float | None], None, None]:
+    """Connect to the user's servers, or to one started with these models; its start time in seconds comes along."""
+    if servers is not None:
+        with ServerPool(servers, options) as pool:
+            yield pool, None
+        return
+    # a server of our own is never lost by being slow, and stays away once it is gone
+    mine = replace(
+        options,
+        comeback_s=0,
+        check_every_s=threading.TIMEOUT_MAX,
+        security=IN_THE_CLEAR,
+        models_stamp=files_stamp(repository, models),
+    )
+    with open_server(None, repository, models) as (url, start_s), ServerPool(Servers((Address(url),)), mine) as pool:
+        yield pool, start_s
 
 
 def serve_command(arguments: Sequence[str]) -> int:
@@ -66,6 +94,14 @@ def serve_command(arguments: Sequence[str]) -> int:
         except KeyboardInterrupt:
             return 0
         raise ServerUnavailable(f"the server ended by itself. Its log's last lines:\n{server.log_excerpt()}")
+
+
+def files_stamp(repository: Path, models: tuple[str, ...]) -> str:
+    """Hash names, sizes and times of change of all files of some models and of what they need."""
+    folders = [repository / name for name in required_models(repository, list(models))]
+    files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+    facts = [(str(path.relative_to(repository)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def exported_models(repository: Path) -> list[str]:

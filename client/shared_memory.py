@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import numpy as np
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
+
+from client.errors import RequestRejected, ServerBusy
 
 REGION_PREFIX = "lipsync-client-"
 MIN_REGION_BYTES = 1 << 20
@@ -48,11 +51,16 @@ class Region:
         """Return an array that lies in the region."""
         return np.ndarray(shape, dtype, buffer=self._memory.buf, offset=offset)
 
-    def close(self, client: triton_grpc.InferenceServerClient) -> None:
-        """Take the region from the server and free it; a server that is gone has freed it already."""
-        with suppress(InferenceServerException):
-            client.unregister_system_shared_memory(self.name, client_timeout=CALL_TIMEOUT_S)
-        self._memory.close()
+    def close(self, client: triton_grpc.InferenceServerClient | None) -> bool:
+        """Take the region from the server, unless it is not to be asked, and free it; say whether it answered."""
+        try:
+            if client is not None:
+                client.unregister_system_shared_memory(self.name, client_timeout=CALL_TIMEOUT_S)
+            return client is not None
+        except (InferenceServerException, ValueError):  # gone, with all that it had mapped; or our channel is closed
+            return False
+        finally:
+            self._memory.close()
 
 
 class RegionPool:
@@ -61,8 +69,11 @@ class RegionPool:
     def __init__(self, client: triton_grpc.InferenceServerClient) -> None:
         """Start empty, and free what clients that no longer live left registered with this server."""
         self._client = client
+        self._token = secrets.token_hex(4)
         self._free: list[Region] = []
+        self._spoiled: list[Region] = []  # a request that was given up may still be answered into them
         self._count = 0
+        self._is_closed = False
         self._lock = threading.Lock()
         self._forget_dead_clients()
 
@@ -77,18 +88,33 @@ class RegionPool:
 
     @contextmanager
     def _lend(self, region: Region) -> Iterator[Region]:
+        shelf = self._spoiled
         try:
             yield region
+            shelf = self._free
+        except (RequestRejected, ServerBusy):  # answered all the same
+            shelf = self._free
+            raise
         finally:
             with self._lock:
-                self._free.append(region)
+                is_late = self._is_closed
+                if not is_late:
+                    shelf.append(region)
+            if is_late:
+                region.close(None)
 
-    def close(self, client: triton_grpc.InferenceServerClient) -> None:
-        """Free all regions, asking the server by this client."""
+    def close(self, client: triton_grpc.InferenceServerClient | None) -> None:
+        """Free all regions, asking the server by this client, if any; one that is lent out follows when it comes back.
+
+        A server that does not answer is asked once; it frees what is left when the next connection opens, or ends.
+        """
         with self._lock:
-            regions, self._free = self._free, []
+            regions = [*self._free, *self._spoiled]
+            self._free.clear()
+            self._spoiled.clear()
+            self._is_closed = True
         for region in regions:
-            region.close(client)
+            client = client if region.close(client) else None
 
     def _take(self, nbytes: int) -> Region:
         with self._lock:
@@ -99,7 +125,7 @@ class RegionPool:
                 return region
             outgrown = self._free.pop() if self._free else None
             self._count += 1
-            name = f"{REGION_PREFIX}{os.getpid()}-{id(self):x}-{self._count}"
+            name = f"{REGION_PREFIX}{os.getpid()}-{self._token}-{self._count}"
         if outgrown is not None:
             outgrown.close(self._client)
         return Region(self._client, name, _round_up(nbytes))
@@ -107,10 +133,19 @@ class RegionPool:
     def _forget_dead_clients(self) -> None:
         status = self._client.get_system_shared_memory_status(client_timeout=CALL_TIMEOUT_S)
         for name in status.regions:
-            if name.startswith(REGION_PREFIX):
-                pid = name.removeprefix(REGION_PREFIX).split("-")[0]
-                if not Path(f"/proc/{pid}").exists():
-                    self._client.unregister_system_shared_memory(name, client_timeout=CALL_TIMEOUT_S)
+            if name.startswith(REGION_PREFIX) and not _is_mapped(name):
+                self._client.unregister_system_shared_memory(name, client_timeout=CALL_TIMEOUT_S)
+
+
+def _is_mapped(name: str) -> bool:
+    """Say whether the client that registered a region still lives and has it mapped, as far as we may see."""
+    pid = name.removeprefix(REGION_PREFIX).split("-")[0]
+    try:
+        return f"/{name} " in Path(f"/proc/{pid}/maps").read_text()  # "/dev/shm/NAME (deleted)"
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def align(nbytes: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable
 
 import numpy as np
 
-from client.connection import TritonConnection
+from client.connection import TritonCalls
 from client.errors import MediaError
 from client.media import AudioSource, SpeechWindows, TimelineFrame
 from lipsync_core.audio import AUDIO_SAMPLE_RATE
@@ -32,7 +32,7 @@ def frame_number(frame: TimelineFrame, fps: float) -> int | None:
 class SpeechShapes:
     """Mouth shapes at any time of a speech of any length; audio is read only as far as it is asked for."""
 
-    def __init__(self, connection: TritonConnection, blocks: Iterable[np.ndarray]) -> None:
+    def __init__(self, connection: TritonCalls, blocks: Iterable[np.ndarray]) -> None:
         """Take the speech as consecutive blocks, float32 mono [S] at 16 kHz."""
         self._connection = connection
         self._blocks = iter(blocks)
@@ -88,7 +88,7 @@ class SpeechShapes:
 class SpeechFeatures:
     """Whisper's features at any time of a speech of any length, 50 per second; some 30 s of them are held."""
 
-    def __init__(self, connection: TritonConnection, audio: AudioSource) -> None:
+    def __init__(self, connection: TritonCalls, audio: AudioSource) -> None:
         """Take the speech; it is read once here, for the peak that its loudness is judged by.
 
         Raises:

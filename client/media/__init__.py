@@ -3,7 +3,7 @@
 from client.media.audio import SPEECH_RATE, AudioSource, SpeechWindows
 from client.media.encoders import DEFAULT_CRF, DEFAULT_PRESET, PRESETS, VideoCodec
 from client.media.geometry import Orientation, Region
-from client.media.output import check_output
+from client.media.output import check_output, output_error
 from client.media.picture import Picture, align_region
 from client.media.pixels import ColorTags
 from client.media.scan import scan_frames
@@ -41,6 +41,7 @@ __all__ = [
     "at_rate",
     "check_output",
     "estimate_frames",
+    "output_error",
     "output_time_base",
     "scan_frames",
     "timeline",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import glob
 import os
 import secrets
 from collections.abc import Iterable
@@ -45,7 +47,7 @@ def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
 
 
 class PendingFile:
-    """A hidden file beside its final place.
+    """A hidden file beside its final place; it is locked, so that what killed jobs left is known and removed.
 
     Args:
         path: the final place.
@@ -61,9 +63,9 @@ class PendingFile:
         """Create the hidden file."""
         self.path = path
         self._final = path.resolve()  # follow a link instead of replacing it
-        self.part = self._final.with_name(f".{self._final.name}.{secrets.token_hex(4)}.part")
+        _remove_dead_parts(self._final)
         try:
-            os.close(os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            self.part, self._lock = _create_part(self._final)
         except OSError as error:
             raise output_error(path, error) from error
 
@@ -76,13 +78,47 @@ class PendingFile:
         try:
             self.part.replace(self._final)
         except OSError as error:
-            self.discard()
             raise output_error(self.path, error) from error
+        finally:
+            self.discard()
 
     def discard(self) -> None:
-        """Remove the hidden file."""
+        """Remove the hidden file; safe to call again."""
         with suppress(OSError):
             self.part.unlink()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _create_part(final: Path) -> tuple[Path, int | None]:
+    """Create and lock a hidden file beside a final place; None for the lock where the disk knows no locks."""
+    while True:
+        part = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
+        number = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another job takes the file for a dead one's, and removes it
+            os.close(number)
+            continue
+        except OSError:
+            os.close(number)
+            return part, None
+        if part.exists():
+            return part, number
+        os.close(number)
+
+
+def _remove_dead_parts(final: Path) -> None:
+    """Remove hidden files of this final place that no living job has locked."""
+    for part in final.parent.glob(f".{glob.escape(final.name)}.????????.part"):
+        with suppress(OSError):
+            number = os.open(part, os.O_WRONLY)
+            try:
+                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                part.unlink()
+            finally:
+                os.close(number)
 
 
 def output_error(path: Path, error: Exception) -> OutputError:

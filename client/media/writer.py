@@ -144,7 +144,8 @@ class VideoWriter:
 
     def _open(self, choice: EncoderChoice, threads: int) -> None:
         os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder's own log: errors only
-        options = {"movflags": "faststart"} if choice.muxer in FAST_START else {}
+        # Matroska would get a random id else: the same job is to give the same file
+        options = {"movflags": "faststart"} if choice.muxer in FAST_START else {"fflags": "bitexact"}
         self._container = av.open(str(self._pending.part), "w", format=choice.muxer, container_options=options)
         rate = self._clock.rate.limit_denominator(1001)
         self._stream: VideoStream = self._container.add_stream(choice.encoder, rate=rate, options=choice.options)  # type: ignore[assignment]

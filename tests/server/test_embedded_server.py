@@ -96,6 +96,22 @@ def test_a_bug_fails_without_its_traceback(toy_server: EmbeddedServer) -> None:
     assert "secret detail" in toy_server.log_path.read_text()
 
 
+def test_request_id_reaches_the_logs(toys: Path) -> None:
+    """Through an ensemble and a call in between, every model's lines bear the id that the client gave the request."""
+    options = ServerOptions(toys, ("ensemble",), extra_arguments=("--log-verbose=1",))
+    with EmbeddedServer(options) as server, TritonConnection(server.url) as connection:
+        connection.infer("ensemble", {"values": np.ones(3, np.float32)}, request_id="job7-42")
+        with pytest.raises(RequestRejected):
+            connection.infer("ensemble", {"values": -np.ones(3, np.float32)}, request_id="job7-43")
+
+        def seen(text: str) -> bool:
+            return any(text in line for line in server.log_path.read_text().splitlines())
+
+        assert wait_until(lambda: seen("[request id: job7-42] double: answered in"))
+        assert wait_until(lambda: seen("[request id: job7-42] caller: answered in"))
+        assert wait_until(lambda: seen("[request id: job7-43] double: Traceback"))
+
+
 def test_unknown_model_fails_with_its_name(toy_server: EmbeddedServer) -> None:
     """The message names the model and what to do."""
     with TritonConnection(toy_server.url) as connection, pytest.raises(RequestRejected, match="'wav2lop'.*Load the"):
@@ -210,7 +226,7 @@ def test_taken_port_fails_with_its_number(toys: Path) -> None:
 
 def test_unknown_model_fails_before_the_start(toys: Path) -> None:
     """A model that the repository lacks is named, with those that it has."""
-    with pytest.raises(ServerStartError, match="expected one of caller, double .*got 'triple'"):
+    with pytest.raises(ServerStartError, match="expected one of caller, double, ensemble .*got 'triple'"):
         EmbeddedServer(ServerOptions(toys, ("triple",))).__enter__()
 
 

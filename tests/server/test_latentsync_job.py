@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from client.connection import TritonConnection
-from client.errors import MediaError, RequestRejected
+from client.errors import MediaError, RequestRejected, ServerUnavailable
 from client.job import Job, JobOptions
-from client.media import AudioSource
+from client.media import AudioSource, VideoWriter
 from client.report import Report
 from client.speech import SpeechFeatures
 from lipsync_core.latentsync.options import DiffusionOptions, options_for
@@ -112,6 +112,24 @@ def test_features_of_long_speech_arrive_in_parts(latentsync_server: EmbeddedServ
             np.testing.assert_allclose(found, whole[start : start + 10], atol=5e-5)  # float32 sums in another order
 
 
+def test_interrupted_job_goes_on_by_itself(run: Run, clip: Path, tmp_path: Path) -> None:
+    """Chunks are dear: without being told to, the next run takes the finished ones, and gives the same frames."""
+    run(clip, SPEECH, tmp_path / "whole.mkv")
+
+    class Lost(VideoWriter):
+        def close(self) -> None:
+            raise ServerUnavailable("gone")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("client.job.VideoWriter", Lost)
+        with pytest.raises(ServerUnavailable):
+            run(clip, SPEECH, tmp_path / "broken.mkv")
+    report = run(clip, SPEECH, tmp_path / "broken.mkv")
+    assert report.requests_reused == report.requests
+    assert (tmp_path / "broken.mkv").read_bytes() == (tmp_path / "whole.mkv").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.mkv", "whole.mkv"]
+
+
 def test_speech_without_a_feature_fails(run: Run, clip: Path, tmp_path: Path) -> None:
     """Under 0.02 s there is nothing to encode."""
     with pytest.raises(MediaError, match="expected speech of at least 0.02 s"):
@@ -132,7 +150,10 @@ def test_seed_out_of_range_fails_on_the_server_too(latentsync_server: EmbeddedSe
 def test_interrupted_job_gives_its_requests_up(
     latentsync_server: EmbeddedServer, run: Run, clip: Path, lipsync_command: list[str], tmp_path: Path
 ) -> None:
-    """Ctrl-C ends a job on a running server at once, though its chunks would take minutes, and frees the server."""
+    """Ctrl-C ends a job on a running server at once, though its chunks would take minutes, and frees the server.
+
+    What is finished is kept.
+    """
     files = ["--video", str(clip), "--audio", str(SPEECH), "--output", str(tmp_path / "out.mp4")]
     options = ["--model", "latentsync", "--steps", "999", "--url", latentsync_server.url, "--if-audio-longer", "cut"]
     with subprocess.Popen([*lipsync_command, *files, *options], stderr=subprocess.PIPE, text=True) as process:
@@ -144,7 +165,7 @@ def test_interrupted_job_gives_its_requests_up(
         process.send_signal(signal.SIGINT)
         process.stderr.read()
         assert process.wait(10) == 128 + signal.SIGINT
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".out.mp4.work"]
     started = time.monotonic()
     run(clip, SPEECH, tmp_path / "next.mkv")
     assert time.monotonic() - started < 30

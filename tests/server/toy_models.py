@@ -36,6 +36,21 @@ class TritonPythonModel(TritonStep):
 """
 
 
+ENSEMBLE_CONFIG = """platform: "ensemble"
+max_batch_size: 0
+input { name: "values" data_type: TYPE_FP32 dims: [ -1 ] }
+output { name: "result" data_type: TYPE_FP32 dims: [ -1 ] }
+ensemble_scheduling {
+  step {
+    model_name: "caller"
+    model_version: -1
+    input_map { key: "values" value: "values" }
+    output_map { key: "called" value: "result" }
+  }
+}
+"""
+
+
 def write_model(repository: Path, name: str, config: str, model: str | None) -> None:
     """Write one model into a repository; None leaves its version folder empty."""
     version = repository / name / "1"
@@ -46,7 +61,8 @@ def write_model(repository: Path, name: str, config: str, model: str | None) -> 
 
 
 def write_toy_repository(repository: Path) -> Path:
-    """Write `double`, and `caller` that calls it."""
+    """Write `double`, `caller` that calls it, and `ensemble` of which that is the only step."""
     write_model(repository, "double", DOUBLE_CONFIG, DOUBLE_MODEL)
     write_model(repository, "caller", CALLER_CONFIG, CALLER_MODEL)
+    write_model(repository, "ensemble", ENSEMBLE_CONFIG, None)
     return repository

@@ -1,0 +1,202 @@
+"""Keeps answers of an unfinished job on disk, each checked by hash, so that the job can go on. Knows no Triton."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+import threading
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from client.media import output_error
+
+FORMAT = "1"  # of the folder; another one is started anew
+JOB_FILE, LOCK_FILE, ANSWER_SUFFIX, PART_SUFFIX = "job.json", "lock", ".answer", ".part"
+MAX_BYTES = 20_000_000_000  # of a folder
+MIN_FREE_BYTES = 500_000_000  # left on its disk, for the output
+DIGEST_BYTES = 32
+COMPRESSION = 1  # zlib's fastest: answers hold few changed pixels
+HASH = "blake2b"  # as fast as reading the file
+
+
+def default_work_dir(output: Path) -> Path:
+    """Return the hidden folder beside an output, the same for every run."""
+    final = output.resolve()
+    return final.with_name(f".{final.name}.work")
+
+
+def file_digest(path: Path) -> str:
+    """Hash a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, HASH).hexdigest()
+
+
+class WorkFolder:
+    """Finished answers by key, as a context: leaving it lets another run have the folder.
+
+    Attributes:
+        path: the folder.
+        is_ours: whether this job has the folder; not so when another one holds it.
+        changed: names of what differs from the run that left the folder; its answers are dropped.
+        warnings: what the user should know, one sentence each.
+    """
+
+    def __init__(self, path: Path, facts: Mapping[str, str]) -> None:
+        """Open or create the folder.
+
+        Args:
+            path: the folder.
+            facts: what the answers depend on, by a name for people. Where one differs from the run before,
+                everything is started anew.
+
+        Raises:
+            OutputError: the folder cannot be used.
+        """
+        self.path = path
+        self.warnings: list[str] = []
+        self.changed: list[str] = []
+        self._is_full = False
+        self._stored_bytes = 0
+        self._guard = threading.Lock()
+        facts = {**facts, "the program": FORMAT}
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = (path / LOCK_FILE).open("w")
+            self.is_ours = self._take_lock()
+            if self.is_ours:
+                self._open_job(facts)
+        except OSError as error:
+            raise output_error(path, error) from error
+
+    def __enter__(self) -> WorkFolder:
+        """Return the folder itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the folder."""
+        self.close()
+
+    def __len__(self) -> int:
+        return sum(path.suffix == ANSWER_SUFFIX for path in self.path.iterdir()) if self.path.is_dir() else 0
+
+    def load(self, key: str) -> dict[str, np.ndarray] | None:
+        """Return a kept answer; None where there is none, or a damaged one."""
+        if not self.is_ours:
+            return None
+        try:
+            stored = self._file(key).read_bytes()
+        except OSError:
+            return None
+        digest, packed = stored[:DIGEST_BYTES], stored[DIGEST_BYTES:]
+        return _unpack(packed) if _digest(key, packed) == digest else None
+
+    def save(self, key: str, answer: Mapping[str, np.ndarray]) -> None:
+        """Keep an answer, unless the disk or the folder is full; that is no error of the job."""
+        if not self.is_ours or self._is_full:
+            return
+        packed = _pack(answer)
+        part = self._file(key).with_suffix(f".{threading.get_ident()}{PART_SUFFIX}")
+        try:
+            if not self._has_room(len(packed)):
+                return
+            part.write_bytes(_digest(key, packed) + packed)
+            part.replace(self._file(key))
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink()
+            self._stop_keeping(error.strerror or str(error))
+
+    def remove(self) -> None:
+        """Remove the folder: the job is complete."""
+        if self.is_ours:
+            shutil.rmtree(self.path, ignore_errors=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder, and keep what is in it; safe to call again."""
+        self.is_ours = False
+        self._lock.close()
+
+    def _take_lock(self) -> bool:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.warnings.append(f"{self.path}: another job works on this output, so nothing is kept of this one")
+            return False
+        return True
+
+    def _open_job(self, facts: Mapping[str, str]) -> None:
+        job = self.path / JOB_FILE
+        before = _read_facts(job)
+        self.changed = [] if before is None else _differing(before, facts)
+        for path in self.path.iterdir():
+            if path.suffix == PART_SUFFIX or (path.suffix == ANSWER_SUFFIX and (before is None or self.changed)):
+                path.unlink()
+        _write_facts(job, facts)
+        self._stored_bytes = sum(path.stat().st_size for path in self.path.iterdir())
+
+    def _has_room(self, nbytes: int) -> bool:
+        with self._guard:
+            self._stored_bytes += nbytes
+            stored = self._stored_bytes
+        if stored > MAX_BYTES:
+            self._stop_keeping(f"{MAX_BYTES // 10**9} GB are kept already")
+        elif shutil.disk_usage(self.path).free - nbytes < MIN_FREE_BYTES:
+            self._stop_keeping("the disk is nearly full")
+        return not self._is_full
+
+    def _stop_keeping(self, reason: str) -> None:
+        with self._guard:
+            if not self._is_full:
+                self.warnings.append(f"{self.path}: {reason}; later parts of the job are not kept")
+                self._is_full = True
+
+    def _file(self, key: str) -> Path:
+        return self.path / f"{key}{ANSWER_SUFFIX}"
+
+
+def _read_facts(job: Path) -> dict[str, str] | None:
+    """Read what the run before wrote down; None where nothing usable is there."""
+    try:
+        facts = json.loads(job.read_text())
+    except (OSError, ValueError):
+        return None
+    return facts if isinstance(facts, dict) else None
+
+
+def _write_facts(job: Path, facts: Mapping[str, str]) -> None:
+    """Write down what this run depends on, so that a power loss leaves the old text or the new one."""
+    part = job.with_suffix(PART_SUFFIX)
+    with part.open("w") as file:
+        json.dump(dict(facts), file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(job)
+
+
+def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    return [name for name in dict.fromkeys([*now, *before]) if before.get(name) != now.get(name)]
+
+
+def _digest(key: str, packed: bytes) -> bytes:
+    """Hash content together with its key, so that a renamed file is no answer either."""
+    return hashlib.blake2b(key.encode() + packed, digest_size=DIGEST_BYTES).digest()
+
+
+def _pack(answer: Mapping[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **answer)
+    return zlib.compress(buffer.getbuffer(), COMPRESSION)
+
+
+def _unpack(packed: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(zlib.decompress(packed)), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client.connection import TritonConnection
+from client.errors import NoFaceError, ServerUnavailable
+from client.job import Job, JobOptions
+from client.report import Report
+from client.work_folder import default_work_dir
+from lipsync_core.serving.server import EmbeddedServer
+from tests.server.clips import SPEECH, empty_frame, head_frame, write_video
+
+pytestmark = pytest.mark.server
+
+ASKED_TWICE = 5  # the look at the clip before a job asks for some of the job's own requests
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of a head that sways a little."""
+    shifts = 3 * np.sin(np.arange(50) / 6)
+    return write_video(tmp_path_factory.mktemp("clips") / "head.mp4", [head_frame(shift) for shift in shifts])
+
+
+class StopAfter:
+    """Ends a job with an error once some frames are done, as a lost server would."""
+
+    def __init__(self, frames: int) -> None:
+        self.left = frames
+
+    def stage(self, name: str, total_frames: int | None = None) -> None: ...
+
+    def advance(self, frames: int) -> None:
+        self.left -= frames
+        if self.left < 0:
+            raise ServerUnavailable("gone")
+
+
+def run(server: EmbeddedServer, options: JobOptions, stop_after: int | None = None) -> Report:
+    progress = None if stop_after is None else StopAfter(stop_after)
+    with Job(options) as job, TritonConnection(server.url) as connection:
+        return job.run(connection, progress)
+
+
+def interrupt(server: EmbeddedServer, options: JobOptions) -> str:
+    """Run a job that ends half-way; returns what was noted on its error."""
+    with pytest.raises(ServerUnavailable) as caught:
+        run(server, options, stop_after=20)
+    return " ".join(getattr(caught.value, "__notes__", ()))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
+def test_interrupted_job_goes_on_to_the_same_file(
+    server: EmbeddedServer, clip: Path, tmp_path: Path, suffix: str
+) -> None:
+    """The file is bit for bit that of an undisturbed run, most answers come from the folder, and it is removed."""
+    whole = JobOptions(clip, SPEECH, tmp_path / f"whole.{suffix}", if_audio_longer="cut", preset="ultrafast")
+    asked = run(server, whole).requests
+    broken = replace(whole, output=tmp_path / f"broken.{suffix}", resume=True)
+    assert "run the same command" in interrupt(server, broken)
+    assert default_work_dir(broken.output).is_dir()
+    assert not broken.output.exists()
+    report = run(server, replace(broken, resume=None))
+    assert report.requests == asked
+    assert report.requests_reused >= asked // 2
+    assert broken.output.read_bytes() == whole.output.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"broken.{suffix}", f"whole.{suffix}"]
+
+
+def test_changed_choice_starts_anew_and_says_so(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
+    """Another --face makes other answers; another --crf does not."""
+    options = JobOptions(clip, SPEECH, tmp_path / "out.mp4", if_audio_longer="cut", resume=True)
+    interrupt(server, options)
+    interrupt(server, replace(options, crf=30))
+    report = run(server, replace(options, start_s=0.4))
+    assert report.requests_reused < ASKED_TWICE
+    assert any("started anew: other start than" in warning for warning in report.warnings)
+    interrupt(server, options)
+    assert run(server, replace(options, crf=30)).requests_reused > ASKED_TWICE
+
+
+def test_changed_input_starts_anew_and_says_so(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
+    """The same name with another content is another video."""
+    video = tmp_path / "video.mp4"
+    video.write_bytes(clip.read_bytes())
+    options = JobOptions(video, SPEECH, tmp_path / "out.mp4", if_audio_longer="cut", resume=True)
+    interrupt(server, options)
+    write_video(video, [head_frame()] * 10)
+    report = run(server, options)
+    assert report.requests_reused < ASKED_TWICE
+    assert any("other video than" in warning for warning in report.warnings)
+
+
+def test_nothing_is_kept_where_nobody_asked(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
+    """A job of a cheap model leaves no folder unless it is told to; --no-resume ignores and then removes one."""
+    options = JobOptions(clip, SPEECH, tmp_path / "out.mp4", if_audio_longer="cut")
+    interrupt(server, options)
+    assert list(tmp_path.iterdir()) == []
+    interrupt(server, replace(options, resume=True))
+    report = run(server, replace(options, resume=False))
+    assert report.requests_reused == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_hopeless_job_keeps_nothing(server: EmbeddedServer, tmp_path: Path) -> None:
+    """Where no frame has a face, the next run would find none either."""
+    video = write_video(tmp_path / "empty.mp4", [empty_frame()] * 12)
+    with pytest.raises(NoFaceError):
+        run(server, JobOptions(video, SPEECH, tmp_path / "out.mp4", if_audio_longer="cut", resume=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.mp4"]
+
+
+def test_killed_command_goes_on_to_the_same_file(
+    server: EmbeddedServer, clip: Path, lipsync_command: list[str], tmp_path: Path
+) -> None:
+    """After kill -9 the same command gives the file of an undisturbed run, and reuses what was finished."""
+    work = tmp_path / "kept"
+    whole, broken = tmp_path / "whole.mp4", tmp_path / "broken.mp4"
+    run(server, JobOptions(clip, SPEECH, whole, crf=20))
+    files = ["--video", str(clip), "--audio", str(SPEECH), "--output", str(broken), "--crf", "20"]
+    command = [*lipsync_command, *files, "--url", server.url, "--json", "--work-dir", str(work)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and (not work.is_dir() or len(list(work.iterdir())) < 20):
+            pass
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not broken.exists()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["requests_reused"] >= 15
+    assert broken.read_bytes() == whole.read_bytes()
+    assert not work.exists()

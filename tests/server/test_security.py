@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client.addresses import Servers, parse_urls
+from client.channel import Address, Security, read_token
+from client.connection import TritonConnection
+from client.errors import AccessDenied, UsageError
+from client.pool_options import PoolOptions
+from client.servers import ServerPool
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions, _free_port
+from tests.certificates import Authority, Pair
+from tests.server.clips import SPEECH, head_frame, write_video
+from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model
+
+pytestmark = pytest.mark.server
+
+
+class SecureServer(EmbeddedServer):
+    """A server whose gRPC endpoint wants more than the start-up check has: it is asked by HTTP whether it is ready."""
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + self.options.startup_timeout_s
+        while not self._answers_by_http():
+            assert time.monotonic() < deadline
+            assert self.is_alive(), self.log_excerpt()
+            time.sleep(0.05)
+
+    def _answers_by_http(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.options.http_port}/v2/health/ready", timeout=1):
+                return True
+        except OSError:
+            return False
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("certificates")
+
+
+@pytest.fixture(scope="module")
+def authority(folder: Path) -> Authority:
+    return Authority(folder, "authority")
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    repository = tmp_path_factory.mktemp("toys")
+    write_model(repository, "double", DOUBLE_CONFIG, DOUBLE_MODEL)
+    return repository
+
+
+@contextmanager
+def serve(toys: Path, *arguments: str) -> Iterator[SecureServer]:
+    with SecureServer(ServerOptions(toys, ("double",), http_port=_free_port(), extra_arguments=arguments)) as server:
+        yield server
+
+
+def by_tls(pair: Pair) -> tuple[str, ...]:
+    return (
+        "--grpc-use-ssl=true",
+        f"--grpc-server-cert={pair.certificate}",
+        f"--grpc-server-key={pair.key}",
+    )
+
+
+@pytest.fixture(scope="module")
+def tls_server(toys: Path, authority: Authority) -> Iterator[SecureServer]:
+    with serve(toys, *by_tls(authority.issue("server"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def mutual_server(toys: Path, authority: Authority) -> Iterator[SecureServer]:
+    mutual = ("--grpc-use-ssl-mutual=true", f"--grpc-root-cert={authority.certificate}")
+    with serve(toys, *by_tls(authority.issue("server")), *mutual) as server:
+        yield server
+
+
+def double(url: str | Address, security: Security, transport: str = "auto") -> None:
+    values = np.arange(100_000, dtype=np.float32)
+    with TritonConnection(url, transport, security=security) as connection:  # type: ignore[arg-type]
+        np.testing.assert_array_equal(connection.infer("double", {"values": values})["doubled"], values * 2)
+
+
+@pytest.mark.parametrize("transport", ["shm", "grpc"])
+def test_tls_works(tls_server: SecureServer, authority: Authority, transport: str) -> None:
+    """Requests are answered by a server that the authority vouches for."""
+    double(tls_server.url, Security(tls=True, ca=authority.certificate), transport)
+
+
+def test_unknown_authority_fails(tls_server: SecureServer, folder: Path) -> None:
+    """A server that another authority vouches for is refused, and the message says which option to look at."""
+    other = Authority(folder, "other")
+    with pytest.raises(AccessDenied, match=r"--tls-ca vouches for, got one refused: .*(certificate|issuer)"):
+        double(tls_server.url, Security(tls=True, ca=other.certificate))
+
+
+def test_public_authorities_alone_fail(tls_server: SecureServer) -> None:
+    """Without --tls-ca a private authority is not believed."""
+    with pytest.raises(AccessDenied, match="--tls-ca"):
+        double(tls_server.url, Security(tls=True))
+
+
+def test_expired_certificate_fails(toys: Path, authority: Authority) -> None:
+    """A certificate that has run out is refused by that reason."""
+    with (
+        serve(toys, *by_tls(authority.issue("expired", days=-1))) as server,
+        pytest.raises(AccessDenied, match="certificate has expired"),
+    ):
+        double(server.url, Security(tls=True, ca=authority.certificate))
+
+
+def test_certificate_for_another_name_fails(toys: Path, authority: Authority) -> None:
+    """A certificate for another host is refused by that reason; for the name that was looked up it is right."""
+    security = Security(tls=True, ca=authority.certificate)
+    with serve(toys, *by_tls(authority.issue("named", host="triton.internal"))) as server:
+        with pytest.raises(AccessDenied, match=r"mismatch.*127\.0\.0\.1"):
+            double(server.url, security)
+        double(Address(server.url, "triton.internal"), security)
+        with pytest.raises(AccessDenied, match=r"mismatch.*elsewhere\.internal"):
+            double(Address(server.url, "elsewhere.internal"), security)
+
+
+def test_mutual_tls_works(mutual_server: SecureServer, authority: Authority) -> None:
+    """A client whose certificate the server's authority signed is let in."""
+    mine = authority.issue("client")
+    double(mutual_server.url, Security(True, authority.certificate, mine.certificate, mine.key))
+
+
+def test_no_client_certificate_fails(mutual_server: SecureServer, authority: Authority) -> None:
+    """The message says that the server wants one."""
+    with pytest.raises(AccessDenied, match="expected a client certificate.*got no client certificate.*--tls-cert"):
+        double(mutual_server.url, Security(tls=True, ca=authority.certificate))
+
+
+def test_client_certificate_of_another_authority_fails(
+    mutual_server: SecureServer, authority: Authority, folder: Path
+) -> None:
+    """The server refuses it, and the message says so."""
+    stranger = Authority(folder, "third").issue("stranger")
+    security = Security(True, authority.certificate, stranger.certificate, stranger.key)
+    with pytest.raises(AccessDenied, match=r"stranger\.pem refused"):
+        double(mutual_server.url, security)
+
+
+def test_plain_client_of_an_encrypting_server_fails(tls_server: SecureServer) -> None:
+    """The message says to add --tls."""
+    with pytest.raises(AccessDenied, match="got one that encrypts. Add --tls"):
+        double(tls_server.url, Security())
+
+
+def test_encrypting_client_of_a_plain_server_fails(toys: Path) -> None:
+    """The message says that the server does not encrypt."""
+    with serve(toys) as server, pytest.raises(AccessDenied, match="expected a server that encrypts"):
+        double(server.url, Security(tls=True))
+
+
+def test_token_opens_a_restricted_server(toys: Path) -> None:
+    """With the token requests are answered; without, or with a wrong one, they are refused at once."""
+    restricted = "--grpc-restricted-protocol=inference,shared-memory:authorization=Bearer secret"
+    with serve(toys, restricted) as server:
+        double(server.url, Security(token="secret"))
+        for security in (Security(), Security(token="guess")):
+            with pytest.raises(AccessDenied, match="expected a token.*--token-file"):
+                double(server.url, security)
+
+
+def test_pool_fails_with_the_same_message(tls_server: SecureServer, folder: Path) -> None:
+    """Several servers, or a name for them, are held to the same rules."""
+    other = Authority(folder, "fourth")
+    options = PoolOptions(security=Security(tls=True, ca=other.certificate))
+    with pytest.raises(AccessDenied, match="--tls-ca"):
+        ServerPool(parse_urls([tls_server.url]), options)
+
+
+def test_pool_checks_the_name_that_was_looked_up(
+    toys: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind dns:/// the certificate must stand for the name, not for the addresses."""
+    options = PoolOptions(security=Security(tls=True, ca=authority.certificate))
+    with serve(toys, *by_tls(authority.issue("behind", host="triton.internal"))) as server:
+        port = int(server.url.rpartition(":")[2])
+        monkeypatch.setattr("client.addresses._look_up", lambda name: [Address(server.url, name.host)])
+        with ServerPool(parse_urls([f"dns:///triton.internal:{port}"]), options) as pool:
+            assert pool.infer("double", {"values": np.ones(3, np.float32)})["doubled"].tolist() == [2, 2, 2]
+        with pytest.raises(AccessDenied, match="mismatch"):
+            ServerPool(parse_urls([f"dns:///other.internal:{port}"]), options)
+
+
+def test_token_in_the_clear_fails() -> None:
+    """A token never crosses a network unencrypted."""
+    options = PoolOptions(security=Security(token="secret"))
+    with pytest.raises(UsageError, match=r"192\.0\.2\.1:8001: expected --tls for a token"):
+        ServerPool(Servers((Address("192.0.2.1:8001"),)), options)
+
+
+def test_choices_that_do_not_go_together_fail(authority: Authority, folder: Path) -> None:
+    """Each is told before anything is sent."""
+    mine, other = authority.issue("mine"), authority.issue("theirs")
+    right = Security(True, authority.certificate, mine.certificate, mine.key)
+    for change, message in (
+        ({"tls": False}, "Add --tls"),
+        ({"key": None}, "Give both"),
+        ({"key": other.key}, "--tls-cert, --tls-key: expected a certificate and its key"),
+        ({"ca": folder / "missing.pem"}, "--tls-ca: expected certificates.*missing.pem"),
+        ({"ca": mine.key}, "--tls-ca: expected certificates"),
+        ({"token": "two\nlines"}, "token: expected one line"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            replace(right, **change)
+
+
+def test_token_is_read_from_file_or_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file counts before the environment; neither means no token."""
+    (tmp_path / "token").write_text("secret\n")
+    monkeypatch.delenv("LIPSYNC_TOKEN", raising=False)
+    assert read_token(None) is None
+    monkeypatch.setenv("LIPSYNC_TOKEN", "other")
+    assert (read_token(None), read_token(tmp_path / "token")) == ("other", "secret")
+    with pytest.raises(UsageError, match="--token-file: expected a readable text file"):
+        read_token(tmp_path / "missing")
+
+
+def test_command_says_in_one_line_what_is_refused(
+    tls_server: SecureServer, folder: Path, lipsync_command: list[str], tmp_path: Path
+) -> None:
+    """The exit code is that of a server that cannot be reached, and nothing is written."""
+    other = Authority(folder, "fifth")
+    video = write_video(tmp_path / "head.mp4", [head_frame()] * 2)
+    files = ["--video", str(video), "--audio", str(SPEECH), "--output", str(tmp_path / "out.mp4"), "--quiet"]
+    command = [*lipsync_command, *files, "--url", tls_server.url, "--tls", "--tls-ca", str(other.certificate)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert len(done.stderr.splitlines()) == 1
+    assert "--tls-ca vouches for" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["head.mp4"]

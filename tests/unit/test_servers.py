@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from client import server_state
+from client.addresses import parse_urls
+from client.channel import Address
+from client.command_line import build_parser, server_options
+from client.errors import ServerUnavailable, UsageError
+from client.pipeline import FAN_OUT_BYTES, IN_FLIGHT, chunk_frames, requests_in_flight
+from client.server_state import BACKOFF_S, MAX_BACKOFF_S, ServerState, backoff_s
+
+
+class Clock:
+    """Stands for the time module."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(server_state, "time", clock)
+    return clock
+
+
+def options(*arguments: str) -> argparse.Namespace:
+    return build_parser().parse_args(["--video", "v", "--audio", "a", "--output", "o", *arguments])
+
+
+def test_urls_are_read_in_all_their_forms() -> None:
+    """Commas and repetition mean the same, doubles count once, and a name is kept as one."""
+    urls = [address.url for address in parse_urls(["a:1, b:2", "c:3", "a:1", "[::1]:4"]).find()]
+    assert urls == ["a:1", "b:2", "c:3", "[::1]:4"]
+    assert parse_urls(["dns:///triton.internal:8001"]).name == Address("triton.internal:8001")
+
+
+@pytest.mark.parametrize(
+    "text", ["nonsense", "host:", ":8001", "host:99999", "http://host:8001", "::1:8001", "a:1,", ""]
+)
+def test_other_urls_fail_with_what_is_expected(text: str) -> None:
+    """The message shows the part that cannot be used."""
+    with pytest.raises(UsageError, match="--url: expected HOST:PORT.*dns:///NAME:PORT, got"):
+        parse_urls([text])
+
+
+def test_name_beside_addresses_fails() -> None:
+    """A name stands for all servers or for none."""
+    with pytest.raises(UsageError, match="got 'dns:///b:2'"):
+        parse_urls(["a:1", "dns:///b:2"])
+
+
+def test_unknown_name_fails_as_unavailable() -> None:
+    """The message has the name."""
+    with pytest.raises(ServerUnavailable, match=r"no\.such\.invalid:1: expected a name that the DNS knows"):
+        parse_urls(["dns:///no.such.invalid:1"]).find()
+
+
+def test_answer_is_expected_later_from_a_busier_or_slower_server(clock: Clock) -> None:
+    """Work under way and the time that requests took count; long unused, a slow server is tried again."""
+    fast, slow = ServerState(Address("fast:1")), ServerState(Address("slow:1"))
+    for _ in range(20):
+        fast.learn("m", 1.0)
+        slow.learn("m", 5.0)
+    assert fast.expected_s("m", 1.0) == pytest.approx(1.0)
+    assert slow.expected_s("m", 1.0) == pytest.approx(5.0)
+    fast.under_way["m"] += 3
+    assert fast.expected_s("m", 1.0) == pytest.approx(4.0)
+    clock.now += 10
+    assert slow.expected_s("m", 1.0) == pytest.approx(1.25)
+
+
+def test_refusals_lower_what_a_server_gets_at_once(clock: Clock) -> None:
+    """Of five at once four remain, after a pause; refusals of the same moment count once; answers raise it slowly."""
+    server = ServerState(Address("host:1"))
+    server.under_way["m"] = 5
+    server.refuse()
+    server.refuse()
+    assert not server.is_free(clock.now)
+    clock.now += BACKOFF_S
+    assert not server.is_free(clock.now)
+    server.under_way["m"] = 3
+    assert server.is_free(clock.now)
+    server.under_way["m"] = 4
+    server.accept()
+    assert server.is_free(clock.now)
+
+
+def test_waits_grow_up_to_a_limit_and_differ() -> None:
+    """Clients that failed together do not come back together."""
+    waits = [[backoff_s(times) for _ in range(50)] for times in (0, 3, 30)]
+    assert max(waits[0]) <= BACKOFF_S < 4 * BACKOFF_S <= min(waits[1]) <= max(waits[2]) <= MAX_BACKOFF_S
+    assert len(set(waits[0])) > 40
+
+
+def test_frames_under_way_are_bounded_for_any_number_of_servers() -> None:
+    """Two requests for each server, as far as memory allows; chunks are the same for any number."""
+    for frame_bytes in (100_000, 3_110_400, 12_441_600, 50_000_000):
+        chunk = chunk_frames(frame_bytes) * frame_bytes
+        assert requests_in_flight(1, chunk) == IN_FLIGHT
+        for count in (3, 10, 1000):
+            assert requests_in_flight(count, chunk) * chunk <= max(FAN_OUT_BYTES, IN_FLIGHT * chunk)
+    assert requests_in_flight(3, 10_000_000) == 3 * IN_FLIGHT
+
+
+def test_security_belongs_to_servers_that_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --url there is nothing to encrypt; a token of the environment then stays unused."""
+    monkeypatch.setenv("LIPSYNC_TOKEN", "secret")
+    assert server_options(options())[0] is None
+    for arguments in (["--tls"], ["--token-file", str(tmp_path / "token")]):
+        (tmp_path / "token").write_text("secret")
+        with pytest.raises(UsageError, match="expected --url beside them"):
+            server_options(options(*arguments))
+
+
+def test_timeout_of_no_time_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    """A deadline below a second is refused."""
+    with pytest.raises(SystemExit):
+        options("--timeout", "0")
+    assert "--timeout: expected at least 1 second" in capsys.readouterr().err

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client import work_folder
+from client.calls import JobCalls, request_key
+from client.connection import LargeOutput
+from client.errors import OutputError
+from client.work_folder import ANSWER_SUFFIX, WorkFolder, default_work_dir
+from lipsync_core.contract import ModelContract
+
+FACTS = {"video": "a", "audio": "b"}
+ANSWER = {"boxes": np.array([[1.5, np.nan]], np.float32), "empty": np.zeros((0, 3), np.int32)}
+
+
+class Doubler:
+    """Doubles frames and counts how often it is asked."""
+
+    transport = "grpc"
+    server_count = 1
+
+    def __init__(self, version: str = "1") -> None:
+        self.version = version
+        self.ids: list[str] = []
+
+    def contract(self, model: str) -> ModelContract:
+        raise NotImplementedError
+
+    def identity(self, model: str) -> str:
+        return f"{model} {self.version}"
+
+    def infer(
+        self, model: str, inputs: dict, large_outputs: dict[str, LargeOutput] | None = None, request_id: str = ""
+    ) -> dict[str, np.ndarray]:
+        self.ids.append(request_id)
+        return {"synced_frames": inputs["frames"] * 2, "sum": inputs["frames"].sum(keepdims=True)}
+
+    def cancel(self) -> None: ...
+
+
+def answers_in(path: Path) -> list[Path]:
+    return sorted(path.glob(f"*{ANSWER_SUFFIX}"))
+
+
+def test_kept_answers_come_back_as_they_were(tmp_path: Path) -> None:
+    """Another run finds every array with its dtype, shape and content, NaN included."""
+    with WorkFolder(tmp_path / "work", FACTS) as folder:
+        folder.save("k", ANSWER)
+    with WorkFolder(tmp_path / "work", FACTS) as folder:
+        kept = folder.load("k")
+        assert kept is not None
+        assert folder.load("other") is None
+        assert not folder.changed
+    for name, array in ANSWER.items():
+        assert kept[name].dtype == array.dtype
+        np.testing.assert_array_equal(kept[name], array)
+
+
+def test_frames_are_kept_as_changes_and_answered_without_the_server(tmp_path: Path) -> None:
+    """The second run gives the same answer, wrapped-around differences included, and asks nobody."""
+    frames = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    first, second = Doubler(), Doubler()
+    for triton in (first, second):
+        with WorkFolder(tmp_path / "work", FACTS) as folder:
+            calls = JobCalls(triton, "job", folder)
+            answer = calls.infer("double", {"frames": frames})
+            np.testing.assert_array_equal(answer["synced_frames"], frames * 2)
+            assert answer["sum"] == frames.sum()
+    assert (first.ids, second.ids) == (["job-1"], [])
+    assert (calls.request_count, calls.reused_count) == (1, 1)
+
+
+def test_another_model_or_input_is_asked_anew(tmp_path: Path) -> None:
+    """An answer stands for one version of a model and one content, dtype and shape of its inputs alone."""
+    frames = np.zeros((1, 4, 4, 3), np.uint8)
+    keys = {
+        request_key("1", {"frames": frames}),
+        request_key("2", {"frames": frames}),
+        request_key("1", {"frames": frames + 1}),
+        request_key("1", {"frames": frames.reshape(1, 2, 8, 3)}),
+        request_key("1", {"frames": frames.view(np.int8)}),
+        request_key("1", {"pixels": frames}),
+    }
+    assert len(keys) == 6
+    assert request_key("1", {"frames": frames[:, ::2]}) == request_key("1", {"frames": frames[:, ::2].copy()})
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "swapped"])
+def test_damaged_answers_are_not_used(tmp_path: Path, damage: str) -> None:
+    """What a power loss leaves, or a file under another's name, is as good as nothing."""
+    with WorkFolder(tmp_path / "work", FACTS) as folder:
+        folder.save("k", ANSWER)
+        folder.save("l", ANSWER)
+        (path, other) = answers_in(tmp_path / "work")
+        stored = bytearray(path.read_bytes())
+        if damage == "flipped":
+            stored[len(stored) // 2] ^= 1
+        path.write_bytes({"cut": stored[:-5], "empty": b"", "flipped": stored, "swapped": other.read_bytes()}[damage])
+        assert folder.load("k") is None
+        assert folder.load("l") is not None
+
+
+def test_other_facts_start_anew_and_are_named(tmp_path: Path) -> None:
+    """A change of the video empties the folder, and people learn that it was the video."""
+    with WorkFolder(tmp_path / "work", FACTS) as folder:
+        folder.save("k", ANSWER)
+    with WorkFolder(tmp_path / "work", {**FACTS, "video": "c"}) as folder:
+        assert folder.changed == ["video"]
+        assert folder.load("k") is None
+        assert len(folder) == 0
+
+
+def test_folder_of_a_running_job_is_left_to_it(tmp_path: Path) -> None:
+    """A second job on the same output neither reads nor writes nor removes what the first one keeps."""
+    with WorkFolder(tmp_path / "work", FACTS) as first, WorkFolder(tmp_path / "work", {"video": "z"}) as second:
+        first.save("k", ANSWER)
+        second.save("l", ANSWER)
+        assert second.load("k") is None
+        assert "another job" in second.warnings[0]
+        second.remove()
+        assert first.load("k") is not None
+        assert len(first) == 1
+
+
+def test_full_folder_keeps_no_more_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disk use is bounded; what is kept already stays usable."""
+    with WorkFolder(tmp_path / "work", FACTS) as folder:
+        folder.save("k", ANSWER)
+        monkeypatch.setattr(work_folder, "MAX_BYTES", 1)
+        folder.save("l", ANSWER)
+        folder.save("m", ANSWER)
+        assert len(folder) == 1
+        assert folder.load("k") is not None
+        assert len(folder.warnings) == 1
+        folder.remove()
+    assert not (tmp_path / "work").exists()
+
+
+def test_full_disk_keeps_no_more_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room is left for the output itself."""
+    monkeypatch.setattr(work_folder, "MIN_FREE_BYTES", 1 << 62)
+    with WorkFolder(tmp_path / "work", FACTS) as folder:
+        folder.save("k", ANSWER)
+        assert "nearly full" in folder.warnings[0]
+        assert len(folder) == 0
+
+
+def test_file_in_the_folders_place_fails_with_its_name(tmp_path: Path) -> None:
+    """The message names the path."""
+    (tmp_path / "work").write_text("mine")
+    with pytest.raises(OutputError, match=r"work: cannot be written"):
+        WorkFolder(tmp_path / "work", FACTS)
+
+
+def test_default_folder_is_hidden_beside_the_output(tmp_path: Path) -> None:
+    """Every run finds the same folder, also through a link."""
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "out.mp4")
+    assert default_work_dir(tmp_path / "link.mp4") == tmp_path / ".out.mp4.work"
