@@ -27,6 +27,7 @@ from perf.picture_quality import Tally, compare, mouth_region, surroundings, war
 from perf.sync import curves_at, mouth_opening
 
 WORKERS = 2  # pairs of frames compared at once
+FOLLOWED_AHEAD = 4  # pairs of frames whose faces were found, before they are compared
 ENDLESS_S = 1e6  # the source is repeated as long as the result goes on
 SAME_END_S = 0.1  # lengths that differ by less are not worth a warning
 
@@ -137,7 +138,7 @@ class QualityJob:
         progress.stage("comparing", self._result.frame_estimate)
         times: list[float] = []
         openings: list[tuple[float, float]] = []
-        with closing(self._moments(connection)) as moments:
+        with closing(prefetch(self._moments(connection), FOLLOWED_AHEAD)) as moments:
             for moment, (outside, inside, flicker) in ordered_map(_with_figures, moments, WORKERS):
                 times.append(self._centre_s(moment.pair.result))
                 openings.append((mouth_opening(moment.source_face), mouth_opening(moment.result_face)))

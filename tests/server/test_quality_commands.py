@@ -53,7 +53,7 @@ def measure(server: EmbeddedServer, capsys: pytest.CaptureFixture[str]) -> Measu
 
 
 def test_a_result_follows_its_speech_and_its_source(measure: Measure, source: Path, result: Path) -> None:
-    """The mouth follows at once, which the source's does not; the picture changes inside, and outside by coding only."""
+    """The mouth follows at once, unlike the source's; the picture changes inside, and outside by coding only."""
     report = measure(source, result, SPEECH)
     assert report["frames"] == report["frames_with_face"] == report["frames_compared"] == FRAMES
     assert report["sync"]["result"]["intended"]["correlation"] > 0.9
