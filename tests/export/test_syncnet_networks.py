@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -26,6 +27,7 @@ from lipsync_core.syncnet.mfcc import audio_windows, window_count  # noqa: E402
 from lipsync_core.syncnet.s3fd import find_faces, shrink  # noqa: E402
 from lipsync_core.syncnet.tracks import resize  # noqa: E402
 from perf.face_tracks import detect  # noqa: E402
+from perf.syncnet import main  # noqa: E402
 from perf.syncnet_meter import TrackMeter, TrackSound  # noqa: E402
 from tests.data.syncnet_goldens import FOLDER, detector_image, lip_frames, speech  # noqa: E402
 
@@ -62,6 +64,23 @@ class Samples:
         inside = self.samples[max(start, 0) : end]
         before = max(0, -start)
         return np.pad(inside, (before, end - start - before - len(inside)))
+
+
+def write_lossless_film(path: Path, frames: np.ndarray, samples: np.ndarray) -> None:
+    """Write RGB frames at 25 fps and int16 samples of 16 kHz."""
+    with av.open(str(path), "w") as container:
+        video, audio = (
+            container.add_stream("png", rate=25),
+            container.add_stream("pcm_s16le", rate=16_000, layout="mono"),
+        )
+        video.height, video.width, video.pix_fmt = *frames.shape[1:3], "rgb24"
+        for rgb in frames:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")))
+        sound = av.AudioFrame.from_ndarray(samples[None], "s16", "mono")
+        sound.sample_rate = 16_000
+        container.mux(audio.encode(sound))
+        for stream in (video, audio):
+            container.mux(stream.encode(None))
 
 
 def measure(network: SyncNet, frames: np.ndarray, samples: np.ndarray) -> np.ndarray:
@@ -194,6 +213,18 @@ def test_golden_resized_clip_holds(network: SyncNet, reference_dir: Path) -> Non
         assert_score(
             score(distances), *(goldens[f"{name}_{key}"].item() for key in ("offset", "min_dist", "confidence"))
         )
+
+
+def test_golden_file_holds(reference_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same from a file without loss, through the command: frames, colours, the sound and where it begins."""
+    goldens = np.load(reference_dir / "syncnet" / "e2e.npz")
+    frames = goldens["frames112"].repeat(2, axis=1).repeat(2, axis=2)[..., ::-1]
+    write_lossless_film(tmp_path / "crop.mov", frames, goldens["audio"])
+    assert main([str(tmp_path / "crop.mov"), "--synthetic-weights", "--cropped", "--json"]) == 0
+    (track,) = json.loads(capsys.readouterr().out)["tracks"]
+    expected = [goldens[name].item() for name in ("offset", "min_dist", "confidence")]
+    assert [track[name] for name in ("offset", "lse_d", "lse_c")] == pytest.approx(expected, abs=DISTANCE)
+    assert track["windows"] == len(goldens["dists"])
 
 
 def test_golden_faces_hold(detector: S3FD, reference_dir: Path) -> None:
