@@ -42,13 +42,13 @@ WAV2LIP_S3FD = S3FDVariant((104.0, 117.0, 123.0), context_dilation=1, context_pa
 SYNCNET_S3FD = S3FDVariant((123.0, 117.0, 104.0), context_dilation=6, context_padding=6, ceil_pool=True)
 
 # sfd_face.pth's names for the layers
-_TRUNK = {"0 2": "conv1", "5 7": "conv2", "10 12 14": "conv3", "17 19 21": "conv4", "24 26 28": "conv5"}
+_TRUNK = {"conv1": (0, 2), "conv2": (5, 7), "conv3": (10, 12, 14), "conv4": (17, 19, 21), "conv5": (24, 26, 28)}
 _HEADS = ("conv3_3_norm", "conv4_3_norm", "conv5_3_norm", "fc7", "conv6_2", "conv7_2")
 SYNCNET_NAMES: Mapping[str, str] = {
     **{
         f"vgg.{number}": f"{block}_{place}"
-        for numbers, block in _TRUNK.items()
-        for place, number in enumerate(numbers.split(), 1)
+        for block, numbers in _TRUNK.items()
+        for place, number in enumerate(numbers, 1)
     },
     "vgg.31": "fc6",
     "vgg.33": "fc7",

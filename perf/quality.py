@@ -61,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
 def as_dict(quality: Quality) -> dict[str, object]:
     """Return all figures, for JSON."""
     return {
+        "duration_s": quality.duration_s,
         "frames": quality.frames,
         "frames_with_face": quality.frames_with_face,
         "frames_compared": quality.frames_compared,
@@ -75,7 +76,8 @@ def as_dict(quality: Quality) -> dict[str, object]:
 def as_table(quality: Quality) -> str:
     """Return all figures for people."""
     faces, frames = quality.frames_with_face, quality.frames
-    lines = [f"{frames} frames, {faces} with a face, {quality.frames_compared} compared with the source", ""]
+    length = f"{quality.duration_s:.2f} s, {frames} frames"
+    lines = [f"{length}, {faces} with a face, {quality.frames_compared} compared with the source", ""]
     lines.append(f"{'against the source':24}{'PSNR, dB':>12}{'SSIM':>10}")
     for name, tally in (("outside the mouth", quality.outside), ("inside", quality.inside)):
         lines.append(f"{name:24}{_number(tally.psnr_db, 2):>12}{_number(tally.mean_ssim, 4):>10}")

@@ -1,4 +1,4 @@
-"""A source, a result and a speech to figures, as a stream: memory does not grow with the frames' size times number.
+"""A source, a result and a speech to figures, as a stream: of each frame no more than a few numbers are kept.
 
 Frames are paired by their time. Knows no command line.
 """
@@ -29,6 +29,7 @@ from perf.sync import curves_at, mouth_opening
 WORKERS = 2  # pairs of frames compared at once
 FOLLOWED_AHEAD = 4  # pairs of frames whose faces were found, before they are compared
 ENDLESS_S = 1e6  # the source is repeated as long as the result goes on
+LEAST_PSNR_DB = 25.0  # outside the mouth region; a heavily encoded result of the same video has more
 SAME_END_S = 0.1  # lengths that differ by less are not worth a warning
 
 FoundPair = tuple[list[FoundFrame[TimelineFrame]], list[FoundFrame[SourceFrame]]]
@@ -71,6 +72,7 @@ class Quality:
     """What was measured.
 
     Attributes:
+        duration_s: of the result.
         frames: of the result.
         frames_with_face: of the result.
         frames_compared: that have a counterpart in the source.
@@ -81,6 +83,7 @@ class Quality:
         warnings: one sentence each.
     """
 
+    duration_s: float = 0.0
     frames: int = 0
     frames_with_face: int = 0
     frames_compared: int = 0
@@ -140,9 +143,8 @@ class QualityJob:
         openings: list[tuple[float, float]] = []
         with closing(prefetch(self._moments(connection), FOLLOWED_AHEAD)) as moments:
             for moment, (outside, inside, flicker) in ordered_map(_with_figures, moments, WORKERS):
-                times.append(self._centre_s(moment.pair.result))
+                times.append(self._count(quality, moment))
                 openings.append((mouth_opening(moment.source_face), mouth_opening(moment.result_face)))
-                self._count(quality, moment, times[-1])
                 quality.outside.add(outside)
                 quality.inside.add(inside)
                 _add_flicker(quality.flicker, flicker)
@@ -155,7 +157,7 @@ class QualityJob:
         curves = curves_at(self._speech, np.array(times))
         by_video = np.array(openings).T
         quality.source_sync, quality.result_sync = (_sync(opening, curves) for opening in by_video)
-        quality.warnings += self._warnings(quality, times[-1])
+        quality.warnings += self._warnings(quality)
         return quality
 
     def _moments(self, connection: TritonConnection) -> Generator[Moment, None, None]:
@@ -174,29 +176,35 @@ class QualityJob:
             results = smooth_landmarks(follow((frame for _, window in for_result for frame in window), self._choice))
             yield from _join(sources, results)
 
-    def _centre_s(self, frame: SourceFrame) -> float:
-        return frame.time_s + float(frame.duration * self._result.time_base) / 2
-
-    def _count(self, quality: Quality, moment: Moment, time_s: float) -> None:
+    def _count(self, quality: Quality, moment: Moment) -> float:
+        """Count a frame of the result; returns the middle of the time that it is shown at."""
+        frame = moment.pair.result
+        duration_s = float(frame.duration * self._result.time_base)
+        time_s = frame.time_s + duration_s / 2
+        quality.duration_s = frame.time_s + duration_s
         quality.frames += 1
         quality.frames_with_face += moment.result_face is not None
         if moment.pair.source is not None:
             quality.frames_compared += 1
             own_s = self._source.duration
             quality.frames_repeated += own_s is not None and not self._source.is_still and time_s > own_s
+        return time_s
 
-    def _warnings(self, quality: Quality, last_s: float) -> list[str]:
+    def _warnings(self, quality: Quality) -> list[str]:
+        end_s, speech_s, psnr = quality.duration_s, self._speech.duration, quality.outside.psnr_db
         facts = {
+            f"only {psnr or 0:.1f} dB outside the mouth: was the result made of this source? See also --start": psnr
+            is not None
+            and psnr < LEAST_PSNR_DB,
             f"{quality.frames - quality.frames_with_face} of {quality.frames} frames of the result show no usable face:"
             " they count as outside, and not for sync": quality.frames_with_face < quality.frames,
             f"the source ends before the result; {quality.frames_repeated} frames are compared with its repetition"
             f" ({self._if_audio_longer}, see --if-audio-longer)": quality.frames_repeated > 0,
             f"the source ends before the result; {quality.frames - quality.frames_compared} frames are compared"
             " with nothing": quality.frames_compared < quality.frames,
-            f"the result ends at {last_s:.2f} s, before the source": _ends_before(last_s, self._source.duration),
-            f"the speech ends at {self._speech.duration:.2f} s, before the result": self._speech.duration
-            < last_s - SAME_END_S,
-            f"the result ends at {last_s:.2f} s, before the speech": _ends_before(last_s, self._speech.duration),
+            f"the result ends at {end_s:.2f} s, before the source": _ends_before(end_s, self._source.duration),
+            f"the speech ends at {speech_s:.2f} s, before the result": _ends_before(speech_s, end_s),
+            f"the result ends at {end_s:.2f} s, before the speech": _ends_before(end_s, speech_s),
             f"sync was not measured: fewer than {LEAST_FRAMES} frames with a face": quality.result_sync is None,
         }
         own = [*self._source.warnings, *self._result.warnings, *self._speech.warnings]

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from client.connection import TritonConnection
+from client.errors import NoFaceError
 from client.face_finder import MEDIAPIPE, FaceFinder, follow
 from client.faces import LARGEST, Face, FaceChoice, parse_face_choice
 from client.flow import batched, ordered_map
@@ -63,8 +64,8 @@ def measure_sync(
     """Measure the mouth's opening in every frame and compare it with the speech.
 
     Raises:
+        NoFaceError: too few frames have a face.
         LipSyncError: the media cannot be used, or the server fails.
-        ValueError: too few frames with a face.
     """
     source, audio = VideoSource(video), AudioSource(speech)
     finder = FaceFinder(connection, StageClock())
@@ -77,7 +78,10 @@ def measure_sync(
             times.append(observed.frame.time_s)
             openings.append(mouth_opening(observed.face))
     centres = np.array(times) + 0.5 / float(source.rate)
-    return score_curves(np.array(openings), curves_at(audio, centres))
+    try:
+        return score_curves(np.array(openings), curves_at(audio, centres))
+    except ValueError as error:
+        raise NoFaceError(f"{video}: {error}") from error
 
 
 def mouth_opening(face: Face | None) -> float:

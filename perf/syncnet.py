@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from client.errors import UsageError
 from client.progress import open_progress
-from lipsync_core.syncnet.tracks import MIN_TRACK
+from lipsync_core.syncnet.tracks import MIN_TRACK, SMOOTHED_FRAMES
 from perf.failures import run_command
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--cropped", action="store_true", help="the video is a face crop already, as in LRS")
     parser.add_argument(
-        "--min-track", type=int, default=MIN_TRACK, metavar="N", help="judge faces seen in more than N frames (100)"
+        "--min-track",
+        type=int,
+        default=MIN_TRACK,
+        metavar="N",
+        help="judge faces seen in more frames (%(default)s)",
     )
     parser.add_argument("--audio", type=Path, metavar="FILE", help="compare with this sound instead of the video's own")
     parser.add_argument("--url", metavar="HOST:PORT", help="a running Triton instead of one of our own")
@@ -93,6 +97,10 @@ def _run(options: argparse.Namespace) -> None:
         raise UsageError(f"expected torch, got {error}. {INSTALL_HINT}") from error
     if options.cropped and options.s3fd:
         raise UsageError("--s3fd: expected no --cropped beside it, got both. A face crop needs no detector")
+    if options.min_track < SMOOTHED_FRAMES:
+        raise UsageError(
+            f"--min-track: expected at least {SMOOTHED_FRAMES}, which boxes are smoothed over, got {options.min_track}"
+        )
     job = SyncNetJob(options.result, options.weights, options.s3fd, options.audio)
     with open_progress(quiet=options.json) as progress:
         if options.cropped:

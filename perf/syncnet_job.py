@@ -70,7 +70,7 @@ class SyncNetJob:
         """Say what keeps the figures from meaning what they should."""
         facts = {
             SYNTHETIC_LINE: self._made_up,
-            "the sound is digital silence: the figures say nothing": self._sound.is_silent,
+            "the sound is silent: the figures say nothing": self._sound.is_silent,
             f"fewer than {FEW_WINDOWS} windows: the clip's ends shape the published figures; see valid_pairs_only"
             " in the JSON": min(score.published.windows for score in scores) < FEW_WINDOWS,
             f"the offset lies at the end of the search ({MAX_SHIFT} frames): usually no sync at all": any(

@@ -32,7 +32,8 @@ def find_faces(logits: np.ndarray, offsets: np.ndarray, height: int, width: int,
         min_score: faces score more.
     """
     candidates = decode(logits, offsets, anchor_grids(height, width))
-    likely = candidates.scores > min_score  # a worse box never removes a better one, so these suffice
+    # a worse box never removes a better one, so these suffice; far fewer than the 5000 that the original stops at
+    likely = candidates.scores > min_score
     return _without_overlaps(Candidates(candidates.boxes[likely], candidates.scores[likely]), FIRST_MIN_IOU)
 
 
