@@ -138,6 +138,23 @@ def test_a_later_track_hears_its_own_sound(tmp_path: Path) -> None:
         measure_tracks(as_syncnet(), source, sound, late, SilentProgress())
 
 
+def test_crops_are_bgr(tmp_path: Path) -> None:
+    """A blue video has its light in the first channel, inside the frame; beyond it there is grey."""
+
+    class Witness(FakeSyncNet):
+        def embed_lips(self, frames: torch.Tensor) -> torch.Tensor:
+            self.seen = frames.numpy()
+            return super().embed_lips(frames)
+
+    film = write_film(tmp_path / "film.mkv", [np.full((80, 80, 3), (10, 60, 220), np.uint8)] * 8, np.ones(8 * 640) / 2)
+    source, witness = VideoSource(film), Witness()
+    track = Track(0, np.tile([[0.0, 0, 40, 40]], (13, 1))[:8])
+    measure_tracks(witness, source, VideoSound.of_video(source), [track], SilentProgress())  # type: ignore[arg-type]
+    assert witness.seen.shape == (7, 224, 224, 3)
+    assert np.abs(witness.seen[3, -1, -1] - np.array([220, 60, 10])).max() < 8  # the codec's colours
+    assert (witness.seen[3, 0, 0] == 110).all()
+
+
 def test_a_shorter_sound_ends_the_windows(tmp_path: Path) -> None:
     """As in the original; what lies beyond it is ignored."""
     clip = write_clip(tmp_path / "a.mp4", frames=30)

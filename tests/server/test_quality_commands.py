@@ -216,20 +216,39 @@ def test_syncnet_takes_a_face_crop_with_its_own_sound(source: Path, capsys: pyte
     assert "the sound is silent" in captured.err
 
 
+def write_published_files(folder: Path) -> tuple[Path, Path]:
+    """Write both files as they are published, with the recipe's weights; such a detector is sure of no face."""
+    import torch
+
+    from export import syncnet_networks, synthetic_weights
+    from export.checkpoint import module_shapes
+    from export.syncnet import SyncNet
+
+    files = {
+        "syncnet_v2.model": synthetic_weights.syncnet_weights(module_shapes(SyncNet())),
+        "sfd_face.pth": synthetic_weights.sfd_weights(syncnet_networks.detector_shapes()),
+    }
+    for name, weights in files.items():
+        torch.save({key: torch.from_numpy(value) for key, value in weights.items()}, folder / name)
+    return folder / "syncnet_v2.model", folder / "sfd_face.pth"
+
+
 def test_syncnet_fails_on_bad_input(
     server: EmbeddedServer, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No sound, no weights, no face track, too short, both kinds of input: one line each."""
     pytest.importorskip("torch", reason="no torch; run: make test")
-    page = tmp_path / "syncnet_v2.model"
+    page = tmp_path / "page.model"
     page.write_text("<!DOCTYPE html>")
     brief = write_video(tmp_path / "brief.mp4", [head_frame()] * 5)
+    weights, blind = write_published_files(tmp_path)
     made_up, speech = ["--synthetic-weights"], ["--audio", str(SPEECH)]
     for arguments, code, message in (
         ([source, *made_up], 3, "head.mp4: expected"),
-        ([source, *speech, "--weights", page], 2, "syncnet_v2.model: expected a checkpoint, got an HTML page"),
+        ([source, *speech, "--weights", page], 2, "page.model: expected a checkpoint, got an HTML page"),
         ([source, *speech, *made_up, "--s3fd", page], 2, "expected a checkpoint, got an HTML page"),
         ([source, *speech, *made_up, "--s3fd", page, "--cropped"], 2, "--s3fd: expected no --cropped beside it"),
+        ([brief, *speech, "--weights", weights, "--s3fd", blind], 4, "got 0 of 5 frames with a face and no such track"),
         ([source, *speech, *made_up, "--min-track", "3"], 2, "--min-track: expected at least 13"),
         ([source, *speech, *made_up, "--url", server.url], 4, "75 of 75 frames with a face and no such track"),
         ([brief, *speech, *made_up, "--cropped"], 3, "brief.mp4: expected more than 5 frames with sound from 0 s on"),
