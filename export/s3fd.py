@@ -1,20 +1,61 @@
-"""S3FD, the face detector of the original Wav2Lip: frames in, scores and box offsets of every anchor out.
+"""S3FD, the face detector of the originals: frames in, scores and box offsets of every anchor out.
 
-State-dict keys are those of the published s3fd.pth, so it loads strictly.
+Wav2Lip's and SyncNet's are trained apart and differ in a few places. State-dict keys are those of Wav2Lip's published
+s3fd.pth, so it loads strictly; SyncNet's sfd_face.pth has other names for the same layers.
 
-Source: reference/wav2lip/SPEC.md section 6; "S3FD: Single Shot Scale-invariant Face Detector", Zhang et al., 2017.
+Source: reference/wav2lip/SPEC.md section 6 and reference/syncnet/SPEC.md section 6; "S3FD: Single Shot Scale-invariant
+Face Detector", Zhang et al., 2017.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Subtracted from red, green and blue in this order: the usual means of blue, green and red, as trained weights got it.
-MEANS = (104.0, 117.0, 123.0)
 NORM_FLOOR = 1e-10
 BACKGROUNDS = 3  # confidences of the first level that all mean background; the largest counts
+
+
+@dataclass(frozen=True)
+class S3FDVariant:
+    """What one project's detector does in its own way.
+
+    Attributes:
+        means: subtracted from red, green and blue.
+        context_dilation: of the layer fc6, which looks around.
+        context_padding: of the same layer; what exceeds the dilation enlarges the fourth level.
+        ceil_pool: whether the third pooling keeps an odd last row and column.
+    """
+
+    means: tuple[float, float, float]
+    context_dilation: int
+    context_padding: int
+    ceil_pool: bool
+
+
+# the usual means of blue, green and red, taken from red, green and blue, as the trained weights got it
+WAV2LIP_S3FD = S3FDVariant((104.0, 117.0, 123.0), context_dilation=1, context_padding=3, ceil_pool=False)
+SYNCNET_S3FD = S3FDVariant((123.0, 117.0, 104.0), context_dilation=6, context_padding=6, ceil_pool=True)
+
+# sfd_face.pth's names for the layers
+_TRUNK = {"conv1": (0, 2), "conv2": (5, 7), "conv3": (10, 12, 14), "conv4": (17, 19, 21), "conv5": (24, 26, 28)}
+_HEADS = ("conv3_3_norm", "conv4_3_norm", "conv5_3_norm", "fc7", "conv6_2", "conv7_2")
+SYNCNET_NAMES: Mapping[str, str] = {
+    **{
+        f"vgg.{number}": f"{block}_{place}"
+        for block, numbers in _TRUNK.items()
+        for place, number in enumerate(numbers, 1)
+    },
+    "vgg.31": "fc6",
+    "vgg.33": "fc7",
+    **{f"extras.{i}": layer for i, layer in enumerate(("conv6_1", "conv6_2", "conv7_1", "conv7_2"))},
+    **{f"L2Norm{place}": f"conv{place}_norm" for place in ("3_3", "4_3", "5_3")},
+    **{f"{kind}.{i}": f"{head}_mbox_{kind}" for kind in ("loc", "conf") for i, head in enumerate(_HEADS)},
+}
 
 
 class ScaledNorm(nn.Module):
@@ -36,15 +77,17 @@ class ScaledNorm(nn.Module):
 class S3FD(nn.Module):
     """The detector, any batch, height and width of at least 32 pixels."""
 
-    def __init__(self) -> None:
+    def __init__(self, variant: S3FDVariant = WAV2LIP_S3FD) -> None:
         """Build an untrained detector."""
         super().__init__()
+        self._variant = variant
         self.conv1_1, self.conv1_2 = _conv(3, 64), _conv(64, 64)
         self.conv2_1, self.conv2_2 = _conv(64, 128), _conv(128, 128)
         self.conv3_1, self.conv3_2, self.conv3_3 = _conv(128, 256), _conv(256, 256), _conv(256, 256)
         self.conv4_1, self.conv4_2, self.conv4_3 = _conv(256, 512), _conv(512, 512), _conv(512, 512)
         self.conv5_1, self.conv5_2, self.conv5_3 = _conv(512, 512), _conv(512, 512), _conv(512, 512)
-        self.fc6, self.fc7 = _conv(512, 1024, padding=3), _conv(1024, 1024, kernel=1, padding=0)
+        self.fc6 = _conv(512, 1024, padding=variant.context_padding, dilation=variant.context_dilation)
+        self.fc7 = _conv(1024, 1024, kernel=1, padding=0)
         self.conv6_1, self.conv6_2 = _conv(1024, 256, kernel=1, padding=0), _conv(256, 512, stride=2)
         self.conv7_1, self.conv7_2 = _conv(512, 128, kernel=1, padding=0), _conv(128, 256, stride=2)
         self.conv3_3_norm, self.conv4_3_norm, self.conv5_3_norm = ScaledNorm(256), ScaledNorm(512), ScaledNorm(512)
@@ -66,7 +109,7 @@ class S3FD(nn.Module):
             level, finest first, each row by row.
         """
         # cast first: TensorRT does nothing else with bytes
-        x = (images.float() - torch.tensor(MEANS)).permute(0, 3, 1, 2)
+        x = (images.float() - torch.tensor(self._variant.means)).permute(0, 3, 1, 2)
         heads = [self._head(name, tap) for name, tap in self._taps(x.to(self.conv1_1.weight.dtype)).items()]
         logits, offsets = zip(*heads, strict=True)
         return torch.cat(logits, dim=1).float(), torch.cat(offsets, dim=1).float()
@@ -76,7 +119,7 @@ class S3FD(nn.Module):
         x = _pool(self._run(x, "conv1_1", "conv1_2"))
         x = _pool(self._run(x, "conv2_1", "conv2_2"))
         third = self._run(x, "conv3_1", "conv3_2", "conv3_3")
-        fourth = self._run(_pool(third), "conv4_1", "conv4_2", "conv4_3")
+        fourth = self._run(_pool(third, ceil=self._variant.ceil_pool), "conv4_1", "conv4_2", "conv4_3")
         fifth = self._run(_pool(fourth), "conv5_1", "conv5_2", "conv5_3")
         seventh = self._run(_pool(fifth), "fc6", "fc7")
         sixth_conv = self._run(seventh, "conv6_1", "conv6_2")
@@ -102,12 +145,14 @@ class S3FD(nn.Module):
         return _by_anchor(logits), _by_anchor(offsets)
 
 
-def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding)
+def _conv(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: int = 1, dilation: int = 1
+) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation)
 
 
-def _pool(x: Tensor) -> Tensor:
-    return functional.max_pool2d(x, 2)
+def _pool(x: Tensor, *, ceil: bool = False) -> Tensor:
+    return functional.max_pool2d(x, 2, ceil_mode=ceil)
 
 
 def _by_anchor(values: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Made-up weights of full size, the same on every machine: everything runs and is measured without real ones.
 
-What they draw is textured noise. The rules follow reference/wav2lip/RECIPE.md and reference/latentsync/RECIPE.md.
+What they draw is textured noise, and what they judge says nothing. The rules follow reference/wav2lip/RECIPE.md,
+reference/latentsync/RECIPE.md and reference/syncnet/RECIPE.md.
 Knows shapes, no network.
 """
 
@@ -17,6 +18,8 @@ Rule = Callable[[str, np.ndarray], np.ndarray]  # a key and its standard normal 
 GENERATOR_SEED = 1001
 S3FD_SEED = 2002
 LATENTSYNC_SEED = 20250611
+SYNCNET_SEED = 3003
+SFD_SEED = 4004
 TRACKED_BATCHES = 1000
 
 NORM_SCALES = {"conv3_3_norm.weight": 10.0, "conv4_3_norm.weight": 8.0, "conv5_3_norm.weight": 5.0}
@@ -61,6 +64,18 @@ LATENTSYNC_GAINS = (  # the first that a key holds
     ("conv_in.", 1.4),
     ("conv_out.", 1.7),
 )
+SYNCNET_LIP_INPUT = "netcnnlip.0.weight"
+SYNCNET_GAINS = {  # these are not centred over their inputs
+    SYNCNET_LIP_INPUT: 0.08,
+    "netcnnaud.0.weight": 0.15,
+    "netfclip.3.weight": 0.04,
+    "netfcaud.3.weight": 0.027,
+}
+SYNCNET_COMMON_BIASES = ("netfclip.3.bias", "netfcaud.3.bias")  # one vector, so that the towers' outputs are near
+SYNCNET_COMMON_STREAM = 9999  # its own noise
+SYNCNET_LAYERS = ("0", "4", "8", "11", "14", "18", "3")  # convolutions and linear ones; all others are batch norms
+SFD_NORM_SCALES = {"L2Norm3_3.weight": 10.0, "L2Norm4_3.weight": 8.0, "L2Norm5_3.weight": 5.0}
+SFD_FIRST_GAIN, SFD_CONF_GAIN = 0.03, 3.0
 
 
 def generator_weights(shapes: Mapping[str, Shape], seed_shift: int = 0) -> dict[str, np.ndarray]:
@@ -86,6 +101,16 @@ def latentsync_weights(shapes: Mapping[str, Shape], seed_shift: int = 0) -> dict
             generator = np.random.Generator(np.random.PCG64([LATENTSYNC_SEED + seed_shift, position]))
             weights[key] = _latentsync_values(key, generator.standard_normal(shapes[key], dtype=np.float32))
     return weights
+
+
+def syncnet_weights(shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
+    """Make weights for SyncNet, float32, counters int64."""
+    return _make(shapes, SYNCNET_SEED, _syncnet_values)
+
+
+def sfd_weights(shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
+    """Make weights for the S3FD of SyncNet's pipeline, by its published keys, float32."""
+    return _make(shapes, SFD_SEED, _sfd_values)
 
 
 def _latentsync_values(key: str, noise: np.ndarray) -> np.ndarray:
@@ -139,6 +164,43 @@ def _s3fd_values(key: str, noise: np.ndarray) -> np.ndarray:
     if layer in CONF_GAINS_BIASES:
         values[-1] += CONF_GAINS_BIASES[layer][1]
     return values
+
+
+def _syncnet_values(key: str, noise: np.ndarray) -> np.ndarray:
+    if key.endswith("running_mean"):
+        return 0.05 * noise
+    if key.endswith("running_var"):
+        return np.exp(0.1 * noise)
+    if key in SYNCNET_COMMON_BIASES:
+        common = np.random.Generator(np.random.PCG64([SYNCNET_SEED, SYNCNET_COMMON_STREAM]))
+        return 0.3 * common.standard_normal(noise.shape)
+    _, layer, kind = key.split(".")
+    if noise.ndim == 1:
+        if layer in SYNCNET_LAYERS:
+            return 0.05 * noise
+        return 1 + 0.1 * noise if kind == "weight" else 0.1 * noise
+    if key == SYNCNET_LIP_INPUT:
+        noise = _smooth_filters(noise)
+    elif key not in SYNCNET_GAINS:
+        noise = noise - noise.mean(axis=1, keepdims=True)
+    return _scaled(noise, SYNCNET_GAINS.get(key, 2.0))
+
+
+def _smooth_filters(noise: np.ndarray) -> np.ndarray:
+    """Average neighbours along rows and columns, and leave little of each filter's mean: pixels are 0..255."""
+    for axis in (3, 4):
+        noise = (noise + np.roll(noise, 1, axis) + np.roll(noise, -1, axis)) / 3
+    return noise - 0.95 * noise.mean(axis=(2, 3, 4), keepdims=True)
+
+
+def _sfd_values(key: str, noise: np.ndarray) -> np.ndarray:
+    if key in SFD_NORM_SCALES:
+        return SFD_NORM_SCALES[key] * (1 + 0.1 * noise)
+    if key.endswith(".bias"):
+        return 0.05 * noise
+    if key == "vgg.0.weight":
+        return _scaled(noise, SFD_FIRST_GAIN)
+    return _scaled(noise, SFD_CONF_GAIN if key.startswith("conf.") else OTHER_GAIN)
 
 
 def _scaled(noise: np.ndarray, gain: float) -> np.ndarray:

@@ -1,5 +1,6 @@
 """How well a mouth in a video follows a speech: correlation and lag. Knows nothing of generators."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +56,16 @@ def score_sync(openings: Float64Array, samples: NDArray[np.float32], frame_times
     Raises:
         ValueError: fewer than 36 frames with a face.
     """
-    return {name: _score(openings, speech) for name, speech in speech_curves(samples, frame_times).items()}
+    return score_curves(openings, speech_curves(samples, frame_times))
+
+
+def score_curves(openings: Float64Array, curves: Mapping[str, Float64Array]) -> dict[str, SyncScore]:
+    """Compare a mouth's openings with curves of the speech as `speech_curves` gives them.
+
+    Raises:
+        ValueError: fewer than 36 frames with a face.
+    """
+    return {name: _score(openings, speech) for name, speech in curves.items()}
 
 
 def speech_curves(samples: NDArray[np.float32], frame_times: Float64Array) -> dict[str, Float64Array]:

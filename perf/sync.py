@@ -9,44 +9,53 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from client.connection import TritonConnection
-from client.errors import LipSyncError
+from client.errors import NoFaceError
 from client.face_finder import MEDIAPIPE, FaceFinder, follow
-from client.faces import LARGEST, FaceChoice, parse_face_choice
+from client.faces import LARGEST, Face, FaceChoice, parse_face_choice
 from client.flow import batched, ordered_map
-from client.media import AudioSource, VideoSource
+from client.media import AudioSource, SpeechWindows, VideoSource
 from client.pipeline import IN_FLIGHT, chunk_frames
 from client.report import StageClock
 from client.serve import DEFAULT_REPOSITORY, open_server
 from client.tracking import smooth_landmarks
-from lipsync_core.serving.runtime import ServerStartError
-from lipsync_core.sync import SyncScore, mouth_openings, score_sync
+from lipsync_core.audio import AUDIO_SAMPLE_RATE
+from lipsync_core.sync import SyncScore, mouth_openings, score_curves, speech_curves
+from perf.failures import run_command
+
+NAME = "perf.sync"
+SEGMENT_S = 60  # of speech listened to at once...
+CONTEXT_S = 10  # ...and on either side of it: loudness is judged by its surroundings
 
 
-def main() -> int:
-    """Measure one video and print its scores."""
-    parser = argparse.ArgumentParser(prog="python -m perf.sync", description=__doc__)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure one video and print its scores; returns the exit code."""
+    parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__)
     parser.add_argument("video", type=Path)
     parser.add_argument("speech", type=Path)
     parser.add_argument("--face", type=parse_face_choice, default=LARGEST, help="which of several faces")
     parser.add_argument("--url", help="a running Triton instead of one of our own")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
-    with (
-        open_server(options.url, DEFAULT_REPOSITORY, (MEDIAPIPE.model,)) as (url, _),
-        TritonConnection(url) as connection,
-    ):
-        scores = measure_sync(connection, options.video, options.speech, options.face)
-    if options.json:
-        print(json.dumps({name: vars(score) for name, score in scores.items()}, indent=2))
-    else:
-        print_scores(scores)
-    return 0
+    options = parser.parse_args(argv)
+
+    def run() -> None:
+        with (
+            open_server(options.url, DEFAULT_REPOSITORY, (MEDIAPIPE.model,)) as (url, _),
+            TritonConnection(url) as connection,
+        ):
+            scores = measure_sync(connection, options.video, options.speech, options.face)
+        if options.json:
+            print(json.dumps({name: vars(score) for name, score in scores.items()}, indent=2))
+        else:
+            print(score_table(scores))
+
+    return run_command(NAME, run)
 
 
 def measure_sync(
@@ -55,35 +64,61 @@ def measure_sync(
     """Measure the mouth's opening in every frame and compare it with the speech.
 
     Raises:
+        NoFaceError: too few frames have a face.
         LipSyncError: the media cannot be used, or the server fails.
-        ValueError: too few frames with a face.
     """
-    source = VideoSource(video)
+    source, audio = VideoSource(video), AudioSource(speech)
     finder = FaceFinder(connection, StageClock())
     windows = batched(source.frames(), chunk_frames(source.frame_bytes))
     times: list[float] = []
-    landmarks: list[np.ndarray] = []
-    nowhere = np.full((468, 3), np.nan, np.float32)
+    openings: list[float] = []
     with closing(ordered_map(finder.find, windows, IN_FLIGHT)) as found:
         followed = follow((frame for window in found for frame in window), choice)
         for observed in smooth_landmarks(followed):
             times.append(observed.frame.time_s)
-            seen = None if observed.face is None else observed.face.landmarks
-            landmarks.append(nowhere if seen is None else seen)
+            openings.append(mouth_opening(observed.face))
     centres = np.array(times) + 0.5 / float(source.rate)
-    samples = np.concatenate(list(AudioSource(speech).speech_blocks()))
-    return score_sync(mouth_openings(np.array(landmarks)), samples, centres)
+    try:
+        return score_curves(np.array(openings), curves_at(audio, centres))
+    except ValueError as error:
+        raise NoFaceError(f"{video}: {error}") from error
 
 
-def print_scores(scores: dict[str, SyncScore]) -> None:
-    """Print one line per measure."""
-    print(f"{'measure of the speech':24}{'r at lag 0':>12}{'best r':>10}{'at lag':>8}")
-    for name, score in scores.items():
-        print(f"{name:24}{score.correlation:12.2f}{score.best_correlation:10.2f}{score.best_lag:8d}")
+def mouth_opening(face: Face | None) -> float:
+    """Return the opening of a face's mouth in units of the face's size, NaN without a face."""
+    if face is None or face.landmarks is None:
+        return float("nan")
+    return float(mouth_openings(face.landmarks[None])[0])
+
+
+def curves_at(audio: AudioSource, frame_times: np.ndarray) -> dict[str, np.ndarray]:
+    """Listen to a speech of any length a piece at a time; see `lipsync_core.sync.speech_curves`.
+
+    Args:
+        audio: the speech.
+        frame_times: float64 [F], the frames' centres in seconds from the first sample, rising.
+    """
+    speech = SpeechWindows(audio)
+    parts: list[dict[str, np.ndarray]] = []
+    segments = (frame_times // SEGMENT_S).astype(int)
+    for segment in np.unique(segments):
+        times = frame_times[segments == segment]
+        start = max(0, segment * SEGMENT_S - CONTEXT_S)
+        end = max(start + 1, min((segment + 1) * SEGMENT_S + CONTEXT_S, audio.duration))
+        samples = speech.window(start * AUDIO_SAMPLE_RATE, round(end * AUDIO_SAMPLE_RATE))
+        parts.append(speech_curves(samples, times - start))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def score_table(scores: Mapping[str, SyncScore]) -> str:
+    """Return one line per measure."""
+    lines = [f"{'measure of the speech':24}{'r at lag 0':>12}{'best r':>10}{'at lag':>8}"]
+    lines += [
+        f"{name:24}{score.correlation:12.2f}{score.best_correlation:10.2f}{score.best_lag:8d}"
+        for name, score in scores.items()
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (LipSyncError, ServerStartError, ValueError) as error:
-        sys.exit(f"perf.sync: {error}")
+    sys.exit(main())

@@ -45,6 +45,25 @@ def write_video(
     return path
 
 
+def write_film(path: Path, frames: Sequence[np.ndarray], samples: np.ndarray, *, late_s: float = 0.0) -> Path:
+    """Write RGB frames at 25 fps with float samples [S] of 16 kHz, which begin so much later than the pictures."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25, options={"crf": "10"})
+        video.height, video.width = frames[0].shape[:2]
+        video.pix_fmt = "yuv420p"
+        audio = container.add_stream("flac", rate=16_000, layout="mono")
+        for index, rgb in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(video.encode(frame))
+        sound = av.AudioFrame.from_ndarray((samples * 32767).astype(np.int16)[None], "s16", "mono")
+        sound.sample_rate, sound.pts, sound.time_base = 16_000, round(late_s * 16_000), Fraction(1, 16_000)
+        container.mux(audio.encode(sound))
+        for stream in (video, audio):
+            container.mux(stream.encode(None))
+    return path
+
+
 def write_wave(path: Path, samples: np.ndarray, rate: int = 16_000, codec: str = "pcm_s16le") -> Path:
     """Write float samples [S] as mono audio."""
     with av.open(str(path), "w") as container:

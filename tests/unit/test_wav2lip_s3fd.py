@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lipsync_core.wav2lip.s3fd import decode, enlarge_small, find_faces, remove_overlapping, whole_boxes
+from lipsync_core.wav2lip.s3fd import anchor_grids, decode, enlarge_small, find_faces, remove_overlapping, whole_boxes
 from tests.data.wav2lip_goldens import FOLDER
 
 GOLDENS = np.load(FOLDER / "s3fd_decode.npz")
@@ -19,7 +19,7 @@ def by_anchor(kind: str) -> np.ndarray:
 
 def test_golden_candidates_hold() -> None:
     """All 712, in the order of their anchors."""
-    boxes, scores = decode(by_anchor("conf"), by_anchor("loc"), *SIZE)
+    boxes, scores = decode(by_anchor("conf"), by_anchor("loc"), anchor_grids(*SIZE))
     assert boxes.shape == (712, 4)
     assert np.abs(boxes - GOLDENS["candidates"][:, :4]).max() < BOX_PX
     assert np.abs(scores - GOLDENS["candidates"][:, 4]).max() < 1e-6  # float32 softmax written in another way

@@ -1,0 +1,68 @@
+"""What SyncNet's S3FD sees, as faces. The anchors' geometry is that of Wav2Lip's detector. Knows no network.
+
+Source: reference/syncnet/SPEC.md section 6.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from lipsync_core.wav2lip.s3fd import STRIDES, Candidates, Grids, decode, remove_overlapping
+
+DETECTION_SCALE = 0.25  # of the frame, that the network looks at
+MIN_SCORE = 0.9
+FIRST_MIN_IOU, SECOND_MIN_IOU = 0.3, 0.1  # boxes that overlap more are one face; tried one after the other
+NO_EDGE = 0  # a box is as large as its coordinates' difference
+
+
+def shrink(frame: np.ndarray) -> np.ndarray:
+    """Bring a frame, uint8 [H, W, 3], to the size that the network looks at."""
+    return cv2.resize(frame, None, fx=DETECTION_SCALE, fy=DETECTION_SCALE, interpolation=cv2.INTER_LINEAR)
+
+
+def find_faces(logits: np.ndarray, offsets: np.ndarray, height: int, width: int, min_score: float) -> Candidates:
+    """Turn the raw outputs for one shrunken frame of this size into its faces, best first, in its pixels.
+
+    Args:
+        logits: float32 [A, 2], background and face.
+        offsets: float32 [A, 4].
+        height: of the shrunken frame, pixels.
+        width: of the shrunken frame, pixels.
+        min_score: faces score more.
+    """
+    candidates = decode(logits, offsets, anchor_grids(height, width))
+    # a worse box never removes a better one, so these suffice; far fewer than the 5000 that the original stops at
+    likely = candidates.scores > min_score
+    return _without_overlaps(Candidates(candidates.boxes[likely], candidates.scores[likely]), FIRST_MIN_IOU)
+
+
+def faces_in_frame(faces: Candidates, shrunken: tuple[int, ...], frame: tuple[int, ...]) -> Candidates:
+    """Bring faces of a shrunken frame to the whole frame's pixels; what overlaps even a little is one face.
+
+    Args:
+        faces: as `find_faces` gives them.
+        shrunken: height, width and more of the shrunken frame.
+        frame: height, width and more of the whole frame.
+    """
+    scale_x, scale_y = frame[1] / shrunken[1], frame[0] / shrunken[0]
+    boxes = faces.boxes * np.array([scale_x, scale_y, scale_x, scale_y])
+    return _without_overlaps(Candidates(boxes, faces.scores), SECOND_MIN_IOU)
+
+
+def anchor_grids(height: int, width: int) -> Grids:
+    """Say how many rows and columns of anchors each level has for an image of this size in pixels."""
+
+    def cells(side: int) -> list[int]:
+        first = side // STRIDES[0]
+        second = -(-first // 2)
+        fourth = second // 4
+        fifth = -(-fourth // 2)
+        return [first, second, second // 2, fourth, fifth, -(-fifth // 2)]
+
+    return tuple(zip(cells(height), cells(width), strict=True))
+
+
+def _without_overlaps(faces: Candidates, min_iou: float) -> Candidates:
+    kept = remove_overlapping(faces.boxes, faces.scores, min_iou, NO_EDGE)
+    return Candidates(faces.boxes[kept], faces.scores[kept])

@@ -1,0 +1,118 @@
+"""Face tracks of a video at 25 fps, as SyncNet's pipeline finds them, with either of two detectors. Knows no metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from fractions import Fraction
+
+import numpy as np
+import torch
+
+from client.connection import TritonConnection
+from client.errors import NoFaceError
+from client.face_finder import FaceFinder
+from client.faces import MIN_CHOSEN_SCORE
+from client.flow import batched, prefetch
+from client.media import TimelineFrame, VideoSource, at_rate, timeline
+from client.pipeline import chunk_frames
+from client.progress import JobProgress
+from client.report import StageClock
+from export.s3fd import S3FD
+from lipsync_core.syncnet.mfcc import FPS
+from lipsync_core.syncnet.s3fd import MIN_SCORE, faces_in_frame, find_faces, shrink
+from lipsync_core.syncnet.tracks import MIN_FACE_SIZE, SceneCutter, Track, find_tracks
+from lipsync_core.wav2lip.faces import boxes_from_landmarks
+
+DECODED_AHEAD = 2  # windows
+
+Window = Sequence[TimelineFrame]
+FindBoxes = Callable[[Window], list[np.ndarray]]  # frames -> float [N, 4] each, in the frames' pixels
+
+
+def frames_at_25(source: VideoSource) -> Iterator[TimelineFrame]:
+    """Show a video at 25 fps, by its timestamps: frames are left out or shown again."""
+    return at_rate(timeline(source, 0.0, if_audio_longer="cut"), Fraction(FPS))
+
+
+def find_video_tracks(source: VideoSource, find: FindBoxes, min_track: int, progress: JobProgress) -> list[Track]:
+    """Find the face tracks of a video's scenes.
+
+    Args:
+        source: the video.
+        find: finds the faces in frames.
+        min_track: a track has more detections than this.
+        progress: told how far it is.
+
+    Raises:
+        NoFaceError: there is not one track.
+        LipSyncError: the media cannot be used, or the server fails.
+    """
+    estimate = source.duration
+    progress.stage("finding faces", None if estimate is None else round(estimate * FPS))
+    tracks: list[Track] = []
+    scene: list[np.ndarray] = []
+    frames = with_face = first = 0
+    with closing(_looked_at(source, find, progress)) as looked_at:
+        for is_cut, boxes in looked_at:
+            if is_cut:
+                tracks += find_tracks(scene, first, min_track)
+                scene, first = [], frames
+            scene.append(boxes)
+            frames += 1
+            with_face += bool(len(boxes))
+    tracks += find_tracks(scene, first, min_track)
+    if not tracks:
+        raise NoFaceError(
+            f"{source.path}: expected a face larger than {MIN_FACE_SIZE} pixels through more than {min_track} frames,"
+            f" got {with_face} of {frames} frames with a face and no such track."
+            " Lower --min-track, or give a face crop and --cropped"
+        )
+    return tracks
+
+
+def _looked_at(
+    source: VideoSource, find: FindBoxes, progress: JobProgress
+) -> Generator[tuple[bool, np.ndarray], None, None]:
+    """Yield for each frame whether a scene begins with it, and the faces in it."""
+    cutter = SceneCutter()
+    windows = batched(frames_at_25(source), chunk_frames(source.frame_bytes))
+    with closing(prefetch(windows, DECODED_AHEAD)) as ahead:
+        for window in ahead:
+            cuts = [cutter.is_cut(frame.picture.rgb()) for frame in window]
+            yield from zip(cuts, find(window), strict=True)
+            progress.advance(len(window))
+
+
+def served_detector(connection: TritonConnection) -> FindBoxes:
+    """Find faces with the server's own model; a box is drawn around the landmarks, which is much like S3FD's."""
+    finder = FaceFinder(connection, StageClock())
+
+    def find(window: Window) -> list[np.ndarray]:
+        found = finder.find(window)
+        return [_boxes(face.landmarks for face in frame.faces if face.score >= MIN_CHOSEN_SCORE) for frame in found]
+
+    return find
+
+
+def original_detector(network: S3FD) -> FindBoxes:
+    """Find faces with the original's detector, frame by frame; slow without a GPU."""
+
+    def find(window: Window) -> list[np.ndarray]:
+        return [detect(network, frame.picture.rgb()) for frame in window]
+
+    return find
+
+
+def detect(network: S3FD, frame: np.ndarray, min_score: float = MIN_SCORE) -> np.ndarray:
+    """Find the faces of a frame, uint8 RGB [H, W, 3]; float [N, 4], best first."""
+    shrunken = shrink(frame)
+    with torch.inference_mode():
+        logits, offsets = network(torch.from_numpy(shrunken[None]))
+    faces = find_faces(logits[0].numpy(), offsets[0].numpy(), shrunken.shape[0], shrunken.shape[1], min_score)
+    return faces_in_frame(faces, shrunken.shape, frame.shape).boxes
+
+
+def _boxes(landmarks: Iterable[np.ndarray | None]) -> np.ndarray:
+    known = [points for points in landmarks if points is not None]
+    return boxes_from_landmarks(np.stack(known)) if known else np.zeros((0, 4), np.float32)

@@ -1,0 +1,89 @@
+"""One video judged by SyncNet: media, weights and detector opened, warnings gathered. Knows no command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from client.connection import TritonConnection
+from client.errors import UsageError
+from client.face_finder import MEDIAPIPE
+from client.media import AudioSource, VideoSource
+from client.progress import JobProgress
+from client.serve import DEFAULT_REPOSITORY, open_server
+from export.syncnet_networks import SYNTHETIC_LINE, load_detector, load_syncnet, synthetic_syncnet
+from lipsync_core.syncnet.distances import MAX_SHIFT
+from lipsync_core.syncnet.tracks import Track
+from perf.face_tracks import find_video_tracks, original_detector, served_detector
+from perf.syncnet_meter import TrackScore, VideoSound, measure_crop, measure_tracks
+
+FEW_WINDOWS = 75  # with fewer, pairs beyond the ends shape the figures
+
+
+class SyncNetJob:
+    """A video, its sound and the networks, opened and checked."""
+
+    def __init__(
+        self, video: Path, weights: Path | None, detector: Path | None = None, audio: Path | None = None
+    ) -> None:
+        """Open everything, so that bad input is reported before the work begins.
+
+        Args:
+            video: what to judge.
+            weights: syncnet_v2.model; None for made-up weights.
+            detector: sfd_face.pth; None for the server's own face detector.
+            audio: a sound to compare with, instead of the video's own.
+
+        Raises:
+            MediaError: the video or the sound cannot be used.
+            UsageError: weights are missing, broken or another network's.
+        """
+        self._source = VideoSource(video)
+        self._sound = VideoSound.of_video(self._source) if audio is None else VideoSound(AudioSource(audio))
+        self._made_up = weights is None
+        try:
+            self._network = synthetic_syncnet() if weights is None else load_syncnet(weights)
+            self._detector = None if detector is None else load_detector(detector)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    def measure(self, min_track: int, url: str | None, progress: JobProgress) -> list[TrackScore]:
+        """Find the faces and score each one's track.
+
+        Args:
+            min_track: a track has more detections than this.
+            url: a running Triton; None starts one. Not asked where the original's detector was given.
+            progress: told how far it is.
+
+        Raises:
+            NoFaceError: there is no track.
+            LipSyncError: the media cannot be used, or the server fails.
+        """
+        tracks = self._find_tracks(min_track, url, progress)
+        return measure_tracks(self._network, self._source, self._sound, tracks, progress)
+
+    def measure_crop(self, progress: JobProgress) -> list[TrackScore]:
+        """Score the video as the face crop that it is."""
+        return [measure_crop(self._network, self._source, self._sound, progress)]
+
+    def warnings(self, scores: Sequence[TrackScore]) -> list[str]:
+        """Say what keeps the figures from meaning what they should."""
+        facts = {
+            SYNTHETIC_LINE: self._made_up,
+            "the sound is silent: the figures say nothing": self._sound.is_silent,
+            f"fewer than {FEW_WINDOWS} windows: the clip's ends shape the published figures; see valid_pairs_only"
+            " in the JSON": min(score.published.windows for score in scores) < FEW_WINDOWS,
+            f"the offset lies at the end of the search ({MAX_SHIFT} frames): usually no sync at all": any(
+                abs(score.published.offset) == MAX_SHIFT for score in scores
+            ),
+        }
+        return [line for line, holds in facts.items() if holds] + self._source.warnings
+
+    def _find_tracks(self, min_track: int, url: str | None, progress: JobProgress) -> list[Track]:
+        if self._detector is not None:
+            return find_video_tracks(self._source, original_detector(self._detector), min_track, progress)
+        with (
+            open_server(url, DEFAULT_REPOSITORY, (MEDIAPIPE.model,)) as (server, _),
+            TritonConnection(server) as connection,
+        ):
+            return find_video_tracks(self._source, served_detector(connection), min_track, progress)

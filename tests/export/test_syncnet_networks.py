@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="no torch; run: make test")
+
+from export.checkpoint import module_shapes  # noqa: E402
+from export.s3fd import S3FD  # noqa: E402
+from export.syncnet import SyncNet  # noqa: E402
+from export.syncnet_networks import (  # noqa: E402
+    detector_shapes,
+    load_detector,
+    load_syncnet,
+    synthetic_detector,
+    synthetic_syncnet,
+)
+from export.synthetic_weights import sfd_weights, syncnet_weights  # noqa: E402
+from lipsync_core.syncnet.distances import (  # noqa: E402
+    MAX_SHIFT,
+    SyncNetScore,
+    frame_confidences,
+    pair_distances,
+    score,
+)
+from lipsync_core.syncnet.mfcc import audio_windows, window_count  # noqa: E402
+from lipsync_core.syncnet.s3fd import find_faces, shrink  # noqa: E402
+from lipsync_core.syncnet.tracks import resize  # noqa: E402
+from perf.face_tracks import detect  # noqa: E402
+from perf.syncnet import main  # noqa: E402
+from perf.syncnet_meter import TrackMeter, TrackSound  # noqa: E402
+from tests.data.syncnet_goldens import FOLDER, detector_image, lip_frames, speech  # noqa: E402
+
+KEYS = json.loads((FOLDER / "keys.json").read_text())
+RECORDED = np.load(FOLDER / "networks.npz")
+EMBEDDING = 2e-5  # float32 against float32 in other blocks; measured 1e-6. One grey level darker moves them by 0.007
+DISTANCE = 1e-4  # the recipe's; measured 3e-6
+SCORE, BOX_PX = 1e-4, 0.01  # measured 2e-6 and 3e-4; the recipe allows 1e-3 and 0.05
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_grad() -> Iterator[None]:
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(scope="module")
+def network() -> SyncNet:
+    return synthetic_syncnet()
+
+
+@pytest.fixture(scope="module")
+def detector() -> S3FD:
+    return synthetic_detector()
+
+
+class Samples:
+    """A sound in memory, read as SpeechWindows are."""
+
+    def __init__(self, samples: np.ndarray) -> None:
+        self.samples = samples.astype(np.float32) / 32_768
+
+    def window(self, start: int, end: int) -> np.ndarray:
+        inside = self.samples[max(start, 0) : end]
+        before = max(0, -start)
+        return np.pad(inside, (before, end - start - before - len(inside)))
+
+
+def write_lossless_film(path: Path, frames: np.ndarray, samples: np.ndarray) -> None:
+    """Write RGB frames at 25 fps and int16 samples of 16 kHz."""
+    with av.open(str(path), "w") as container:
+        video, audio = (
+            container.add_stream("png", rate=25),
+            container.add_stream("pcm_s16le", rate=16_000, layout="mono"),
+        )
+        video.height, video.width, video.pix_fmt = *frames.shape[1:3], "rgb24"
+        for rgb in frames:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")))
+        sound = av.AudioFrame.from_ndarray(samples[None], "s16", "mono")
+        sound.sample_rate = 16_000
+        container.mux(audio.encode(sound))
+        for stream in (video, audio):
+            container.mux(stream.encode(None))
+
+
+def measure(network: SyncNet, frames: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Return the distances of BGR frames [F, 224, 224, 3] and int16 samples, as the command measures them."""
+    meter = TrackMeter(network, TrackSound(Samples(samples), 0, 0), window_count(len(frames), len(samples)))
+    for frame in frames:
+        meter.add(frame)
+    return meter.distances()
+
+
+def assert_score(result: SyncNetScore, offset: int, least: float, confidence: float, within: float = DISTANCE) -> None:
+    assert result.offset == offset
+    assert result.lse_d == pytest.approx(least, abs=within)
+    assert result.lse_c == pytest.approx(confidence, abs=within)
+
+
+def test_keys_and_shapes_are_the_originals(network: SyncNet) -> None:
+    """Every key, in the original's order, so that the published files load strictly."""
+    for name, shapes in (("syncnet", module_shapes(network)), ("s3fd", detector_shapes())):
+        assert shapes == {key: tuple(entry["shape"]) for key, entry in KEYS[name]["keys"].items()}
+    assert list(module_shapes(network)) == list(KEYS["syncnet"]["keys"])
+
+
+def test_made_up_weights_are_the_recipes(network: SyncNet) -> None:
+    """Bit by bit."""
+    made = {"syncnet": syncnet_weights(module_shapes(network)), "s3fd": sfd_weights(detector_shapes())}
+    for name, weights in made.items():
+        digest = hashlib.sha256(b"".join(weights[key].tobytes() for key in sorted(weights)))
+        assert digest.hexdigest() == KEYS[name]["recipe_sha256"]
+
+
+def test_recorded_embeddings_hold(network: SyncNet) -> None:
+    """Three lip and three sound windows of a photograph and a synthesised speech."""
+    lips = network.embed_lips(torch.from_numpy(lip_frames()))
+    sounds = network.embed_sounds(torch.from_numpy(audio_windows(speech())[5:8].copy()))
+    assert np.abs(lips.numpy() - RECORDED["lips"]).max() < EMBEDDING
+    assert np.abs(sounds.numpy() - RECORDED["sounds"]).max() < EMBEDDING
+
+
+def test_recorded_detections_hold(detector: S3FD) -> None:
+    """Every anchor's logits and offsets, for a picture of odd sides."""
+    logits, offsets = detector(torch.from_numpy(shrink(detector_image())[None]))
+    assert logits.shape[1] == len(RECORDED["logits"])
+    assert np.abs(logits[0].numpy() - RECORDED["logits"]).max() < 1e-4  # values of some units; measured 6e-6
+    assert np.abs(offsets[0].numpy() - RECORDED["offsets"]).max() < 1e-4
+
+
+def test_golden_layers_hold(reference_dir: Path) -> None:
+    """Shape, mean, spread and first values after every layer of both towers."""
+    network = synthetic_syncnet()  # its own, since it is listened in on
+    goldens = np.load(reference_dir / "syncnet" / "layers.npz")
+    frames = np.load(reference_dir / "syncnet" / "e2e.npz")["frames112"][20:25].repeat(2, 1).repeat(2, 2)
+    towers = {"netcnnlip": (frames, network.embed_lips), "netcnnaud": (goldens["aud_in"][None], network.embed_sounds)}
+    seen: dict[str, torch.Tensor] = {}
+    for tower in ("netcnnlip", "netfclip", "netcnnaud", "netfcaud"):
+        for index, layer in enumerate(network.get_submodule(tower)):
+            name = f"{tower}.{index}"
+            layer.register_forward_hook(lambda _layer, _inputs, output, name=name: seen.update({name: output.clone()}))
+    embeddings = [embed(torch.from_numpy(np.ascontiguousarray(given))) for given, embed in towers.values()]
+    names = [name.removesuffix(".shape") for name in goldens.files if name.endswith(".shape")]
+    assert len(names) == 50
+    for name in names:
+        value = seen[name].numpy()
+        assert value.shape == tuple(goldens[f"{name}.shape"]), name
+        scale = np.abs(goldens[f"{name}.stat"]).max()
+        assert np.abs([value.mean(), value.std(ddof=1)] - goldens[f"{name}.stat"]).max() < 1e-5 * scale, name
+        assert np.abs(value.reshape(-1)[:8] - goldens[f"{name}.first8"]).max() < 1e-5 * scale, name
+    assert np.abs(embeddings[0][0].numpy() - goldens["lip_emb"]).max() < EMBEDDING
+    assert np.abs(embeddings[1][0].numpy() - goldens["aud_emb"]).max() < EMBEDDING
+    assert np.abs(seen["netcnnlip.20"].numpy().reshape(-1) - goldens["lip_feature512"]).max() < EMBEDDING
+
+
+def test_golden_clip_holds(network: SyncNet, reference_dir: Path) -> None:
+    """80 frames and their sound: embeddings, distances, every figure."""
+    goldens = np.load(reference_dir / "syncnet" / "e2e.npz")
+    frames = goldens["frames112"].repeat(2, axis=1).repeat(2, axis=2)
+    lips = network.embed_lips(torch.from_numpy(frames[:79])).numpy()
+    sounds = network.embed_sounds(torch.from_numpy(audio_windows(goldens["audio"])[:75].copy())).numpy()
+    assert np.abs(lips - goldens["lip_emb"]).max() < EMBEDDING
+    assert np.abs(sounds - goldens["aud_emb"]).max() < EMBEDDING
+    distances = pair_distances(lips, np.pad(sounds, ((MAX_SHIFT, MAX_SHIFT), (0, 0))))
+    assert np.abs(distances - goldens["dists"]).max() < DISTANCE
+    assert np.abs(distances.mean(axis=0) - goldens["mean_dists"]).max() < DISTANCE
+    assert int(np.argmin(distances.mean(axis=0))) == goldens["min_index"]
+    assert np.median(distances.mean(axis=0)) == pytest.approx(float(goldens["median_dist"]), abs=DISTANCE)
+    assert np.abs(frame_confidences(distances) - goldens["frame_conf_median9"]).max() < DISTANCE
+    result = score(distances)
+    assert_score(result, *(goldens[name].item() for name in ("offset", "min_dist", "confidence")))
+    assert result.windows == len(goldens["dists"])
+
+
+@pytest.mark.parametrize("case", ["f40", "a30", "f6", "sil"])
+def test_golden_variants_hold(network: SyncNet, reference_dir: Path, case: str) -> None:
+    """Fewer frames than sound, fewer samples than frames, a single window, and silence."""
+    goldens = np.load(reference_dir / "syncnet" / "e2e.npz")
+    count = {"f40": 40, "a30": 80, "f6": 6, "sil": 40}[case]
+    frames = goldens["frames112"][:count].repeat(2, axis=1).repeat(2, axis=2)
+    samples = goldens["audio"][: 640 * 30 + 500] if case == "a30" else goldens["audio"] * (case != "sil")
+    distances = measure(network, frames, samples)
+    expected = goldens["f6_dists"].mean(axis=0) if case == "f6" else goldens[f"{case}_mean_dists"]
+    assert np.abs(distances.mean(axis=0) - expected).max() < DISTANCE
+    assert_score(score(distances), int(goldens[f"{case}_offset"]), expected.min(), float(goldens[f"{case}_conf"]))
+    if f"{case}_frame_conf_median9" in goldens:
+        smoothed = goldens[f"{case}_frame_conf_median9"]
+        assert np.abs(frame_confidences(distances) - smoothed).max() < DISTANCE
+    if f"{case}_n" in goldens:
+        assert len(distances) == goldens[f"{case}_n"]
+
+
+def test_golden_narrow_search_holds(network: SyncNet, reference_dir: Path) -> None:
+    """Ten frames to either side are the middle columns of fifteen."""
+    goldens = np.load(reference_dir / "syncnet" / "e2e.npz")
+    narrow = goldens["dists"][:, 5:-5]
+    assert np.abs(narrow - goldens["v10_dists"]).max() < DISTANCE
+    result = score(narrow)
+    assert_score(result, int(goldens["v10_offset"]), narrow.mean(axis=0).min(), float(goldens["v10_conf"]))
+
+
+def test_golden_resized_clip_holds(network: SyncNet, reference_dir: Path) -> None:
+    """A crop of another size, resized as both other evaluators do: the first frame to the bit, and their figures."""
+    goldens = np.load(reference_dir / "syncnet" / "e2e_resized.npz")
+    clip = np.load(reference_dir / "syncnet" / "e2e.npz")
+    frames = np.stack([resize(frame) for frame in clip["frames112"]])
+    assert np.array_equal(frames[0], goldens["resized_first_frame"])
+    lips = network.embed_lips(torch.from_numpy(frames[:12])).numpy()
+    assert np.abs(lips - goldens["w2l_lip_emb_first8"]).max() < EMBEDDING
+    distances = measure(network, frames, clip["audio"])
+    assert np.abs(distances.mean(axis=0) - goldens["w2l_mean_dists"]).max() < DISTANCE
+    for name in ("w2l", "ls"):
+        assert_score(
+            score(distances), *(goldens[f"{name}_{key}"].item() for key in ("offset", "min_dist", "confidence"))
+        )
+
+
+def test_golden_file_holds(reference_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same from a file without loss, through the command: frames, colours, the sound and where it begins."""
+    goldens = np.load(reference_dir / "syncnet" / "e2e.npz")
+    frames = goldens["frames112"].repeat(2, axis=1).repeat(2, axis=2)[..., ::-1]
+    write_lossless_film(tmp_path / "crop.mov", frames, goldens["audio"])
+    assert main([str(tmp_path / "crop.mov"), "--synthetic-weights", "--cropped", "--json"]) == 0
+    (track,) = json.loads(capsys.readouterr().out)["tracks"]
+    expected = [goldens[name].item() for name in ("offset", "min_dist", "confidence")]
+    assert [track[name] for name in ("offset", "lse_d", "lse_c")] == pytest.approx(expected, abs=DISTANCE)
+    assert track["windows"] == len(goldens["dists"])
+
+
+def test_golden_faces_hold(detector: S3FD, reference_dir: Path) -> None:
+    """What the network sees, its best boxes, all above a half, and none above 0.9."""
+    goldens = np.load(reference_dir / "syncnet" / "s3fd.npz")
+    image = goldens["image_rgb"]
+    shrunken = shrink(image)
+    assert (1, 3, *shrunken.shape[:2]) == tuple(goldens["net_in_shape"])
+    assert np.array_equal((shrunken[0, :8].astype(np.float32) - [123, 117, 104]).T, goldens["net_in_first"])
+    logits, offsets = (output[0].numpy() for output in detector(torch.from_numpy(shrunken[None])))
+    faces = find_faces(logits, offsets, *shrunken.shape[:2], min_score=0.05)
+    assert len(faces.scores) == goldens["net_out_count"]
+    assert np.abs(faces.scores[:30] - goldens["net_out_top30"][:, 0]).max() < SCORE
+    size = np.tile(shrunken.shape[1::-1], 2)
+    assert np.abs(faces.boxes[:30] - goldens["net_out_top30"][:, 1:] * size).max() < BOX_PX
+    boxes = detect(detector, image, min_score=0.5)
+    assert boxes.shape == (len(goldens["boxes_th0.5"]), 4)
+    assert np.abs(boxes - goldens["boxes_th0.5"][:, :4]).max() < BOX_PX
+    assert len(detect(detector, image)) == len(goldens["boxes_th0.9"]) == 0
+
+
+def save(path: Path, weights: dict[str, np.ndarray]) -> Path:
+    torch.save({key: torch.from_numpy(value) for key, value in weights.items()}, path)
+    return path
+
+
+def test_published_files_load(network: SyncNet, detector: S3FD, tmp_path: Path) -> None:
+    """Flat dicts of tensors; SyncNet's may lack the counters of its batch norms."""
+    weights = syncnet_weights(module_shapes(network))
+    few = {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
+    for saved in (weights, few):
+        loaded = load_syncnet(save(tmp_path / "syncnet_v2.model", saved)).state_dict()
+        assert all(torch.equal(loaded[key], torch.from_numpy(value)) for key, value in few.items())
+    loaded = load_detector(save(tmp_path / "sfd_face.pth", sfd_weights(detector_shapes()))).state_dict()
+    assert all(torch.equal(value, detector.state_dict()[key]) for key, value in loaded.items())
+
+
+def test_load_fails_on_swapped_files(tmp_path: Path) -> None:
+    """A mix-up of the two files, or with Wav2Lip's detector, is called one."""
+    syncnet = save(tmp_path / "a.model", syncnet_weights(module_shapes(SyncNet())))
+    ours = save(tmp_path / "b.pth", sfd_weights(detector_shapes()))
+    torch.save(S3FD().state_dict(), tmp_path / "c.pth")
+    with pytest.raises(ValueError, match=r"expected SyncNet \(syncnet_v2.model\), got .*give it with --s3fd"):
+        load_syncnet(ours)
+    with pytest.raises(ValueError, match=r"expected SyncNet's S3FD \(sfd_face.pth\), got .*give it with --weights"):
+        load_detector(syncnet)
+    with pytest.raises(ValueError, match="It holds Wav2Lip's S3FD; give it with python -m export wav2lip --s3fd"):
+        load_detector(tmp_path / "c.pth")
+
+
+def test_load_fails_on_another_syncnet(tmp_path: Path) -> None:
+    """An incomplete one, or one of another architecture, is refused; the original would go on with random numbers."""
+    weights = syncnet_weights(module_shapes(SyncNet()))
+    with pytest.raises(ValueError, match="got no netfclip.3.bias"):
+        load_syncnet(save(tmp_path / "a.model", {key: weights[key] for key in weights if key != "netfclip.3.bias"}))
+    weights["netcnnlip.0.weight"] = weights["netcnnlip.0.weight"][:, :1].copy()
+    with pytest.raises(ValueError, match=r"wrong shapes: netcnnlip.0.weight \[96, 1, 5, 7, 7\] for \[96, 3, 5, 7, 7\]"):
+        load_syncnet(save(tmp_path / "b.model", weights))
