@@ -18,6 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 Precision = Literal["fp32", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+Format = Literal["onnx", "torch"]
 OPSET = 18  # the newest that every TensorRT 10 reads
 
 

@@ -35,6 +35,10 @@ class Tensor:
         """Return the array's shape."""
         return self.array.shape
 
+    def is_cpu(self) -> bool:
+        """Say that it lies where numpy finds it."""
+        return True
+
 
 @dataclasses.dataclass
 class TritonError:
@@ -101,6 +105,8 @@ class Logger:
         """Keep a line."""
         cls.lines.append(text)
 
+    log_warn = log_info = log_error
+
 
 class TritonModelException(Exception):
     """What a backend raises when it cannot load."""
@@ -133,7 +139,8 @@ def install(models: Mapping[str, Callable[[dict[str, np.ndarray]], dict[str, np.
         setattr(module, item.__name__, item)
     module.get_input_tensor_by_name = get_input_tensor_by_name  # type: ignore[attr-defined]
     sys.modules["triton_python_backend_utils"] = module
-    sys.modules.pop("lipsync_core.triton_step", None)
+    for name in ("triton_step", "triton_tensors", "network_backend"):
+        sys.modules.pop(f"lipsync_core.{name}", None)
 
 
 def load_module(path: Path, name: str) -> Any:
