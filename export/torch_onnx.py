@@ -14,7 +14,6 @@ import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 Precision = Literal["fp32", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
@@ -53,19 +52,6 @@ class HalfPrecision(nn.Module):
         halved = (value.half() if value.is_floating_point() else value for value in inputs)
         outputs = self.network(*halved)
         return outputs.float() if isinstance(outputs, Tensor) else tuple(value.float() for value in outputs)
-
-
-def fold_batch_norms(network: nn.Module) -> nn.Module:
-    """Return a copy whose batch normalisations are part of the convolutions before them."""
-    folded = copy.deepcopy(network).eval()
-    for module in folded.modules():
-        for name, child in module.named_children():
-            if isinstance(child, nn.Sequential) and len(child) == 2 and isinstance(child[1], nn.BatchNorm2d):
-                convolution = child[0]
-                assert isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d)
-                transposed = isinstance(convolution, nn.ConvTranspose2d)
-                setattr(module, name, fuse_conv_bn_eval(convolution, child[1], transpose=transposed))
-    return folded
 
 
 def to_onnx(network: nn.Module, plan: GraphPlan, precision: Precision) -> onnx.ModelProto:

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from export.batch_norms import fold_batch_norms
 from export.checkpoint import Shapes, load_checkpoint, module_shapes
 from export.model_file import write_model
 from export.s3fd import S3FD
 from export.synthetic_weights import generator_weights, s3fd_weights
-from export.torch_onnx import Format, GraphPlan, Precision, fold_batch_norms, max_error, to_onnx
+from export.torch_onnx import Format, GraphPlan, Precision, max_error, to_onnx
 from export.torch_program import write_program
 from export.wav2lip_generator import Wav2LipGenerator
 

@@ -26,12 +26,13 @@ class InPrecision(nn.Module):
     softmax in float32, where half precision would overflow first.
     """
 
-    def __init__(self, network: nn.Module, precision: str) -> None:
-        """Cast the network's weights in place, one by one; its buffers stay."""
+    def __init__(self, network: nn.Module, precision: str, device: torch.device) -> None:
+        """Cast the network's weights in place, one by one; its buffers stay, and on CPUs the norms' weights too."""
         super().__init__()
         self.network = network.requires_grad_(False)
         self.dtype = DTYPES[precision]
-        _convert_weights(network, lambda weight: weight.to(self.dtype) if weight.dtype == torch.float32 else weight)
+        smallest = 2 if device.type == "cpu" else 1  # a CPU's norms take float32 alone beside float32 inputs
+        _convert_weights(network, lambda weight: weight.to(self.dtype) if weight.dim() >= smallest else weight)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run, and give float32."""
@@ -76,27 +77,36 @@ class StaticRunner:
             settings: how it runs; its shapes are given to `prepare`.
             device: where.
         """
+        if settings.precision == "fp32":
+            torch.backends.cudnn.allow_tf32 = False  # float32 as asked for, not nineteen bits of it
         self._settings = settings
         self._device = device
-        self._plain: Run = InPrecision(network, settings.precision).to(device)
+        self._plain: Run = InPrecision(network, settings.precision, device).to(device)
         if settings.channels_last:
             use_channels_last(network)
         self._compiled = compiled(self._plain, settings.compile)
-        self._pool = torch.cuda.graph_pool_handle() if settings.cuda_graph and device.type == "cuda" else None
+        self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
         self._static: dict[BatchlessSizes, dict[int, Run]] = {}
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # what the weights took in float32
 
     def prepare(self, examples: Inputs) -> None:
         """Compile, and capture, for these inputs' shapes; they run from now on without."""
-        rows, sizes = len(examples[0]), _sizes(examples)
+        placed = [example.to(self._device) for example in examples]
         with torch.inference_mode():
-            placed = [example.to(self._device) for example in examples]
-            run = self._compiled
             for _ in range(2):  # the first run compiles, the second uses what it left behind
-                run(*placed)
-            if self._pool is not None:
-                run = GraphedCall(run, placed, self._pool)
+                self._compiled(*placed)
             self._wait()
-        self._static.setdefault(sizes, {})[rows] = run
+        self._static.setdefault(_sizes(placed), {})[len(placed[0])] = self._compiled
+        if self._settings.cuda_graph and self._device.type == "cuda":
+            self.capture(placed)
+
+    def capture(self, examples: Inputs) -> None:
+        """Have prepared shapes replayed as a CUDA graph from now on."""
+        with torch.inference_mode():
+            graphed = GraphedCall(self._compiled, examples, self._pool)
+            self._wait()
+        self._static[_sizes(examples)][len(examples[0])] = graphed
 
     def is_static(self, inputs: Inputs) -> bool:
         """Say whether such inputs run as prepared, whatever their number of rows."""

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from lipsync_core.contract import ModelContract, read_contract
-from lipsync_core.programs.settings import batch_of, read_settings, split_batch, without_batch
+from lipsync_core.programs.config import batch_of, read_settings, without_batch
+from lipsync_core.programs.settings import split_batch
 from tests.conftest import REPOSITORY
 
 FLAVOURS = sorted(REPOSITORY.glob("*/configs/torch*.pbtxt"))
