@@ -37,7 +37,11 @@ class GraphPlan:
 
 
 class HalfPrecision(nn.Module):
-    """A network in half precision behind the float32 inputs and outputs of its contract."""
+    """A network in half precision behind the float32 inputs and outputs of its contract.
+
+    Its norms stay in float32, as their sums of squares overflow half precision first; engines take precisions from
+    the graph.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         """Halve a copy of the network, weight by weight: a whole copy in full precision would not fit everywhere."""
@@ -46,12 +50,22 @@ class HalfPrecision(nn.Module):
             id(weight): nn.Parameter(weight.detach().half(), requires_grad=False) for weight in network.parameters()
         }
         self.network = copy.deepcopy(network, dict[int, Any](halved)).half()  # takes these for copies already made
+        for module in self.network.modules():
+            if isinstance(module, nn.GroupNorm | nn.LayerNorm):
+                _keep_in_float32(module)
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Cast, run, cast back; inputs that are whole numbers stay."""
         halved = (value.half() if value.is_floating_point() else value for value in inputs)
         outputs = self.network(*halved)
         return outputs.float() if isinstance(outputs, Tensor) else tuple(value.float() for value in outputs)
+
+
+def _keep_in_float32(module: nn.Module) -> None:
+    """Have a module of a halved network compute in float32 between casts."""
+    module.float()
+    module.register_forward_pre_hook(lambda _module, inputs: tuple(value.float() for value in inputs))
+    module.register_forward_hook(lambda _module, _inputs, output: output.half())
 
 
 def to_onnx(network: nn.Module, plan: GraphPlan, precision: Precision) -> onnx.ModelProto:
