@@ -22,6 +22,7 @@ class Tensor:
 
     tensor_name: str
     array: np.ndarray
+    dlpack: Any = None  # in the array's place where it lies on a GPU
 
     def name(self) -> str:
         """Return the name."""
@@ -35,9 +36,14 @@ class Tensor:
         """Return the array's shape."""
         return self.array.shape
 
+    @classmethod
+    def from_dlpack(cls, name: str, tensor: Any) -> Tensor:
+        """Make a tensor of one that lies elsewhere."""
+        return cls(name, np.empty(0), tensor)
+
     def is_cpu(self) -> bool:
-        """Say that it lies where numpy finds it."""
-        return True
+        """Say whether it lies where numpy finds it."""
+        return self.dlpack is None
 
 
 @dataclasses.dataclass
