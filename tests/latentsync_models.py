@@ -18,8 +18,8 @@ def small_networks() -> Path:
     """A repository folder with the five networks; kept under build/ while export/ and the configs stay the same."""
     configs = [REPOSITORY / model / "config.pbtxt" for model in NETWORK_MODELS]
     digest = hashlib.sha256()
-    programs = sorted((ROOT / "lipsync_core" / "programs").glob("*.py"))
-    for path in [*sorted((ROOT / "export").glob("*.py")), *programs, *configs, ROOT / "constraints.txt"]:
+    program = ROOT / "lipsync_core" / "programs" / "program.py"  # writes model.pt2
+    for path in [*sorted((ROOT / "export").glob("*.py")), program, *configs, ROOT / "constraints.txt"]:
         digest.update(path.read_bytes())
     folder = ROOT / "build" / f"latentsync-small-{digest.hexdigest()[:16]}"
     if folder.is_dir():

@@ -77,8 +77,10 @@ class StaticRunner:
             settings: how it runs; its shapes are given to `prepare`.
             device: where.
         """
-        if settings.precision == "fp32":
-            torch.backends.cudnn.allow_tf32 = False  # float32 as asked for, not nineteen bits of it
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # graphs and streams belong to the current one
+            torch.backends.cudnn.benchmark = True  # shapes are static: the fastest convolutions are worth a search
+            torch.backends.cudnn.allow_tf32 = settings.precision != "fp32"  # float32 is not nineteen bits of it
         self._settings = settings
         self._device = device
         self._plain: Run = InPrecision(network, settings.precision, device).to(device)
