@@ -23,6 +23,7 @@ from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 DEFAULT_REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
 GRPC_PORT, HTTP_PORT, METRICS_PORT = 8001, 8000, 8002  # Triton's own defaults
 STOP_GRACE_S = 10.0
+COMPILE_TIMEOUT_S = 3600.0  # a flavour may compile or tune at its first start
 POLL_S = 0.2
 
 
@@ -75,7 +76,7 @@ def serve_command(arguments: Sequence[str]) -> int:
         ServerUnavailable: it ended by itself.
     """
     options = build_parser().parse_args(arguments)
-    models = options.models or exported_models(options.model_repository)
+    models = options.models or exported_models(options.model_repository, options.model_config_name)
     server_options = ServerOptions(
         repository=options.model_repository,
         models=tuple(models),
@@ -83,6 +84,7 @@ def serve_command(arguments: Sequence[str]) -> int:
         http_port=options.http_port,
         metrics_port=options.metrics_port,
         config_name=options.model_config_name,
+        startup_timeout_s=COMPILE_TIMEOUT_S if options.model_config_name else ServerOptions.startup_timeout_s,
         stop_grace_s=STOP_GRACE_S,
     )
     with EmbeddedServer(server_options) as server:
@@ -104,10 +106,10 @@ def files_stamp(repository: Path, models: tuple[str, ...]) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
-def exported_models(repository: Path) -> list[str]:
+def exported_models(repository: Path, config_name: str | None = None) -> list[str]:
     """Name every model of a repository that has all networks it needs; say on stderr which are left out."""
     names = sorted(path.parent.name for path in repository.glob(f"*/{CONFIG_FILE}"))
-    missing = {name: missing_networks(repository, name) for name in names}
+    missing = {name: missing_networks(repository, name, config_name) for name in names}
     left_out = [name for name in names if missing[name]]
     if left_out:
         print(f"not exported, so not served: {', '.join(left_out)} (see: python -m export --help)", file=sys.stderr)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from export.model_file import MODEL_REPOSITORY
-from export.wav2lip import INSTALL_HINT, add_synthetic_weights
+from export.wav2lip import INSTALL_HINT, add_formats, add_synthetic_weights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_synthetic_weights(parser)
     parser.add_argument("--size", choices=("full", "small"), default="full", help="small: made-up weights only, tests")
     parser.add_argument("--version", choices=("1.5", "1.6"), default="1.5", help="256 or 512 pixels (default: 1.5)")
-    parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="default: %(default)s")
+    add_formats(parser)
     parser.add_argument("--repository", type=Path, default=MODEL_REPOSITORY, help="default: %(default)s")
 
 
@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
         small=small,
         version=arguments.version,
         precision=arguments.precision,
+        formats=tuple(dict.fromkeys(arguments.format)),
         repository=arguments.repository,
     ):
         print(line, flush=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from export import latentsync_download as hub
 from export.external_data import file_sha256
 from export.latentsync_graph import export
 from export.latentsync_networks import NETWORKS, UNET, VAE, WHISPER, checkpoint_file, load
-from export.torch_onnx import Precision
+from export.torch_onnx import Format, GraphPlan, Precision
+from export.torch_program import write_program
 from export.wav2lip import SYNTHETIC_LINE
 from lipsync_core.latentsync.options import RESOLUTION_FILE, RESOLUTIONS
 
@@ -50,6 +51,7 @@ def export_all(
     version: hub.Version,
     precision: Precision,
     repository: Path,
+    formats: Sequence[Format] = ("onnx",),
 ) -> Iterator[str]:
     """Load every network, then export its models one by one; each line says what was written.
 
@@ -58,8 +60,9 @@ def export_all(
         seed_shift: of made-up weights for the networks without checkpoint; None leaves these out.
         small: build the tests' small networks.
         version: of the UNet that is loaded; its resolution is noted beside it.
-        precision: of weights and computing; inputs and outputs stay float32.
+        precision: of an ONNX graph's weights and computing; inputs and outputs stay float32.
         repository: the model repository.
+        formats: what is written of each model.
 
     Raises:
         ValueError: a wrong checkpoint, before anything is written; a graph unlike torch or its config.pbtxt.
@@ -68,7 +71,11 @@ def export_all(
     modules = [load(network, paths.get(network.option), small=small, seed_shift=seed_shift or 0) for network in chosen]
     for network, module in zip(chosen, modules, strict=True):
         for part in network.parts(module):
-            yield export(part, precision, repository)
+            if "onnx" in formats:
+                yield export(part, precision, repository)
+            if "torch" in formats:
+                plan = GraphPlan(part.trial(2), part.free_axes, part.outputs)
+                yield write_program(repository, part.model, part.module, plan, part.trial)
         if network is UNET:
             note_resolution(repository / "unet" / "1", version if UNET.option in paths else None)
         yield f"  {network.license_line if network.option in paths else SYNTHETIC_LINE}"

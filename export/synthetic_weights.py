@@ -113,11 +113,17 @@ def sfd_weights(shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
     return _make(shapes, SFD_SEED, _sfd_values)
 
 
-def _latentsync_values(key: str, noise: np.ndarray) -> np.ndarray:
-    if noise.ndim == 1:
-        return np.float32(1) + np.float32(0.1) * noise if key.endswith("weight") else np.float32(0.05) * noise
+def latentsync_spread(key: str, shape: Shape) -> tuple[float, float]:
+    """Say the mean and the standard deviation of a made-up weight, by the original's key name."""
+    if len(shape) == 1:
+        return (1.0, 0.1) if key.endswith("weight") else (0.0, 0.05)
     gain = next((gain for part, gain in LATENTSYNC_GAINS if part in key), 1.0)
-    return noise * np.float32(gain / math.sqrt(math.prod(noise.shape[1:])))
+    return 0.0, gain / math.sqrt(math.prod(shape[1:]))
+
+
+def _latentsync_values(key: str, noise: np.ndarray) -> np.ndarray:
+    mean, deviation = latentsync_spread(key, noise.shape)
+    return np.float32(mean) + np.float32(deviation) * noise
 
 
 def _make(shapes: Mapping[str, Shape], seed: int, rule: Rule) -> dict[str, np.ndarray]:

@@ -10,7 +10,6 @@ import hashlib
 import importlib
 import json
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import onnx
 
 from export.model_file import MODEL_FILE, VERSION_FOLDER, write_whole
 from lipsync_core.contract import ModelContract, read_contract
+from lipsync_core.programs.config import Shapes, parse_shapes
 
 FLAVOUR = "tensorrt"  # configs/tensorrt.pbtxt
 ENGINE_FILE = "model.plan"
@@ -28,8 +28,6 @@ MIN_TENSORRT_MAJOR = 10
 NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader")
 NVIDIA_SMI_TIMEOUT_S = 30
 WHERE_TO_BUILD = "Build engines where they will run: on the GPU machine, in the Triton container's own TensorRT"
-
-Shapes = Mapping[str, tuple[int, ...]]  # input -> dims, the batch first
 
 
 @dataclass(frozen=True)
@@ -129,22 +127,7 @@ def _read_shapes(contract: ModelContract, key: str) -> dict[str, tuple[int, ...]
     text = contract.parameters.get(key)
     if text is None:
         raise ValueError(f"{contract.name}: expected the parameter {key} in configs/{FLAVOUR}.pbtxt, got none")
-    try:
-        shapes = {
-            name: tuple(int(size) for size in dims.split("x"))
-            for name, _, dims in (part.partition("=") for part in text.split())
-        }
-    except ValueError as error:
-        raise ValueError(f"{contract.name}: expected {key} like mel=1x80x16 face=1x6x96x96, got {text!r}") from error
-    expected = {spec.name: (-1, *spec.dims) for spec in contract.inputs}
-    agree = shapes.keys() == expected.keys() and all(
-        len(shape) == len(expected[name])
-        and all(want in (-1, size) for size, want in zip(shape, expected[name], strict=True))
-        for name, shape in shapes.items()
-    )
-    if not agree:
-        raise ValueError(f"{contract.name}: expected {key} to fit the inputs {expected}, got {text!r}")
-    return shapes
+    return parse_shapes(contract, key, text)
 
 
 def _find_gpu() -> str:

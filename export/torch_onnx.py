@@ -14,10 +14,10 @@ import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 Precision = Literal["fp32", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+Format = Literal["onnx", "torch"]
 OPSET = 18  # the newest that every TensorRT 10 reads
 
 
@@ -37,7 +37,11 @@ class GraphPlan:
 
 
 class HalfPrecision(nn.Module):
-    """A network in half precision behind the float32 inputs and outputs of its contract."""
+    """A network in half precision behind the float32 inputs and outputs of its contract.
+
+    Its norms stay in float32, as their sums of squares overflow half precision first; engines take precisions from
+    the graph.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         """Halve a copy of the network, weight by weight: a whole copy in full precision would not fit everywhere."""
@@ -46,6 +50,9 @@ class HalfPrecision(nn.Module):
             id(weight): nn.Parameter(weight.detach().half(), requires_grad=False) for weight in network.parameters()
         }
         self.network = copy.deepcopy(network, dict[int, Any](halved)).half()  # takes these for copies already made
+        for module in self.network.modules():
+            if isinstance(module, nn.GroupNorm | nn.LayerNorm):
+                _keep_in_float32(module)
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Cast, run, cast back; inputs that are whole numbers stay."""
@@ -54,17 +61,11 @@ class HalfPrecision(nn.Module):
         return outputs.float() if isinstance(outputs, Tensor) else tuple(value.float() for value in outputs)
 
 
-def fold_batch_norms(network: nn.Module) -> nn.Module:
-    """Return a copy whose batch normalisations are part of the convolutions before them."""
-    folded = copy.deepcopy(network).eval()
-    for module in folded.modules():
-        for name, child in module.named_children():
-            if isinstance(child, nn.Sequential) and len(child) == 2 and isinstance(child[1], nn.BatchNorm2d):
-                convolution = child[0]
-                assert isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d)
-                transposed = isinstance(convolution, nn.ConvTranspose2d)
-                setattr(module, name, fuse_conv_bn_eval(convolution, child[1], transpose=transposed))
-    return folded
+def _keep_in_float32(module: nn.Module) -> None:
+    """Have a module of a halved network compute in float32 between casts."""
+    module.float()
+    module.register_forward_pre_hook(lambda _module, inputs: tuple(value.float() for value in inputs))
+    module.register_forward_hook(lambda _module, _inputs, output: output.half())
 
 
 def to_onnx(network: nn.Module, plan: GraphPlan, precision: Precision) -> onnx.ModelProto:

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="wav2lip.pth or wav2lip_gan.pth: exports the generator")
     parser.add_argument("--s3fd", type=Path, help="s3fd.pth: exports the original's face detector")
     add_synthetic_weights(parser)
-    parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="default: %(default)s")
+    add_formats(parser)
     parser.add_argument("--repository", type=Path, default=MODEL_REPOSITORY, help="default: %(default)s")
 
 
@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
     # all are read before the first is written
     modules = [networks.load(network, checkpoints[network.model], shift or 0) for network in chosen]
     for network, module in zip(chosen, modules, strict=True):
-        print(networks.export(network, module, arguments.precision, arguments.repository))
+        for chosen_format in dict.fromkeys(arguments.format):
+            print(networks.export(network, module, arguments.precision, arguments.repository, chosen_format))
         print(f"  {network.license_line if checkpoints[network.model] else SYNTHETIC_LINE}")
 
 
@@ -55,6 +56,20 @@ def add_synthetic_weights(parser: argparse.ArgumentParser) -> None:
         const=0,
         metavar="SEED",
         help="made-up weights for each network without a checkpoint; SEED is added to the recipe's own (default: 0)",
+    )
+
+
+def add_formats(parser: argparse.ArgumentParser) -> None:
+    """Describe the options that say what is written."""
+    parser.add_argument(
+        "--format",
+        choices=("onnx", "torch"),
+        nargs="+",
+        default=["onnx"],
+        help="onnx: model.onnx; torch: model.pt2, for servers started with --model-config-name torch (default: onnx)",
+    )
+    parser.add_argument(
+        "--precision", choices=("fp32", "fp16"), default="fp32", help="of model.onnx; model.pt2 takes any (%(default)s)"
     )
 
 

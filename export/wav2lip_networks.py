@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from export.batch_norms import fold_batch_norms
 from export.checkpoint import Shapes, load_checkpoint, module_shapes
 from export.model_file import write_model
 from export.s3fd import S3FD
 from export.synthetic_weights import generator_weights, s3fd_weights
-from export.torch_onnx import GraphPlan, Precision, fold_batch_norms, max_error, to_onnx
+from export.torch_onnx import Format, GraphPlan, Precision, max_error, to_onnx
+from export.torch_program import write_program
 from export.wav2lip_generator import Wav2LipGenerator
 
 TRIAL_SEED = 0
@@ -88,8 +91,17 @@ def load(network: Network, checkpoint: Path | None, seed_shift: int = 0) -> nn.M
     return module.eval()
 
 
-def export(network: Network, module: nn.Module, precision: Precision, repository: Path) -> str:
+def export(
+    network: Network, module: nn.Module, precision: Precision, repository: Path, to_format: Format = "onnx"
+) -> str:
     """Export one network, compare it with torch, and put it into the model repository.
+
+    Args:
+        network: which one.
+        module: it, with its weights.
+        precision: of the ONNX graph; programs are float32, and served in any.
+        repository: the model repository.
+        to_format: what is written.
 
     Returns:
         Two lines that say what was written, and how far it is from torch.
@@ -98,7 +110,10 @@ def export(network: Network, module: nn.Module, precision: Precision, repository
         ValueError: it differs by more than its bound, or from its config.pbtxt.
     """
     plan = GraphPlan(trial_inputs(network, batch=2), network.free_axes, network.outputs)
-    graph = to_onnx(fold_batch_norms(module), plan, precision)
+    folded = fold_batch_norms(module)
+    if to_format == "torch":
+        return write_program(repository, network.model, folded, plan, partial(trial_inputs, network))
+    graph = to_onnx(folded, plan, precision)
     error = max_error(graph, module, trial_inputs(network, batch=3))
     bound = network.bounds[precision]
     if not error <= bound:  # NaN included

@@ -13,6 +13,7 @@ from tritonclient.grpc import model_config_pb2
 
 CONFIG_FILE = "config.pbtxt"
 EXPORT_PARAMETER = "export"  # what follows `python -m export` to write the model's network
+NETWORK_FILES = {"onnxruntime": "model.onnx", "torch": "model.pt2", "tensorrt": "model.plan"}  # by backend
 CALLS_PARAMETER = "calls"  # names, separated by blanks, of the models that a BLS model calls
 # Keys that Triton's backends read themselves; a step's own parameters never hold them.
 BACKEND_PARAMETERS = frozenset(
@@ -168,14 +169,11 @@ def required_models(repository: Path, names: list[str]) -> list[str]:
     return list(ordered)
 
 
-def missing_networks(repository: Path, name: str) -> list[str]:
-    """List the models that a model needs, itself included, whose network has not been exported."""
-    return [
-        model
-        for model in required_models(repository, [name])
-        if read_contract(repository / model).backend == "onnxruntime"
-        and not (repository / model / "1" / "model.onnx").is_file()
-    ]
+def missing_networks(repository: Path, name: str, config_name: str | None = None) -> list[str]:
+    """List the models that a model needs, itself included, whose network for a flavour has not been written."""
+    models = required_models(repository, [name])
+    files = {model: NETWORK_FILES.get(read_contract(repository / model, config_name).backend) for model in models}
+    return [model for model, file in files.items() if file and not (repository / model / "1" / file).is_file()]
 
 
 def parse_parameters(cls: type[ParametersT], parameters: Mapping[str, str]) -> ParametersT:

@@ -83,7 +83,7 @@ def denoise(
         before_step()
         samples = 2 if index < guided_steps else 1
         network = unet if shallow_unet is None or index % cache_interval == 0 else shallow_unet
-        timesteps = torch.full((samples, 1), float(timestep))
+        timesteps = torch.full((samples, 1), float(timestep), device=latents.device)
         noise_pred = network(latents.expand(samples, *latents.shape[1:]), timesteps)
         check_finite("noise_pred", noise_pred, f"in step {index + 1} of {len(scheduler.timesteps)}")
         latents = scheduler.step(guide(noise_pred, guidance_scale), timestep, latents).prev_sample
@@ -107,5 +107,6 @@ def check_finite(name: str, values: torch.Tensor, where: str) -> None:
     if not torch.isfinite(values).all():
         raise FloatingPointError(
             f"{name}: expected finite values, got NaN or infinity {where}."
-            " Half precision overflows with these weights; export the network in fp32"
+            " Half precision overflows with these weights; export the network in fp32, or set precision to bf16 or fp32"
+            " in its configs/torch.pbtxt"
         )

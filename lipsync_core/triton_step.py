@@ -1,6 +1,6 @@
 """What every Python model shares: the request loop, calls to other models, and errors mapped to Triton's codes.
 
-The only file that imports triton_python_backend_utils, which exists inside Triton's Python stub alone.
+Imports triton_python_backend_utils, which exists inside Triton's Python stub alone.
 """
 
 from __future__ import annotations
@@ -91,16 +91,26 @@ class TritonStep:
         Raises:
             CallFailed: the model answered with an error.
         """
+        tensors = [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()]
+        return {tensor.name(): tensor.as_numpy() for tensor in self.call(model, tensors, outputs)}
+
+    def call(self, model: str, tensors: Sequence[Any], outputs: Sequence[str]) -> list[Any]:
+        """Call another model with Triton's own tensors, and return such.
+
+        Raises:
+            CallFailed: the model answered with an error.
+        """
         request = pb_utils.InferenceRequest(
             request_id=self._request.request_id(),
             model_name=model,
             requested_output_names=list(outputs),
-            inputs=[pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()],
+            inputs=list(tensors),
         )
         response = request.exec()
         if response.has_error():
             raise CallFailed(response.error().message(), response.error().code())
-        return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
+        found: list[Any] = response.output_tensors()
+        return found
 
     def _respond(self, request: Any) -> Any:
         self._request = request

@@ -15,6 +15,7 @@ from client.connection import TritonConnection
 from lipsync_core.contract import missing_networks
 from lipsync_core.serving.runtime import ServerStartError, find_runtime
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from tests.torch_flavour import FLAVOUR, serve_programs_on_cpu
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = ROOT / "model_repository"
@@ -59,7 +60,8 @@ def wav2lip_repository(model_repository: Path, tmp_path_factory: pytest.TempPath
     except ImportError as error:
         _skip_or_fail(f"{error}; run: make test")
     copy = _copy_without(model_repository, tmp_path_factory.mktemp("wav2lip"), {"wav2lip_generator", "s3fd"})
-    assert export.main(["wav2lip", "--synthetic-weights", "--repository", str(copy)]) == 0
+    arguments = ["--synthetic-weights", "--format", "onnx", "torch", "--repository", str(copy)]
+    assert export.main(["wav2lip", *arguments]) == 0
     return copy
 
 
@@ -102,6 +104,20 @@ def latentsync_server(latentsync_repository: Path) -> Iterator[EmbeddedServer]:
         yield up
 
 
+@pytest.fixture(scope="session")
+def torch_server(
+    latentsync_repository: Path, wav2lip_repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmbeddedServer]:
+    """One embedded Triton with both pipelines, their networks as torch programs on the CPU."""
+    copy = tmp_path_factory.mktemp("torch") / "model_repository"
+    shutil.copytree(latentsync_repository, copy)
+    for model in ("wav2lip_generator", "s3fd"):
+        shutil.copytree(wav2lip_repository / model, copy / model, dirs_exist_ok=True)
+    serve_programs_on_cpu(copy)
+    with _serve(copy, ("latentsync", "whisper_features", "faces", "wav2lip", "s3fd_faces"), FLAVOUR) as up:
+        yield up
+
+
 @pytest.fixture(params=["shm", "grpc"])
 def connection(server: EmbeddedServer, request: pytest.FixtureRequest) -> Iterator[TritonConnection]:
     """A connection to the shared server, by each transport in turn."""
@@ -115,12 +131,12 @@ def lipsync_command() -> list[str]:
     return [sys.executable, str(ROOT / "client" / "lipsync.py")]
 
 
-def _serve(repository: Path, models: tuple[str, ...]) -> EmbeddedServer:
+def _serve(repository: Path, models: tuple[str, ...], config_name: str | None = None) -> EmbeddedServer:
     try:
         find_runtime()
     except ServerStartError as error:
         _skip_or_fail(str(error))
-    return EmbeddedServer(ServerOptions(repository, models))
+    return EmbeddedServer(ServerOptions(repository, models, config_name=config_name))
 
 
 def _skip_or_fail(reason: str) -> NoReturn:
@@ -134,7 +150,7 @@ def _copy_without(repository: Path, folder: Path, networks: set[str]) -> Path:
     copy = folder / "model_repository"
 
     def left_out(folder: str, names: list[str]) -> list[str]:
-        theirs = Path(folder).parent.name in networks
+        theirs = Path(folder).name == "1" and Path(folder).parent.name in networks
         return [name for name in names if name == "__pycache__" or (theirs and name != ".gitkeep")]
 
     shutil.copytree(repository, copy, ignore=left_out)

@@ -22,6 +22,7 @@ class Tensor:
 
     tensor_name: str
     array: np.ndarray
+    dlpack: Any = None  # in the array's place where it lies on a GPU
 
     def name(self) -> str:
         """Return the name."""
@@ -34,6 +35,15 @@ class Tensor:
     def shape(self) -> tuple[int, ...]:
         """Return the array's shape."""
         return self.array.shape
+
+    @classmethod
+    def from_dlpack(cls, name: str, tensor: Any) -> Tensor:
+        """Make a tensor of one that lies elsewhere."""
+        return cls(name, np.empty(0), tensor)
+
+    def is_cpu(self) -> bool:
+        """Say whether it lies where numpy finds it."""
+        return self.dlpack is None
 
 
 @dataclasses.dataclass
@@ -110,6 +120,8 @@ class Logger:
     def log_verbose(cls, text: str) -> None:
         """Keep nothing, as Triton does unless it is told to."""
 
+    log_warn = log_info = log_error
+
 
 class TritonModelException(Exception):
     """What a backend raises when it cannot load."""
@@ -143,7 +155,8 @@ def install(models: Mapping[str, Callable[[dict[str, np.ndarray]], dict[str, np.
         setattr(module, item.__name__, item)
     module.get_input_tensor_by_name = get_input_tensor_by_name  # type: ignore[attr-defined]
     sys.modules["triton_python_backend_utils"] = module
-    sys.modules.pop("lipsync_core.triton_step", None)
+    for name in ("triton_step", "triton_tensors", "network_backend"):
+        sys.modules.pop(f"lipsync_core.{name}", None)
 
 
 def load_module(path: Path, name: str) -> Any:

@@ -18,7 +18,8 @@ def small_networks() -> Path:
     """A repository folder with the five networks; kept under build/ while export/ and the configs stay the same."""
     configs = [REPOSITORY / model / "config.pbtxt" for model in NETWORK_MODELS]
     digest = hashlib.sha256()
-    for path in [*sorted((ROOT / "export").glob("*.py")), *configs, ROOT / "constraints.txt"]:
+    program = ROOT / "lipsync_core" / "programs" / "program.py"  # writes model.pt2
+    for path in [*sorted((ROOT / "export").glob("*.py")), program, *configs, ROOT / "constraints.txt"]:
         digest.update(path.read_bytes())
     folder = ROOT / "build" / f"latentsync-small-{digest.hexdigest()[:16]}"
     if folder.is_dir():
@@ -29,7 +30,16 @@ def small_networks() -> Path:
         for path in configs:
             (unfinished / path.parent.name).mkdir(parents=True)
             shutil.copy(path, unfinished / path.parent.name)
-        arguments = ["--synthetic-weights", "--size", "small", "--repository", str(unfinished)]
+        arguments = [
+            "--synthetic-weights",
+            "--size",
+            "small",
+            "--format",
+            "onnx",
+            "torch",
+            "--repository",
+            str(unfinished),
+        ]
         assert main(["latentsync", *arguments]) == 0
         with contextlib.suppress(OSError):  # the other run was first
             unfinished.rename(folder)

@@ -22,7 +22,7 @@ LOG_VARIANCE_RANGE = (-30.0, 20.0)  # diffusers' for this VAE
 
 
 class Networks(Protocol):
-    """What draws: torch tensors in and out, float32."""
+    """What draws: torch tensors in and out, float32; all leave their results in one place, on the CPU or a GPU."""
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Images [N, 3, R, R] from -1 to 1 -> means and log variances [N, 8, h, h]."""
@@ -95,13 +95,14 @@ def sync_faces(
     pixels = torch.from_numpy(faces).permute(0, 3, 1, 2) / HALF_WHITE - 1
     keep = torch.from_numpy(pixel_mask(faces.shape[1]).copy())
     before_step()
-    masked_latents = draw_latents(networks.encode(pixels * keep), torch.from_numpy(noise.masked))
-    before_step()
-    reference_latents = draw_latents(networks.encode(pixels), torch.from_numpy(noise.reference))
-    mask = torch.from_numpy(latent_mask(faces.shape[1]).copy()).expand(len(faces), 1, -1, -1)
+    moments = networks.encode(torch.cat([pixels * keep, pixels]))
+    device = moments.device  # where the networks are: nothing leaves it before the faces are drawn
+    noises = torch.from_numpy(np.concatenate([noise.masked, noise.reference])).to(device)
+    masked_latents, reference_latents = draw_latents(moments, noises).chunk(2)
+    mask = torch.from_numpy(latent_mask(faces.shape[1]).copy()).to(device).expand(len(faces), 1, -1, -1)
     constants = torch.cat([mask, masked_latents, reference_latents], dim=1).transpose(0, 1)
-    unet = ChunkUnet(networks, constants, torch.from_numpy(audio_tokens), options)
-    latents = torch.from_numpy(noise.initial)[None, :, None].expand(-1, -1, len(faces), -1, -1)
+    unet = ChunkUnet(networks, constants, torch.from_numpy(audio_tokens).to(device), options)
+    latents = torch.from_numpy(noise.initial).to(device)[None, :, None].expand(-1, -1, len(faces), -1, -1)
     latents = denoise(
         unet.full,
         latents,
@@ -115,7 +116,8 @@ def sync_faces(
     before_step()
     decoded = networks.decode(latents[0].transpose(0, 1) / SCALING_FACTOR)
     check_finite("decoded", decoded, "from the VAE's decoder")
-    return (decoded * (1 - keep) + pixels * keep).permute(0, 2, 3, 1).numpy()
+    keep, pixels = keep.to(device), pixels.to(device)
+    return (decoded * (1 - keep) + pixels * keep).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def draw_latents(moments: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
@@ -143,7 +145,7 @@ class ChunkUnet:
         self.keeps_features = options.mode.cache_interval > 1
         halves = [torch.zeros_like(audio_tokens), audio_tokens] if options.guided_steps else [audio_tokens]
         self._audio_tokens = torch.stack(halves)
-        self._sample = torch.empty(len(halves), LATENT_CHANNELS + len(constants), *constants.shape[1:])
+        self._sample = constants.new_empty(len(halves), LATENT_CHANNELS + len(constants), *constants.shape[1:])
         self._sample[:, LATENT_CHANNELS:] = constants
         self._deep_features: torch.Tensor | None = None
 

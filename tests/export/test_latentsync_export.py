@@ -362,13 +362,14 @@ def test_the_resolution_of_given_weights_is_noted(repository: Path) -> None:
 
 
 def test_a_network_keeps_its_weights_apart_from_its_half(unet_weights: Weights) -> None:
-    """Halving for the export changes nothing in the network that it is compared with."""
+    """Halving for the export changes nothing in the network that it is compared with; norms stay as they are."""
     from export.torch_onnx import HalfPrecision
 
     network = load(UNET, None, small=True)
     assert isinstance(network, LatentSyncUNet)
     half = HalfPrecision(network)
-    assert {value.dtype for value in half.state_dict().values()} == {torch.float16}
+    whole = {key for key, value in half.state_dict().items() if value.dtype != torch.float16}
+    assert whole == {key for key in half.state_dict() if "norm" in key}
     inputs = latentsync_networks.UNET.parts(network)[0].trial(2)
     with torch.inference_mode():
         expected, found = network(*inputs.values()), half(*inputs.values())

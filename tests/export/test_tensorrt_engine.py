@@ -5,9 +5,11 @@ import hashlib
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from unittest.mock import MagicMock
 
+import numpy as np
 import onnx
 import pytest
 from onnx import helper
@@ -15,6 +17,7 @@ from onnx import helper
 from export import tensorrt_engine
 from export.__main__ import main
 from export.tensorrt_engine import FLAVOUR, Toolchain, build_engine, find_toolchain, read_profile
+from export.tensorrt_verify import Arrays, RunEngine, verify_engine
 from lipsync_core.contract import ModelContract, read_contract
 from tests.conftest import REPOSITORY
 
@@ -163,3 +166,82 @@ def test_build_engine_fails_before_the_model_is_exported(repository: Path, tmp_p
     (repository / "wav2lip_generator" / "1" / "model.onnx").unlink()
     with pytest.raises(ValueError, match="expected the exported model, got No such file or directory. Export it first"):
         build_engine(repository, "wav2lip_generator", Toolchain(fake_tensorrt(), "10.9.0", "a GPU"), tmp_path / "times")
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> tuple[Path, Toolchain]:
+    """A generator's folder with a graph that ONNX Runtime runs, and the engine that a fake built of it."""
+    folder = tmp_path / "repository" / "wav2lip_generator"
+    shutil.copytree(REPOSITORY / "wav2lip_generator", folder, ignore=shutil.ignore_patterns("1"))
+    (folder / "1").mkdir()
+    (folder / "1" / "model.onnx").write_bytes(half_of_the_face().SerializeToString())
+    toolchain = Toolchain(fake_tensorrt(), "10.9.0", "a GPU")
+    build_engine(folder.parent, "wav2lip_generator", toolchain, tmp_path / "times")
+    return folder.parent, toolchain
+
+
+def half_of_the_face() -> onnx.ModelProto:
+    """Three of the face's channels, in place of a generator."""
+    sizes = [
+        helper.make_tensor(name, onnx.TensorProto.INT64, [1], [number])
+        for name, number in (("a", 0), ("b", 3), ("c", 1))
+    ]
+    values = {"mel": ["n", 1, 80, 16], "face": ["n", 6, 96, 96], "drawn": ["n", 3, 96, 96]}
+    infos = {name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, dims) for name, dims in values.items()}
+    node = helper.make_node("Slice", ["face", "a", "b", "c"], ["drawn"])
+    graph = helper.make_graph([node], "g", [infos["mel"], infos["face"]], [infos["drawn"]], sizes)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def fake_run(shift: float = 0.0) -> RunEngine:
+    """An engine that gives what the graph gives, a little off."""
+
+    def run(engine: bytes, inputs: Arrays, outputs: Mapping[str, np.dtype]) -> tuple[Arrays, list[float]]:
+        assert (engine, list(outputs)) == (b"engine", ["drawn"])
+        return {"drawn": inputs["face"][:, :3] + np.float32(shift)}, [0.001, 0.002, 0.003]
+
+    return run
+
+
+def test_an_engine_is_compared_with_its_graph(built: tuple[Path, Toolchain]) -> None:
+    """At the sizes that it is tuned for, with error and speed."""
+    repository, toolchain = built
+    line = verify_engine(repository, "wav2lip_generator", toolchain, fake_run(0.001))
+    assert "wav2lip_generator: fp32, largest difference from ONNX Runtime 0.001 of" in line
+    assert "median 2.00 ms" in line
+
+
+@pytest.mark.parametrize("shift", [0.1, float("nan")])
+def test_verify_engine_fails_where_it_is_off(built: tuple[Path, Toolchain], shift: float) -> None:
+    """Overflow included; it says what to build instead."""
+    with pytest.raises(ValueError, match="expected the engine within 0.01 standard deviations .*--precision fp32"):
+        verify_engine(*built[:1], "wav2lip_generator", built[1], fake_run(shift))
+
+
+@pytest.mark.parametrize(
+    ("version", "gpu", "message"),
+    [
+        ("10.9.0", "another GPU", "got one for gpu a GPU, here another GPU. Build it again here: python -m export"),
+        ("10.10.1", "a GPU", "got one for tensorrt 10.9.0, here 10.10.1"),
+    ],
+)
+def test_verify_engine_fails_on_another_machine(
+    built: tuple[Path, Toolchain], version: str, gpu: str, message: str
+) -> None:
+    """An engine runs where it was built alone."""
+    with pytest.raises(ValueError, match=message):
+        verify_engine(built[0], "wav2lip_generator", Toolchain(fake_tensorrt(), version, gpu), fake_run())
+
+
+def test_verify_engine_fails_on_another_graph(built: tuple[Path, Toolchain]) -> None:
+    """One that was exported after the engine was built, and an engine that is not the record's."""
+    folder = built[0] / "wav2lip_generator" / "1"
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"\x00")
+    with pytest.raises(ValueError, match="got one for onnx_sha256"):
+        verify_engine(built[0], "wav2lip_generator", built[1], fake_run())
+    (folder / "model.plan").unlink()
+    with pytest.raises(
+        ValueError, match="expected model.plan and model.plan.json .* Build them: python -m export engines"
+    ):
+        verify_engine(built[0], "wav2lip_generator", built[1], fake_run())

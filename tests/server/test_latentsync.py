@@ -49,6 +49,12 @@ def latentsync(latentsync_server: EmbeddedServer) -> Iterator[TritonConnection]:
         yield opened
 
 
+@pytest.fixture(params=["latentsync_server", "torch_server"])
+def each_flavour(request: pytest.FixtureRequest) -> Iterator[TritonConnection]:
+    with TritonConnection(request.getfixturevalue(request.param).url) as opened:
+        yield opened
+
+
 class ServedNetworks:
     """The networks, asked one by one as models."""
 
@@ -97,7 +103,7 @@ def requests_of_a_clip(connection: TritonConnection, count: int) -> list[dict[st
     return requests
 
 
-def test_golden_frames_hold(latentsync: TritonConnection, reference_dir: Path) -> None:
+def test_golden_frames_hold(each_flavour: TritonConnection, reference_dir: Path) -> None:
     """The original's 42 frames from its points, noise and speech: 99.9 % of the pixels within one level."""
     folder = reference_dir / "latentsync"
     goldens, groups = np.load(folder / "pipeline_small.npz"), np.load(folder / "align.npz")
@@ -105,7 +111,7 @@ def test_golden_frames_hold(latentsync: TritonConnection, reference_dir: Path) -
     points = np.rint(np.stack(means, axis=1)).astype(np.float32)
     biases, order = running_bias(points), goldens["frame_index"]
     speech = goldens["pcm"].astype(np.float32) / 32768
-    features = latentsync.infer("whisper_features", {"audio": speech})["audio_features"]
+    features = each_flavour.infer("whisper_features", {"audio": speech})["audio_features"]
     synced = []
     for start in range(0, len(order), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(order)))
@@ -122,7 +128,7 @@ def test_golden_frames_hold(latentsync: TritonConnection, reference_dir: Path) -
             "masked_noise": goldens["noise_vae_masked"][rows],
             "reference_noise": goldens["noise_vae_ref"][rows],
         }
-        synced.append(ask(latentsync, **request))
+        synced.append(ask(each_flavour, **request))
     difference = np.abs(np.concatenate(synced).astype(int) - goldens["out_frames"])
     assert (difference > 1).any(axis=-1).mean() <= 0.001
     assert (difference > 0).any(axis=-1).mean() <= 0.01  # a float on the edge of a whole number
@@ -131,7 +137,7 @@ def test_golden_frames_hold(latentsync: TritonConnection, reference_dir: Path) -
 @pytest.mark.parametrize(("speed", "file"), [("exact", "ddim_small.npz"), ("cached", "deepcache_small.npz")])
 @pytest.mark.parametrize(("steps", "guidance_scale", "name"), [(20, 1.5, "20_g1p5"), (5, 1.0, "5_g1p0")])
 def test_golden_latents_hold(
-    latentsync: TritonConnection,
+    each_flavour: TritonConnection,
     reference_dir: Path,
     speed: str,
     file: str,
@@ -144,7 +150,7 @@ def test_golden_latents_hold(
     expected = np.load(reference_dir / "latentsync" / file)[f"final_{name}"]
     options = DiffusionOptions(steps, guidance_scale, speed=speed)
     parts = [torch.from_numpy(goldens[key][0]) for key in ("mask", "masked", "ref")]
-    unet = ChunkUnet(ServedNetworks(latentsync), torch.cat(parts), torch.from_numpy(goldens["audio"]), options)
+    unet = ChunkUnet(ServedNetworks(each_flavour), torch.cat(parts), torch.from_numpy(goldens["audio"]), options)
     latents = torch.from_numpy(goldens["noise"]).expand(-1, -1, CHUNK, -1, -1)
     shallow = unet.shallow if speed == "cached" else None
     found = denoise(
@@ -153,18 +159,18 @@ def test_golden_latents_hold(
     assert np.abs(found.numpy() - expected).max() < LATENTS_ERROR * expected.std()
 
 
-def test_golden_features_hold(latentsync: TritonConnection, reference_dir: Path) -> None:
+def test_golden_features_hold(each_flavour: TritonConnection, reference_dir: Path) -> None:
     """The original's, of 9.6 s, of 35 s in two segments, and of an odd number of columns."""
     goldens = np.load(reference_dir / "latentsync" / "whisper.npz")
     speech = goldens["pcm"].astype(np.float32) / 32768
-    found = latentsync.infer("whisper_features", {"audio": speech})["audio_features"]
+    found = each_flavour.infer("whisper_features", {"audio": speech})["audio_features"]
     assert np.abs(found - goldens["feat"]).max() < FEATURES_ERROR
-    long = latentsync.infer("whisper_features", {"audio": np.resize(speech, 560_000)})["audio_features"]
+    long = each_flavour.infer("whisper_features", {"audio": np.resize(speech, 560_000)})["audio_features"]
     assert long.shape == tuple(goldens["feat35_shape"])
     assert np.abs(long[goldens["feat35_rows"]] - goldens["feat35"]).max() < FEATURES_ERROR
     start = int(goldens["odd_start"])
     odd = speech[start : start + int(goldens["odd_samples"])]
-    found = latentsync.infer("whisper_features", {"audio": odd})["audio_features"]
+    found = each_flavour.infer("whisper_features", {"audio": odd})["audio_features"]
     assert found.shape == tuple(goldens["odd_feat_shape"])
     assert np.abs(found[goldens["odd_rows"]] - goldens["odd_feat"]).max() < FEATURES_ERROR
 

@@ -36,6 +36,12 @@ def wav2lip(wav2lip_server: EmbeddedServer) -> Iterator[TritonConnection]:
         yield opened
 
 
+@pytest.fixture(params=["wav2lip_server", "torch_server"])
+def each_flavour(request: pytest.FixtureRequest) -> Iterator[TritonConnection]:
+    with TritonConnection(request.getfixturevalue(request.param).url) as opened:
+        yield opened
+
+
 def sync_clip(connection: TritonConnection, frames: np.ndarray, boxes: np.ndarray, samples: np.ndarray) -> np.ndarray:
     """Sync a clip of 25 fps in chunks, each with its own part of the speech."""
     starts = window_starts(1 + len(samples) // 200, 25.0)[: len(frames)]
@@ -57,7 +63,7 @@ def assert_frames_equal(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("case", ["A", "B"])
-def test_golden_frames_hold(wav2lip: TritonConnection, reference_dir: Path, case: str) -> None:
+def test_golden_frames_hold(each_flavour: TritonConnection, reference_dir: Path, case: str) -> None:
     """The original's frames: with a fixed box, and with a detector's boxes padded and smoothed."""
     goldens = np.load(reference_dir / "wav2lip" / "e2e.npz")
     ends = goldens["frames_off"]
@@ -68,7 +74,7 @@ def test_golden_frames_hold(wav2lip: TritonConnection, reference_dir: Path, case
         boxes = smooth_boxes(pad_boxes(goldens["B_raw_xyxy"], Pads(*goldens["B_pads"]), *frames_bgr.shape[1:3]))
     samples = goldens["pcm16"].astype(np.float32) / 32768
     frames = np.ascontiguousarray(frames_bgr[..., ::-1])
-    synced = sync_clip(wav2lip, frames, boxes, samples)
+    synced = sync_clip(each_flavour, frames, boxes, samples)
     assert_frames_equal(synced[..., ::-1], frames_bgr + goldens[f"{case}_delta"])
 
 

@@ -110,3 +110,9 @@ def test_models_without_their_network_are_known(tmp_path: Path) -> None:
     assert missing_networks(tmp_path, "alone") == []
     (tmp_path / "network" / "1" / "model.onnx").touch()
     assert missing_networks(tmp_path, "caller") == []
+    (tmp_path / "network" / "configs").mkdir()
+    (tmp_path / "network" / "configs" / "torch.pbtxt").write_text('backend: "torch"')
+    assert missing_networks(tmp_path, "caller", "torch") == ["network"]
+    (tmp_path / "network" / "1" / "model.pt2").touch()
+    assert missing_networks(tmp_path, "caller", "torch") == []
+    assert missing_networks(tmp_path, "caller", "other") == []

@@ -21,7 +21,7 @@ from lipsync_core.latentsync.options import (
     options_for,
     read_trained_resolution,
 )
-from lipsync_core.triton_step import TritonStep
+from lipsync_core.triton_tensors import TorchStep
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class LatentSyncParameters:
     seed: int
 
 
-class TritonPythonModel(TritonStep):
+class TritonPythonModel(TorchStep):
     """Let one face of each frame speak."""
 
     Parameters = LatentSyncParameters
@@ -106,7 +106,7 @@ class TritonPythonModel(TritonStep):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Run the UNet; deep features travel only when they are needed."""
         inputs = {"sample": sample, "timestep": timestep, "audio_tokens": audio_tokens}
-        outputs = self._call("unet", inputs, ["noise_pred", "deep_features"] if deep else ["noise_pred"])
+        outputs = self.infer_tensors("unet", inputs, ["noise_pred", "deep_features"] if deep else ["noise_pred"])
         return outputs["noise_pred"], outputs.get("deep_features")
 
     def unet_shallow(
@@ -114,7 +114,7 @@ class TritonPythonModel(TritonStep):
     ) -> torch.Tensor:
         """Run the UNet's outermost layers."""
         inputs = {"sample": sample, "timestep": timestep, "audio_tokens": audio_tokens, "deep_features": deep_features}
-        return self._call("unet_shallow", inputs, ["noise_pred"])["noise_pred"]
+        return self.infer_tensors("unet_shallow", inputs, ["noise_pred"])["noise_pred"]
 
     def _options(
         self,
@@ -141,12 +141,8 @@ class TritonPythonModel(TritonStep):
         outputs = []
         for part in torch.split(images, self.parameters.images_per_call):
             self.stop_if_cancelled()
-            outputs.append(self._call(model, {input_name: part}, [output_name])[output_name])
+            outputs.append(self.infer_tensors(model, {input_name: part}, [output_name])[output_name])
         return torch.cat(outputs)
-
-    def _call(self, model: str, inputs: dict[str, torch.Tensor], outputs: list[str]) -> dict[str, torch.Tensor]:
-        arrays = self.infer(model, {name: tensor.numpy() for name, tensor in inputs.items()}, outputs)
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _given(**tensors: np.ndarray | None) -> dict[str, np.ndarray]:

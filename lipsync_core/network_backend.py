@@ -1,0 +1,150 @@
+"""What the Python-based backends share: requests joined along the batch, run at once, and answered one by one.
+
+Imports triton_python_backend_utils, which exists inside Triton's Python stub alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import triton_python_backend_utils as pb_utils
+from google.protobuf import json_format
+from tritonclient.grpc import model_config_pb2
+
+from lipsync_core.contract import EXPORT_PARAMETER, ModelContract, contract_from_config
+
+DEFAULT_THREADS = 1  # one per instance: the instance_group decides how many cores a model uses
+
+
+class NetworkBackend:
+    """One instance of a network; requests that differ in the batch axis alone are run together.
+
+    Subclasses load the network in `load`, run it in `run`, and say how their arrays come out of Triton's tensors and
+    go back.
+    """
+
+    MODEL_FILE: ClassVar[str]
+
+    contract: ModelContract
+    path: Path  # of MODEL_FILE
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the configuration and load the network of the model's version folder; Triton calls this once."""
+        config = json_format.ParseDict(
+            json.loads(args["model_config"]), model_config_pb2.ModelConfig(), ignore_unknown_fields=True
+        )
+        self.contract = contract_from_config(config, args["model_name"])
+        self.path = Path(args["model_repository"]) / args["model_version"] / self.MODEL_FILE
+        if not self.path.is_file():
+            raise self.refusal(f"expected {self.path}, got no such file. Write it with: {self.export_command}")
+        self.load(args["model_instance_kind"], int(args["model_instance_device_id"]))
+
+    def load(self, kind: str, device_id: int) -> None:
+        """Load the network from `path` onto an instance's device; raise `refusal` where that cannot be."""
+        raise NotImplementedError
+
+    def run(self, inputs: list[Any]) -> Sequence[Any]:
+        """Run the network on its inputs in the contract's order; the outputs come in the contract's order."""
+        raise NotImplementedError
+
+    def read(self, tensor: Any) -> Any:
+        """Take an array out of Triton's tensor."""
+        raise NotImplementedError
+
+    def write(self, name: str, array: Any) -> Any:
+        """Put an array into a tensor of Triton's."""
+        raise NotImplementedError
+
+    def join(self, arrays: list[Any]) -> Any:
+        """Put several arrays behind each other."""
+        raise NotImplementedError
+
+    @property
+    def export_command(self) -> str:
+        """What writes the network."""
+        return f"python -m export {self.contract.parameters.get(EXPORT_PARAMETER, '')}".rstrip()
+
+    @property
+    def threads(self) -> int:
+        """How many threads the config gives one operation."""
+        return thread_count(self.contract, "intra_op_thread_count")
+
+    def refusal(self, text: str) -> Exception:
+        """Make what ends the loading, with the model's name."""
+        error: Exception = pb_utils.TritonModelException(f"{self.contract.name}: {text}")
+        return error
+
+    def check_names(self, inputs: set[str], outputs: set[str]) -> None:
+        """Compare the network's tensors with config.pbtxt, which may leave outputs out."""
+        sides = (
+            ("inputs", {spec.name for spec in self.contract.inputs}, inputs),
+            ("outputs", {spec.name for spec in self.contract.outputs}, outputs),
+        )
+        for side, expected, found in sides:
+            if not expected <= found or (side == "inputs" and found != expected):
+                raise self.refusal(
+                    f"expected {side} {sorted(expected)} as in config.pbtxt, got {sorted(found)}."
+                    f" Export the model again with: {self.export_command}"
+                )
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Run all requests in one go; should that fail, one by one, so that a bad one fails alone."""
+        if not self.contract.max_batch_size:
+            return [self._answer([request])[0] for request in requests]
+        responses: list[Any] = [None] * len(requests)
+        for indices in group_by_shape(requests, [spec.name for spec in self.contract.inputs]):
+            for index, response in zip(indices, self._answer([requests[i] for i in indices]), strict=True):
+                responses[index] = response
+        return responses
+
+    def _answer(self, requests: list[Any]) -> list[Any]:
+        try:
+            return self._run_joined(requests)
+        except Exception as error:  # noqa: BLE001  (one request must never end the model)
+            if len(requests) > 1:
+                return [self._answer([request])[0] for request in requests]
+            name = f"[request id: {requests[0].request_id() or '<id_unknown>'}] {self.contract.name}"
+            pb_utils.Logger.log_error(f"{name}: {traceback.format_exc()}")
+            text = f"{self.contract.name}: {error}"
+            return [pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(text))]
+
+    def _run_joined(self, requests: list[Any]) -> list[Any]:
+        """Feed one request's arrays as they lie in memory; copy only to join several."""
+        names = [spec.name for spec in self.contract.inputs]
+        parts = [
+            [self.read(pb_utils.get_input_tensor_by_name(request, name)) for request in requests] for name in names
+        ]
+        outputs = self.run([part[0] if len(part) == 1 else self.join(part) for part in parts])
+        if len(requests) == 1:
+            return [self._response(outputs)]
+        ends = list(itertools.accumulate(len(array) for array in parts[0]))
+        starts = [0, *ends[:-1]]
+        return [
+            self._response([output[start:end] for output in outputs]) for start, end in zip(starts, ends, strict=True)
+        ]
+
+    def _response(self, outputs: Sequence[Any]) -> Any:
+        tensors = [self.write(spec.name, output) for spec, output in zip(self.contract.outputs, outputs, strict=True)]
+        return pb_utils.InferenceResponse(output_tensors=tensors)
+
+
+def thread_count(contract: ModelContract, key: str) -> int:
+    """Read a thread count from the model's parameters."""
+    text = contract.parameters.get(key, str(DEFAULT_THREADS))
+    if not text.isdecimal() or int(text) < 1:
+        raise pb_utils.TritonModelException(f"{key}: expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def group_by_shape(requests: list[Any], names: list[str]) -> list[list[int]]:
+    """Group requests whose inputs differ in the batch axis alone, in order of arrival."""
+    groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    for index, request in enumerate(requests):
+        shapes = tuple(tuple(pb_utils.get_input_tensor_by_name(request, name).shape()[1:]) for name in names)
+        groups.setdefault(shapes, []).append(index)
+    return list(groups.values())

@@ -1,0 +1,173 @@
+"""Full-size networks with made-up weights, built on the device that is measured, and run there in several ways.
+
+Nothing of them passes through the CPU's memory. Needs torch and diffusers, not the exporters' other packages.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from export.batch_norms import fold_batch_norms
+from export.latentsync_unet import (
+    FULL_CHANNELS,
+    SAMPLE_CHANNELS,
+    SMALL_CHANNELS,
+    LatentSyncUNet,
+    ShallowUNet,
+    original_key,
+    position_table,
+)
+from export.latentsync_vae import VaeDecoder, VaeEncoder, build_vae
+from export.synthetic_weights import generator_weights, latentsync_spread
+from export.wav2lip_generator import Wav2LipGenerator
+from lipsync_core.programs.runner import StaticRunner
+from lipsync_core.programs.settings import ProgramSettings
+
+SEED = 0
+LATENT_STRIDE = 8
+TABLE = ".pe"  # what the position tables' keys end in
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large networks and inputs are."""
+
+    small: bool
+    frames: int
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """The UNet's."""
+        return SMALL_CHANNELS if self.small else FULL_CHANNELS
+
+
+def build_unet(size: Size, device: torch.device) -> LatentSyncUNet:
+    """Make the UNet and fill it where it lies."""
+    unet = LatentSyncUNet(size.channels).to_empty(device=device)
+    fill(unet, lambda key: original_key(key.removeprefix("network.")))
+    return unet.eval().requires_grad_(False)
+
+
+def copy_of(unet: LatentSyncUNet, size: Size, device: torch.device) -> LatentSyncUNet:
+    """Copy the UNet onto another device."""
+    copy = LatentSyncUNet(size.channels)
+    copy.load_state_dict({key: value.to(device, copy=True) for key, value in unet.state_dict().items()}, assign=True)
+    return copy.eval().requires_grad_(False)
+
+
+def build_shallow(unet: LatentSyncUNet) -> ShallowUNet:
+    """Make the shallow step, which shares the UNet's weights."""
+    return ShallowUNet(unet).eval().requires_grad_(False)
+
+
+def build_vae_halves(size: Size, device: torch.device) -> tuple[nn.Module, nn.Module]:
+    """Make the VAE's encoder and decoder and fill them where they lie."""
+    vae = build_vae(small=size.small).to_empty(device=device)
+    fill(vae, str)
+    vae.eval().requires_grad_(False)
+    return VaeEncoder(vae).eval(), VaeDecoder(vae).eval()
+
+
+def build_generator(device: torch.device) -> nn.Module:
+    """Make Wav2Lip's generator as it is exported; its weights are few."""
+    generator = Wav2LipGenerator()
+    shapes = {key: tuple(value.shape) for key, value in generator.state_dict().items()}
+    weights = generator_weights(shapes)
+    generator.load_state_dict({key: torch.from_numpy(np.asarray(value)) for key, value in weights.items()})
+    return fold_batch_norms(generator).to(device).requires_grad_(False)
+
+
+def fill(module: nn.Module, original: Any) -> None:
+    """Draw a module's weights as the recipe spreads them, from the device's own generator: other values than its."""
+    generator: torch.Generator | None = None
+    for key, value in module.state_dict().items():
+        if key.endswith(TABLE):
+            value.copy_(position_table(value.shape[-1]))
+            continue
+        if generator is None:
+            generator = torch.Generator(value.device).manual_seed(SEED)
+        mean, deviation = latentsync_spread(original(key), tuple(value.shape))
+        value.normal_(mean, deviation, generator=generator)
+
+
+def chunk_inputs(size: Size, edge: int, rows: int, device: torch.device, *, deep: bool = False) -> list[Tensor]:
+    """Make a UNet's inputs for faces of `edge` pixels; with deep features where it is the shallow step."""
+    side = edge // LATENT_STRIDE
+    shapes: list[tuple[int, ...]] = [(rows, SAMPLE_CHANNELS, size.frames, side, side)]
+    if deep:
+        shapes.append((rows, size.channels[0], size.frames, side, side))
+    made = [random(device, *shape) for shape in shapes]
+    audio = random(device, rows, size.frames, 50, 384)
+    return [made[0], torch.full((rows, 1), 501.0, device=device), audio, *made[1:]]
+
+
+def random(device: torch.device, *shape: int) -> Tensor:
+    """Make standard normal values, the same for the same shape on one device."""
+    return torch.randn(*shape, device=device, generator=torch.Generator(device).manual_seed(SEED))
+
+
+def count_flops(network: nn.Module, inputs: Sequence[Tensor]) -> float:
+    """Count what one call of a network on the meta device takes, in FLOP; products, convolutions and attention."""
+    with torch.inference_mode(), torch.device("meta"), FlopCounterMode(display=False) as counter:
+        network(*(value.to("meta") for value in inputs))
+    return float(counter.get_total_flops())
+
+
+class LocalNetworks:
+    """LatentSync's networks in this process, as its loop calls them; one call at a time, as on a server's GPU."""
+
+    def __init__(self, size: Size, settings: ProgramSettings, device: torch.device, images_per_call: int) -> None:
+        """Build and place all of them."""
+        self._images_per_call = images_per_call
+        self._lock = threading.Lock()
+        unet = build_unet(size, device)
+        shallow = build_shallow(unet)
+        self.unet_runner = StaticRunner(unet, settings, device)
+        self.shallow_runner = StaticRunner(shallow, settings, device)  # on the same weights, halved by now
+        encoder, decoder = build_vae_halves(size, device)
+        self.encoder, self.decoder = StaticRunner(encoder, settings, device), StaticRunner(decoder, settings, device)
+        self.device = device
+        self._size = size
+
+    def prepare(self, edge: int, rows: Sequence[int]) -> None:
+        """Compile for faces of `edge` pixels and batches of these numbers of halves."""
+        side = edge // LATENT_STRIDE
+        for count in rows:
+            self.unet_runner.prepare(chunk_inputs(self._size, edge, count, self.device))
+            self.shallow_runner.prepare(chunk_inputs(self._size, edge, count, self.device, deep=True))
+        self.encoder.prepare([random(self.device, self._images_per_call, 3, edge, edge)])
+        self.decoder.prepare([random(self.device, self._images_per_call, 4, side, side)])
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Run the VAE's encoder."""
+        return self._in_batches(self.encoder, images)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Run the VAE's decoder."""
+        return self._in_batches(self.decoder, latents)
+
+    def unet(
+        self, sample: Tensor, timestep: Tensor, audio_tokens: Tensor, *, deep: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run the UNet."""
+        with self._lock:
+            noise_pred, deep_features = self.unet_runner([sample, timestep, audio_tokens])
+        return noise_pred, deep_features if deep else None
+
+    def unet_shallow(self, sample: Tensor, timestep: Tensor, audio_tokens: Tensor, deep_features: Tensor) -> Tensor:
+        """Run the UNet's outermost layers."""
+        with self._lock:
+            return self.shallow_runner([sample, timestep, audio_tokens, deep_features])[0]
+
+    def _in_batches(self, runner: StaticRunner, images: Tensor) -> Tensor:
+        parts = torch.split(images, self._images_per_call)
+        with self._lock:
+            return torch.cat([runner([part])[0] for part in parts])

@@ -1,0 +1,99 @@
+"""How fast the networks are on a GPU, against what the card can do: python -m perf.profile_gpu.
+
+Builds full-size networks with made-up weights on the device, checks them against float32 on the CPU, then times them
+in several precisions, compiled, as CUDA graphs and in larger batches; then whole chunks in each speed, several at once,
+and the memory that they take. Parts that no longer fit into the time are named as not measured. Prints a table last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from lipsync_core.programs.device import choose_device
+from perf.gpu_measure import COLUMNS, Profile
+from perf.gpu_networks import Size
+from perf.gpu_parts import EACH_EDGE, PARTS, check_equality, measure_peak
+
+EXIT_WRONG = 1
+WIDTHS = {"what": 34, "variant": 26}
+NARROW = 9
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print and write; 1 where a result is wrong."""
+    options = build_parser().parse_args(argv)
+    try:
+        device = choose_device("GPU" if options.device == "cuda" else "CPU")
+    except ValueError as error:
+        print(f"profile_gpu: {error}", file=sys.stderr)
+        return EXIT_WRONG
+    small = options.size == "small"
+    size = Size(small=small, frames=2 if small else 16)
+    mode = options.compile or ("default" if options.device == "cuda" else "eager")
+    edges = options.edges or ([64] if small else [512, 256])
+    profile = Profile(device, size, mode, options.minutes * 60)
+    profile.describe()
+    check_equality(profile)
+    if not profile.wrong:
+        measure_peak(profile)
+        for part, edge in plan(options.parts, edges):
+            profile.run(f"{part}, {edge}", partial(PARTS[part], profile, edge))
+    print_table(profile)
+    if options.csv:
+        write_csv(profile, options.csv)
+    return EXIT_WRONG if profile.wrong else 0
+
+
+def plan(parts: list[str] | None, edges: list[int]) -> list[tuple[str, int]]:
+    """Order what is measured: all of the first size of faces, then what differs in the others."""
+    chosen = parts or list(PARTS)
+    others = [(part, edge) for edge in edges[1:] for part in chosen if part in EACH_EDGE]
+    return [(part, edges[0]) for part in chosen] + others
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(prog="python -m perf.profile_gpu", description=__doc__)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--size", choices=("full", "small"), default="full", help="small: the tests' networks")
+    parser.add_argument("--edges", type=int, nargs="+", metavar="PIXELS", help="of the faces (default: 512 256)")
+    parser.add_argument("--parts", choices=tuple(PARTS), nargs="+", help="measure these alone, in this order")
+    parser.add_argument("--compile", choices=("eager", "default", "max-autotune"), help="default: as served")
+    parser.add_argument("--minutes", type=float, default=9.0, help="what does not fit is left out (%(default)s)")
+    parser.add_argument("--csv", type=Path, help="write all figures here")
+    return parser
+
+
+def print_table(profile: Profile) -> None:
+    """Print one line per figure, and what was not measured."""
+    print(f"\n{torch.__version__}, {profile.card}, matrix peak {profile.peak / 1e12:.1f} TFLOP/s measured")
+    print("".join(name.ljust(WIDTHS.get(name, NARROW)) for name in COLUMNS))
+    for row in profile.rows:
+        print("".join(_cell(row.get(name)).ljust(WIDTHS.get(name, NARROW)) for name in COLUMNS))
+    for line in [*profile.left_out, *profile.wrong]:
+        print(line)
+
+
+def write_csv(profile: Profile, path: Path) -> None:
+    """Write the same figures unrounded, with what they were measured on."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*COLUMNS, "card", "torch", "matrix_tflops"])
+        writer.writeheader()
+        common = {"card": profile.card, "torch": torch.__version__, "matrix_tflops": profile.peak / 1e12}
+        writer.writerows({**row, **common} for row in profile.rows)
+
+
+def _cell(value: float | str | None) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return str(value if value is not None else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

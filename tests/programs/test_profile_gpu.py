@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="no torch; run: make test")
+pytest.importorskip("diffusers", reason="no diffusers; run: make test")
+
+from perf import gpu_parts, profile_gpu  # noqa: E402
+from perf.gpu_measure import Profile, relative_error  # noqa: E402
+from perf.gpu_networks import Size, build_unet, chunk_inputs, count_flops  # noqa: E402
+
+SMALL = Size(small=True, frames=2)
+
+
+def profile(minutes: float = 1.0) -> Profile:
+    return Profile(torch.device("cpu"), SMALL, "eager", 60 * minutes)
+
+
+@pytest.mark.slow
+def test_the_profile_runs_without_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Small networks on the CPU: checks, speeds, several chunks at once and low memory; a table last, and a CSV."""
+    path = tmp_path / "figures.csv"
+    arguments = ["--size", "small", "--device", "cpu", "--parts", "speeds", "low_memory", "--csv", str(path)]
+    assert profile_gpu.main(arguments) == 0
+    with path.open(newline="") as file:
+        rows = {row["what"]: row for row in csv.DictReader(file)}
+    for speed in ("exact", "cached", "fast", "preview"):
+        assert float(rows[f"chunk, 64, {speed}"]["s_per_s"]) > 0
+    assert float(rows["2 chunks at once, 64, cached"]["p95_ms"]) >= float(rows["2 chunks at once, 64, cached"]["ms"])
+    assert float(rows["check: small UNet"]["error"]) < gpu_parts.BOUNDS["bf16"]
+    assert "low memory, 64, cached" in rows
+    lines = capsys.readouterr().out.splitlines()
+    table = next(place for place, line in enumerate(lines) if line.startswith("what"))
+    assert len(lines) - table - 1 >= len(rows)
+
+
+def test_parts_are_planned_by_importance() -> None:
+    """All of the first size of faces, then what differs in the others."""
+    planned = profile_gpu.plan(None, [512, 256])
+    assert planned[0] == ("unet", 512)
+    assert [part for part, edge in planned if edge == 512] == list(gpu_parts.PARTS)
+    assert [part for part, edge in planned if edge == 256] == list(gpu_parts.EACH_EDGE)
+    assert profile_gpu.plan(["vae", "wav2lip"], [256]) == [("vae", 256), ("wav2lip", 256)]
+
+
+def test_a_part_fails_alone() -> None:
+    """No time left, or too little memory, is noted; the next part goes on."""
+    late = profile(minutes=0)
+    late.run("unet, 512", lambda: pytest.fail("began too late"))
+    assert late.left_out == ["not measured: unet, 512 (no time left)"]
+
+    def too_large() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    short = profile()
+    short.run("unet, 512", too_large)
+    assert short.left_out == ["not measured: unet, 512 (GPU memory: CUDA out of memory. Tried to allocate 2 GiB.)"]
+
+
+def test_wrong_networks_fail_before_anything_is_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bound that is not held ends the profile."""
+    monkeypatch.setitem(gpu_parts.BOUNDS, "bf16", 1e-9)
+    assert profile_gpu.main(["--size", "small", "--device", "cpu"]) == profile_gpu.EXIT_WRONG
+    out = capsys.readouterr().out
+    assert "WRONG: small UNet, bf16 against CPU fp32: expected within 1e-09 standard deviations" in out
+    assert "TFLOP/s measured" in out
+    assert "chunk, 64" not in out
+
+
+def test_profile_fails_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    """In one line."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert profile_gpu.main([]) == profile_gpu.EXIT_WRONG
+    assert "profile_gpu: GPU: expected" in capsys.readouterr().err
+
+
+def test_made_up_weights_spread_as_the_recipes() -> None:
+    """Outputs of the size of trained ones: nothing overflows that would not."""
+    unet = build_unet(SMALL, torch.device("cpu"))
+    inputs = chunk_inputs(SMALL, 64, 1, torch.device("cpu"))
+    with torch.inference_mode():
+        noise_pred = unet(*inputs)[0]
+    assert 0.2 < noise_pred.std() < 5
+
+
+def test_errors_are_relative() -> None:
+    """To the spread of what is expected, over all values."""
+    values = torch.tensor([1.0, -1.0, 1.0, -1.0])
+    assert relative_error(values, values) == 0
+    assert relative_error(values + 0.1, values) == pytest.approx(0.1 / values.std().item())
+
+
+def test_work_is_counted() -> None:
+    """A multiplication and an addition for each weight that a row meets."""
+    layer = torch.nn.Linear(8, 16, device="meta")
+    assert count_flops(layer, [torch.ones(3, 8)]) == 2 * 3 * 8 * 16
