@@ -9,9 +9,10 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from client.errors import ServerUnavailable
+from client.errors import ServerUnavailable, UsageError
 from lipsync_core.contract import CONFIG_FILE, missing_networks
-from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from lipsync_core.serving.access import Access, read_token
+from lipsync_core.serving.server import LOOPBACK, EmbeddedServer, ServerOptions
 
 DEFAULT_REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
 GRPC_PORT, HTTP_PORT, METRICS_PORT = 8001, 8000, 8002  # Triton's own defaults
@@ -43,20 +44,13 @@ def serve_command(arguments: Sequence[str]) -> int:
     """Serve until interrupted; returns 0.
 
     Raises:
+        UsageError: options that do not go together.
         ServerStartError: the server does not start.
         ServerUnavailable: it ended by itself.
     """
     options = build_parser().parse_args(arguments)
     models = options.models or exported_models(options.model_repository)
-    server_options = ServerOptions(
-        repository=options.model_repository,
-        models=tuple(models),
-        grpc_port=options.grpc_port,
-        http_port=options.http_port,
-        metrics_port=options.metrics_port,
-        config_name=options.model_config_name,
-        stop_grace_s=STOP_GRACE_S,
-    )
+    server_options = _server_options(options, tuple(models))
     with EmbeddedServer(server_options) as server:
         print(f"serving {', '.join(models)}", file=sys.stderr)
         print(f"gRPC at {server.url}; log in {server.log_path}; Ctrl-C ends it", file=sys.stderr, flush=True)
@@ -66,6 +60,31 @@ def serve_command(arguments: Sequence[str]) -> int:
         except KeyboardInterrupt:
             return 0
         raise ServerUnavailable(f"the server ended by itself. Its log's last lines:\n{server.log_excerpt()}")
+
+
+def _server_options(options: argparse.Namespace, models: tuple[str, ...]) -> ServerOptions:
+    try:
+        access = Access(
+            certificate=options.tls_cert,
+            key=options.tls_key,
+            client_ca=options.tls_client_ca,
+            token=read_token(options.token_file) if options.token_file else None,
+            admin_token=read_token(options.admin_token_file) if options.admin_token_file else None,
+            shares_memory=options.address == LOOPBACK,
+        )
+        return ServerOptions(
+            repository=options.model_repository,
+            models=models,
+            grpc_port=options.grpc_port,
+            http_port=options.http_port,
+            metrics_port=options.metrics_port,
+            address=options.address,
+            access=access,
+            config_name=options.model_config_name,
+            stop_grace_s=STOP_GRACE_S,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def exported_models(repository: Path) -> list[str]:
@@ -81,7 +100,7 @@ def exported_models(repository: Path) -> list[str]:
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(
-        prog="lipsync serve", description="Serve the models on loopback until interrupted."
+        prog="lipsync serve", description="Serve the models, on loopback by default, until interrupted."
     )
     parser.add_argument(
         "--models", nargs="+", metavar="NAME", help="models to load, with what they need (all exported)"
@@ -93,4 +112,24 @@ def build_parser() -> argparse.ArgumentParser:
         "--model-config-name", metavar="FLAVOUR", help="serve configs/FLAVOUR.pbtxt where models have it"
     )
     parser.add_argument("--model-repository", type=Path, default=DEFAULT_REPOSITORY, metavar="DIR", help="the models")
+    _add_access_options(parser)
     return parser
+
+
+def _add_access_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("who may call")
+    group.add_argument(
+        "--address", default=LOOPBACK, help="for gRPC; others than loopback need TLS and tokens or certificates"
+    )
+    group.add_argument("--tls-cert", type=Path, metavar="PEM", help="the server's certificate: gRPC with TLS")
+    group.add_argument("--tls-key", type=Path, metavar="PEM", help="its private key")
+    group.add_argument(
+        "--tls-client-ca", type=Path, metavar="PEM", help="ask clients for certificates of this authority"
+    )
+    group.add_argument("--token-file", type=Path, metavar="FILE", help="callers must send the token in this file")
+    group.add_argument(
+        "--admin-token-file",
+        type=Path,
+        metavar="FILE",
+        help="the token in this file opens trace and log settings (closed)",
+    )

@@ -30,7 +30,7 @@ class TritonPythonModel:
         self.input_names = [tensor["name"] for tensor in config["input"]]
         self.output_names = [tensor["name"] for tensor in config["output"]]
         self.export_command = f"python -m export {parameter(config.get('parameters', {}), 'export', '')}".rstrip()
-        path = Path(args["model_repository"]) / args["model_version"] / MODEL_FILE
+        path = Path(args["model_repository"]).resolve() / args["model_version"] / MODEL_FILE
         if not path.is_file():
             raise pb_utils.TritonModelException(
                 f"{self.name}: expected {path}, got no such file. Write it with: {self.export_command}"
