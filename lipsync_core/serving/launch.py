@@ -1,0 +1,148 @@
+"""What our Triton image runs: lays out the models that are there, guards the endpoints, becomes tritonserver.
+
+Started as `python -m lipsync_core.serving.launch`. gRPC is on 8001, health by HTTP on 8000, metrics on 8002.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from lipsync_core.contract import CONFIG_FILE, missing_networks, required_models
+from lipsync_core.serving.access import Access, read_token
+from lipsync_core.serving.engines import (
+    FLAVOUR,
+    engine_folder,
+    find_gpu,
+    models_with_engine,
+    stale_engines,
+)
+from lipsync_core.serving.repository import link_models
+
+EXIT_USAGE = 2
+STOP_GRACE_S = 120  # a chunk under way, of the slowest pipeline, may finish
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Replace this process by tritonserver; returns only with an error."""
+    options = _build_parser().parse_args(argv)
+    try:
+        arguments = server_arguments(options)
+    except ValueError as error:
+        print(f"lipsync launch: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    os.execvp(arguments[0], arguments)
+    raise AssertionError("unreachable: execvp returns only by an exception")
+
+
+def server_arguments(options: argparse.Namespace) -> list[str]:
+    """Lay out the models and build tritonserver's command line.
+
+    Raises:
+        ValueError: nothing to serve, engines missing or stale, certificates or tokens that cannot be used.
+    """
+    repository: Path = options.model_repository
+    models = required_models(repository, options.models or _exported_models(repository))
+    engines = _find_engines(options, models)
+    folder = link_models(repository, models, _empty_folder(), engines)
+    return [
+        options.tritonserver,
+        f"--model-repository={folder}",
+        "--model-control-mode=none",
+        "--disable-auto-complete-config",
+        *([f"--model-config-name={options.flavour}"] if options.flavour else []),
+        f"--exit-timeout-secs={STOP_GRACE_S}",
+        "--log-format=ISO8601",
+        f"--log-verbose={options.log_verbose}",
+        *_access(options).arguments(),
+        *_trace_arguments(options),
+        *options.tritonserver_arguments,
+    ]
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lipsync_core.serving.launch", description=__doc__)
+    parser.add_argument("--model-repository", type=Path, default=Path("/models"), help="only read (%(default)s)")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="models to serve, with what they need (all there)")
+    parser.add_argument(
+        "--flavour", choices=["tensorrt", "torch"], help="serve configs/FLAVOUR.pbtxt where models have it"
+    )
+    parser.add_argument("--engines", type=Path, default=Path("/engines"), help="volume of engines (%(default)s)")
+    parser.add_argument("--tls-cert", type=Path, metavar="PEM", help="the server's certificate: gRPC with TLS")
+    parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its private key")
+    parser.add_argument("--tls-client-ca", type=Path, metavar="PEM", help="clients must show a certificate of this CA")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="callers must send the token in this file")
+    parser.add_argument(
+        "--admin-token-file", type=Path, metavar="FILE", help="this token opens trace and log settings (closed)"
+    )
+    parser.add_argument("--trace-url", metavar="URL", help="send OpenTelemetry traces to this OTLP endpoint by HTTP")
+    parser.add_argument(
+        "--trace-every", type=int, default=100, metavar="N", help="trace one request of N (%(default)s)"
+    )
+    parser.add_argument("--log-verbose", type=int, default=0, metavar="N", help="1: a line per request, with its id")
+    parser.add_argument("--tritonserver", default="tritonserver", help="the program (%(default)s)")
+    parser.add_argument("tritonserver_arguments", nargs="*", metavar="-- OPTION", help="more of tritonserver's own")
+    return parser
+
+
+def _exported_models(repository: Path) -> list[str]:
+    names = sorted(path.parent.name for path in repository.glob(f"*/{CONFIG_FILE}"))
+    exported = [name for name in names if not missing_networks(repository, name)]
+    if not exported:
+        raise ValueError(f"models: expected exported models in {repository}, got none. See: python -m export --help")
+    return exported
+
+
+def _find_engines(options: argparse.Namespace, models: list[str]) -> Path | None:
+    """Return the folder of this GPU's engines, all there and up to date; None where the flavour needs none."""
+    if options.flavour != FLAVOUR:
+        return None
+    wanted = models_with_engine(options.model_repository, models)
+    folder = engine_folder(options.engines, find_gpu())
+    stale = stale_engines(options.model_repository, wanted, folder)
+    if stale:
+        raise ValueError(
+            f"engines: expected those of {', '.join(stale)} in {folder}, got none, or some of other models."
+            f" Build them with: python -m export engines --into {options.engines} {' '.join(stale)}"
+        )
+    return folder
+
+
+def _access(options: argparse.Namespace) -> Access:
+    return Access(
+        certificate=options.tls_cert,
+        key=options.tls_key,
+        client_ca=options.tls_client_ca,
+        token=read_token(options.token_file) if options.token_file else None,
+        admin_token=read_token(options.admin_token_file) if options.admin_token_file else None,
+        shares_memory=False,
+    )
+
+
+def _trace_arguments(options: argparse.Namespace) -> list[str]:
+    if options.trace_url is None:
+        return []
+    settings = (
+        "mode=opentelemetry",
+        "level=TIMESTAMPS",
+        f"rate={options.trace_every}",
+        f"opentelemetry,url={options.trace_url}",
+        "opentelemetry,resource=service.name=lipsync-triton",
+    )
+    return [f"--trace-config={setting}" for setting in settings]
+
+
+def _empty_folder() -> Path:
+    """Make the folder of links anew: a container that starts again keeps its /tmp."""
+    folder = Path(tempfile.gettempdir()) / "lipsync-models"
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())
