@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -91,6 +92,8 @@ class TritonStep:
             CallFailed: the model answered with an error.
         """
         request = pb_utils.InferenceRequest(
+            request_id=self._request.request_id(),
+            trace=self._request.trace(),
             model_name=model,
             requested_output_names=list(outputs),
             inputs=[pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()],
@@ -102,28 +105,36 @@ class TritonStep:
 
     def _respond(self, request: Any) -> Any:
         self._request = request
+        started = time.perf_counter()
         try:
             outputs = self.run(**self._inputs_of(request))
+            self._log(pb_utils.Logger.log_verbose, f"answered in {time.perf_counter() - started:.3f} s")
             tensors = [
                 pb_utils.Tensor(spec.name, np.ascontiguousarray(outputs[spec.name], dtype=spec.dtype))
                 for spec in self.contract.outputs
             ]
             return pb_utils.InferenceResponse(output_tensors=tensors)
         except ValueError as error:
+            self._log(pb_utils.Logger.log_verbose, f"refused: {error}")
             return _error_response(str(error), pb_utils.TritonError.INVALID_ARG)
         except CallFailed as error:
+            self._log(pb_utils.Logger.log_verbose, f"failed in a call: {error}")
             return _error_response(str(error), error.code)
         except RequestCancelled:
             return _error_response(f"{self.contract.name}: the request was cancelled", pb_utils.TritonError.CANCELLED)
         except FloatingPointError as error:
-            pb_utils.Logger.log_error(f"{self.contract.name}: {error}")
+            self._log(pb_utils.Logger.log_error, str(error))
             return _error_response(str(error), pb_utils.TritonError.INTERNAL)
         except Exception as error:  # noqa: BLE001  (one request must never end the model)
-            pb_utils.Logger.log_error(f"{self.contract.name}: {traceback.format_exc()}")
+            self._log(pb_utils.Logger.log_error, traceback.format_exc())
             text = f"{self.contract.name} failed ({type(error).__name__}); the server's log has the traceback"
             return _error_response(text, pb_utils.TritonError.INTERNAL)
         finally:
             self._request = None
+
+    def _log(self, write: Callable[[str], None], text: str) -> None:
+        """Write to the server's log in Triton's own form, so that a request is found in all lines about it."""
+        write(f"[request id: {self._request.request_id() or '<id_unknown>'}] {self.contract.name}: {text}")
 
     def _inputs_of(self, request: Any) -> dict[str, np.ndarray | None]:
         inputs: dict[str, np.ndarray | None] = {spec.name: None for spec in self.contract.inputs}

@@ -82,9 +82,18 @@ class InferenceResponse:
 
 
 class Request(dict[str, np.ndarray]):
-    """A request: arrays by input name; tests set `cancelled`."""
+    """A request: arrays by input name; tests set `cancelled` and `id`."""
 
     cancelled = False
+    id = ""
+
+    def request_id(self) -> str:
+        """Return what the caller named it."""
+        return self.id
+
+    def trace(self) -> object:
+        """Return what calls on its behalf are traced under: nothing."""
+        return None
 
     def is_cancelled(self) -> bool:
         """Say whether the caller has given up."""
@@ -101,6 +110,10 @@ class Logger:
         """Keep a line."""
         cls.lines.append(text)
 
+    @classmethod
+    def log_verbose(cls, text: str) -> None:
+        """Keep nothing, as Triton does unless it is told to."""
+
 
 class TritonModelException(Exception):
     """What a backend raises when it cannot load."""
@@ -116,6 +129,8 @@ def install(models: Mapping[str, Callable[[dict[str, np.ndarray]], dict[str, np.
 
     @dataclasses.dataclass
     class InferenceRequest:
+        request_id: str
+        trace: object
         model_name: str
         requested_output_names: list[str]
         inputs: list[Tensor]

@@ -30,7 +30,7 @@ STOP_GRACE_S = 120  # a chunk under way, of the slowest pipeline, may finish
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Replace this process by tritonserver; returns only with an error."""
-    options = _build_parser().parse_args(argv)
+    options = build_parser().parse_args(argv)
     try:
         arguments = server_arguments(options)
     except ValueError as error:
@@ -65,7 +65,8 @@ def server_arguments(options: argparse.Namespace) -> list[str]:
     ]
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
     parser = argparse.ArgumentParser(prog="python -m lipsync_core.serving.launch", description=__doc__)
     parser.add_argument("--model-repository", type=Path, default=Path("/models"), help="only read (%(default)s)")
     parser.add_argument("--models", nargs="+", metavar="NAME", help="models to serve, with what they need (all there)")

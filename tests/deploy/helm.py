@@ -96,9 +96,9 @@ def _render_by_library(values: dict[str, Any]) -> str:
         )
         error = library.helm_sdkpy_last_error() if code else b""
         library.helm_sdkpy_config_destroy(handle)
-    if error:
+    if not releases:
         raise ChartRefused(error.decode())
-    return str(releases[-1]["manifest"])
+    return str(releases[0]["manifest"])
 
 
 def _load_library() -> ctypes.CDLL:
@@ -141,9 +141,7 @@ def _fake_cluster() -> Iterator[tuple[str, list[dict[str, Any]]]]:
                 releases.append(json.loads(gzip.decompress(base64.b64decode(packed[0]))))
             self._send(201, self.headers["Content-Type"], created)
 
-        do_PUT = do_PATCH = do_POST
-
-        def log_message(self, format: str, *arguments: object) -> None:
+        def log_message(self, *arguments: object) -> None:
             """Say nothing."""
 
         def _answer(self, code: int, body: dict[str, Any]) -> None:
@@ -156,8 +154,8 @@ def _fake_cluster() -> Iterator[tuple[str, list[dict[str, Any]]]]:
             self.end_headers()
             self.wfile.write(content)
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    server = _Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}", releases
@@ -165,6 +163,10 @@ def _fake_cluster() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 64  # Helm asks for all API groups at once; a refused connection costs it a second
 
 
 def _discover(path: str) -> dict[str, Any] | None:

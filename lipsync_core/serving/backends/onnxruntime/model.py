@@ -56,7 +56,8 @@ class TritonPythonModel:
         except Exception as error:  # noqa: BLE001  (one request must never end the model)
             if len(requests) > 1:
                 return [self._answer([request])[0] for request in requests]
-            pb_utils.Logger.log_error(f"{self.name}: {traceback.format_exc()}")
+            name = f"[request id: {requests[0].request_id() or '<id_unknown>'}] {self.name}"
+            pb_utils.Logger.log_error(f"{name}: {traceback.format_exc()}")
             return [pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(f"{self.name}: {error}"))]
 
     def _join(self, requests: list[Any]) -> tuple[dict[str, np.ndarray], list[int]]:
