@@ -156,6 +156,22 @@ def test_request_id_is_in_the_log(server: SimpleNamespace) -> None:
     assert any("model: double" in line for line in lines)
 
 
+def test_request_id_goes_through_an_ensemble(
+    model_repository: Path, collector: SimpleNamespace, tmp_path: Path
+) -> None:
+    """From the caller through each step to the networks that the steps call, in log and traces."""
+    options = [f"--model-repository={model_repository}", "--models", "faces", "--log-verbose=1"]
+    options += [f"--trace-url={collector.url}", "--trace-every=1"]
+    through = ("faces", "detect_faces", "face_detector", "landmark_faces")
+    with launched(tmp_path / "server", *options) as server, triton_grpc.InferenceServerClient(server.grpc) as client:
+        frames = triton_grpc.InferInput("frames", [1, 64, 64, 3], "UINT8")
+        frames.set_data_from_numpy(np.zeros((1, 64, 64, 3), np.uint8))
+        client.infer("faces", [frames], request_id="job-9-chunk-2")
+        lines = [line for line in server.log.read_text().splitlines() if "job-9-chunk-2" in line]
+    assert [model for model in through if not any(f"model: {model}," in line for line in lines)] == []
+    assert all(model.encode() in b"".join(collector.bodies) for model in through)  # the last are sent at the end
+
+
 def test_request_id_stands_at_a_models_error(server: SimpleNamespace) -> None:
     """A defect's traceback in the log can be found by the id that the caller knows."""
     with pytest.raises(InferenceServerException, match="KeyError"):
