@@ -10,7 +10,7 @@ from pathlib import Path
 from export.model_file import MODEL_REPOSITORY, VERSION_FOLDER
 from export.tensorrt_engine import build_engine, find_toolchain, read_profile
 from lipsync_core.contract import CONFIG_FILE, read_contract
-from lipsync_core.serving.engines import FLAVOUR, engine_folder, exported_with_engine, stale_engines
+from lipsync_core.serving.engines import FLAVOUR, engine_folder, exported_with_engine, models_with_engine, stale_engines
 from lipsync_core.serving.repository import ENGINE_FILE
 
 TIMING_CACHE = Path("build") / "tensorrt_timing.cache"
@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare this sub-command's options."""
     parser.add_argument(
         "models", nargs="*", metavar="MODEL", help="models with a configs/tensorrt.pbtxt (all exported)"
+    )
+    parser.add_argument(
+        "--serving", nargs="+", metavar="NAME", help="instead of MODEL: what serving these models needs"
     )
     parser.add_argument("--timing-cache", type=Path, help=f"default: {TIMING_CACHE}, or beside the engines with --into")
     parser.add_argument("--repository", type=Path, default=MODEL_REPOSITORY, help="default: %(default)s")
@@ -39,7 +42,10 @@ def run(arguments: argparse.Namespace) -> None:
         ValueError: a model without TensorRT flavour; no TensorRT, no GPU; a graph that cannot be built.
     """
     repository: Path = arguments.repository
-    models = arguments.models or exported_with_engine(repository)
+    needed = (
+        models_with_engine(repository, arguments.serving) if arguments.serving else exported_with_engine(repository)
+    )
+    models = arguments.models or needed
     for model in models:
         if not (repository / model / "configs" / f"{FLAVOUR}.pbtxt").is_file():
             known = ", ".join(sorted(path.parent.parent.name for path in repository.glob(f"*/configs/{FLAVOUR}.pbtxt")))

@@ -7,9 +7,9 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-TOKEN_KEY = "token"
+TOKEN_KEY = "authorization"
 ADMIN_TOKEN_KEY = "admin-token"
-TOKEN_HEADER = f"triton-grpc-protocol-{TOKEN_KEY}"  # gRPC metadata in which callers send their token; Triton's own form
+TOKEN_HEADER = f"triton-grpc-protocol-{TOKEN_KEY}"  # gRPC metadata with a caller's `Bearer TOKEN`; Triton's own prefix
 ADMIN_TOKEN_HEADER = f"triton-grpc-protocol-{ADMIN_TOKEN_KEY}"
 
 # Triton's names of what a call is about; health stays open, for probes and load balancers.
@@ -82,7 +82,7 @@ class Access:
             f"--http-restricted-api={','.join(http_for_operator)}:{ADMIN_TOKEN_KEY}={admin_token}",
         ]
         if self.token is not None:
-            arguments.append(f"--grpc-restricted-protocol={','.join(for_callers)}:{TOKEN_KEY}={self.token}")
+            arguments.append(f"--grpc-restricted-protocol={','.join(for_callers)}:{TOKEN_KEY}=Bearer {self.token}")
         return [*arguments, *self._tls_arguments()]
 
     def _tls_arguments(self) -> list[str]:

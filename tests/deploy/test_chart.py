@@ -23,7 +23,12 @@ EVERYTHING: Document = {
     "affinity": {"nodeAffinity": {}},
     "podAnnotations": {"note": "x"},
     "imagePullSecrets": [{"name": "registry"}],
-    "web": {"hosts": ["lips.example.org"], "tokensSecret": "web-tokens", "storage": {"className": "fast"}},
+    "web": {
+        "clientCertificateSecret": "web-tls",
+        "hosts": ["lips.example.org"],
+        "tokensSecret": "web-tokens",
+        "storage": {"className": "fast"},
+    },
 }
 VARIANTS: dict[str, Document] = {
     "as it comes": {},
@@ -148,6 +153,7 @@ def test_engines_are_built_where_they_run(everything: list[Document]) -> None:
     mounts = {mount["mountPath"]: mount for mount in server["volumeMounts"]}
     assert mounts["/engines"]["readOnly"] is True
     assert mounts["/models"]["readOnly"] is True
+    assert builder["args"] == ["--serving", "latentsync", "faces"]
     assert "readOnly" not in next(mount for mount in builder["volumeMounts"] if mount["name"] == "engines")
 
 
@@ -166,6 +172,28 @@ def test_secrets_reach_the_launcher(everything: list[Document]) -> None:
     folders = {mount["mountPath"] for mount in container["volumeMounts"]}
     files = [options.tls_cert, options.tls_key, options.tls_client_ca, options.token_file, options.admin_token_file]
     assert all(str(path.parent) in folders for path in files)
+
+
+def test_web_service_takes_the_charts_arguments(documents: list[Document]) -> None:
+    """Every option that the chart passes is one that the web service knows."""
+    settings = pytest.importorskip("client.web.settings", reason="no web service in this checkout")
+    parser = settings.build_parser()
+    for pod in pods(documents):
+        (container,) = pod["spec"]["containers"]
+        if container["name"] == "web":
+            if "--tls" in container["args"] and "--tls" not in parser.format_help():
+                pytest.skip("the web service takes no TLS options in this checkout")
+            parser.parse_args(container["args"])
+
+
+def test_web_service_gets_the_ca_but_no_servers_key(everything: list[Document]) -> None:
+    """Of the server's secret a client mounts the CA alone; its own certificate and token come from its own secrets."""
+    spec = of_kind(everything, "Deployment", "-web")["spec"]["template"]["spec"]
+    secrets = {volume["name"]: volume["secret"] for volume in spec["volumes"] if "secret" in volume}
+    assert secrets["ca"] == {"secretName": "triton-tls", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    assert secrets["certificate"]["secretName"] == "web-tls"
+    names = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in spec["containers"][0]["env"]}
+    assert names["LIPSYNC_TOKEN"] == {"name": "triton-tokens", "key": "token"}
 
 
 def test_requests_under_way_may_finish(documents: list[Document]) -> None:
@@ -236,6 +264,8 @@ def test_alerts_and_dashboard_are_shipped_as_they_are(everything: list[Document]
         ({"replicas": 0}, "replicas"),
         ({"tls": {"clientCertificates": True}}, "secretName"),
         ({"tokens": {"operator": True}}, "secretName"),
+        ({"tokens": {"secretName": "in-the-clear"}}, "secretName"),
+        ({"tls": TLS}, "web.clientCertificateSecret: expected one"),
         ({"terminationGracePeriodSeconds": 30}, "terminationGracePeriodSeconds"),
         ({"web": {"image": {"pullPolicy": "Sometimes"}}}, "pullPolicy"),
     ],

@@ -10,6 +10,7 @@ from onnx import helper
 
 from export import tensorrt_engine
 from export.__main__ import main
+from lipsync_core.contract import required_models
 from lipsync_core.serving import launch
 from lipsync_core.serving.engines import IMAGE_VARIABLE, engine_folder, stale_engines
 from tests.conftest import REPOSITORY
@@ -68,6 +69,15 @@ def test_an_engine_is_built_into_the_volume_and_served_from_there(models: Path, 
     assert (served / MODEL / "1" / "model.plan").read_bytes() == b"engine"
     assert (served / MODEL / "config.pbtxt").read_text() == (models / MODEL / "config.pbtxt").read_text()
     assert (served / MODEL / "configs" / "tensorrt.pbtxt").is_file()
+
+
+def test_engines_of_what_served_models_need_are_built(models: Path, tmp_path: Path) -> None:
+    """Names of models that clients call stand for the networks behind them."""
+    for name in required_models(REPOSITORY, ["wav2lip"]):
+        if name != MODEL:
+            shutil.copytree(REPOSITORY / name, models / name)
+    assert main(["engines", "--repository", str(models), "--into", str(tmp_path / "e"), "--serving", "wav2lip"]) == 0
+    assert [path.parents[1].name for path in (tmp_path / "e").rglob("model.plan")] == [MODEL]
 
 
 def test_an_engine_up_to_date_is_not_built_again(

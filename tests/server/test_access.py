@@ -113,11 +113,14 @@ def test_a_job_needs_no_token_on_loopback(plain_server: EmbeddedServer) -> None:
 def test_callers_token_opens_callers_calls(token_server: EmbeddedServer, call: str) -> None:
     """The token that callers were given is enough for a job."""
     with Client(token_server.url) as client:
-        CALLER_CALLS[call](client, {TOKEN_HEADER: TOKEN})
+        CALLER_CALLS[call](client, {TOKEN_HEADER: f"Bearer {TOKEN}"})
 
 
 @pytest.mark.parametrize("call", CALLER_CALLS)
-@pytest.mark.parametrize("headers", [{}, {TOKEN_HEADER: "another-token-0123456789"}, {ADMIN_TOKEN_HEADER: ADMIN_TOKEN}])
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {TOKEN_HEADER: TOKEN}, {TOKEN_HEADER: "Bearer another-token-0123456789"}, {ADMIN_TOKEN_HEADER: ADMIN_TOKEN}],
+)
 def test_call_without_callers_token_fails(token_server: EmbeddedServer, call: str, headers: dict[str, str]) -> None:
     """No token, another token, or the operator's in its place: refused."""
     with Client(token_server.url) as client, pytest.raises(InferenceServerException, match="restricted"):

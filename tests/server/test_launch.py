@@ -119,14 +119,14 @@ def _infer(url: str, headers: dict[str, str], request_id: str, value: float = 1.
 
 def test_a_caller_with_the_token_is_served(server: SimpleNamespace) -> None:
     """The entrypoint's own command line serves the models that it was told, from a repository it cannot write to."""
-    np.testing.assert_array_equal(_infer(server.grpc, {TOKEN_HEADER: TOKEN}, "served"), [2, 2])
+    np.testing.assert_array_equal(_infer(server.grpc, {TOKEN_HEADER: f"Bearer {TOKEN}"}, "served"), [2, 2])
 
 
 def test_every_other_call_fails(server: SimpleNamespace) -> None:
     """Without token no inference; shared memory and the operator's calls for nobody, whatever the token."""
     with pytest.raises(InferenceServerException, match="restricted"):
         _infer(server.grpc, {}, "refused")
-    headers = {TOKEN_HEADER: TOKEN, ADMIN_TOKEN_HEADER: TOKEN}
+    headers = {TOKEN_HEADER: f"Bearer {TOKEN}", ADMIN_TOKEN_HEADER: TOKEN}
     with triton_grpc.InferenceServerClient(server.grpc) as client:
         for call in (
             lambda: client.register_system_shared_memory("region", "/region", 64, headers=headers),
@@ -150,7 +150,7 @@ def test_http_answers_nothing_but_health(server: SimpleNamespace, path: str) -> 
 
 def test_request_id_is_in_the_log(server: SimpleNamespace) -> None:
     """The caller's id stands at the request, and at the one that its model sent on."""
-    _infer(server.grpc, {TOKEN_HEADER: TOKEN}, "job-7-chunk-3")
+    _infer(server.grpc, {TOKEN_HEADER: f"Bearer {TOKEN}"}, "job-7-chunk-3")
     lines = [line for line in server.log.read_text().splitlines() if "job-7-chunk-3" in line]
     assert any("model: caller" in line for line in lines)
     assert any("model: double" in line for line in lines)
@@ -175,13 +175,13 @@ def test_request_id_goes_through_an_ensemble(
 def test_request_id_stands_at_a_models_error(server: SimpleNamespace) -> None:
     """A defect's traceback in the log can be found by the id that the caller knows."""
     with pytest.raises(InferenceServerException, match="KeyError"):
-        _infer(server.grpc, {TOKEN_HEADER: TOKEN}, "job-8-chunk-1", value=-1)
+        _infer(server.grpc, {TOKEN_HEADER: f"Bearer {TOKEN}"}, "job-8-chunk-1", value=-1)
     assert "[request id: job-8-chunk-1] double: Traceback" in server.log.read_text()
 
 
 def test_traces_reach_the_collector(server: SimpleNamespace, collector: SimpleNamespace) -> None:
     """Spans of the called models arrive under our service's name."""
-    _infer(server.grpc, {TOKEN_HEADER: TOKEN}, "traced")
+    _infer(server.grpc, {TOKEN_HEADER: f"Bearer {TOKEN}"}, "traced")
     deadline = time.monotonic() + READY_WITHIN_S
     while not any(b"double" in body for body in collector.bodies) and time.monotonic() < deadline:
         time.sleep(0.1)

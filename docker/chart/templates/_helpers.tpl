@@ -114,6 +114,13 @@ initContainers:
   - name: engines
     image: "{{ .engines.image.repository }}:{{ .engines.image.tag | default $root.Chart.AppVersion }}"
     imagePullPolicy: {{ .image.pullPolicy }}
+    {{- with .models.names }}
+    args:
+      - --serving
+      {{- range . }}
+      - {{ . | quote }}
+      {{- end }}
+    {{- end }}
     securityContext:
       {{- include "lipsync.containerSecurity" $root | nindent 6 }}
     resources:
