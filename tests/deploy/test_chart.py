@@ -35,6 +35,7 @@ VARIANTS: dict[str, Document] = {
     "everything": EVERYTHING,
     "keda": {"autoscaling": {"enabled": True}},
     "kserve": {"kserve": {"enabled": True}, "models": {"flavour": "tensorrt"}, "autoscaling": {"enabled": True}},
+    "torch": {"models": {"flavour": "torch", "existingClaim": "models"}},
     "bare": {"web": {"enabled": False}, "networkPolicy": {"enabled": False}, "nodeSelector": None, "tolerations": []},
 }
 KUBERNETES_GROUPS = ("v1", "apps/v1", "autoscaling/v2", "policy/v1", "networking.k8s.io/v1")
@@ -155,6 +156,13 @@ def test_engines_are_built_where_they_run(everything: list[Document]) -> None:
     assert mounts["/models"]["readOnly"] is True
     assert builder["args"] == ["--serving", "latentsync", "faces"]
     assert "readOnly" not in next(mount for mount in builder["volumeMounts"] if mount["name"] == "engines")
+
+
+def test_compiled_code_has_a_place() -> None:
+    """The torch flavour writes to a volume, where the image says."""
+    container = of_kind(render(VARIANTS["torch"]), "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "engines", "mountPath": "/engines"} in container["volumeMounts"]
+    assert "LIPSYNC_COMPILE_CACHE=/engines/" in (CHART.parent / "Dockerfile.triton").read_text()
 
 
 def test_launcher_takes_the_charts_arguments(documents: list[Document]) -> None:

@@ -166,8 +166,8 @@ containers:
     volumeMounts:
       - { name: tmp, mountPath: /tmp }
       - { name: shared-memory, mountPath: /dev/shm }
-      {{- if eq .models.flavour "tensorrt" }}
-      - { name: engines, mountPath: /engines, readOnly: true }
+      {{- if .models.flavour }}
+      - { name: engines, mountPath: /engines{{ if eq .models.flavour "tensorrt" }}, readOnly: true{{ end }} }
       {{- end }}
       {{- if .models.existingClaim }}
       - { name: models, mountPath: /models, readOnly: true }
@@ -183,7 +183,7 @@ volumes:
     emptyDir: {}
   - name: shared-memory
     emptyDir: { medium: Memory, sizeLimit: {{ .sharedMemory }} }
-  {{- if eq .models.flavour "tensorrt" }}
+  {{- if .models.flavour }}
   - name: engines
     {{- if .engines.existingClaim }}
     persistentVolumeClaim: { claimName: {{ .engines.existingClaim }} }
