@@ -11,7 +11,7 @@ from pathlib import Path
 
 from client.errors import ServerUnavailable, UsageError
 from lipsync_core.contract import CONFIG_FILE, missing_networks
-from lipsync_core.serving.access import Access, read_token
+from lipsync_core.serving.access import add_access_options, read_access
 from lipsync_core.serving.server import LOOPBACK, EmbeddedServer, ServerOptions
 
 DEFAULT_REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
@@ -64,14 +64,6 @@ def serve_command(arguments: Sequence[str]) -> int:
 
 def _server_options(options: argparse.Namespace, models: tuple[str, ...]) -> ServerOptions:
     try:
-        access = Access(
-            certificate=options.tls_cert,
-            key=options.tls_key,
-            client_ca=options.tls_client_ca,
-            token=read_token(options.token_file) if options.token_file else None,
-            admin_token=read_token(options.admin_token_file) if options.admin_token_file else None,
-            shares_memory=options.address == LOOPBACK,
-        )
         return ServerOptions(
             repository=options.model_repository,
             models=models,
@@ -79,7 +71,7 @@ def _server_options(options: argparse.Namespace, models: tuple[str, ...]) -> Ser
             http_port=options.http_port,
             metrics_port=options.metrics_port,
             address=options.address,
-            access=access,
+            access=read_access(options, shares_memory=options.address == LOOPBACK),
             config_name=options.model_config_name,
             stop_grace_s=STOP_GRACE_S,
         )
@@ -106,30 +98,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--models", nargs="+", metavar="NAME", help="models to load, with what they need (all exported)"
     )
     parser.add_argument("--grpc-port", type=int, default=GRPC_PORT, help="port for gRPC (%(default)s)")
+    parser.add_argument(
+        "--address", default=LOOPBACK, help="of gRPC (%(default)s); others need TLS, and a token or client certificates"
+    )
     parser.add_argument("--http-port", type=int, default=HTTP_PORT, help="port for HTTP (%(default)s)")
     parser.add_argument("--metrics-port", type=int, default=METRICS_PORT, help="port for metrics (%(default)s)")
     parser.add_argument(
         "--model-config-name", metavar="FLAVOUR", help="serve configs/FLAVOUR.pbtxt where models have it"
     )
     parser.add_argument("--model-repository", type=Path, default=DEFAULT_REPOSITORY, metavar="DIR", help="the models")
-    _add_access_options(parser)
+    add_access_options(parser)
     return parser
-
-
-def _add_access_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("who may call")
-    group.add_argument(
-        "--address", default=LOOPBACK, help="for gRPC; others than loopback need TLS and tokens or certificates"
-    )
-    group.add_argument("--tls-cert", type=Path, metavar="PEM", help="the server's certificate: gRPC with TLS")
-    group.add_argument("--tls-key", type=Path, metavar="PEM", help="its private key")
-    group.add_argument(
-        "--tls-client-ca", type=Path, metavar="PEM", help="ask clients for certificates of this authority"
-    )
-    group.add_argument("--token-file", type=Path, metavar="FILE", help="callers must send the token in this file")
-    group.add_argument(
-        "--admin-token-file",
-        type=Path,
-        metavar="FILE",
-        help="the token in this file opens trace and log settings (closed)",
-    )

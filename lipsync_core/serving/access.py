@@ -1,7 +1,8 @@
-"""Who may call what on a Triton: TLS, the callers' token, the operator's. Turns it into tritonserver's options."""
+"""Who may call what on a Triton: TLS, the callers' token, the operator's. Turns our options into tritonserver's."""
 
 from __future__ import annotations
 
+import argparse
 import re
 import secrets
 from dataclasses import dataclass
@@ -92,6 +93,37 @@ class Access:
         if self.client_ca is None:
             return ["--grpc-use-ssl=true", *files]
         return ["--grpc-use-ssl-mutual=true", *files, f"--grpc-root-cert={self.client_ca}"]
+
+
+def add_access_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that say who may call."""
+    group = parser.add_argument_group("who may call")
+    for name, text in (
+        ("--tls-cert", "the server's certificate: gRPC with TLS"),
+        ("--tls-key", "its private key"),
+        ("--tls-client-ca", "clients must show a certificate of this authority"),
+    ):
+        group.add_argument(name, type=Path, metavar="PEM", help=text)
+    group.add_argument("--token-file", type=Path, metavar="FILE", help="callers must send the token in this file")
+    group.add_argument(
+        "--admin-token-file", type=Path, metavar="FILE", help="this token opens trace and log settings (closed)"
+    )
+
+
+def read_access(options: argparse.Namespace, *, shares_memory: bool) -> Access:
+    """Turn those options into what they mean.
+
+    Raises:
+        ValueError: they do not fit together, or a file cannot be used.
+    """
+    return Access(
+        certificate=options.tls_cert,
+        key=options.tls_key,
+        client_ca=options.tls_client_ca,
+        token=read_token(options.token_file) if options.token_file else None,
+        admin_token=read_token(options.admin_token_file) if options.admin_token_file else None,
+        shares_memory=shares_memory,
+    )
 
 
 def read_token(path: Path) -> str:

@@ -14,14 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lipsync_core.contract import CONFIG_FILE, missing_networks, required_models
-from lipsync_core.serving.access import Access, read_token
-from lipsync_core.serving.engines import (
-    FLAVOUR,
-    engine_folder,
-    find_gpu,
-    models_with_engine,
-    stale_engines,
-)
+from lipsync_core.serving.access import add_access_options, read_access
+from lipsync_core.serving.engines import FLAVOUR, engine_folder, find_gpu, models_with_engine, stale_engines
 from lipsync_core.serving.repository import link_models
 
 EXIT_USAGE = 2
@@ -33,11 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     try:
         arguments = server_arguments(options)
+        os.execvp(arguments[0], arguments)
     except ValueError as error:
         print(f"lipsync launch: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    os.execvp(arguments[0], arguments)
-    raise AssertionError("unreachable: execvp returns only by an exception")
+    except OSError as error:
+        print(
+            f"lipsync launch: tritonserver: expected the program {options.tritonserver}, got {error}", file=sys.stderr
+        )
+    return EXIT_USAGE
 
 
 def server_arguments(options: argparse.Namespace) -> list[str]:
@@ -59,7 +56,7 @@ def server_arguments(options: argparse.Namespace) -> list[str]:
         f"--exit-timeout-secs={STOP_GRACE_S}",
         "--log-format=ISO8601",
         f"--log-verbose={options.log_verbose}",
-        *_access(options).arguments(),
+        *read_access(options, shares_memory=False).arguments(),
         *_trace_arguments(options),
         *options.tritonserver_arguments,
     ]
@@ -74,13 +71,6 @@ def build_parser() -> argparse.ArgumentParser:
         "--flavour", choices=["tensorrt", "torch"], help="serve configs/FLAVOUR.pbtxt where models have it"
     )
     parser.add_argument("--engines", type=Path, default=Path("/engines"), help="volume of engines (%(default)s)")
-    parser.add_argument("--tls-cert", type=Path, metavar="PEM", help="the server's certificate: gRPC with TLS")
-    parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its private key")
-    parser.add_argument("--tls-client-ca", type=Path, metavar="PEM", help="clients must show a certificate of this CA")
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="callers must send the token in this file")
-    parser.add_argument(
-        "--admin-token-file", type=Path, metavar="FILE", help="this token opens trace and log settings (closed)"
-    )
     parser.add_argument("--trace-url", metavar="URL", help="send OpenTelemetry traces to this OTLP endpoint by HTTP")
     parser.add_argument(
         "--trace-every", type=int, default=100, metavar="N", help="trace one request of N (%(default)s)"
@@ -88,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--log-verbose", type=int, default=0, metavar="N", help="1: a line per request, with its id")
     parser.add_argument("--tritonserver", default="tritonserver", help="the program (%(default)s)")
     parser.add_argument("tritonserver_arguments", nargs="*", metavar="-- OPTION", help="more of tritonserver's own")
+    add_access_options(parser)
     return parser
 
 
@@ -112,17 +103,6 @@ def _find_engines(options: argparse.Namespace, models: list[str]) -> Path | None
             f" Build them with: python -m export engines --into {options.engines} {' '.join(stale)}"
         )
     return folder
-
-
-def _access(options: argparse.Namespace) -> Access:
-    return Access(
-        certificate=options.tls_cert,
-        key=options.tls_key,
-        client_ca=options.tls_client_ca,
-        token=read_token(options.token_file) if options.token_file else None,
-        admin_token=read_token(options.admin_token_file) if options.admin_token_file else None,
-        shares_memory=False,
-    )
 
 
 def _trace_arguments(options: argparse.Namespace) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import http
+import http.client
 import math
 import os
 import secrets
@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -203,13 +202,14 @@ class EmbeddedServer:
         """Ask by gRPC; with TLS by HTTP, as we have no client's certificate."""
         if not self.options.access.uses_tls:
             return _answers_by_grpc(client)
+        connection = http.client.HTTPConnection(LOOPBACK, self.options.http_port, timeout=READY_CALL_TIMEOUT_S)
         try:
-            with urllib.request.urlopen(
-                f"http://{LOOPBACK}:{self.options.http_port}/v2/health/ready", timeout=READY_CALL_TIMEOUT_S
-            ) as answer:
-                return bool(answer.status == http.HTTPStatus.OK)
-        except OSError:
+            connection.request("GET", "/v2/health/ready")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
             return False
+        finally:
+            connection.close()
 
     def _exit_line(self) -> str | None:
         """Return the supervisor's word that the server ended (or its own end), None while the server runs."""

@@ -14,10 +14,10 @@ def write_authority(folder: Path, name: str) -> Path:
     return folder / f"{name}.pem"
 
 
-def write_certificate(folder: Path, name: str, authority: str, *, host: str = "127.0.0.1", days: int = 2) -> Path:
-    """Write NAME.pem and NAME.key, signed by the authority of that name, for one IP address; days below 0: expired."""
+def write_certificate(folder: Path, name: str, authority: str, *, days: int = 2) -> Path:
+    """Write NAME.pem and NAME.key, signed by the authority of that name, for loopback; days below 0: expired."""
     request, extensions = folder / f"{name}.csr", folder / f"{name}.ext"
-    extensions.write_text(f"subjectAltName = IP:{host}\n")
+    extensions.write_text("subjectAltName = IP:127.0.0.1\n")
     _openssl("req", *_new_key(folder, name), "-subj", f"/CN={name}", "-out", str(request))
     signer = ("-CA", f"{folder}/{authority}.pem", "-CAkey", f"{folder}/{authority}.key", "-CAcreateserial")
     _openssl(

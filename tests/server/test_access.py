@@ -169,12 +169,26 @@ def test_tls_client_fails_without_a_valid_certificate(
         client.infer("double", [_values()], client_timeout=CALL_TIMEOUT_S)
 
 
+def test_servers_certificate_fails_under_another_name(mutual_server: EmbeddedServer, certificates: Path) -> None:
+    """A client that looks for another host does not talk to this one."""
+    other = [("grpc.ssl_target_name_override", "triton.example.org")]
+    with (
+        _tls_client(mutual_server.url, certificates, "ours", "client", other) as client,
+        pytest.raises(InferenceServerException, match="UNAVAILABLE"),
+    ):
+        client.infer("double", [_values()], client_timeout=CALL_TIMEOUT_S)
+
+
 def test_call_without_tls_fails(mutual_server: EmbeddedServer) -> None:
     """A plain-text client is not answered."""
     with Client(mutual_server.url) as client, pytest.raises(InferenceServerException, match="UNAVAILABLE"):
         client.infer("double", [_values()], client_timeout=CALL_TIMEOUT_S)
 
 
-def _tls_client(url: str, folder: Path, authority: str, client_name: str | None) -> Client:
+def _tls_client(
+    url: str, folder: Path, authority: str, client_name: str | None, options: list[tuple[str, str]] | None = None
+) -> Client:
     own = [(folder / f"{client_name}{ending}").read_bytes() if client_name else None for ending in (".key", ".pem")]
-    return Client(url, creds=grpc.ssl_channel_credentials((folder / f"{authority}.pem").read_bytes(), *own))
+    return Client(
+        url, creds=grpc.ssl_channel_credentials((folder / f"{authority}.pem").read_bytes(), *own), channel_args=options
+    )

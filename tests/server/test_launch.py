@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from client.connection import TritonConnection
 from lipsync_core.serving.access import ADMIN_TOKEN_HEADER, TOKEN_HEADER
 from lipsync_core.serving.runtime import find_runtime
 from lipsync_core.serving.server import LOOPBACK, free_port
+from tests.conftest import ROOT
 from tests.server.toy_models import write_toy_repository
 
 pytestmark = pytest.mark.server
@@ -149,6 +151,16 @@ def test_http_answers_nothing_but_health(server: SimpleNamespace, path: str) -> 
         urllib.request.urlopen(server.http + path)
 
 
+def test_images_health_check_sees_readiness(server: SimpleNamespace) -> None:
+    """Docker's probe passes where the server is ready, and fails where nothing listens."""
+    dockerfile = (ROOT / "docker" / "Dockerfile.triton").read_text()
+    line = re.search(r'CMD \["python3", "-c", "(.+)"\]', dockerfile)
+    assert line is not None
+    for port, passes in ((server.http.split(":")[2].partition("/")[0], True), (str(free_port()), False)):
+        probe = [sys.executable, "-c", line[1].replace("8000", port)]
+        assert (subprocess.run(probe, stderr=subprocess.DEVNULL, check=False).returncode == 0) is passes
+
+
 def test_request_id_is_in_the_log(server: SimpleNamespace) -> None:
     """The caller's id stands at the request, and at the one that its model sent on."""
     _infer(server.grpc, {TOKEN_HEADER: f"Bearer {TOKEN}"}, "job-7-chunk-3")
@@ -201,9 +213,9 @@ def test_the_log_has_iso_times(server: SimpleNamespace) -> None:
     assert time.strptime(started.split()[0], "%Y-%m-%dT%H:%M:%SZ")
 
 
-@pytest.mark.parametrize("missing", ["models", "token", "certificate", "gpu"])
+@pytest.mark.parametrize("missing", ["models", "token", "certificate", "gpu", "program"])
 def test_launch_fails_in_one_line(tmp_path: Path, toys: Path, missing: str) -> None:
-    """Nothing to serve, an empty secret, a missing certificate, no GPU for engines: said before anything starts."""
+    """Nothing to serve, an empty secret, a missing certificate, no GPU for engines, no server: each is said."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "token").touch()
     arguments, message = {
@@ -213,6 +225,7 @@ def test_launch_fails_in_one_line(tmp_path: Path, toys: Path, missing: str) -> N
             [f"--model-repository={toys}", "--tls-cert=/no.pem", "--tls-key=/no.key"],
             "tls: expected a PEM",
         ),
+        "program": ([f"--model-repository={toys}"], "tritonserver: expected the program"),
         "gpu": ([f"--model-repository={toys}", "--flavour=tensorrt"], "GPU: expected one that nvidia-smi shows"),
     }[missing]
     environment = {**os.environ, "PATH": "/nonexistent", "TMPDIR": str(tmp_path)}
