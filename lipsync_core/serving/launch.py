@@ -44,6 +44,7 @@ def server_arguments(options: argparse.Namespace) -> list[str]:
         ValueError: nothing to serve, engines missing or stale, certificates or tokens that cannot be used.
     """
     repository: Path = options.model_repository
+    _check_flavour(repository, options.flavour)
     models = required_models(repository, options.models or _exported_models(repository))
     engines = _find_engines(options, models)
     folder = link_models(repository, models, _empty_folder(), engines)
@@ -67,9 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lipsync_core.serving.launch", description=__doc__)
     parser.add_argument("--model-repository", type=Path, default=Path("/models"), help="only read (%(default)s)")
     parser.add_argument("--models", nargs="+", metavar="NAME", help="models to serve, with what they need (all there)")
-    parser.add_argument(
-        "--flavour", choices=["tensorrt", "torch"], help="serve configs/FLAVOUR.pbtxt where models have it"
-    )
+    parser.add_argument("--flavour", metavar="NAME", help="serve configs/NAME.pbtxt where models have it")
     parser.add_argument("--engines", type=Path, default=Path("/engines"), help="volume of engines (%(default)s)")
     parser.add_argument("--trace-url", metavar="URL", help="send OpenTelemetry traces to this OTLP endpoint by HTTP")
     parser.add_argument(
@@ -80,6 +79,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("tritonserver_arguments", nargs="*", metavar="-- OPTION", help="more of tritonserver's own")
     add_access_options(parser)
     return parser
+
+
+def _check_flavour(repository: Path, flavour: str | None) -> None:
+    known = sorted({path.stem for path in repository.glob("*/configs/*.pbtxt")})
+    if flavour is not None and flavour not in known:
+        raise ValueError(f"--flavour: expected one of {', '.join(known) or 'none'} in {repository}, got {flavour!r}")
 
 
 def _exported_models(repository: Path) -> list[str]:

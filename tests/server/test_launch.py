@@ -23,7 +23,7 @@ from client.connection import TritonConnection
 from lipsync_core.serving.access import ADMIN_TOKEN_HEADER, TOKEN_HEADER
 from lipsync_core.serving.runtime import find_runtime
 from lipsync_core.serving.server import LOOPBACK, free_port
-from tests.conftest import ROOT
+from tests.conftest import REPOSITORY, ROOT
 from tests.server.toy_models import write_toy_repository
 
 pytestmark = pytest.mark.server
@@ -213,9 +213,9 @@ def test_the_log_has_iso_times(server: SimpleNamespace) -> None:
     assert time.strptime(started.split()[0], "%Y-%m-%dT%H:%M:%SZ")
 
 
-@pytest.mark.parametrize("missing", ["models", "token", "certificate", "gpu", "program"])
+@pytest.mark.parametrize("missing", ["models", "token", "certificate", "gpu", "program", "flavour"])
 def test_launch_fails_in_one_line(tmp_path: Path, toys: Path, missing: str) -> None:
-    """Nothing to serve, an empty secret, a missing certificate, no GPU for engines, no server: each is said."""
+    """Nothing to serve, an empty secret, a missing certificate, no GPU, no server, no such flavour: each is said."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "token").touch()
     arguments, message = {
@@ -226,7 +226,11 @@ def test_launch_fails_in_one_line(tmp_path: Path, toys: Path, missing: str) -> N
             "tls: expected a PEM",
         ),
         "program": ([f"--model-repository={toys}"], "tritonserver: expected the program"),
-        "gpu": ([f"--model-repository={toys}", "--flavour=tensorrt"], "GPU: expected one that nvidia-smi shows"),
+        "flavour": ([f"--model-repository={toys}", "--flavour=torsch"], "--flavour: expected one of none in"),
+        "gpu": (
+            [f"--model-repository={REPOSITORY}", "--models=wav2lip", "--flavour=tensorrt"],
+            "GPU: expected one that nvidia-smi shows",
+        ),
     }[missing]
     environment = {**os.environ, "PATH": "/nonexistent", "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "lipsync_core.serving.launch", *arguments]
