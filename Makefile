@@ -4,6 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 TORCH  := $(VENV)/.torch
+HELM   := $(VENV)/.helm
 MODELS := $(VENV)/.models
 VIDEO  ?=
 AUDIO  ?=
@@ -23,6 +24,11 @@ $(TORCH): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,torch,dev]'
 	touch $@
 
+# Helm's own library, for the chart's tests, which skip without it. It asks for Python 3.12 for its wrapper alone.
+$(HELM): $(READY)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python helm-sdkpy==0.1.32
+	touch $@
+
 models: $(MODELS)
 
 $(MODELS): $(READY) $(wildcard export/*.py)
@@ -32,7 +38,7 @@ $(MODELS): $(READY) $(wildcard export/*.py)
 demo: $(MODELS)
 	$(BIN)/python -m client.demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(AUDIO),--audio '$(AUDIO)')
 
-test: lint $(MODELS) $(TORCH)
+test: lint $(MODELS) $(TORCH) $(HELM)
 	REQUIRE_SERVER=1 $(BIN)/python -m pytest
 
 lint: $(TORCH)

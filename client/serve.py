@@ -14,11 +14,12 @@ from pathlib import Path
 
 from client.addresses import Servers
 from client.channel import IN_THE_CLEAR, Address
-from client.errors import ServerUnavailable
+from client.errors import ServerUnavailable, UsageError
 from client.pool_options import PoolOptions
 from client.servers import ServerPool
 from lipsync_core.contract import CONFIG_FILE, missing_networks, required_models
-from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from lipsync_core.serving.access import add_access_options, read_access
+from lipsync_core.serving.server import LOOPBACK, EmbeddedServer, ServerOptions
 
 DEFAULT_REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
 GRPC_PORT, HTTP_PORT, METRICS_PORT = 8001, 8000, 8002  # Triton's own defaults
@@ -72,21 +73,13 @@ def serve_command(arguments: Sequence[str]) -> int:
     """Serve until interrupted; returns 0.
 
     Raises:
+        UsageError: options that do not go together.
         ServerStartError: the server does not start.
         ServerUnavailable: it ended by itself.
     """
     options = build_parser().parse_args(arguments)
     models = options.models or exported_models(options.model_repository, options.model_config_name)
-    server_options = ServerOptions(
-        repository=options.model_repository,
-        models=tuple(models),
-        grpc_port=options.grpc_port,
-        http_port=options.http_port,
-        metrics_port=options.metrics_port,
-        config_name=options.model_config_name,
-        startup_timeout_s=COMPILE_TIMEOUT_S if options.model_config_name else ServerOptions.startup_timeout_s,
-        stop_grace_s=STOP_GRACE_S,
-    )
+    server_options = _server_options(options, tuple(models))
     with EmbeddedServer(server_options) as server:
         print(f"serving {', '.join(models)}", file=sys.stderr)
         print(f"gRPC at {server.url}; log in {server.log_path}; Ctrl-C ends it", file=sys.stderr, flush=True)
@@ -96,6 +89,24 @@ def serve_command(arguments: Sequence[str]) -> int:
         except KeyboardInterrupt:
             return 0
         raise ServerUnavailable(f"the server ended by itself. Its log's last lines:\n{server.log_excerpt()}")
+
+
+def _server_options(options: argparse.Namespace, models: tuple[str, ...]) -> ServerOptions:
+    try:
+        return ServerOptions(
+            repository=options.model_repository,
+            models=models,
+            grpc_port=options.grpc_port,
+            http_port=options.http_port,
+            metrics_port=options.metrics_port,
+            address=options.address,
+            access=read_access(options, shares_memory=options.address == LOOPBACK),
+            config_name=options.model_config_name,
+            startup_timeout_s=COMPILE_TIMEOUT_S if options.model_config_name else ServerOptions.startup_timeout_s,
+            stop_grace_s=STOP_GRACE_S,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def files_stamp(repository: Path, models: tuple[str, ...]) -> str:
@@ -119,16 +130,20 @@ def exported_models(repository: Path, config_name: str | None = None) -> list[st
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(
-        prog="lipsync serve", description="Serve the models on loopback until interrupted."
+        prog="lipsync serve", description="Serve the models, on loopback by default, until interrupted."
     )
     parser.add_argument(
         "--models", nargs="+", metavar="NAME", help="models to load, with what they need (all exported)"
     )
     parser.add_argument("--grpc-port", type=int, default=GRPC_PORT, help="port for gRPC (%(default)s)")
+    parser.add_argument(
+        "--address", default=LOOPBACK, help="of gRPC (%(default)s); others need TLS, and a token or client certificates"
+    )
     parser.add_argument("--http-port", type=int, default=HTTP_PORT, help="port for HTTP (%(default)s)")
     parser.add_argument("--metrics-port", type=int, default=METRICS_PORT, help="port for metrics (%(default)s)")
     parser.add_argument(
         "--model-config-name", metavar="FLAVOUR", help="serve configs/FLAVOUR.pbtxt where models have it"
     )
     parser.add_argument("--model-repository", type=Path, default=DEFAULT_REPOSITORY, metavar="DIR", help="the models")
+    add_access_options(parser)
     return parser

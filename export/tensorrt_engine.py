@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,10 @@ import onnx
 from export.model_file import MODEL_FILE, VERSION_FOLDER, write_whole
 from lipsync_core.contract import ModelContract, read_contract
 from lipsync_core.programs.config import Shapes, parse_shapes
+from lipsync_core.serving.engines import FLAVOUR, NVIDIA_SMI, RECORD_FILE, find_gpu
+from lipsync_core.serving.repository import ENGINE_FILE
 
-FLAVOUR = "tensorrt"  # configs/tensorrt.pbtxt
-ENGINE_FILE = "model.plan"
-RECORD_FILE = "model.plan.json"
 MIN_TENSORRT_MAJOR = 10
-NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader")
-NVIDIA_SMI_TIMEOUT_S = 30
 WHERE_TO_BUILD = "Build engines where they will run: on the GPU machine, in the Triton container's own TensorRT"
 
 
@@ -132,13 +128,9 @@ def _read_shapes(contract: ModelContract, key: str) -> dict[str, tuple[int, ...]
 
 def _find_gpu() -> str:
     try:
-        result = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, check=True, timeout=NVIDIA_SMI_TIMEOUT_S)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise ValueError(f"GPU: expected one that nvidia-smi shows, got {error}. {WHERE_TO_BUILD}") from error
-    lines = result.stdout.strip().splitlines()
-    if not lines:
-        raise ValueError(f"GPU: expected one that nvidia-smi shows, got none. {WHERE_TO_BUILD}")
-    return lines[0]
+        return find_gpu(NVIDIA_SMI)
+    except ValueError as error:
+        raise ValueError(f"{error}. {WHERE_TO_BUILD}") from error
 
 
 def _read_graph(path: Path) -> bytes:

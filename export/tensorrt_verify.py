@@ -17,8 +17,10 @@ import numpy as np
 import onnxruntime
 
 from export.model_file import MODEL_FILE, VERSION_FOLDER
-from export.tensorrt_engine import ENGINE_FILE, FLAVOUR, RECORD_FILE, Toolchain, read_profile
+from export.tensorrt_engine import Toolchain, read_profile
 from lipsync_core.contract import ModelContract, read_contract
+from lipsync_core.serving.engines import FLAVOUR, RECORD_FILE
+from lipsync_core.serving.repository import ENGINE_FILE
 
 BOUNDS = {"fp32": 1e-2, "fp16": 0.05}  # of the output's standard deviation; TensorRT's float32 uses TF32 products
 RUNS, WARM_UP_RUNS = 10, 3

@@ -39,7 +39,7 @@ class NetworkBackend:
             json.loads(args["model_config"]), model_config_pb2.ModelConfig(), ignore_unknown_fields=True
         )
         self.contract = contract_from_config(config, args["model_name"])
-        self.path = Path(args["model_repository"]) / args["model_version"] / self.MODEL_FILE
+        self.path = Path(args["model_repository"]).resolve() / args["model_version"] / self.MODEL_FILE
         if not self.path.is_file():
             raise self.refusal(f"expected {self.path}, got no such file. Write it with: {self.export_command}")
         self.load(args["model_instance_kind"], int(args["model_instance_device_id"]))

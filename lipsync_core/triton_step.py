@@ -102,6 +102,7 @@ class TritonStep:
         """
         request = pb_utils.InferenceRequest(
             request_id=self._request.request_id(),
+            trace=self._request.trace(),
             model_name=model,
             requested_output_names=list(outputs),
             inputs=list(tensors),

@@ -101,6 +101,10 @@ class Request(dict[str, np.ndarray]):
         """Return what the caller named it."""
         return self.id
 
+    def trace(self) -> object:
+        """Return what calls on its behalf are traced under: nothing."""
+        return None
+
     def is_cancelled(self) -> bool:
         """Say whether the caller has given up."""
         return self.cancelled
@@ -138,6 +142,7 @@ def install(models: Mapping[str, Callable[[dict[str, np.ndarray]], dict[str, np.
     @dataclasses.dataclass
     class InferenceRequest:
         request_id: str
+        trace: object
         model_name: str
         requested_output_names: list[str]
         inputs: list[Tensor]

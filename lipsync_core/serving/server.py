@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import math
 import os
 import secrets
@@ -20,6 +21,8 @@ import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
 from lipsync_core.contract import required_models
+from lipsync_core.serving.access import Access
+from lipsync_core.serving.repository import link_models
 from lipsync_core.serving.runtime import ServerStartError, find_runtime
 
 LOOPBACK = "127.0.0.1"
@@ -47,10 +50,28 @@ class ServerOptions:
     grpc_port: int | None = None
     http_port: int | None = None
     metrics_port: int | None = None
+    address: str = LOOPBACK  # of gRPC; HTTP and metrics stay on loopback
+    access: Access = field(default_factory=Access)
     config_name: str | None = None
     startup_timeout_s: float = 120.0
     stop_grace_s: float = 0.0  # time for requests under way when it is stopped; a job's own server has none left
     extra_arguments: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Check what only makes sense together.
+
+        Raises:
+            ValueError: an address that other hosts reach without TLS and a token or client certificates, or with
+                shared memory; TLS without an HTTP port, at which readiness is asked.
+        """
+        access = self.access
+        if self.address != LOOPBACK and not (access.uses_tls and access.asks_who_calls and not access.shares_memory):
+            raise ValueError(
+                f"address: expected {LOOPBACK}, or TLS with a token or a client CA and no shared memory,"
+                f" got {self.address} without them"
+            )
+        if access.uses_tls and self.http_port is None:
+            raise ValueError("http_port: expected one beside TLS, got none. Readiness is asked there")
 
 
 class EmbeddedServer:
@@ -80,7 +101,7 @@ class EmbeddedServer:
         """
         tries = 1 if self.options.grpc_port else PORT_TRIES
         for attempt in range(1, tries + 1):
-            port = self.options.grpc_port or _free_port()
+            port = self.options.grpc_port or free_port()
             try:
                 self._start(port)
                 self._wait_until_ready()
@@ -139,7 +160,7 @@ class EmbeddedServer:
         except ValueError as error:
             raise ServerStartError(str(error)) from error
         token = secrets.token_hex(4)
-        self.url = f"{LOOPBACK}:{port}"
+        self.url = f"{self.options.address}:{port}"
         self._folder = Path(tempfile.mkdtemp(prefix=f"lipsync-server-{token}-"))
         self.log_path = self._folder / "triton.log"
         self.shm_prefix = f"lipsync-server-{token}-"
@@ -147,7 +168,8 @@ class EmbeddedServer:
             str(runtime.executable),
             f"--backend-directory={runtime.lay_out_backends(self._folder / 'backends')}",
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
-            *_server_arguments(self.options, models, port),
+            f"--model-repository={link_models(self.options.repository, models, self._folder / 'models')}",
+            *_server_arguments(self.options, port),
         ]
         supervisor = [sys.executable, "-m", "lipsync_core.serving.supervisor", "--folder", str(self._folder)]
         self._supervisor = subprocess.Popen(
@@ -169,12 +191,25 @@ class EmbeddedServer:
         deadline = time.monotonic() + self.options.startup_timeout_s
         backoff = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100)]
         with triton_grpc.InferenceServerClient(self.url, channel_args=backoff) as client:
-            while not _answers_ready(client):
+            while not self._answers_ready(client):
                 if self._exit_line() is not None:
                     raise self._start_error("it ended while starting")
                 if time.monotonic() > deadline:
                     raise self._start_error(f"it was not ready within {self.options.startup_timeout_s:g} s")
                 time.sleep(READY_POLL_S)
+
+    def _answers_ready(self, client: triton_grpc.InferenceServerClient) -> bool:
+        """Ask by gRPC; with TLS by HTTP, as we have no client's certificate."""
+        if not self.options.access.uses_tls:
+            return _answers_by_grpc(client)
+        connection = http.client.HTTPConnection(LOOPBACK, self.options.http_port, timeout=READY_CALL_TIMEOUT_S)
+        try:
+            connection.request("GET", "/v2/health/ready")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
 
     def _exit_line(self) -> str | None:
         """Return the supervisor's word that the server ended (or its own end), None while the server runs."""
@@ -200,18 +235,17 @@ class _PortTaken(ServerStartError):
     """The port was taken between choosing and binding it."""
 
 
-def _server_arguments(options: ServerOptions, models: list[str], grpc_port: int) -> list[str]:
+def _server_arguments(options: ServerOptions, grpc_port: int) -> list[str]:
     """Build tritonserver's own arguments."""
     arguments = [
-        f"--model-repository={options.repository}",
-        "--model-control-mode=explicit",
-        *(f"--load-model={name}" for name in models),
-        f"--grpc-address={LOOPBACK}",
+        "--model-control-mode=none",  # loading a model runs its code: no caller may, not even on this host
+        f"--grpc-address={options.address}",
         f"--grpc-port={grpc_port}",
         f"--allow-http={str(options.http_port is not None).lower()}",
         f"--allow-metrics={str(options.metrics_port is not None).lower()}",
         f"--exit-timeout-secs={math.ceil(options.stop_grace_s)}",
         "--disable-auto-complete-config",
+        *options.access.arguments(),
     ]
     if options.http_port is not None:
         arguments += [f"--http-address={LOOPBACK}", f"--http-port={options.http_port}"]
@@ -239,14 +273,15 @@ def relevant_lines(log: str, limit: int) -> str:
     return "\n".join((errors or telling)[-limit:])
 
 
-def _answers_ready(client: triton_grpc.InferenceServerClient) -> bool:
+def _answers_by_grpc(client: triton_grpc.InferenceServerClient) -> bool:
     try:
         return bool(client.is_server_ready(client_timeout=READY_CALL_TIMEOUT_S))
     except InferenceServerException:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port of loopback that nobody uses now."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

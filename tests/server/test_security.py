@@ -17,7 +17,7 @@ from client.connection import TritonConnection
 from client.errors import AccessDenied, UsageError
 from client.pool_options import PoolOptions
 from client.servers import ServerPool
-from lipsync_core.serving.server import EmbeddedServer, ServerOptions, _free_port
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
 from tests.certificates import Authority, Pair
 from tests.server.clips import SPEECH, head_frame, write_video
 from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model
@@ -62,7 +62,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def serve(toys: Path, *arguments: str) -> Iterator[SecureServer]:
-    with SecureServer(ServerOptions(toys, ("double",), http_port=_free_port(), extra_arguments=arguments)) as server:
+    with SecureServer(ServerOptions(toys, ("double",), http_port=free_port(), extra_arguments=arguments)) as server:
         yield server
 
 

@@ -1,0 +1,141 @@
+"""Who may call what on a Triton: TLS, the callers' token, the operator's. Turns our options into tritonserver's."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+TOKEN_KEY = "authorization"
+ADMIN_TOKEN_KEY = "admin-token"
+TOKEN_HEADER = f"triton-grpc-protocol-{TOKEN_KEY}"  # gRPC metadata with a caller's `Bearer TOKEN`; Triton's own prefix
+ADMIN_TOKEN_HEADER = f"triton-grpc-protocol-{ADMIN_TOKEN_KEY}"
+
+# Triton's names of what a call is about; health stays open, for probes and load balancers.
+CALLER_APIS = ("metadata", "model-config", "inference", "statistics")
+OPERATOR_APIS = ("model-repository", "trace", "logging")
+SHARED_MEMORY_API = "shared-memory"
+TOKEN_FORM = re.compile(r"[A-Za-z0-9._~+/-]{16,256}")  # Triton's option takes , : and = for its own
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may call what.
+
+    Attributes:
+        certificate: PEM file of the server's certificate; gRPC is served with TLS where it is given, with `key`.
+        key: PEM file of its private key.
+        client_ca: PEM file of the authority that clients' certificates must come from; without it none is asked for.
+        token: what callers must send; without it anybody who reaches the port may call.
+        admin_token: what loading models, trace and log settings need; without it nobody may.
+        shares_memory: clients may register shared memory: right on loopback alone, where they need it for speed.
+    """
+
+    certificate: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+    token: str | None = None
+    admin_token: str | None = None
+    shares_memory: bool = True
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit together.
+
+        Raises:
+            ValueError: a certificate without key, a client CA without certificate, a file that is not there, a token
+                that Triton cannot take.
+        """
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("tls: expected a certificate and its key, got one without the other")
+        if self.client_ca is not None and self.certificate is None:
+            raise ValueError("tls: expected a certificate beside the client CA, got none. Clients send theirs by TLS")
+        for path in (self.certificate, self.key, self.client_ca):
+            if path is not None and not path.is_file():
+                raise ValueError(f"tls: expected a PEM file, got {path}, which is no file")
+        for token in (self.token, self.admin_token):
+            if token is not None and not TOKEN_FORM.fullmatch(token):
+                raise ValueError(
+                    "token: expected 16 to 256 letters, digits or . _ ~ + / -, got something else."
+                    " Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+                )
+
+    @property
+    def uses_tls(self) -> bool:
+        """Say whether gRPC is served with TLS."""
+        return self.certificate is not None
+
+    @property
+    def asks_who_calls(self) -> bool:
+        """Say whether a caller must show a token or a certificate."""
+        return self.token is not None or self.client_ca is not None
+
+    def arguments(self) -> list[str]:
+        """Return tritonserver's options; HTTP is left with its health where gRPC is guarded, as it knows no TLS."""
+        admin_token = self.admin_token or secrets.token_urlsafe()
+        for_callers = [*CALLER_APIS, *([SHARED_MEMORY_API] if self.shares_memory else [])]
+        for_operator = [*OPERATOR_APIS, *([] if self.shares_memory else [SHARED_MEMORY_API])]
+        guarded = self.uses_tls or self.asks_who_calls or not self.shares_memory
+        http_for_operator = [*for_operator, *(for_callers if guarded else [])]
+        arguments = [
+            f"--grpc-restricted-protocol={','.join(for_operator)}:{ADMIN_TOKEN_KEY}={admin_token}",
+            f"--http-restricted-api={','.join(http_for_operator)}:{ADMIN_TOKEN_KEY}={admin_token}",
+        ]
+        if self.token is not None:
+            arguments.append(f"--grpc-restricted-protocol={','.join(for_callers)}:{TOKEN_KEY}=Bearer {self.token}")
+        return [*arguments, *self._tls_arguments()]
+
+    def _tls_arguments(self) -> list[str]:
+        if self.certificate is None:
+            return []
+        files = [f"--grpc-server-cert={self.certificate}", f"--grpc-server-key={self.key}"]
+        if self.client_ca is None:
+            return ["--grpc-use-ssl=true", *files]
+        return ["--grpc-use-ssl-mutual=true", *files, f"--grpc-root-cert={self.client_ca}"]
+
+
+def add_access_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that say who may call."""
+    group = parser.add_argument_group("who may call")
+    for name, text in (
+        ("--tls-cert", "the server's certificate: gRPC with TLS"),
+        ("--tls-key", "its private key"),
+        ("--tls-client-ca", "clients must show a certificate of this authority"),
+    ):
+        group.add_argument(name, type=Path, metavar="PEM", help=text)
+    group.add_argument("--token-file", type=Path, metavar="FILE", help="callers must send the token in this file")
+    group.add_argument(
+        "--admin-token-file", type=Path, metavar="FILE", help="this token opens trace and log settings (closed)"
+    )
+
+
+def read_access(options: argparse.Namespace, *, shares_memory: bool) -> Access:
+    """Turn those options into what they mean.
+
+    Raises:
+        ValueError: they do not fit together, or a file cannot be used.
+    """
+    return Access(
+        certificate=options.tls_cert,
+        key=options.tls_key,
+        client_ca=options.tls_client_ca,
+        token=read_token(options.token_file) if options.token_file else None,
+        admin_token=read_token(options.admin_token_file) if options.admin_token_file else None,
+        shares_memory=shares_memory,
+    )
+
+
+def read_token(path: Path) -> str:
+    """Read a token from a file, such as a mounted secret.
+
+    Raises:
+        ValueError: it cannot be read, or holds nothing.
+    """
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"token: expected a readable text file, got {path} ({error})") from error
+    if not token:
+        raise ValueError(f"token: expected one in {path}, got an empty file")
+    return token

@@ -1,0 +1,91 @@
+"""TensorRT engines in a volume of their own: where they lie, and whether they belong to this GPU and these models.
+
+An engine runs on the GPU and the TensorRT that it was built with, and on no other; so a folder is named after both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from lipsync_core.contract import CONFIG_FILE, ModelContract, read_contract, required_models
+from lipsync_core.serving.repository import ENGINE_FILE, VERSION_FOLDER
+
+FLAVOUR = "tensorrt"
+RECORD_FILE = "model.plan.json"
+GRAPH_FILE = "model.onnx"
+IMAGE_VARIABLE = "LIPSYNC_TRITON_TAG"  # set in our images: the tag of NVIDIA's, which fixes TensorRT's version
+NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader")
+NVIDIA_SMI_TIMEOUT_S = 30
+
+
+def find_gpu(command: tuple[str, ...] = NVIDIA_SMI) -> str:
+    """Return the first GPU's name, compute capability and driver, separated by commas.
+
+    Raises:
+        ValueError: nvidia-smi is absent or shows none.
+    """
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=NVIDIA_SMI_TIMEOUT_S)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ValueError(f"GPU: expected one that nvidia-smi shows, got {error}") from error
+    lines = result.stdout.strip().splitlines()
+    if not lines:
+        raise ValueError("GPU: expected one that nvidia-smi shows, got none")
+    return lines[0]
+
+
+def engine_folder(volume: Path, gpu: str) -> Path:
+    """Return the volume's folder for this image and GPU, such as VOLUME/25.06-py3/nvidia-h100-80gb-hbm3-9-0."""
+    name = ",".join(gpu.split(",")[:2])  # an engine outlives its driver
+    return volume / os.environ.get(IMAGE_VARIABLE, "local") / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def models_with_engine(repository: Path, models: list[str]) -> list[str]:
+    """List those of the models, and of what they need, that have a TensorRT flavour."""
+    return [name for name in required_models(repository, models) if _flavour(repository, name).is_file()]
+
+
+def exported_with_engine(repository: Path) -> list[str]:
+    """List the repository's models that have a TensorRT flavour and a graph to build an engine from."""
+    names = sorted(path.parent.name for path in repository.glob(f"*/{CONFIG_FILE}"))
+    return [
+        name
+        for name in names
+        if _flavour(repository, name).is_file() and (repository / name / VERSION_FOLDER / GRAPH_FILE).is_file()
+    ]
+
+
+def stale_engines(repository: Path, models: list[str], engines: Path) -> list[str]:
+    """List the models whose engine is not there, or was built from another graph or with another profile."""
+    return [name for name in models if not _is_current(repository, name, engines / name / VERSION_FOLDER)]
+
+
+def _is_current(repository: Path, name: str, folder: Path) -> bool:
+    try:
+        record = json.loads((folder / RECORD_FILE).read_text())
+        graph = (repository / name / VERSION_FOLDER / GRAPH_FILE).read_bytes()
+    except (OSError, ValueError):
+        return False
+    built_from = (record.get("onnx_sha256"), _profile_text(record.get("profile", {})))
+    wanted = (hashlib.sha256(graph).hexdigest(), _wanted_profile_text(read_contract(repository / name, FLAVOUR)))
+    return (folder / ENGINE_FILE).is_file() and built_from == wanted
+
+
+def _profile_text(profile: dict[str, dict[str, list[int]]]) -> list[str]:
+    return [
+        " ".join(f"{name}={'x'.join(map(str, dims))}" for name, dims in profile.get(size, {}).items())
+        for size in ("min", "opt", "max")
+    ]
+
+
+def _wanted_profile_text(contract: ModelContract) -> list[str]:
+    return [contract.parameters.get(f"profile_{size}", "") for size in ("min", "opt", "max")]
+
+
+def _flavour(repository: Path, name: str) -> Path:
+    return repository / name / "configs" / f"{FLAVOUR}.pbtxt"

@@ -1,0 +1,135 @@
+"""What our Triton image runs: lays out the models that are there, guards the endpoints, becomes tritonserver.
+
+Started as `python -m lipsync_core.serving.launch`. gRPC is on 8001, health by HTTP on 8000, metrics on 8002.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from lipsync_core.contract import CONFIG_FILE, missing_networks, required_models
+from lipsync_core.serving.access import add_access_options, read_access
+from lipsync_core.serving.engines import FLAVOUR, engine_folder, find_gpu, models_with_engine, stale_engines
+from lipsync_core.serving.repository import link_models
+
+EXIT_USAGE = 2
+STOP_GRACE_S = 120  # a chunk under way, of the slowest pipeline, may finish
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Replace this process by tritonserver; returns only with an error."""
+    options = build_parser().parse_args(argv)
+    try:
+        arguments = server_arguments(options)
+        os.execvp(arguments[0], arguments)
+    except ValueError as error:
+        print(f"lipsync launch: {error}", file=sys.stderr)
+    except OSError as error:
+        print(
+            f"lipsync launch: tritonserver: expected the program {options.tritonserver}, got {error}", file=sys.stderr
+        )
+    return EXIT_USAGE
+
+
+def server_arguments(options: argparse.Namespace) -> list[str]:
+    """Lay out the models and build tritonserver's command line.
+
+    Raises:
+        ValueError: nothing to serve, engines missing or stale, certificates or tokens that cannot be used.
+    """
+    repository: Path = options.model_repository
+    _check_flavour(repository, options.flavour)
+    models = required_models(repository, options.models or _exported_models(repository, options.flavour))
+    engines = _find_engines(options, models)
+    folder = link_models(repository, models, _empty_folder(), engines)
+    return [
+        options.tritonserver,
+        f"--model-repository={folder}",
+        "--model-control-mode=none",
+        "--disable-auto-complete-config",
+        *([f"--model-config-name={options.flavour}"] if options.flavour else []),
+        f"--exit-timeout-secs={STOP_GRACE_S}",
+        "--log-format=ISO8601",
+        f"--log-verbose={options.log_verbose}",
+        *read_access(options, shares_memory=False).arguments(),
+        *_trace_arguments(options),
+        *options.tritonserver_arguments,
+    ]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(prog="python -m lipsync_core.serving.launch", description=__doc__)
+    parser.add_argument("--model-repository", type=Path, default=Path("/models"), help="only read (%(default)s)")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="models to serve, with what they need (all there)")
+    parser.add_argument("--flavour", metavar="NAME", help="serve configs/NAME.pbtxt where models have it")
+    parser.add_argument("--engines", type=Path, default=Path("/engines"), help="volume of engines (%(default)s)")
+    parser.add_argument("--trace-url", metavar="URL", help="send OpenTelemetry traces to this OTLP endpoint by HTTP")
+    parser.add_argument(
+        "--trace-every", type=int, default=100, metavar="N", help="trace one request of N (%(default)s)"
+    )
+    parser.add_argument("--log-verbose", type=int, default=0, metavar="N", help="1: a line per request, with its id")
+    parser.add_argument("--tritonserver", default="tritonserver", help="the program (%(default)s)")
+    parser.add_argument("tritonserver_arguments", nargs="*", metavar="-- OPTION", help="more of tritonserver's own")
+    add_access_options(parser)
+    return parser
+
+
+def _check_flavour(repository: Path, flavour: str | None) -> None:
+    known = sorted({path.stem for path in repository.glob("*/configs/*.pbtxt")})
+    if flavour is not None and flavour not in known:
+        raise ValueError(f"--flavour: expected one of {', '.join(known) or 'none'} in {repository}, got {flavour!r}")
+
+
+def _exported_models(repository: Path, flavour: str | None) -> list[str]:
+    names = sorted(path.parent.name for path in repository.glob(f"*/{CONFIG_FILE}"))
+    config_name = None if flavour == FLAVOUR else flavour  # engines are looked for in their own folder, later
+    exported = [name for name in names if not missing_networks(repository, name, config_name)]
+    if not exported:
+        raise ValueError(f"models: expected exported models in {repository}, got none. See: python -m export --help")
+    return exported
+
+
+def _find_engines(options: argparse.Namespace, models: list[str]) -> Path | None:
+    """Return the folder of this GPU's engines, all there and up to date; None where the flavour needs none."""
+    if options.flavour != FLAVOUR:
+        return None
+    wanted = models_with_engine(options.model_repository, models)
+    folder = engine_folder(options.engines, find_gpu())
+    stale = stale_engines(options.model_repository, wanted, folder)
+    if stale:
+        raise ValueError(
+            f"engines: expected those of {', '.join(stale)} in {folder}, got none, or some of other models."
+            f" Build them with: python -m export engines --into {options.engines} {' '.join(stale)}"
+        )
+    return folder
+
+
+def _trace_arguments(options: argparse.Namespace) -> list[str]:
+    if options.trace_url is None:
+        return []
+    settings = (
+        "mode=opentelemetry",
+        "level=TIMESTAMPS",
+        f"rate={options.trace_every}",
+        f"opentelemetry,url={options.trace_url}",
+        "opentelemetry,resource=service.name=lipsync-triton",
+    )
+    return [f"--trace-config={setting}" for setting in settings]
+
+
+def _empty_folder() -> Path:
+    """Make the folder of links anew: a container that starts again keeps its /tmp."""
+    folder = Path(tempfile.gettempdir()) / "lipsync-models"
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from lipsync_core.serving import launch
+from tests.deploy.helm import CHART, KUBERNETES, NAMESPACE, ChartRefused, render
+
+Document = dict[str, Any]
+TLS = {"secretName": "triton-tls", "clientCertificates": True}
+EVERYTHING: Document = {
+    "models": {"flavour": "tensorrt", "names": ["latentsync", "faces"], "existingClaim": "models"},
+    "engines": {"existingClaim": "engines"},
+    "autoscaling": {"enabled": True, "kind": "hpa"},
+    "tls": TLS,
+    "tokens": {"secretName": "triton-tokens", "operator": True},
+    "tracing": {"url": "http://collector:4318/v1/traces"},
+    "monitoring": {"podMonitor": True, "alerts": True, "dashboard": True, "labels": {"release": "prometheus"}},
+    "runtimeClassName": "nvidia",
+    "priorityClassName": "high",
+    "affinity": {"nodeAffinity": {}},
+    "podAnnotations": {"note": "x"},
+    "imagePullSecrets": [{"name": "registry"}],
+    "web": {
+        "clientCertificateSecret": "web-tls",
+        "hosts": ["lips.example.org"],
+        "tokensSecret": "web-tokens",
+        "storage": {"className": "fast"},
+    },
+}
+VARIANTS: dict[str, Document] = {
+    "as it comes": {},
+    "everything": EVERYTHING,
+    "keda": {"autoscaling": {"enabled": True}},
+    "kserve": {"kserve": {"enabled": True}, "models": {"flavour": "tensorrt"}, "autoscaling": {"enabled": True}},
+    "torch": {"models": {"flavour": "torch", "existingClaim": "models"}},
+    "bare": {"web": {"enabled": False}, "networkPolicy": {"enabled": False}, "nodeSelector": None, "tolerations": []},
+}
+KUBERNETES_GROUPS = ("v1", "apps/v1", "autoscaling/v2", "policy/v1", "networking.k8s.io/v1")
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def documents(request: pytest.FixtureRequest) -> list[Document]:
+    return render(VARIANTS[request.param])
+
+
+@pytest.fixture(scope="module")
+def everything() -> list[Document]:
+    return render(EVERYTHING)
+
+
+def of_kind(documents: list[Document], kind: str, ending: str = "-triton") -> Document:
+    (found,) = (one for one in documents if one["kind"] == kind and one["metadata"]["name"].endswith(ending))
+    return found
+
+
+def pods(documents: list[Document]) -> list[Document]:
+    """Return each workload's pod as a Pod; KServe's predictor is one with fields of its own."""
+    found = []
+    for document in documents:
+        if document["kind"] == "Deployment":
+            template = document["spec"]["template"]
+            found.append({"metadata": template["metadata"], "spec": template["spec"]})
+        elif document["kind"] == "InferenceService":
+            predictor = dict(document["spec"]["predictor"])
+            metadata = {"labels": predictor.pop("labels"), "annotations": predictor.pop("annotations", {})}
+            found.append({"metadata": metadata, "spec": predictor})
+            del predictor["minReplicas"], predictor["maxReplicas"]
+    return [{"apiVersion": "v1", "kind": "Pod", **pod, "metadata": {"name": "pod", **pod["metadata"]}} for pod in found]
+
+
+def test_manifests_fit_kubernetes_schemas(documents: list[Document]) -> None:
+    """Kubernetes would take each manifest of its own kinds, and every pod, with no field unknown."""
+    validate = pytest.importorskip(
+        "kubernetes_validate", reason="no kubernetes-validate: pip install '.[dev]'"
+    ).validate
+    own = [one for one in documents if one["apiVersion"] in KUBERNETES_GROUPS]
+    assert own
+    for document in [*own, *pods(documents)]:
+        validate(document, KUBERNETES, strict=True)
+
+
+def test_pods_meet_the_restricted_standard(documents: list[Document]) -> None:
+    """Every container runs as a plain user without privileges, on a file system it cannot change."""
+    for pod in pods(documents):
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] > 0
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["readOnlyRootFilesystem"] is True
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["limits"]["memory"]
+        kinds = {key for volume in spec["volumes"] for key in volume if key != "name"}
+        assert kinds <= {"emptyDir", "persistentVolumeClaim", "secret"}
+
+
+def test_selectors_find_their_pods(documents: list[Document]) -> None:
+    """Services, budgets and policies point at pods of the same release."""
+    labels = [pod["metadata"]["labels"] for pod in pods(documents)]
+    for document in documents:
+        spec = document["spec"] if document["kind"] != "ConfigMap" else {}
+        chosen = {
+            "Service": lambda spec: spec["selector"],
+            "PodDisruptionBudget": lambda spec: spec["selector"]["matchLabels"],
+            "NetworkPolicy": lambda spec: spec["podSelector"]["matchLabels"],
+            "PodMonitor": lambda spec: spec["selector"]["matchLabels"],
+        }.get(document["kind"])
+        if chosen:
+            assert sum(chosen(spec).items() <= one.items() for one in labels) == 1, document["kind"]
+
+
+def test_volumes_and_ports_are_declared(documents: list[Document]) -> None:
+    """Each mount has its volume, each volume a mount, each probe its port."""
+    for pod in pods(documents):
+        spec = pod["spec"]
+        containers = [*spec["containers"], *spec.get("initContainers", [])]
+        mounted = {mount["name"] for container in containers for mount in container["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in spec["volumes"]}
+        for container in spec["containers"]:
+            ports = {port["name"] for port in container["ports"]}
+            probes = [container[key] for key in container if key.endswith("Probe")]
+            assert {probe["httpGet"]["port"] for probe in probes} <= ports
+
+
+def test_triton_runs_on_gpu_nodes_alone() -> None:
+    """One GPU each, on nodes that say they have one, past the taint that keeps others away."""
+    spec = pods(render({"web": {"enabled": False}}))[0]["spec"]
+    assert spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert spec["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in spec["tolerations"]
+
+
+def test_clients_see_every_server() -> None:
+    """The Service has no address of its own, so its name resolves to all ready pods; the web service asks for it so."""
+    documents = render({})
+    service = of_kind(documents, "Service")
+    assert service["spec"]["clusterIP"] == "None"
+    web = of_kind(documents, "Deployment", "-web")["spec"]["template"]["spec"]["containers"][0]
+    assert f"--url=dns:///{service['metadata']['name']}.{NAMESPACE}.svc:8001" in web["args"]
+
+
+def test_engines_are_built_where_they_run(everything: list[Document]) -> None:
+    """The init container has the server's GPU and volume; the server only reads what it wrote."""
+    spec = of_kind(everything, "Deployment")["spec"]["template"]["spec"]
+    (builder,), (server,) = spec["initContainers"], spec["containers"]
+    assert builder["resources"] == server["resources"]
+    mounts = {mount["mountPath"]: mount for mount in server["volumeMounts"]}
+    assert mounts["/engines"]["readOnly"] is True
+    assert mounts["/models"]["readOnly"] is True
+    assert builder["args"] == ["--serving", "latentsync", "faces"]
+    assert "readOnly" not in next(mount for mount in builder["volumeMounts"] if mount["name"] == "engines")
+
+
+def test_compiled_code_has_a_place() -> None:
+    """The torch flavour writes to a volume, where the image says."""
+    container = of_kind(render(VARIANTS["torch"]), "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "engines", "mountPath": "/engines"} in container["volumeMounts"]
+    assert "LIPSYNC_COMPILE_CACHE=/engines/" in (CHART.parent / "Dockerfile.triton").read_text()
+
+
+def test_launcher_takes_the_charts_arguments(documents: list[Document]) -> None:
+    """Every option that the chart passes is one that the image's entrypoint knows."""
+    for pod in pods(documents):
+        for container in pod["spec"]["containers"]:
+            if container["name"] != "web":
+                launch.build_parser().parse_args(container["args"])
+
+
+def test_secrets_reach_the_launcher(everything: list[Document]) -> None:
+    """Certificates and tokens are files of mounted secrets, never values in the manifest."""
+    container = of_kind(everything, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    options = launch.build_parser().parse_args(container["args"])
+    folders = {mount["mountPath"] for mount in container["volumeMounts"]}
+    files = [options.tls_cert, options.tls_key, options.tls_client_ca, options.token_file, options.admin_token_file]
+    assert all(str(path.parent) in folders for path in files)
+
+
+def test_web_service_takes_the_charts_arguments(documents: list[Document]) -> None:
+    """Every option that the chart passes is one that the web service knows."""
+    settings = pytest.importorskip("client.web.settings", reason="no web service in this checkout")
+    parser = settings.build_parser()
+    for pod in pods(documents):
+        (container,) = pod["spec"]["containers"]
+        if container["name"] == "web":
+            if "--tls" in container["args"] and "--tls" not in parser.format_help():
+                pytest.skip("the web service takes no TLS options in this checkout")
+            parser.parse_args(container["args"])
+
+
+def test_web_service_gets_the_ca_but_no_servers_key(everything: list[Document]) -> None:
+    """Of the server's secret a client mounts the CA alone; its own certificate and token come from its own secrets."""
+    spec = of_kind(everything, "Deployment", "-web")["spec"]["template"]["spec"]
+    secrets = {volume["name"]: volume["secret"] for volume in spec["volumes"] if "secret" in volume}
+    assert secrets["ca"] == {"secretName": "triton-tls", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    assert secrets["certificate"]["secretName"] == "web-tls"
+    names = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in spec["containers"][0]["env"]}
+    assert names["LIPSYNC_TOKEN"] == {"name": "triton-tokens", "key": "token"}
+
+
+def test_requests_under_way_may_finish(documents: list[Document]) -> None:
+    """Kubernetes waits longer than the server does for its last requests, after clients have left it."""
+    for pod in pods(documents):
+        server = pod["spec"]["containers"][0]
+        if server["name"] != "web":
+            seconds = int(server["lifecycle"]["preStop"]["exec"]["command"][1])
+            assert pod["spec"]["terminationGracePeriodSeconds"] >= seconds + launch.STOP_GRACE_S
+
+
+def test_keda_scales_on_waiting_requests() -> None:
+    """The query sums Triton's queues of this release alone, and the threshold is per server."""
+    documents = render({"autoscaling": {"enabled": True, "pendingPerServer": 5}})
+    spec = of_kind(documents, "ScaledObject")["spec"]
+    (trigger,) = spec["triggers"]
+    assert spec["scaleTargetRef"]["name"] == of_kind(documents, "Deployment")["metadata"]["name"]
+    assert trigger["metadata"]["query"] == (
+        'sum(nv_inference_pending_request_count{namespace="video",pod=~"demo-triton-.*"})'
+    )
+    assert (trigger["metricType"], trigger["metadata"]["threshold"]) == ("AverageValue", "5")
+    assert "replicas" not in of_kind(documents, "Deployment")["spec"]  # else each upgrade would undo the scaling
+
+
+def test_hpa_scales_on_waiting_requests(everything: list[Document]) -> None:
+    """autoscaling/v2 on the same metric, of each pod."""
+    scaler = of_kind(everything, "HorizontalPodAutoscaler")
+    assert scaler["apiVersion"] == "autoscaling/v2"
+    assert scaler["spec"]["metrics"][0]["pods"]["metric"]["name"] == "nv_inference_pending_request_count"
+
+
+def test_only_callers_and_monitoring_come_in() -> None:
+    """Callers reach gRPC: the web service and labelled pods. Monitoring reads metrics; HTTP is for nobody."""
+    spec = of_kind(render({}), "NetworkPolicy")["spec"]
+    opened = {rule["ports"][0]["port"]: rule["from"] for rule in spec["ingress"]}
+    assert set(opened) == {"grpc", "metrics"}
+    assert all(opened.values())
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert spec["egress"] == []
+
+
+def test_kserve_takes_the_deployments_place() -> None:
+    """The same pod, under KServe's container name; no Deployment of ours beside it."""
+    documents = render(VARIANTS["kserve"])
+    plain = render({**VARIANTS["kserve"], "kserve": {"enabled": False}})
+    assert not any(one["kind"] == "Deployment" and one["metadata"]["name"] == "demo-triton" for one in documents)
+    ours = of_kind(plain, "Deployment")["spec"]["template"]["spec"]
+    theirs = next(pod for pod in pods(documents) if pod["spec"]["containers"][0]["name"] == "kserve-container")["spec"]
+    ours["containers"][0]["name"] = "kserve-container"
+    assert theirs == ours
+    assert of_kind(documents, "ScaledObject")["spec"]["scaleTargetRef"]["name"] == "demo-triton-predictor"
+
+
+def test_alerts_and_dashboard_are_shipped_as_they_are(everything: list[Document]) -> None:
+    """The same files serve compose and the chart; their own {{ }} are left to Prometheus and Grafana."""
+    alerts = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+    assert of_kind(everything, "PrometheusRule")["spec"] == alerts
+    dashboard = of_kind(everything, "ConfigMap", "-dashboard")["data"]["lipsync.json"]
+    assert dashboard == (CHART / "files" / "dashboard.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"replica": 2}, "replica"),
+        ({"models": {"flavour": "onnx"}}, "flavour"),
+        ({"autoscaling": {"kind": "vpa"}}, "kind"),
+        ({"replicas": 0}, "replicas"),
+        ({"tls": {"clientCertificates": True}}, "secretName"),
+        ({"tokens": {"operator": True}}, "secretName"),
+        ({"tokens": {"secretName": "in-the-clear"}}, "secretName"),
+        ({"tls": TLS}, "web.clientCertificateSecret: expected one"),
+        ({"terminationGracePeriodSeconds": 30}, "terminationGracePeriodSeconds"),
+        ({"web": {"image": {"pullPolicy": "Sometimes"}}}, "pullPolicy"),
+    ],
+)
+def test_bad_values_fail_by_name(values: Document, named: str) -> None:
+    """Helm refuses misspelt keys and impossible values before anything is installed."""
+    with pytest.raises(ChartRefused, match=named):
+        render(values)
