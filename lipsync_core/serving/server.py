@@ -80,7 +80,7 @@ class EmbeddedServer:
         """
         tries = 1 if self.options.grpc_port else PORT_TRIES
         for attempt in range(1, tries + 1):
-            port = self.options.grpc_port or _free_port()
+            port = self.options.grpc_port or free_port()
             try:
                 self._start(port)
                 self._wait_until_ready()
@@ -246,7 +246,8 @@ def _answers_ready(client: triton_grpc.InferenceServerClient) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

@@ -1,0 +1,140 @@
+"""The Triton behind the service: which models it has, and an embedded one that is started anew when it dies."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from client.connection import TritonConnection
+from client.errors import LipSyncError, RequestRejected
+from client.job import DETECTORS, MODELS, DetectorName, Model
+from client.serve import STOP_GRACE_S, exported_models
+from client.web.views import ModelList, ModelView
+from lipsync_core.serving.runtime import ServerStartError
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
+
+KNOWN_FOR_S = 5.0  # how long an answer about models is believed
+WATCH_EVERY_S = 1.0
+RESTART_AFTER_S = 5.0
+logger = logging.getLogger("lipsync.web")
+DESCRIPTIONS: dict[Model, tuple[str, str, tuple[str, ...]]] = {
+    "mouth-motion": (
+        "Mouth motion",
+        "Moves the lips of the picture itself. Fast, needs no model download; a good preview.",
+        (),
+    ),
+    "wav2lip": (
+        "Wav2Lip",
+        "Draws a new lower face. Quick, a little soft; for personal, research and non-commercial use only.",
+        ("detector", "face_box", "pads", "blend"),
+    ),
+    "latentsync": (
+        "LatentSync",
+        "Draws the mouth by diffusion. The most natural result, and by far the slowest; wants a GPU.",
+        ("steps", "guidance", "scheduler", "speed", "seed"),
+    ),
+}
+
+
+class LoadedModels:
+    """Asks a Triton which generators it has, and believes the answer for a moment."""
+
+    def __init__(self, url: str) -> None:
+        """Ask this server."""
+        self.url = url
+        self._lock = threading.Lock()
+        self._known: ModelList | None = None
+        self._asked_at = 0.0
+
+    def get(self) -> ModelList:
+        """Return the generators that a job can use now.
+
+        Raises:
+            ServerUnavailable: the server is not ready.
+        """
+        with self._lock:
+            if self._known is None or time.monotonic() - self._asked_at > KNOWN_FOR_S:
+                self._known = None
+                self._known = self._ask()
+                self._asked_at = time.monotonic()
+            return self._known
+
+    def _ask(self) -> ModelList:
+        with TritonConnection(self.url, "grpc") as connection:
+            names = {name for needed in MODELS.values() for name in needed}
+            names |= {detector.model for detector in DETECTORS.values()}
+            loaded = {name for name in names if _has(connection, name)}
+        detectors: list[DetectorName] = [name for name, detector in DETECTORS.items() if detector.model in loaded]
+        models = []
+        for model, needed in MODELS.items():
+            if detectors and loaded.issuperset(needed):
+                title, description, settings = DESCRIPTIONS[model]
+                models.append(ModelView(id=model, title=title, description=description, settings=list(settings)))
+        return ModelList(models=models, detectors=detectors)
+
+
+def _has(connection: TritonConnection, model: str) -> bool:
+    try:
+        connection.contract(model)
+    except RequestRejected:
+        return False
+    return True
+
+
+@contextmanager
+def open_triton(url: str | None, repository: Path) -> Iterator[str]:
+    """Give the URL of the user's Triton, or of an embedded one that serves every exported model.
+
+    Raises:
+        ServerStartError: the embedded one does not start.
+        LipSyncError: nothing is exported.
+    """
+    if url is not None:
+        yield url
+        return
+    models = tuple(exported_models(repository))
+    if not models:
+        raise LipSyncError(f"{repository}: expected exported models, got none. Run: make models")
+    options = ServerOptions(repository, models, grpc_port=free_port(), stop_grace_s=STOP_GRACE_S)
+    keeper = _Keeper(EmbeddedServer(options))
+    with keeper:
+        yield keeper.url
+
+
+class _Keeper:
+    """Keeps an embedded Triton running, at the same address, until the context is left."""
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        self._server = server
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="keep Triton", daemon=True)
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    def __enter__(self) -> _Keeper:
+        self._server.__enter__()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._server.stop()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(WATCH_EVERY_S):
+            if self._server.is_alive():
+                continue
+            logger.error("Triton ended by itself and is started anew. Its log:\n%s", self._server.log_excerpt())
+            try:
+                self._server.stop()
+                self._server.__enter__()
+            except ServerStartError:
+                logger.exception("Triton does not start; trying again")
+                self._stop.wait(RESTART_AFTER_S)
