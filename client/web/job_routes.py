@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -25,6 +25,7 @@ from client.web.views import EXAMPLE_ID, JobList, JobView, UrlJob, download_name
 FOLLOW_EVERY_S = 0.4
 KEEP_ALIVE_S = 15.0
 MAX_LISTED = 200
+MAX_REVISION = 2**53  # exact in every language
 FILE_PARTS = (VIDEO_FILE, AUDIO_FILE)
 FILE_HEADERS = {"Content-Security-Policy": "sandbox; default-src 'none'", "Cache-Control": "private, no-cache"}
 EVENTS: dict[int | str, dict[str, Any]] = {
@@ -142,8 +143,10 @@ def list_jobs(
     offset: Annotated[int, Query(ge=0, le=1_000_000, description="How many to leave out.")] = 0,
 ) -> JobList:
     """List your jobs, the newest first."""
+    revision = service.store.revision()  # before the list: what changes meanwhile is told twice, never lost
     jobs = service.store.jobs_of(user, limit, offset)
-    return JobList(jobs=[service.view(job) for job in jobs], total=service.store.count_of(user))
+    views = [service.view(job) for job in jobs]
+    return JobList(jobs=views, total=service.store.count_of(user), revision=revision)
 
 
 @router.get("/jobs/{job_id}", response_model=JobView, responses=problem_responses(401, 404))
@@ -161,10 +164,18 @@ async def follow_job(job_id: JobId, user: User, service: ServiceDep) -> Streamin
     return _event_stream(_follow(service, user, job_id))
 
 
-@router.get("/events", response_class=StreamingResponse, responses={**EVENTS, **problem_responses(401)})
-async def follow_jobs(user: User, service: ServiceDep) -> StreamingResponse:
-    """Follow all your jobs by server-sent events; begins with each one as it stands."""
-    return _event_stream(_follow(service, user, None))
+@router.get("/events", response_class=StreamingResponse, responses={**EVENTS, **problem_responses(401, 422)})
+async def follow_jobs(
+    user: User,
+    service: ServiceDep,
+    after: Annotated[int, Query(ge=-1, le=MAX_REVISION, description="Revision that is known already.")] = -1,
+    last_event_id: Annotated[
+        int | None, Header(ge=-1, le=MAX_REVISION, description="The last event before the connection was lost.")
+    ] = None,
+) -> StreamingResponse:
+    """Follow all your jobs by server-sent events: each one as it stands, or what changed after a revision."""
+    known = after if last_event_id is None else last_event_id
+    return _event_stream(_follow(service, user, None, known))
 
 
 @router.get(
@@ -231,9 +242,9 @@ def _event_stream(events: AsyncIterator[str]) -> StreamingResponse:
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
-async def _follow(service: Service, user: str, job_id: str | None) -> AsyncIterator[str]:
+async def _follow(service: Service, user: str, job_id: str | None, known: int = -1) -> AsyncIterator[str]:
     """Yield an event for every change of a user's jobs, or of one until it has ended."""
-    revision, silent_s = -1, 0.0
+    revision, silent_s = known, 0.0
     while True:
         changed = await run_in_threadpool(service.store.changed_since, revision, user, job_id)
         for job in changed:

@@ -135,6 +135,11 @@ class JobStore:
         """Count a user's jobs."""
         return self._count("where user = ? and not deleted", (user,))
 
+    def revision(self) -> int:
+        """Return the newest revision of all jobs."""
+        with self._connection() as db:
+            return int(db.execute("select coalesce(max(revision), 0) from jobs").fetchone()[0])
+
     def active(self, user: str | None = None) -> int:
         """Count the jobs that have not ended, of one user or of all."""
         among = f"where state in {_tuple(ACTIVE)}"

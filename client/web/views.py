@@ -97,6 +97,7 @@ class JobList(BaseModel):
 
     jobs: list[JobView]
     total: int = Field(description="How many there are in all.")
+    revision: int = Field(description="What GET /events?after= goes on from.")
 
 
 class ModelView(BaseModel):
