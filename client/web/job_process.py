@@ -99,7 +99,7 @@ def run_job(store: JobStore, job_id: str, url: str) -> None:
     if record is None:
         return
     settings = JobSettings(**record.settings)
-    with Job(settings.job_options(Path())) as job, TritonConnection(url) as connection:
+    with Job(settings.job_options(Path(), job_id)) as job, TritonConnection(url) as connection:
         report = job.run(connection, StoredProgress(store, job_id))
     said = report.as_dict()
     del said["output"]  # a path of this machine

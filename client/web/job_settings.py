@@ -19,6 +19,7 @@ from lipsync_core.latentsync.options import MAX_SEED, MAX_STEPS, DiffusionOption
 from lipsync_core.wav2lip.boxes import Pads
 
 VIDEO_FILE, AUDIO_FILE = "video", "audio"  # in a job's folder, whatever the user calls them
+PARTS_FOLDER = "parts"  # of an unfinished job, beside them
 Container = Literal["mp4", "mov", "mkv", "webm"]
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
 NUMBER = r"-?[0-9]{1,9}(\.[0-9]{1,9})?"
@@ -124,8 +125,8 @@ class JobSettings(BaseModel):
         """Name of the result in the job's folder."""
         return f"result.{self.container}"
 
-    def job_options(self, folder: Path) -> JobOptions:
-        """Turn the choices into the client's, for the files of a job's folder."""
+    def job_options(self, folder: Path, job_id: str = "") -> JobOptions:
+        """Turn the choices into the client's, for the files of a job's folder; finished parts are kept there too."""
         return JobOptions(
             video=folder / VIDEO_FILE,
             audio=folder / AUDIO_FILE,
@@ -146,6 +147,9 @@ class JobSettings(BaseModel):
             crf=self.crf,
             preset=self.preset,
             lossless=self.lossless,
+            resume=True,
+            work_dir=folder / PARTS_FOLDER,
+            job_id=job_id,
         )
 
 
@@ -155,7 +159,8 @@ SETTING_NAMES = frozenset(JobSettings.model_fields)
 def in_api_words(text: str) -> str:
     """Turn the command line's names of options into the API's: --if-audio-longer into if_audio_longer."""
     for name in sorted(SETTING_NAMES, key=len, reverse=True):
-        text = text.replace("--" + name.replace("_", "-"), name)
+        option = "--" + name.replace("_", "-")
+        text = text.replace(f"with {option}", f"with the option {name}").replace(option, name)
     return text
 
 

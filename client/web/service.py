@@ -17,7 +17,7 @@ from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from client.web.job_queue import JobQueue
-from client.web.job_settings import JobSettings
+from client.web.job_settings import PARTS_FOLDER, JobSettings
 from client.web.problems import ProblemError
 from client.web.settings import Settings
 from client.web.store import ACTIVE, JobRecord, JobStore
@@ -101,6 +101,8 @@ class Service:
         """
         self.store.cancel(record.id)
         now = self.store.get(record.id) or record
+        if now.state == "cancelled":
+            shutil.rmtree(self.settings.job_folder(now.id) / PARTS_FOLDER, ignore_errors=True)
         if now.state in ("finished", "failed"):
             raise ProblemError(409, f"state: expected a job that waits or runs, got one that is {now.state}")
         return now

@@ -32,7 +32,6 @@ create table if not exists jobs (
     stage text not null default '',
     stage_started_at real,
     frames integer not null default 0,
-    frames_before integer not null default 0,
     total_frames integer,
     attempts integer not null default 0,
     error text,
@@ -64,7 +63,6 @@ class JobRecord:
         created_at, started_at, ended_at: seconds since 1970.
         stage, stage_started_at: what is being done, and since when.
         frames, total_frames: done and estimated, in this stage.
-        frames_before: of these, how many were there when this attempt began.
         attempts: how often it was begun.
         error: title and detail of what went wrong.
         report: the client's report.
@@ -84,7 +82,6 @@ class JobRecord:
     stage: str
     stage_started_at: float | None
     frames: int
-    frames_before: int
     total_frames: int | None
     attempts: int
     error: dict[str, str] | None
@@ -178,18 +175,18 @@ class JobStore:
         """Take a queued job to run it; None where it is not queued any more."""
         taken = self._update(
             "state = 'running', attempts = attempts + 1, started_at = coalesce(started_at, ?), stage = 'starting',"
-            " stage_started_at = ?, frames = 0, frames_before = 0, total_frames = null",
+            " stage_started_at = ?, frames = 0, total_frames = null",
             (time.time(), time.time()),
             "id = ? and state = 'queued'",
             (job_id,),
         )
         return self._known(job_id) if taken else None
 
-    def begin_stage(self, job_id: str, stage: str, total_frames: int | None, frames_before: int = 0) -> None:
+    def begin_stage(self, job_id: str, stage: str, total_frames: int | None) -> None:
         """Note what a running job does now."""
         self._update(
-            "stage = ?, stage_started_at = ?, frames = ?, frames_before = ?, total_frames = ?",
-            (stage, time.time(), frames_before, frames_before, total_frames),
+            "stage = ?, stage_started_at = ?, frames = 0, total_frames = ?",
+            (stage, time.time(), total_frames),
             "id = ? and state = 'running'",
             (job_id,),
         )

@@ -86,6 +86,7 @@ class UploadReader:
         self._disposition = b""
         self._parts = self._other_bytes = self._checked_at = 0
         self._name = ""
+        self._is_complete = False
         self._text = bytearray()
         self._file: BinaryIO | None = None
 
@@ -110,6 +111,7 @@ class UploadReader:
             "on_headers_finished": self._open_part,
             "on_part_data": self._take,
             "on_part_end": self._close_part,
+            "on_end": self._note_end,
         }
         parser = MultipartParser(options[b"boundary"], callbacks)  # type: ignore[arg-type]
         try:
@@ -120,6 +122,8 @@ class UploadReader:
         finally:
             if self._file is not None:
                 self._file.close()
+        if not self._is_complete:
+            raise ProblemError(400, "body: expected multipart/form-data to its closing boundary, got a part of it")
         missing = [name for name in self._files if name not in self.upload.names]
         if missing:
             raise _field_problem(missing[0], "expected a file, got none. Add one")
@@ -198,6 +202,9 @@ class UploadReader:
         self._file = None
         if empty:
             raise _field_problem(self._name, "expected a media file, got an empty one")
+
+    def _note_end(self) -> None:
+        self._is_complete = True
 
     def _count_other(self, nbytes: int) -> None:
         self._other_bytes += nbytes

@@ -212,10 +212,9 @@ def download_name(record: JobRecord) -> str:
 
 def _pace(record: JobRecord) -> tuple[float | None, float | None]:
     """Return frames per second and remaining seconds of a running job's stage."""
-    done = record.frames - record.frames_before
-    if record.state != "running" or record.stage_started_at is None or done <= 0:
+    if record.state != "running" or record.stage_started_at is None or not record.frames:
         return None, None
-    fps = done / max(time.time() - record.stage_started_at, 1e-3)
+    fps = record.frames / max(time.time() - record.stage_started_at, 1e-3)
     left = None if record.total_frames is None else max(record.total_frames - record.frames, 0) / fps
     return round(fps, 1), None if left is None else round(left, 1)
 

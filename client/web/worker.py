@@ -17,8 +17,9 @@ from types import TracebackType
 
 from client.web.job_process import EXIT_RETRY, SERVERS_FAULT
 from client.web.job_queue import JobQueue
+from client.web.job_settings import PARTS_FOLDER
 from client.web.settings import Settings
-from client.web.store import JobRecord, JobStore
+from client.web.store import ENDED, JobRecord, JobStore
 
 WATCH_EVERY_S = 0.1  # how soon a cancellation reaches the process
 END_GRACE_S = 20.0  # for a process to give its requests up and leave
@@ -71,6 +72,8 @@ class Workers:
                 return
             code = self._run_process(record, lock)
             if self._note_end(record, code):
+                if self._store.state_of(job_id) in ENDED:
+                    shutil.rmtree(self._settings.job_folder(job_id) / PARTS_FOLDER, ignore_errors=True)
                 return
         self._stop.wait(RETRY_DELAY_S)
         self._queue.put(job_id)

@@ -23,8 +23,7 @@ export async function lookForFaces(file, startSeconds) {
   try {
     picture = await drawFrame(file, startSeconds);
   } catch {
-    if (mine === asked) say("Your browser cannot show this video. The service may still be able to use it.");
-    return;
+    return; // the form says so
   }
   const form = new FormData();
   form.append("picture", picture.blob, "frame.jpg");

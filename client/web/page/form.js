@@ -105,6 +105,8 @@ function viewOf(name, file, facts) {
   media.addEventListener("loadedmetadata", () => {
     if (Number.isFinite(media.duration)) facts.textContent = `${size(file.size)} · ${clock(media.duration)}`;
   });
+  const cannot = "Your browser cannot play this file. The service may still be able to use it.";
+  media.addEventListener("error", () => media.replaceWith(element("p", { className: "cannot" }, cannot)));
   return media;
 }
 

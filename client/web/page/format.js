@@ -44,6 +44,12 @@ export function duration(seconds) {
   return `${(seconds / 3600).toFixed(1)} h`;
 }
 
+export function hours(count) {
+  if (count < 1) return `${Math.round(count * 60)} minutes`;
+  if (count < 48) return count === 1 ? "an hour" : `${Math.round(count)} hours`;
+  return `${Math.round(count / 24)} days`;
+}
+
 export function ago(iso) {
   const date = new Date(iso);
   const minutes = (Date.now() - date) / 60000;

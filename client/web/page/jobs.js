@@ -1,7 +1,7 @@
 // The list of videos: each job with its state, live progress, result and actions.
 
 import { call, post, remove } from "./api.js";
-import { ago, announce, duration, element, showProblem, clock } from "./format.js";
+import { ago, announce, clock, duration, element, hours, showProblem } from "./format.js";
 import { openPlayer } from "./player.js";
 
 const list = document.getElementById("jobs");
@@ -19,6 +19,7 @@ const CHIPS = {
 };
 const STAGES = {
   starting: "Starting",
+  "reading the inputs": "Reading the files",
   "looking at the clip": "Looking at the video",
   "lip-syncing": "Lip-syncing",
 };
@@ -136,7 +137,7 @@ function progressText(job) {
     return job.queue_position > 1 ? `Number ${job.queue_position} in the queue` : "Next in the queue";
   }
   if (job.state === "cancelling") return "Stopping";
-  const parts = [STAGES[job.stage] ?? job.stage];
+  const parts = [STAGES[job.stage] ?? job.stage.charAt(0).toUpperCase() + job.stage.slice(1)];
   if (job.total_frames) parts.push(`${Math.round(job.percent)} %`);
   if (job.fps) parts.push(`${job.fps < 10 ? job.fps : Math.round(job.fps)} frames per second`);
   if (job.eta_s) parts.push(`about ${duration(job.eta_s)} left`);
@@ -156,10 +157,10 @@ function factsOf(job) {
   const facts = {
     Model: job.settings.model,
     Length: `${report.duration_s.toFixed(1)} s`,
-    Picture: `${report.width} × ${report.height}, ${report.video_fps} fps`,
-    Frames: `${report.frames}, ${report.frames_synced} of them lip-synced`,
+    Picture: `${report.width} × ${report.height}`,
+    "Frame rate": `${report.video_fps} per second`,
+    "Frames lip-synced": `${report.frames_synced} of ${report.frames}`,
     "Made in": duration(report.seconds),
-    "Work per second of video": `${report.realtime_factor} s`,
   };
   return element("dl", {}, ...Object.entries(facts).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, String(value)))));
 }
@@ -216,7 +217,7 @@ async function begin() {
 }
 
 export function startJobs(limits) {
-  document.getElementById("keep-note").textContent = `Kept for ${duration(limits.keep_hours * 3600)}, then removed.`;
+  document.getElementById("keep-note").textContent = `Kept for ${hours(limits.keep_hours)}, then removed.`;
   older.addEventListener("click", load);
   begin();
   return { show };
