@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from client.web.fetch import Fetcher
 from client.web.job_settings import AUDIO_FILE, SETTING_NAMES, VIDEO_FILE, JobSettings
-from client.web.media_type import media_type
+from client.web.media_type import KINDS, media_type
 from client.web.problems import ProblemError, problem_responses, validation_problem
 from client.web.security import User
 from client.web.service import Service, ServiceDep
@@ -31,11 +31,15 @@ FILE_HEADERS = {"Content-Security-Policy": "sandbox; default-src 'none'", "Cache
 EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "`event: job` with a job as JSON at every change, `event: deleted` with its id.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": "event: job\nid: 7\ndata: {}\n\n"}},
+        "content": {"text/event-stream": {"example": "event: job\nid: 7\ndata: {}\n\n"}},
     }
 }
+BYTES = {"type": "string", "format": "binary"}
 MEDIA: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
+    status: {
+        "description": text,
+        "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in KINDS},
+    }
     for status, text in ((200, "The file."), (206, "The part that the Range header asks for."))
 }
 JobId = Annotated[str, Path(description="The job's id.", examples=[EXAMPLE_ID])]
@@ -46,7 +50,7 @@ def multipart_body() -> dict[str, Any]:
     """Describe the body with files, for the OpenAPI document."""
     choices = JobSettings.model_json_schema()
     files = {
-        name: {"type": "string", "format": "binary", "minLength": 1, "description": text}
+        name: {**BYTES, "minLength": 1, "description": text}
         for name, text in (
             (VIDEO_FILE, "Video, or still image, that shows the speaker."),
             (AUDIO_FILE, "The speech: an audio file, or a video's sound."),
@@ -181,7 +185,7 @@ async def follow_jobs(
 @router.get(
     "/jobs/{job_id}/result",
     response_class=FileResponse,
-    responses={**MEDIA, **problem_responses(401, 404, 409, 416)},
+    responses={**MEDIA, **problem_responses(401, 404, 409, 416, 422)},
 )
 def get_result(
     job_id: JobId,

@@ -13,6 +13,8 @@ BEGINNINGS = (
     (b"\x1a\x45\xdf\xa3", "video/webm"),
     (b"OggS", "video/ogg"),
 )
+MP4, QUICKTIME, WEBP = "video/mp4", "video/quicktime", "image/webp"
+KINDS = (MP4, QUICKTIME, WEBP, *(kind for _, kind in BEGINNINGS), UNKNOWN)
 
 
 def media_type(path: Path) -> str:
@@ -20,7 +22,7 @@ def media_type(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if head[4:8] == b"ftyp":
-        return "video/quicktime" if head[8:10] == b"qt" else "video/mp4"
+        return QUICKTIME if head[8:10] == b"qt" else MP4
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "image/webp"
+        return WEBP
     return next((kind for beginning, kind in BEGINNINGS if head.startswith(beginning)), UNKNOWN)

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 logger = logging.getLogger("lipsync.web")
 MEDIA_TYPE = "application/problem+json"
@@ -139,14 +140,22 @@ def add_problem_handlers(app: FastAPI) -> None:
         return validation_problem(list(error.errors())).response()
 
     @app.exception_handler(HTTPException)
-    async def _http(_request: Request, error: HTTPException) -> Response:
+    async def _http(request: Request, error: HTTPException) -> Response:
         status = error.status_code if error.status_code in TITLES else 400
         headers = dict(error.headers or {})
+        if status == 405:
+            headers["Allow"] = ", ".join(_allowed_methods(request))
         return ProblemError(status, DETAILS.get(status, TITLES[status]), headers=headers).response()
 
     @app.exception_handler(Exception)
     async def _defect(_request: Request, _error: Exception) -> Response:
         return ProblemError(500, DETAILS[500]).response()
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Return all methods of an address, whose routes know but their own."""
+    matching = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
 
 
 def _field_name(place: tuple[Any, ...]) -> str:
