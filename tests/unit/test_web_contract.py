@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from client.web.app import create_app
 from client.web.views import FaceList
 from tests.web_service import make_service
 
-ENDLESS = "/events"  # a stream that goes on; followed by a real client in tests/server
+ENDLESS = r"/events$"  # streams that go on; followed by a real client in tests/server
 CONFIG = {
     "generation": {"max-examples": 6, "deterministic": True},
     "phases": {"stateful": {"enabled": True, "generation": {"max-examples": 6}}},
@@ -29,7 +30,9 @@ def test_answers_keep_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     service = make_service(tmp_path, max_jobs_per_user=10**6, max_jobs=10**6, allowed_hosts=())
     monkeypatch.setattr(service_routes, "preview_faces", no_faces)
     config = SchemathesisConfig.from_dict(CONFIG)
-    api = schemathesis.openapi.from_asgi("/openapi.json", create_app(service), config=config).exclude(path=ENDLESS)
+    api = schemathesis.openapi.from_asgi("/openapi.json", create_app(service), config=config).exclude(
+        path_regex=ENDLESS
+    )
     failures, tried = set(), set()
     for event in engine.from_schema(api).execute():
         assert not isinstance(event, FatalError | NonFatalError), event
@@ -37,8 +40,8 @@ def test_answers_keep_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             tried.add(event.label)
             failures |= set(_failures(event))
     assert not failures, "\n".join(sorted(failures))
-    described = [path for path, methods in api.raw_schema["paths"].items() for _ in methods]
-    assert len(tried - {None}) == len(described) - 1  # the endless one
+    described = [f"{method} {path}" for path, methods in api.raw_schema["paths"].items() for method in methods]
+    assert len(tried - {None}) == sum(re.search(ENDLESS, name) is None for name in described)
 
 
 async def no_faces(*_: object) -> FaceList:
