@@ -34,6 +34,7 @@ export function startForm(limits, onSent) {
   form.elements.crf.value = "18";
   form.elements.start.addEventListener("change", () => files.video && preview());
   loadModels();
+  document.getElementById("send").disabled = false;
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     send(limits, onSent);
@@ -46,7 +47,9 @@ export function startForm(limits, onSent) {
 function startDrop(name) {
   const drop = document.getElementById(`${name}-drop`);
   const input = document.getElementById(name);
-  input.addEventListener("change", () => input.files[0] && choose(name, input.files[0]));
+  const take = () => input.files[0] && choose(name, input.files[0]);
+  input.addEventListener("change", take);
+  take(); // what was chosen before this script ran
   drop.addEventListener("dragenter", () => drop.classList.add("over"));
   drop.addEventListener("dragleave", (event) => drop.contains(event.relatedTarget) || drop.classList.remove("over"));
   drop.addEventListener("drop", () => drop.classList.remove("over"));
