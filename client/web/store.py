@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from client.errors import UsageError
+
 State = Literal["queued", "running", "cancelling", "finished", "failed", "cancelled"]
 STATES: tuple[State, ...] = get_args(State)
 ACTIVE: tuple[State, ...] = ("queued", "running", "cancelling")
 ENDED: tuple[State, ...] = ("finished", "failed", "cancelled")
+FORMAT = 1  # of the file; to be raised with every change of SCHEMA
 TOMBSTONE_S = 120.0  # a deleted job's record stays this long, so that every follower hears of it
 BUSY_TIMEOUT_S = 30.0
 
@@ -94,11 +97,21 @@ class JobStore:
     """The records, safe to use from several threads and processes."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or create it."""
+        """Open the file, or create it.
+
+        Raises:
+            UsageError: another version of the service wrote it.
+        """
         self._path = path
         with self._transaction() as db:
+            version = db.execute("pragma user_version").fetchone()[0]
+            if version not in (0, FORMAT):
+                raise UsageError(
+                    f"--data: expected jobs of format {FORMAT} in {path}, got format {version}. Name another folder"
+                )
             for statement in SCHEMA.split(";\n"):
                 db.execute(statement)
+            db.execute(f"pragma user_version = {FORMAT}")
 
     def add(self, job_id: str, user: str, settings: dict[str, Any], video_name: str, audio_name: str) -> JobRecord:
         """Record a new job, queued."""

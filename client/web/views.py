@@ -14,6 +14,7 @@ from client.web.job_settings import JobSettings
 from client.web.store import JobRecord, State
 
 EXAMPLE_ID = "3f2a9c0d6b7e4f518a90c1d2e3f4a5b6"
+SETTLED_S = 2.0  # of a stage, before what remains is estimated
 ALMOST = 99.9  # percent shown at most before the result is complete
 
 
@@ -214,8 +215,10 @@ def _pace(record: JobRecord) -> tuple[float | None, float | None]:
     """Return frames per second and remaining seconds of a running job's stage."""
     if record.state != "running" or record.stage_started_at is None or not record.frames:
         return None, None
-    fps = record.frames / max(time.time() - record.stage_started_at, 1e-3)
-    left = None if record.total_frames is None else max(record.total_frames - record.frames, 0) / fps
+    elapsed_s = max(time.time() - record.stage_started_at, 1e-3)
+    fps = record.frames / elapsed_s
+    is_settled = record.total_frames is not None and elapsed_s >= SETTLED_S
+    left = max((record.total_frames or 0) - record.frames, 0) / fps if is_settled else None
     return round(fps, 1), None if left is None else round(left, 1)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from client.errors import UsageError
 from client.web import worker
 from client.web.service import Service
 from client.web.worker import Workers, hold, recover, sweep
@@ -124,3 +127,12 @@ def test_deleted_running_job_is_cancelled(tmp_path: Path) -> None:
         sweep(service.settings, service.store)
     assert service.store.state_of(job["id"]) == "cancelled"
     assert not list(service.settings.jobs_folder.iterdir())
+
+
+def test_records_of_another_version_fail(tmp_path: Path) -> None:
+    """A file that another version wrote is left alone, and named."""
+    make_service(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as db:
+        db.execute("pragma user_version = 99")
+    with pytest.raises(UsageError, match=r"--data: expected jobs of format 1 .* got format 99"):
+        make_service(tmp_path)

@@ -64,7 +64,19 @@ export function announce(text) {
   document.getElementById("announcer").textContent = text;
 }
 
+// The API names its own fields; here they have other names.
+const NAMES = [
+  [/^video: /, "The video: "],
+  [/^audio: /, "The speech: "],
+  [/with the option face\b/, "under “Which face”"],
+];
+
+export function inWords(text) {
+  return NAMES.reduce((said, [name, word]) => said.replace(name, word), text);
+}
+
 export function showProblem(place, problem) {
-  place.replaceChildren(element("b", {}, problem.title ?? "Something went wrong"), problem.detail ?? problem.message ?? "");
+  const detail = inWords(problem.detail ?? problem.message ?? "");
+  place.replaceChildren(element("b", {}, problem.title ?? "Something went wrong"), detail);
   place.hidden = false;
 }

@@ -1,7 +1,7 @@
 // The list of videos: each job with its state, live progress, result and actions.
 
 import { call, post, remove } from "./api.js";
-import { ago, announce, clock, duration, element, hours, showProblem } from "./format.js";
+import { ago, announce, clock, duration, element, hours, inWords, showProblem } from "./format.js";
 import { openPlayer } from "./player.js";
 
 const list = document.getElementById("jobs");
@@ -71,7 +71,7 @@ class Card {
   showEnd(job) {
     this.problem.hidden = !job.error;
     if (job.error) showProblem(this.problem, job.error);
-    const lines = [...faceless(job), ...job.warnings];
+    const lines = [...faceless(job), ...job.warnings.map(inWords)];
     this.warnings.hidden = lines.length === 0;
     this.warnings.replaceChildren(...lines.map((line) => element("p", { className: "warning" }, line)));
     this.details.hidden = !job.report;
