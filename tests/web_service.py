@@ -16,17 +16,20 @@ import httpx
 import uvicorn
 from starlette.testclient import TestClient
 
+from client.addresses import parse_urls
+from client.servers import PoolOptions
 from client.web.app import create_app
 from client.web.job_queue import JobQueue
 from client.web.service import Service
 from client.web.settings import LOOPBACK_HOSTS, Settings
 from client.web.store import JobStore
-from client.web.triton import LoadedModels
+from client.web.triton import LoadedModels, TritonAccess
 from client.web.views import ModelList, ModelView
 from client.web.worker import store_path
 
 TOKEN, OTHER_TOKEN = "a-token-for-tests-of-ann", "a-token-for-tests-of-bob"
 NOWHERE = "127.0.0.1:1"  # nothing listens there
+NO_TRITON = TritonAccess(parse_urls([NOWHERE]), PoolOptions(patience_s=0.0), (f"--url={NOWHERE}",))
 
 
 class OneModel(LoadedModels):
@@ -42,7 +45,7 @@ def make_service(folder: Path, **settings: Any) -> Service:
     hosts = (*LOOPBACK_HOSTS, "testserver")
     chosen = Settings(folder, **{"allowed_hosts": hosts, "min_free_bytes": 0} | settings)
     chosen.create_folders()
-    return Service(chosen, JobStore(store_path(chosen)), JobQueue(chosen), OneModel(NOWHERE))
+    return Service(chosen, JobStore(store_path(chosen)), JobQueue(chosen), OneModel(NO_TRITON))
 
 
 def open_client(folder: Path, **settings: Any) -> TestClient:

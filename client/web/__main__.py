@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import socket
@@ -15,6 +14,7 @@ import uvicorn
 
 from client.errors import LipSyncError, ServerUnavailable, UsageError
 from client.lipsync import end_on_signal
+from client.logs import set_up_logs
 from client.web.app import create_app
 from client.web.job_queue import JobQueue
 from client.web.service import Service
@@ -31,7 +31,7 @@ ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until interrupted; returns the exit code."""
     options = build_parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    set_up_logs(as_json=False, quiet=False)
     try:
         settings = settings_from(options, os.environ)
         if options.worker_only and options.url is None:
@@ -41,13 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ExitStack() as stack:
             listening = None if options.worker_only else stack.enter_context(listen(options.host, options.port))
             settings.create_folders()
-            url = stack.enter_context(open_triton(options.url, options.model_repository))
+            triton = stack.enter_context(open_triton(options))
             store, queue = JobStore(store_path(settings)), JobQueue(settings)
-            stack.enter_context(Workers(settings, store, queue, url))
+            stack.enter_context(Workers(settings, store, queue, triton))
             if listening is None:
                 threading.Event().wait()
             else:
-                serve(Service(settings, store, queue, LoadedModels(url)), listening)
+                serve(Service(settings, store, queue, LoadedModels(triton)), listening)
     except KeyboardInterrupt:
         return 0
     except (LipSyncError, ServerStartError) as error:

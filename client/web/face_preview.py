@@ -10,16 +10,19 @@ import asyncio
 import json
 import resource
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from client.connection import TritonConnection
+from client.command_line import add_server_options
 from client.errors import LipSyncError
 from client.face_finder import FaceFinder
 from client.faces import MIN_CHOSEN_SCORE
 from client.media import VideoSource
 from client.report import StageClock
+from client.servers import ServerPool
 from client.web.job_process import in_peoples_words
 from client.web.problems import ProblemError
+from client.web.triton import TritonAccess
 from client.web.views import FaceList, FaceView
 
 MAX_MEMORY_BYTES = 4 << 30  # of address space; a picture of 100 megapixels fits
@@ -31,11 +34,11 @@ def main() -> int:
     """Print the faces, or why there are none to be had; returns 0, or EXIT_REFUSED."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--url", required=True)
+    add_server_options(parser)
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     try:
-        print(find_faces(options.picture, options.url).model_dump_json())
+        print(find_faces(options.picture, TritonAccess.of(options)).model_dump_json())
     except LipSyncError as error:
         title, detail = in_peoples_words(error)
         print(json.dumps({"title": title, "detail": detail}))
@@ -43,7 +46,7 @@ def main() -> int:
     return 0
 
 
-def find_faces(picture: Path, url: str) -> FaceList:
+def find_faces(picture: Path, triton: TritonAccess) -> FaceList:
     """Return the faces of a picture, or of a video's first frame, from left to right.
 
     Raises:
@@ -51,8 +54,8 @@ def find_faces(picture: Path, url: str) -> FaceList:
     """
     source = VideoSource(picture)
     frame = next(iter(source.frames()))
-    with TritonConnection(url) as connection:
-        (found,) = FaceFinder(connection, StageClock()).find([frame])
+    with ServerPool(triton.servers, replace(triton.pool, patience_s=0.0)) as pool:
+        (found,) = FaceFinder(pool, StageClock()).find([frame])
     faces = sorted((face for face in found.faces if face.score >= MIN_CHOSEN_SCORE), key=lambda face: face.center[0])
     views = [
         FaceView(
@@ -65,13 +68,13 @@ def find_faces(picture: Path, url: str) -> FaceList:
     return FaceList(width=source.width, height=source.height, faces=views)
 
 
-async def preview_faces(picture: Path, url: str) -> FaceList:
+async def preview_faces(picture: Path, triton: TritonAccess) -> FaceList:
     """Run this module on a picture.
 
     Raises:
         ProblemError: 422, the picture is no good; 503, the server does not answer.
     """
-    command = [sys.executable, "-m", "client.web.face_preview", picture.name, "--url", url]
+    command = [sys.executable, "-m", "client.web.face_preview", picture.name, *triton.arguments]
     process = await asyncio.create_subprocess_exec(
         *command, cwd=picture.parent, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
     )

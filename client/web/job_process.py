@@ -15,10 +15,13 @@ import sys
 import time
 from pathlib import Path
 
-from client.connection import TritonConnection
+from client.addresses import Servers
+from client.command_line import add_server_options, server_options
 from client.errors import LipSyncError, MediaError, NoFaceError, OutputError, ServerUnavailable, UsageError
 from client.job import Job
 from client.lipsync import end_on_signal, give_freed_frames_back
+from client.logs import set_up_logs
+from client.servers import PoolOptions, ServerPool
 from client.web.job_settings import JobSettings, in_api_words
 from client.web.store import JobStore
 
@@ -32,7 +35,7 @@ TITLES: dict[type[LipSyncError], str] = {
     OutputError: "The result cannot be written",
 }
 SERVERS_FAULT = "Something went wrong on the server, not with your files. Try again, or ask who runs this service"
-logger = logging.getLogger("lipsync.web")
+logger = logging.getLogger("client.web")
 
 
 class StoredProgress:
@@ -65,16 +68,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--store", type=Path, required=True, help="the jobs' records")
     parser.add_argument("--folder", type=Path, required=True, help="the job's files")
     parser.add_argument("--id", required=True, help="the job")
-    parser.add_argument("--url", required=True, help="HOST:PORT of Triton")
     parser.add_argument("--last-try", action="store_true", help="give up where the server cannot be reached")
+    add_server_options(parser)
     options = parser.parse_args(argv)
     _end_with_parent()
     give_freed_frames_back()
-    logging.basicConfig(format="%(levelname)s %(message)s")
+    set_up_logs(as_json=False, quiet=False)
     store = JobStore(options.store.resolve())
-    os.chdir(options.folder)  # no message names a folder of this machine
     try:
-        run_job(store, options.id, options.url)
+        servers, pool_settings = server_options(options)
+        assert servers is not None  # the service always names some
+        os.chdir(options.folder)  # no message names a folder of this machine
+        run_job(store, options.id, servers, pool_settings)
     except ServerUnavailable as error:
         logger.warning("job %s: %s", options.id, error)
         if not options.last_try:
@@ -89,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def run_job(store: JobStore, job_id: str, url: str) -> None:
+def run_job(store: JobStore, job_id: str, servers: Servers, pool_settings: PoolOptions) -> None:
     """Run a job in the current folder, and note its report.
 
     Raises:
@@ -99,8 +104,8 @@ def run_job(store: JobStore, job_id: str, url: str) -> None:
     if record is None:
         return
     settings = JobSettings(**record.settings)
-    with Job(settings.job_options(Path(), job_id)) as job, TritonConnection(url) as connection:
-        report = job.run(connection, StoredProgress(store, job_id))
+    with Job(settings.job_options(Path(), job_id)) as job, ServerPool(servers, pool_settings) as pool:
+        report = job.run(pool, StoredProgress(store, job_id))
     said = report.as_dict()
     del said["output"]  # a path of this machine
     store.finish(job_id, said)

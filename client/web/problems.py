@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-logger = logging.getLogger("lipsync.web")
+logger = logging.getLogger("client.web")
 MEDIA_TYPE = "application/problem+json"
 TITLES: dict[int, str] = {
     400: "The request is not understood",

@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from client.command_line import add_server_options
 from client.errors import UsageError
-from client.serve import DEFAULT_REPOSITORY
 
 HOST, PORT = "127.0.0.1", 8080
 DEFAULT_DATA = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "lipsync-web"
 TOKENS_VARIABLE = "LIPSYNC_WEB_TOKENS"  # an environment variable: a command line can be read by others
 MB = 1_000_000
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]", "::1")
+ANY_ADDRESS = {"0.0.0.0", "::"}  # to listen on; no name of anything
 MIN_TOKEN_LENGTH = 16
 
 
@@ -82,8 +83,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default=HOST, help="address to listen on (%(default)s, this machine only)")
     parser.add_argument("--port", type=int, default=PORT, help="port to listen on (%(default)s)")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR", help="jobs and files (%(default)s)")
-    parser.add_argument("--url", metavar="HOST:PORT", help="use this running Triton (gRPC) instead of starting one")
-    parser.add_argument("--model-repository", type=Path, default=DEFAULT_REPOSITORY, metavar="DIR", help="the models")
     parser.add_argument("--workers", type=int, default=default.workers, help="jobs run at once (%(default)s)")
     parser.add_argument("--worker-only", action="store_true", help="run jobs of the same --data folder; serve no page")
     parser.add_argument("--redis", metavar="URL", help="queue on this Redis, shared by several workers")
@@ -103,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="site whose pages may call the API, such as https://example.org (none); again for more",
     )
     parser.add_argument("--allow-urls", action="store_true", help="accept public web addresses of media (off)")
+    add_server_options(parser)
     return parser
 
 
@@ -145,7 +145,11 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
         redis_url=options.redis,
         tokens=parse_tokens(environment.get(TOKENS_VARIABLE, "")),
         cors_origins=tuple(options.cors_origin),
-        allowed_hosts=(*LOOPBACK_HOSTS, options.host, *options.allowed_host),
+        allowed_hosts=(
+            *LOOPBACK_HOSTS,
+            *options.allowed_host,
+            *(() if options.host in ANY_ADDRESS else (options.host,)),
+        ),
         allow_urls=options.allow_urls,
     )
 

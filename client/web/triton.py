@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from client.connection import TritonConnection
+from client.addresses import Servers
+from client.command_line import server_options
 from client.errors import LipSyncError, RequestRejected
 from client.job import DETECTORS, MODELS, DetectorName, Model
 from client.serve import STOP_GRACE_S, exported_models
+from client.servers import PoolOptions, ServerPool
 from client.web.views import ModelList, ModelView
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
@@ -20,7 +24,7 @@ from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
 KNOWN_FOR_S = 5.0  # how long an answer about models is believed
 WATCH_EVERY_S = 1.0
 RESTART_AFTER_S = 5.0
-logger = logging.getLogger("lipsync.web")
+logger = logging.getLogger("client.web")
 DESCRIPTIONS: dict[Model, tuple[str, str, tuple[str, ...]]] = {
     "mouth-motion": (
         "Mouth motion",
@@ -40,12 +44,44 @@ DESCRIPTIONS: dict[Model, tuple[str, str, tuple[str, ...]]] = {
 }
 
 
-class LoadedModels:
-    """Asks a Triton which generators it has, and believes the answer for a moment."""
+@dataclass(frozen=True)
+class TritonAccess:
+    """Where Triton is and how to reach it, here and in a process of a job.
 
-    def __init__(self, url: str) -> None:
-        """Ask this server."""
-        self.url = url
+    Attributes:
+        servers: where they are.
+        pool: how to deal with them.
+        arguments: the same for another command line.
+    """
+
+    servers: Servers
+    pool: PoolOptions
+    arguments: tuple[str, ...]
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> TritonAccess:
+        """Read the servers' part of the command line.
+
+        Raises:
+            UsageError: it cannot be used.
+        """
+        servers, pool = server_options(options)
+        assert servers is not None
+        named = ("transport", "timeout", "tls_ca", "tls_cert", "tls_key", "token_file")
+        arguments = [f"--url={url}" for url in options.url] + ["--tls"] * options.tls
+        for name in named:
+            value = getattr(options, name)
+            if value is not None:
+                arguments.append(f"--{name.replace('_', '-')}={value.resolve() if isinstance(value, Path) else value}")
+        return cls(servers, pool, tuple(arguments))
+
+
+class LoadedModels:
+    """Asks Triton which generators it has, and believes the answer for a moment."""
+
+    def __init__(self, triton: TritonAccess) -> None:
+        """Ask there."""
+        self.triton = triton
         self._lock = threading.Lock()
         self._known: ModelList | None = None
         self._asked_at = 0.0
@@ -54,7 +90,7 @@ class LoadedModels:
         """Return the generators that a job can use now.
 
         Raises:
-            ServerUnavailable: the server is not ready.
+            ServerUnavailable: no server is ready.
         """
         with self._lock:
             if self._known is None or time.monotonic() - self._asked_at > KNOWN_FOR_S:
@@ -64,45 +100,56 @@ class LoadedModels:
             return self._known
 
     def _ask(self) -> ModelList:
-        with TritonConnection(self.url, "grpc") as connection:
+        settings = replace(self.triton.pool, transport="grpc", patience_s=0.0)
+        with ServerPool(self.triton.servers, settings) as pool:
             names = {name for needed in MODELS.values() for name in needed}
             names |= {detector.model for detector in DETECTORS.values()}
-            loaded = {name for name in names if _has(connection, name)}
+            loaded = {name for name in names if _has(pool, name)}
         detectors: list[DetectorName] = [name for name, detector in DETECTORS.items() if detector.model in loaded]
         models = []
         for model, needed in MODELS.items():
             if detectors and loaded.issuperset(needed):
-                title, description, settings = DESCRIPTIONS[model]
-                models.append(ModelView(id=model, title=title, description=description, settings=list(settings)))
+                title, description, settings_of_model = DESCRIPTIONS[model]
+                models.append(
+                    ModelView(id=model, title=title, description=description, settings=list(settings_of_model))
+                )
         return ModelList(models=models, detectors=detectors)
 
 
-def _has(connection: TritonConnection, model: str) -> bool:
+def _view(model: Model) -> ModelView:
+    title, description, settings = DESCRIPTIONS[model]
+    return ModelView(id=model, title=title, description=description, settings=list(settings))
+
+
+def _has(pool: ServerPool, model: str) -> bool:
     try:
-        connection.contract(model)
+        pool.contract(model)
     except RequestRejected:
         return False
     return True
 
 
 @contextmanager
-def open_triton(url: str | None, repository: Path) -> Iterator[str]:
-    """Give the URL of the user's Triton, or of an embedded one that serves every exported model.
+def open_triton(options: argparse.Namespace) -> Iterator[TritonAccess]:
+    """Reach the user's Triton, or start one that serves every exported model.
+
+    Args:
+        options: with the client's own options for servers.
 
     Raises:
         ServerStartError: the embedded one does not start.
-        LipSyncError: nothing is exported.
+        LipSyncError: nothing is exported, or the options cannot be used.
     """
-    if url is not None:
-        yield url
+    if server_options(options)[0] is not None:
+        yield TritonAccess.of(options)
         return
+    repository = options.model_repository
     models = tuple(exported_models(repository))
     if not models:
         raise LipSyncError(f"{repository}: expected exported models, got none. Run: make models")
-    options = ServerOptions(repository, models, grpc_port=free_port(), stop_grace_s=STOP_GRACE_S)
-    keeper = _Keeper(EmbeddedServer(options))
-    with keeper:
-        yield keeper.url
+    server = EmbeddedServer(ServerOptions(repository, models, grpc_port=free_port(), stop_grace_s=STOP_GRACE_S))
+    with _Keeper(server) as keeper:
+        yield TritonAccess.of(argparse.Namespace(**vars(options) | {"url": [keeper.url]}))
 
 
 class _Keeper:

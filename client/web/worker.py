@@ -20,6 +20,7 @@ from client.web.job_queue import JobQueue
 from client.web.job_settings import PARTS_FOLDER
 from client.web.settings import Settings
 from client.web.store import ENDED, JobRecord, JobStore
+from client.web.triton import TritonAccess
 
 WATCH_EVERY_S = 0.1  # how soon a cancellation reaches the process
 END_GRACE_S = 20.0  # for a process to give its requests up and leave
@@ -28,18 +29,18 @@ SWEEP_EVERY_S = 30.0
 STALE_UPLOAD_S = 6 * 3600.0
 MAX_ATTEMPTS = 5
 RETRY_DELAY_S = 2.0
-logger = logging.getLogger("lipsync.web")
+logger = logging.getLogger("client.web")
 
 
 class Workers:
     """Threads that run jobs until the context is left, and one that looks after the jobs' records."""
 
-    def __init__(self, settings: Settings, store: JobStore, queue: JobQueue, triton_url: str) -> None:
+    def __init__(self, settings: Settings, store: JobStore, queue: JobQueue, triton: TritonAccess) -> None:
         """Prepare; nothing runs before the context is entered."""
         self._settings = settings
         self._store = store
         self._queue = queue
-        self._triton_url = triton_url
+        self._triton = triton
         self._stop = threading.Event()
         self._consumer = queue.consumer(self._run, settings.workers)
         self._looking_after = threading.Thread(target=self._look_after, name="look after jobs", daemon=True)
@@ -79,7 +80,7 @@ class Workers:
         self._queue.put(job_id)
 
     def _run_process(self, record: JobRecord, lock: int) -> int:
-        command = [sys.executable, "-m", "client.web.job_process", "--id", record.id, "--url", self._triton_url]
+        command = [sys.executable, "-m", "client.web.job_process", "--id", record.id, *self._triton.arguments]
         command += ["--store", str(store_path(self._settings)), "--folder", str(self._settings.job_folder(record.id))]
         if record.attempts >= MAX_ATTEMPTS:
             command.append("--last-try")

@@ -13,7 +13,7 @@ from client.errors import UsageError
 from client.web import worker
 from client.web.service import Service
 from client.web.worker import Workers, hold, recover, sweep
-from tests.web_service import NOWHERE, files, make_service, open_client, wait_until
+from tests.web_service import NO_TRITON, NOWHERE, files, make_service, open_client, wait_until
 
 
 def add_job(service: Service, name: str = "a" * 32) -> str:
@@ -36,7 +36,7 @@ def test_lost_triton_fails_the_job_after_its_attempts(tmp_path: Path, monkeypatc
         service.settings.job_folder(job_id) / "video"
     )
     (service.settings.job_folder(job_id) / "audio").write_bytes(SPEECH.read_bytes())
-    with Workers(service.settings, service.store, service.queue, NOWHERE):
+    with Workers(service.settings, service.store, service.queue, NO_TRITON):
         wait_until(lambda: service.store.state_of(job_id) == "failed")
     job = service.store.get(job_id)
     assert job is not None
