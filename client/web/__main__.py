@@ -74,11 +74,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(service: Service, listening: socket.socket) -> None:
     """Serve a service's app until a signal ends it."""
+    proxies = service.settings.trusted_proxies
     config = uvicorn.Config(
         create_app(service),
         log_level="warning",
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
         timeout_graceful_shutdown=LAST_ANSWERS_S,
     )
     _AnnouncedServer(config).run([listening])

@@ -36,6 +36,7 @@ class Settings:
         tokens: token by user's name; empty where everyone may come in.
         cors_origins: other sites' origins whose pages may call the service.
         allowed_hosts: names under which the service may be called; empty for any.
+        trusted_proxies: addresses whose word on a caller's address and scheme is believed.
         allow_urls: whether media may be fetched from public web addresses.
     """
 
@@ -50,6 +51,7 @@ class Settings:
     tokens: Mapping[str, str] = field(default_factory=dict)
     cors_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
+    trusted_proxies: tuple[str, ...] = ()
     allow_urls: bool = False
 
     @property
@@ -92,7 +94,14 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="name that people call the service by, beside this machine's own; again for more",
+        help="name that people call the service by, beside this machine's own; again for more; * for any",
+    )
+    parser.add_argument(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="believe this proxy who calls, and whether with TLS; again for more; * where nobody else gets through",
     )
     parser.add_argument(
         "--cors-origin",
@@ -145,13 +154,14 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
         redis_url=options.redis,
         tokens=parse_tokens(environment.get(TOKENS_VARIABLE, "")),
         cors_origins=tuple(options.cors_origin),
-        allowed_hosts=(
-            *LOOPBACK_HOSTS,
-            *options.allowed_host,
-            *(() if options.host in ANY_ADDRESS else (options.host,)),
-        ),
+        allowed_hosts=() if "*" in options.allowed_host else _hosts(options),
+        trusted_proxies=tuple(options.trusted_proxy),
         allow_urls=options.allow_urls,
     )
+
+
+def _hosts(options: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(sorted({*LOOPBACK_HOSTS, *options.allowed_host, options.host} - ANY_ADDRESS))
 
 
 def parse_tokens(text: str) -> dict[str, str]:
