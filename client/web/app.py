@@ -18,7 +18,6 @@ from client.web.security import Gatekeeper, SecurityMiddleware
 from client.web.service import Service
 
 PAGE = Path(__file__).parent / "page"
-NO_CACHE = {"Cache-Control": "no-cache"}
 DESCRIPTION = "A video and a speech go in; the same video, its speaker saying that speech, comes out."
 
 
@@ -35,7 +34,7 @@ def create_app(service: Service) -> FastAPI:
 
     @app.get("/", include_in_schema=False)
     def page() -> FileResponse:
-        return FileResponse(PAGE / "index.html", headers=NO_CACHE)
+        return FileResponse(PAGE / "index.html")
 
     app.mount("/page", StaticFiles(directory=PAGE))
     if settings.cors_origins:

@@ -68,10 +68,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--store", type=Path, required=True, help="the jobs' records")
     parser.add_argument("--folder", type=Path, required=True, help="the job's files")
     parser.add_argument("--id", required=True, help="the job")
+    parser.add_argument("--parent", type=int, required=True, help="process that this one ends with")
     parser.add_argument("--last-try", action="store_true", help="give up where the server cannot be reached")
     add_server_options(parser)
     options = parser.parse_args(argv)
-    _end_with_parent()
+    _end_with_parent(options.parent)
     give_freed_frames_back()
     set_up_logs(as_json=False, quiet=False)
     store = JobStore(options.store.resolve())
@@ -117,14 +118,13 @@ def in_peoples_words(error: LipSyncError) -> tuple[str, str]:
     return ("The server could not do this job", SERVERS_FAULT) if title is None else (title, in_api_words(str(error)))
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """End like on a hang-up when the parent dies, also by kill -9."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end_on_signal)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the service
-    parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
+    if os.getppid() != parent:  # it died before the line above
         sys.exit(EXIT_RETRY)
 
 

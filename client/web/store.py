@@ -232,7 +232,7 @@ class JobStore:
 
     def delete(self, job_id: str) -> None:
         """Hide a job from its user; `purge` removes the record later."""
-        self._update("deleted = 1", (), "id = ?", (job_id,))
+        self._update("deleted = 1", (), "id = ? and not deleted", (job_id,))
 
     def expired(self, keep_s: float) -> list[JobRecord]:
         """Return ended jobs that are deleted, or older than that."""

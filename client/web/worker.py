@@ -81,7 +81,14 @@ class Workers:
 
     def _run_process(self, record: JobRecord, lock: int) -> int:
         command = [sys.executable, "-m", "client.web.job_process", "--id", record.id, *self._triton.arguments]
-        command += ["--store", str(store_path(self._settings)), "--folder", str(self._settings.job_folder(record.id))]
+        command += [
+            "--parent",
+            str(os.getpid()),
+            "--store",
+            str(store_path(self._settings)),
+            "--folder",
+            str(self._settings.job_folder(record.id)),
+        ]
         if record.attempts >= MAX_ATTEMPTS:
             command.append("--last-try")
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(lock,))
@@ -167,10 +174,10 @@ def recover(settings: Settings, store: JobStore, queue: JobQueue) -> None:
 
 def sweep(settings: Settings, store: JobStore) -> None:
     """Remove the files of jobs that are deleted or old, and of uploads that broke off."""
+    store.purge()  # not what is deleted below: its followers are still to hear of it
     for record in store.expired(settings.keep_s):
         shutil.rmtree(settings.job_folder(record.id), ignore_errors=True)
         store.delete(record.id)
-    store.purge()
     for folder in settings.uploads_folder.iterdir():
         if time.time() - folder.stat().st_mtime > STALE_UPLOAD_S:
             shutil.rmtree(folder, ignore_errors=True)

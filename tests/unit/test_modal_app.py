@@ -44,7 +44,7 @@ def test_page_runs_on_a_gpu_behind_tokens(modal_app: ModuleType) -> None:
     assert page.gpus == "L4"
     assert [repr(secret) for secret in page.secrets] == [repr(modal_app.tokens)]
     assert list(page.volumes) == list(benchmark.volumes) == ["/volume"]
-    assert page.image is benchmark.image is modal_app.image
+    assert repr(page.image) == repr(benchmark.image) == repr(modal_app.image)
     assert benchmark.secrets == []
 
 
