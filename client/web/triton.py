@@ -8,15 +8,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from client.addresses import Servers
 from client.command_line import server_options
-from client.errors import LipSyncError, RequestRejected
+from client.connection import TritonConnection
+from client.errors import LipSyncError, RequestRejected, ServerUnavailable
 from client.job import DETECTORS, MODELS, DetectorName, Model
 from client.serve import STOP_GRACE_S, exported_models
-from client.servers import PoolOptions, ServerPool
+from client.servers import PoolOptions
 from client.web.views import ModelList, ModelView
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
@@ -100,20 +101,25 @@ class LoadedModels:
             return self._known
 
     def _ask(self) -> ModelList:
-        settings = replace(self.triton.pool, transport="grpc", patience_s=0.0)
-        with ServerPool(self.triton.servers, settings) as pool:
-            names = {name for needed in MODELS.values() for name in needed}
-            names |= {detector.model for detector in DETECTORS.values()}
-            loaded = {name for name in names if _has(pool, name)}
+        loaded = self._loaded({*(name for needed in MODELS.values() for name in needed), *_DETECTOR_MODELS})
         detectors: list[DetectorName] = [name for name, detector in DETECTORS.items() if detector.model in loaded]
-        models = []
-        for model, needed in MODELS.items():
-            if detectors and loaded.issuperset(needed):
-                title, description, settings_of_model = DESCRIPTIONS[model]
-                models.append(
-                    ModelView(id=model, title=title, description=description, settings=list(settings_of_model))
-                )
+        models = [_view(model) for model, needed in MODELS.items() if detectors and loaded.issuperset(needed)]
         return ModelList(models=models, detectors=detectors)
+
+    def _loaded(self, names: set[str]) -> set[str]:
+        """Return which of these models the first server that answers has."""
+        pool = self.triton.pool
+        problem = ServerUnavailable("no server is known")
+        for address in self.triton.servers.find():
+            try:
+                with TritonConnection(address, "grpc", pool.request_timeout_s, pool.security) as connection:
+                    return {name for name in names if _has(connection, name)}
+            except ServerUnavailable as error:
+                problem = error
+        raise problem
+
+
+_DETECTOR_MODELS = tuple(detector.model for detector in DETECTORS.values())
 
 
 def _view(model: Model) -> ModelView:
@@ -121,9 +127,9 @@ def _view(model: Model) -> ModelView:
     return ModelView(id=model, title=title, description=description, settings=list(settings))
 
 
-def _has(pool: ServerPool, model: str) -> bool:
+def _has(connection: TritonConnection, model: str) -> bool:
     try:
-        pool.contract(model)
+        connection.contract(model)
     except RequestRejected:
         return False
     return True

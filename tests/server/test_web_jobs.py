@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +18,7 @@ import av
 import httpx
 import numpy as np
 import pytest
+import tritonclient.grpc as triton_grpc
 
 from client.web.job_queue import JobQueue
 from client.web.settings import Settings
@@ -261,3 +263,25 @@ def test_worker_elsewhere_takes_jobs_from_redis(server: EmbeddedServer, clip: Pa
                 assert worker.returncode == 128 + signal.SIGTERM
         finally:
             redis_process.terminate()
+
+
+def test_cancelled_diffusion_frees_the_server_within_a_step(
+    latentsync_server: EmbeddedServer, clip: Path, tmp_path: Path
+) -> None:
+    """A job of many steps that is cancelled leaves the network alone: no step follows, and the next job runs."""
+
+    def steps_run() -> int:
+        with triton_grpc.InferenceServerClient(latentsync_server.url) as triton:
+            return int(triton.get_inference_statistics("unet").model_stats[0].execution_count)
+
+    with WebProcess(tmp_path, "--url", latentsync_server.url) as web, web.client() as client:
+        choices = {"model": "latentsync", "if_audio_longer": "cut"}
+        job = send(client, clip, **choices, steps="999", guidance="2.5")
+        before = steps_run()
+        wait_until(lambda: steps_run() > before + 2)
+        client.post(f"/jobs/{job['id']}/cancel")
+        wait_for_state(client, job["id"], "cancelled")
+        run = steps_run()
+        time.sleep(1)
+        assert steps_run() <= run + 2  # one step of each of two requests may have been under way
+        wait_for_state(client, send(client, clip, **choices, steps="1", end="0.2")["id"], "finished")
