@@ -21,7 +21,8 @@ from client.errors import LipSyncError, MediaError, NoFaceError, OutputError, Se
 from client.job import Job
 from client.lipsync import end_on_signal, give_freed_frames_back
 from client.logs import set_up_logs
-from client.servers import PoolOptions, ServerPool
+from client.pool_options import PoolOptions
+from client.servers import ServerPool
 from client.web.job_settings import JobSettings, in_api_words
 from client.web.store import JobStore
 

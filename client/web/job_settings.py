@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from client.command_line import MAX_FPS, MAX_SECONDS
 from client.errors import OutputError, UsageError
 from client.faces import parse_face_choice
 from client.job import DetectorName, JobOptions, Model
-from client.media import IfAudioLonger, IfAudioShorter, VideoCodec
+from client.media import PRESETS, IfAudioLonger, IfAudioShorter, VideoCodec
 from client.media.encoders import ALLOWED, MUXERS, X264_CRF_TOP
 from client.wav2lip import Blend
-from lipsync_core.latentsync.options import MAX_SEED, MAX_STEPS, DiffusionOptions
+from lipsync_core.latentsync.options import MAX_SEED, MAX_STEPS, RESOLUTIONS, SCHEDULERS, SPEEDS, options_for
 from lipsync_core.wav2lip.boxes import Pads
 
 VIDEO_FILE, AUDIO_FILE = "video", "audio"  # in a job's folder, whatever the user calls them
 PARTS_FOLDER = "parts"  # of an unfinished job, beside them
 Container = Literal["mp4", "mov", "mkv", "webm"]
-Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
 NUMBER = r"-?[0-9]{1,9}(\.[0-9]{1,9})?"
 MAX_GUIDANCE = 100.0
+
+
+@dataclass(frozen=True)
+class _OneOf:
+    """A rule: the value is one of these, which the client lists."""
+
+    known: tuple[str, ...] | tuple[int, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.chain_schema([handler(source), core_schema.literal_schema(list(self.known))])
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "enum": list(self.known)}
 
 
 def _check_face(text: str) -> str:
@@ -77,7 +99,7 @@ class JobSettings(BaseModel):
         JobOptions.codec, description="auto: h264, hevc for sources of more than 8 bits, vp9 in webm."
     )
     crf: int = Field(JobOptions.crf, ge=0, le=X264_CRF_TOP, description="Quality: less is better and larger.")
-    preset: Preset = Field("veryfast", description="The encoder's time against size.")
+    preset: Annotated[str, _OneOf(PRESETS)] = Field(JobOptions.preset, description="The encoder's time against size.")
     lossless: bool = Field(JobOptions.lossless, description="Encode without any loss.")
     detector: DetectorName = Field(
         JobOptions.detector, description="wav2lip only: what finds faces; s3fd is the original's, far slower."
@@ -96,14 +118,21 @@ class JobSettings(BaseModel):
     blend: Blend = Field(
         JobOptions.blend, description="wav2lip only: soft, without a visible edge, or the original's whole box."
     )
-    steps: int = Field(
-        JobOptions.diffusion.num_inference_steps, ge=1, le=MAX_STEPS, description="latentsync only: of diffusion."
+    speed: Annotated[str, _OneOf(SPEEDS)] = Field(
+        JobOptions.diffusion.speed,
+        description="latentsync only: exact as the original, or fewer and lighter steps.",
     )
+    steps: int | None = Field(None, ge=1, le=MAX_STEPS, description="latentsync only: of diffusion; the speed's own.")
     guidance: float = Field(
         JobOptions.diffusion.guidance_scale, ge=1, le=MAX_GUIDANCE, description="latentsync only: weight of the speech."
     )
-    scheduler: Literal["ddim", "dpm", "unipc"] = Field("ddim", description="latentsync only: ddim as the original.")
-    speed: Literal["exact", "cached"] = Field("exact", description="latentsync only: cached reuses deep features.")
+    scheduler: Annotated[str, _OneOf(SCHEDULERS)] | None = Field(
+        None, description="latentsync only: the speed's own if absent."
+    )
+    resolution: Annotated[int, _OneOf(tuple(RESOLUTIONS.values()))] | None = Field(
+        None,
+        description="latentsync only: edge of the drawn face in pixels; what the weights were trained on if absent.",
+    )
     seed: int = Field(JobOptions.diffusion.seed, ge=0, le=MAX_SEED, description="latentsync only: of all noise.")
 
     @model_validator(mode="after")
@@ -137,7 +166,8 @@ class JobSettings(BaseModel):
             face_box=None if self.face_box is None else _four(self.face_box),
             pads=Pads(*map(int, self.pads.split(","))),
             blend=self.blend,
-            diffusion=DiffusionOptions(self.steps, self.guidance, self.scheduler, self.speed, self.seed),
+            diffusion=options_for(self.speed, self.steps, self.scheduler, self.guidance, self.seed),
+            resolution=self.resolution,
             start_s=self.start,
             end_s=self.end,
             fps=None if self.fps is None else Fraction(self.fps),
@@ -167,6 +197,3 @@ def in_api_words(text: str) -> str:
 def _four(text: str) -> tuple[float, float, float, float]:
     x1, y1, x2, y2 = map(float, text.split(","))
     return x1, y1, x2, y2
-
-
-assert set(get_args(Preset)) >= {JobOptions.preset}

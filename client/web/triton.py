@@ -16,8 +16,8 @@ from client.command_line import server_options
 from client.connection import TritonConnection
 from client.errors import LipSyncError, RequestRejected, ServerUnavailable
 from client.job import DETECTORS, MODELS, DetectorName, Model
+from client.pool_options import PoolOptions
 from client.serve import STOP_GRACE_S, exported_models
-from client.servers import PoolOptions
 from client.web.views import ModelList, ModelView
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
@@ -40,7 +40,7 @@ DESCRIPTIONS: dict[Model, tuple[str, str, tuple[str, ...]]] = {
     "latentsync": (
         "LatentSync",
         "Draws the mouth by diffusion. The most natural result, and by far the slowest; wants a GPU.",
-        ("steps", "guidance", "scheduler", "speed", "seed"),
+        ("speed", "steps", "guidance", "scheduler", "resolution", "seed"),
     ),
 }
 

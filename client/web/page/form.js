@@ -21,10 +21,14 @@ const MODEL_OPTIONS = {
   },
   pads: { label: "Room around the face", value: "0,10,0,0", help: "Top, bottom, left, right in pixels.", pattern: "-?[0-9]{1,4}(,-?[0-9]{1,4}){3}" },
   face_box: { label: "Where the face is", help: "X1,Y1,X2,Y2 in pixels, instead of looking for it.", placeholder: "look for it", pattern: "[-0-9.]+(,[-0-9.]+){3}" },
-  steps: { label: "Steps of drawing", number: { value: 20, min: 1, max: 999 }, help: "More is finer and slower; 20 to 50 serve well." },
+  speed: {
+    label: "Speed",
+    choices: { exact: "Exact, as the original", cached: "Cached, nearly the same", fast: "Fast, fewer steps", preview: "Preview, fewest steps" },
+  },
+  steps: { label: "Steps of drawing", number: { min: 1, max: 999, placeholder: "as the speed has it" }, help: "More is finer and slower; 20 to 50 serve well." },
   guidance: { label: "Weight of the speech", number: { value: 1.5, min: 1, max: 100, step: 0.1 }, help: "1 to 3 serve well; more moves the mouth more." },
-  scheduler: { label: "Scheduler", choices: { ddim: "DDIM, as the original", dpm: "DPM", unipc: "UniPC" } },
-  speed: { label: "Speed", choices: { exact: "Exact", cached: "Faster, nearly the same" } },
+  scheduler: { label: "Scheduler", choices: { "": "As the speed has it", ddim: "DDIM", dpm: "DPM", unipc: "UniPC" } },
+  resolution: { label: "Size of the drawn face", choices: { "": "As the model was trained", 256: "256 pixels (version 1.5)", 512: "512 pixels (version 1.6)" } },
   seed: { label: "Seed", number: { value: 1247, min: 0, max: 4294967295 }, help: "Another seed draws another take." },
 };
 
