@@ -8,20 +8,21 @@ HELM   := $(VENV)/.helm
 MODELS := $(VENV)/.models
 VIDEO  ?=
 AUDIO  ?=
+WEB    ?=
 
-.PHONY: setup models demo test lint serve bench lock clean
+.PHONY: setup models demo test lint serve web bench lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,web,dev]'
 	touch $@
 
 # torch is heavy: only the export of torch checkpoints and the checks need it.
 $(TORCH): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,torch,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,torch,web,dev]'
 	touch $@
 
 # Helm's own library, for the chart's tests, which skip without it. It asks for Python 3.12 for its wrapper alone.
@@ -49,6 +50,10 @@ lint: $(TORCH)
 serve: $(MODELS)
 	$(BIN)/lipsync serve
 
+# make web WEB='--port 9000 --workers 2'
+web: $(MODELS)
+	$(BIN)/python -m client.web $(WEB)
+
 # make bench VIDEO=in.mp4 AUDIO=speech.wav
 bench: $(MODELS)
 	$(BIN)/python -m perf.job '$(VIDEO)' '$(AUDIO)'
@@ -56,7 +61,7 @@ bench: $(MODELS)
 # Write constraints.txt anew from the ranges in pyproject.toml.
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet '.[server,export,torch,dev]'
+	$(VENV)-lock/bin/python -m pip install --quiet '.[server,export,torch,web,dev]'
 	$(VENV)-lock/bin/python -m pip freeze --exclude lipsync-triton | sed 's/+cpu$$//' > constraints.txt
 	rm -rf $(VENV)-lock
 

@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_box_options(parser)
     _add_diffusion_options(parser)
     _add_encoding_options(parser)
-    _add_server_options(parser)
+    add_server_options(parser)
     parser.add_argument(
         "--resume",
         action=argparse.BooleanOptionalAction,
@@ -196,7 +196,8 @@ def _add_encoding_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lossless", action="store_true", help="encode without any loss")
 
 
-def _add_server_options(parser: argparse.ArgumentParser) -> None:
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Describe where the servers are and how to reach them; `server_options` reads it."""
     parser.add_argument(
         "--url",
         action="append",

@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end_on_signal)
-    _give_freed_frames_back()
+        signal.signal(number, end_on_signal)
+    give_freed_frames_back()
     verbose = "--verbose" in arguments
     handler = set_up_logs(as_json="--log-json" in arguments, quiet="--quiet" in arguments)
     try:
@@ -85,13 +85,13 @@ def _notes(error: BaseException) -> str:
     return "".join(f". {note[:1].upper()}{note[1:]}" for note in getattr(error, "__notes__", ()))
 
 
-def _give_freed_frames_back() -> None:
+def give_freed_frames_back() -> None:
     """Let glibc map each frame by itself, so that its memory goes back to the system when it is freed."""
     with contextlib.suppress(OSError, AttributeError):  # another C library does as it likes
         ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, FRAME_SIZED_BYTES)
 
 
-def _end_on_signal(number: int, frame: object) -> None:  # noqa: ARG001  (the signal module's own signature)
+def end_on_signal(number: int, frame: object) -> None:  # noqa: ARG001  (the signal module's own signature)
     """Leave by an exception, so that every context is closed on the way out."""
     raise SystemExit(EXIT_SIGNAL + number)
 

@@ -25,6 +25,7 @@ MIN_FREE_BYTES = 500_000_000  # left on its disk, for the output
 DIGEST_BYTES = 32
 COMPRESSION = 1  # zlib's fastest: answers hold few changed pixels
 HASH = "blake2b"  # as fast as reading the file
+_ONE_HEADER_AT_A_TIME = threading.Lock()
 
 
 def default_work_dir(output: Path) -> Path:
@@ -198,5 +199,6 @@ def _pack(answer: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _unpack(packed: bytes) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(zlib.decompress(packed)), allow_pickle=False) as arrays:
+    # numpy parses headers with ast, at which CPython 3.11 fails now and then in several threads at once (SystemError)
+    with _ONE_HEADER_AT_A_TIME, np.load(io.BytesIO(zlib.decompress(packed)), allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}

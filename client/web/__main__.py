@@ -1,0 +1,101 @@
+"""`python -m client.web`: Triton, workers and the web service in one command, until interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import uvicorn
+
+from client.errors import LipSyncError, ServerUnavailable, UsageError
+from client.lipsync import end_on_signal
+from client.logs import set_up_logs
+from client.web.app import create_app
+from client.web.job_queue import JobQueue
+from client.web.service import Service
+from client.web.settings import build_parser, settings_from
+from client.web.store import JobStore
+from client.web.triton import LoadedModels, open_triton
+from client.web.worker import Workers, store_path
+from lipsync_core.serving.runtime import ServerStartError
+
+LAST_ANSWERS_S = 2  # for answers under way when the service ends; streams are cut then
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until interrupted; returns the exit code."""
+    options = build_parser().parse_args(argv)
+    set_up_logs(as_json=False, quiet=False)
+    try:
+        settings = settings_from(options, os.environ)
+        if options.worker_only and options.url is None:
+            raise UsageError("--worker-only: expected --url with the address of a running Triton, got none")
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, end_on_signal)
+        with ExitStack() as stack:
+            listening = None if options.worker_only else stack.enter_context(listen(options.host, options.port))
+            settings.create_folders()
+            triton = stack.enter_context(open_triton(options))
+            store, queue = JobStore(store_path(settings)), JobQueue(settings)
+            stack.enter_context(Workers(settings, store, queue, triton))
+            if listening is None:
+                threading.Event().wait()
+            else:
+                serve(Service(settings, store, queue, LoadedModels(triton)), listening)
+    except KeyboardInterrupt:
+        return 0
+    except (LipSyncError, ServerStartError) as error:
+        print(f"lipsync web: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", ServerUnavailable.exit_code)
+    return 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the address before anything heavy starts.
+
+    Raises:
+        UsageError: it cannot be taken.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"--port: expected a free port on {host}, got {port} ({error}). Choose another") from error
+    return listening
+
+
+def serve(service: Service, listening: socket.socket) -> None:
+    """Serve a service's app until a signal ends it."""
+    proxies = service.settings.trusted_proxies
+    config = uvicorn.Config(
+        create_app(service),
+        log_level="warning",
+        server_header=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
+        timeout_graceful_shutdown=LAST_ANSWERS_S,
+    )
+    _AnnouncedServer(config).run([listening])
+
+
+class _AnnouncedServer(uvicorn.Server):
+    """Says where the page is once it can be opened."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        assert sockets is not None
+        host, port, *_ = sockets[0].getsockname()
+        shown = ANY_ADDRESS.get(host) or (f"[{host}]" if ":" in host else host)
+        print(f"lipsync web: open http://{shown}:{port} (Ctrl-C ends it)", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

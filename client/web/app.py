@@ -1,0 +1,71 @@
+"""Puts the service together: routes, guards, page, OpenAPI document."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+
+from client.web import job_routes, seed_routes, service_routes
+from client.web.metrics import Metrics, MetricsMiddleware
+from client.web.problems import Problem, add_problem_handlers
+from client.web.security import Gatekeeper, SecurityMiddleware
+from client.web.service import Service
+
+PAGE = Path(__file__).parent / "page"
+DESCRIPTION = "A video and a speech go in; the same video, its speaker saying that speech, comes out."
+
+
+def create_app(service: Service) -> FastAPI:
+    """Make the app that serves the API and the page for a service."""
+    settings = service.settings
+    app = FastAPI(title="lipsync", description=DESCRIPTION, version=_version(), docs_url=None, redoc_url=None)
+    app.state.service = service
+    app.state.gatekeeper = Gatekeeper(settings)
+    app.state.metrics = Metrics(service)
+    add_problem_handlers(app)
+    for routes in (job_routes, service_routes, seed_routes):
+        app.include_router(routes.router)
+
+    @app.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    app.mount("/page", StaticFiles(directory=PAGE))
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Range"],
+            expose_headers=["Location", "Content-Range"],
+        )
+    app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
+    app.add_middleware(SecurityMiddleware, settings=settings)
+    _complete_openapi(app)
+    return app
+
+
+def _complete_openapi(app: FastAPI) -> None:
+    """Add to the OpenAPI document what the routes only name: problems, and the ways to sign in."""
+    document = app.openapi()
+    components: dict[str, Any] = document.setdefault("components", {})
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    components["schemas"] |= {**schema.pop("$defs"), "Problem": schema}
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(unused, None)
+    components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"token": []}, {}]
+    app.openapi_schema = document
+
+
+def _version() -> str:
+    try:
+        return version("lipsync-triton")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,98 @@
+"""Looks for faces in one picture: `python -m client.web.face_preview FILE --url HOST:PORT` prints them as JSON.
+
+A process of its own, so that a picture made to eat memory ends this process and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import resource
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from client.command_line import add_server_options
+from client.errors import LipSyncError
+from client.face_finder import FaceFinder
+from client.faces import MIN_CHOSEN_SCORE
+from client.media import VideoSource
+from client.report import StageClock
+from client.servers import ServerPool
+from client.web.job_process import in_peoples_words
+from client.web.problems import ProblemError
+from client.web.triton import TritonAccess
+from client.web.views import FaceList, FaceView
+
+MAX_MEMORY_BYTES = 4 << 30  # of address space; a picture of 100 megapixels fits
+TIMEOUT_S = 30.0
+EXIT_REFUSED = 3
+
+
+def main() -> int:
+    """Print the faces, or why there are none to be had; returns 0, or EXIT_REFUSED."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("picture", type=Path)
+    add_server_options(parser)
+    options = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    try:
+        print(find_faces(options.picture, TritonAccess.of(options)).model_dump_json())
+    except LipSyncError as error:
+        title, detail = in_peoples_words(error)
+        print(json.dumps({"title": title, "detail": detail}))
+        return EXIT_REFUSED
+    return 0
+
+
+def find_faces(picture: Path, triton: TritonAccess) -> FaceList:
+    """Return the faces of a picture, or of a video's first frame, from left to right.
+
+    Raises:
+        LipSyncError: it cannot be read, or the server does not answer.
+    """
+    source = VideoSource(picture)
+    frame = next(iter(source.frames()))
+    with ServerPool(triton.servers, replace(triton.pool, patience_s=0.0)) as pool:
+        (found,) = FaceFinder(pool, StageClock()).find([frame])
+    faces = sorted((face for face in found.faces if face.score >= MIN_CHOSEN_SCORE), key=lambda face: face.center[0])
+    views = [
+        FaceView(
+            **dict(zip(("x1", "y1", "x2", "y2"), map(float, face.box), strict=True)),
+            score=face.score,
+            choice="{:.0f},{:.0f}".format(*face.center),
+        )
+        for face in faces
+    ]
+    return FaceList(width=source.width, height=source.height, faces=views)
+
+
+async def preview_faces(picture: Path, triton: TritonAccess) -> FaceList:
+    """Run this module on a picture.
+
+    Raises:
+        ProblemError: 422, the picture is no good; 503, the server does not answer.
+    """
+    command = [sys.executable, "-m", "client.web.face_preview", picture.name, *triton.arguments]
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=picture.parent, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            said, _ = await process.communicate()
+    except TimeoutError as error:
+        raise ProblemError(503, "expected an answer in time, got none. Try again") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode == EXIT_REFUSED:
+        raise ProblemError(422, json.loads(said)["detail"])
+    if process.returncode != 0:
+        raise ProblemError(422, "picture: expected one that can be looked at, got one that is too large or damaged")
+    return FaceList.model_validate_json(said)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

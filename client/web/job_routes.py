@@ -1,0 +1,271 @@
+"""The jobs' addresses: send, list, follow, fetch, cancel, remove."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.responses import FileResponse, StreamingResponse
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from client.web.fetch import Fetcher
+from client.web.job_settings import AUDIO_FILE, SETTING_NAMES, VIDEO_FILE, JobSettings
+from client.web.media_type import KINDS, media_type
+from client.web.problems import ProblemError, problem_responses, validation_problem
+from client.web.security import User
+from client.web.service import Service, ServiceDep
+from client.web.store import ENDED, JobRecord
+from client.web.upload import MAX_OVERHEAD_BYTES, Upload, UploadReader
+from client.web.views import EXAMPLE_ID, JobList, JobView, UrlJob, download_name
+
+FOLLOW_EVERY_S = 0.4
+KEEP_ALIVE_S = 15.0
+MAX_LISTED = 200
+MAX_REVISION = 2**53  # exact in every language
+FILE_PARTS = (VIDEO_FILE, AUDIO_FILE)
+FILE_HEADERS = {"Content-Security-Policy": "sandbox; default-src 'none'", "Cache-Control": "private, no-cache"}
+EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "`event: job` with a job as JSON at every change, `event: deleted` with its id.",
+        "content": {"text/event-stream": {"example": "event: job\nid: 7\ndata: {}\n\n"}},
+    }
+}
+BYTES = {"type": "string", "format": "binary"}
+MEDIA: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": text,
+        "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in KINDS},
+    }
+    for status, text in ((200, "The file."), (206, "The part that the Range header asks for."))
+}
+JobId = Annotated[str, Path(description="The job's id.", examples=[EXAMPLE_ID])]
+router = APIRouter(tags=["jobs"])
+
+
+def multipart_body() -> dict[str, Any]:
+    """Describe the body with files, for the OpenAPI document."""
+    choices = JobSettings.model_json_schema()
+    files = {
+        name: {**BYTES, "minLength": 1, "description": text}
+        for name, text in (
+            (VIDEO_FILE, "Video, or still image, that shows the speaker."),
+            (AUDIO_FILE, "The speech: an audio file, or a video's sound."),
+        )
+    }
+    schema = {
+        "type": "object",
+        "properties": {**files, **choices["properties"]},
+        "required": list(FILE_PARTS),
+        "additionalProperties": False,
+    }
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
+def _either_body() -> dict[str, Any]:
+    """Describe both bodies that POST /jobs takes."""
+    body = multipart_body()
+    example = {"video_url": "https://example.org/speaker.mp4", "audio_url": "https://example.org/speech.wav"}
+    body["content"]["application/json"] = {"schema": UrlJob.model_json_schema(), "example": example}
+    return body
+
+
+@router.post(
+    "/jobs",
+    status_code=202,
+    response_model=JobView,
+    openapi_extra={"requestBody": _either_body()},
+    responses={
+        202: {"headers": {"Location": {"description": "The job's address.", "schema": {"type": "string"}}}},
+        **problem_responses(400, 401, 403, 408, 413, 415, 422, 429, 507),
+    },
+)
+async def create_job(request: Request, response: Response, user: User, service: ServiceDep) -> JobView:
+    """Send a video and a speech; the job is queued.
+
+    As multipart/form-data with the files, or, where the service allows it, as JSON with public web addresses.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    take = _create_url_job if kind == "application/json" else create_files_job
+    view = await take(request, user, service)
+    response.headers["Location"] = view.links.self
+    return view
+
+
+async def create_files_job(request: Request, user: str, service: Service) -> JobView:
+    """Queue a job of a multipart body.
+
+    Raises:
+        ProblemError: the body, or the place for it, is no good.
+    """
+    async with service.place_for_upload(user) as place:
+        files = {name: place.folder / name for name in FILE_PARTS}
+        reader = UploadReader(files, service.settings.max_upload_bytes, service.disk, SETTING_NAMES)
+        upload = await reader.read(request)
+        return await service.accept(place, _settings(upload), *(upload.names[name] for name in FILE_PARTS))
+
+
+async def _create_url_job(request: Request, user: str, service: Service) -> JobView:
+    if not service.settings.allow_urls:
+        raise ProblemError(
+            403, "expected files, got web addresses, which this service does not fetch. Upload the files"
+        )
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_OVERHEAD_BYTES:
+            raise ProblemError(413, f"expected at most {MAX_OVERHEAD_BYTES} bytes of JSON, got more")
+    try:
+        job = UrlJob.model_validate_json(bytes(body))
+    except ValidationError as error:
+        raise validation_problem(error.errors()) from error
+    names, left = [], service.settings.max_upload_bytes
+    async with service.place_for_upload(user) as place:
+        for field, url, name in (("video_url", job.video_url, VIDEO_FILE), ("audio_url", job.audio_url, AUDIO_FILE)):
+            file = place.folder / name
+            names.append(await Fetcher(left, service.disk).fetch(field, url, file))
+            left -= file.stat().st_size
+        settings = JobSettings(**job.model_dump(include=set(SETTING_NAMES)))
+        return await service.accept(place, settings, *names)
+
+
+def _settings(upload: Upload) -> JobSettings:
+    try:
+        return JobSettings.model_validate(upload.fields)
+    except ValidationError as error:
+        raise validation_problem(error.errors()) from error
+
+
+@router.get("/jobs", response_model=JobList, responses=problem_responses(401, 422))
+def list_jobs(
+    user: User,
+    service: ServiceDep,
+    limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="How many at most.")] = 50,
+    offset: Annotated[int, Query(ge=0, le=1_000_000, description="How many to leave out.")] = 0,
+) -> JobList:
+    """List your jobs, the newest first."""
+    revision = service.store.revision()  # before the list: what changes meanwhile is told twice, never lost
+    jobs = service.store.jobs_of(user, limit, offset)
+    views = [service.view(job) for job in jobs]
+    return JobList(jobs=views, total=service.store.count_of(user), revision=revision)
+
+
+@router.get("/jobs/{job_id}", response_model=JobView, responses=problem_responses(401, 404))
+def get_job(job_id: JobId, user: User, service: ServiceDep) -> JobView:
+    """Return one job as it stands: state, stage, percent, frames per second, what remains, warnings, report."""
+    return service.view(service.job(job_id, user))
+
+
+@router.get(
+    "/jobs/{job_id}/events", response_class=StreamingResponse, responses={**EVENTS, **problem_responses(401, 404)}
+)
+async def follow_job(job_id: JobId, user: User, service: ServiceDep) -> StreamingResponse:
+    """Follow one job by server-sent events until it has ended."""
+    await run_in_threadpool(service.job, job_id, user)
+    return _event_stream(_follow(service, user, job_id))
+
+
+@router.get("/events", response_class=StreamingResponse, responses={**EVENTS, **problem_responses(401, 422)})
+async def follow_jobs(
+    user: User,
+    service: ServiceDep,
+    after: Annotated[int, Query(ge=-1, le=MAX_REVISION, description="Revision that is known already.")] = -1,
+    last_event_id: Annotated[
+        int | None, Header(ge=-1, le=MAX_REVISION, description="The last event before the connection was lost.")
+    ] = None,
+) -> StreamingResponse:
+    """Follow all your jobs by server-sent events: each one as it stands, or what changed after a revision."""
+    known = after if last_event_id is None else last_event_id
+    return _event_stream(_follow(service, user, None, known))
+
+
+@router.get(
+    "/jobs/{job_id}/result",
+    response_class=FileResponse,
+    responses={**MEDIA, **problem_responses(401, 404, 409, 416, 422)},
+)
+def get_result(
+    job_id: JobId,
+    user: User,
+    service: ServiceDep,
+    download: Annotated[bool, Query(description="Save it under a name of its own instead of showing it.")] = False,
+) -> FileResponse:
+    """Return the finished video; parts of it by the Range header."""
+    return result_response(service, service.job(job_id, user), download=download)
+
+
+@router.get(
+    "/jobs/{job_id}/video", response_class=FileResponse, responses={**MEDIA, **problem_responses(401, 404, 416)}
+)
+def get_video(job_id: JobId, user: User, service: ServiceDep) -> FileResponse:
+    """Return the video that was sent, to show beside the result; parts of it by the Range header."""
+    path = service.settings.job_folder(service.job(job_id, user).id) / VIDEO_FILE
+    if not path.is_file():
+        raise ProblemError(404, "expected a job whose video is still here, got one without. It may have been removed")
+    return FileResponse(path, media_type=media_type(path), headers=FILE_HEADERS)
+
+
+@router.post("/jobs/{job_id}/cancel", response_model=JobView, responses=problem_responses(401, 403, 404, 409))
+def cancel_job(job_id: JobId, user: User, service: ServiceDep) -> JobView:
+    """Cancel a job: a queued one at once, a running one within a step of its generator."""
+    return service.view(service.cancel(service.job(job_id, user)))
+
+
+@router.delete("/jobs/{job_id}", status_code=204, responses=problem_responses(401, 403, 404))
+def delete_job(job_id: JobId, user: User, service: ServiceDep) -> Response:
+    """Remove a job with all its files; one that runs is cancelled first."""
+    service.delete(service.job(job_id, user))
+    return Response(status_code=204)
+
+
+def result_response(service: Service, job: JobRecord, *, download: bool) -> FileResponse:
+    """Return a finished job's file.
+
+    Raises:
+        ProblemError: 409, it is not finished; 404, the file is gone.
+    """
+    if job.state != "finished":
+        raise ProblemError(409, f"state: expected a finished job, got one that is {job.state}")
+    path = service.settings.job_folder(job.id) / f"result.{job.settings['container']}"
+    if not path.is_file():
+        raise ProblemError(404, "expected a job whose result is still here, got one without. It may have been removed")
+    return FileResponse(
+        path,
+        media_type=media_type(path),
+        filename=download_name(job),
+        content_disposition_type="attachment" if download else "inline",
+        headers=FILE_HEADERS,
+    )
+
+
+def _event_stream(events: AsyncIterator[str]) -> StreamingResponse:
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+
+async def _follow(service: Service, user: str, job_id: str | None, known: int = -1) -> AsyncIterator[str]:
+    """Yield an event for every change of a user's jobs, or of one until it has ended."""
+    revision, silent_s = known, 0.0
+    while True:
+        changed = await run_in_threadpool(service.store.changed_since, revision, user, job_id)
+        for job in changed:
+            if job.deleted and revision == -1:
+                continue  # it was gone before anyone followed
+            yield await run_in_threadpool(_event, service, job)
+            if job_id is not None and (job.deleted or job.state in ENDED):
+                return
+        revision = max([revision, 0, *(job.revision for job in changed)])
+        silent_s = 0.0 if changed else silent_s + FOLLOW_EVERY_S
+        if silent_s >= KEEP_ALIVE_S:
+            silent_s = 0.0
+            yield ": still here\n\n"
+        await asyncio.sleep(FOLLOW_EVERY_S)
+
+
+def _event(service: Service, job: JobRecord) -> str:
+    if job.deleted:
+        return f"event: deleted\nid: {job.revision}\ndata: {json.dumps({'id': job.id})}\n\n"
+    return f"event: job\nid: {job.revision}\ndata: {service.view(job).model_dump_json()}\n\n"

@@ -1,0 +1,58 @@
+// Calls to the service. Every error becomes a Problem with words for people.
+
+export class Problem extends Error {
+  constructor(title, detail, status = 0, errors = []) {
+    super(detail || title);
+    this.title = title;
+    this.detail = detail;
+    this.status = status;
+    this.errors = errors;
+  }
+}
+
+const OFFLINE = new Problem("The service cannot be reached", "Check your connection, then try again.");
+
+export async function call(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { credentials: "same-origin", ...options });
+  } catch {
+    throw OFFLINE;
+  }
+  if (!response.ok) throw await problemOf(response.status, await response.text());
+  return response.status === 204 ? null : response.json();
+}
+
+export const post = (path, body) =>
+  call(path, body === undefined
+    ? { method: "POST" }
+    : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+export const remove = (path) => call(path, { method: "DELETE" });
+
+// Sends a form with progress, which fetch does not tell. `signal` gives it up.
+export function upload(path, form, onProgress, signal) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", path);
+    request.upload.onprogress = (event) => onProgress(event.loaded, event.total);
+    request.onload = async () => {
+      if (request.status >= 200 && request.status < 300) resolve(JSON.parse(request.responseText));
+      else reject(await problemOf(request.status, request.responseText));
+    };
+    request.onerror = () =>
+      reject(new Problem("The upload broke off", "The connection was lost, or the service refused the files. Try again."));
+    request.onabort = () => reject(new DOMException("cancelled", "AbortError"));
+    signal.addEventListener("abort", () => request.abort());
+    request.send(form);
+  });
+}
+
+async function problemOf(status, text) {
+  try {
+    const problem = JSON.parse(text);
+    return new Problem(problem.title, problem.detail, status, problem.errors ?? []);
+  } catch {
+    return new Problem("Something went wrong", `The service answered with status ${status}.`, status);
+  }
+}

@@ -1,0 +1,74 @@
+// Starts the page: signs in where that is needed, then the form and the list of videos.
+
+import { call, post, remove } from "./api.js";
+import { showProblem } from "./format.js";
+import { startForm } from "./form.js";
+import { startJobs } from "./jobs.js";
+
+const status = document.getElementById("status");
+const statusText = document.getElementById("status-text");
+const signIn = document.getElementById("sign-in");
+const READY_EVERY_MS = 15000;
+
+function showStatus(kind, text) {
+  status.className = `status ${kind}`;
+  if (statusText.textContent !== text) statusText.textContent = text;
+}
+
+async function watchReadiness() {
+  try {
+    await call("/ready");
+    showStatus("good", "Ready");
+  } catch (problem) {
+    showStatus("bad", problem.status ? "Not ready" : "Offline");
+  }
+  setTimeout(watchReadiness, READY_EVERY_MS);
+}
+
+async function askForToken() {
+  signIn.showModal();
+  signIn.addEventListener("cancel", (event) => event.preventDefault());
+  const problem = document.getElementById("sign-in-problem");
+  const token = document.getElementById("token");
+  await new Promise((signedIn) => {
+    document.getElementById("sign-in-form").addEventListener("submit", async (event) => {
+      event.preventDefault();
+      try {
+        await post("/session", { token: token.value });
+        signedIn();
+      } catch (error) {
+        showProblem(problem, error);
+        token.select();
+      }
+    });
+  });
+  token.value = "";
+  signIn.close();
+}
+
+async function start() {
+  watchReadiness();
+  let session = null;
+  while (session === null) {
+    try {
+      session = await call("/session");
+    } catch {
+      showStatus("bad", "Offline");
+      await new Promise((later) => setTimeout(later, 2000));
+    }
+  }
+  if (session.token_needed) {
+    if (!session.signed_in) await askForToken();
+    const signOut = document.getElementById("sign-out");
+    signOut.hidden = false;
+    signOut.addEventListener("click", async () => {
+      await remove("/session");
+      location.reload();
+    });
+  }
+  const limits = await call("/limits");
+  const jobs = startJobs(limits);
+  startForm(limits, (job) => jobs.show(job, true));
+}
+
+start();

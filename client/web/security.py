@@ -1,0 +1,147 @@
+"""Who may call the service and from where: tokens, sessions, hosts and origins, and the headers of every answer."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from client.web.problems import ProblemError
+from client.web.settings import Settings
+
+COOKIE = "lipsync_session"
+SESSION_S = 7 * 24 * 3600
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:;"
+    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Gatekeeper:
+    """Tells who a request comes from."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Guard with these settings' tokens."""
+        self._tokens = dict(settings.tokens)
+
+    @property
+    def asks_for_token(self) -> bool:
+        """Whether a token is needed at all."""
+        return bool(self._tokens)
+
+    def user(self, request: Request) -> str:
+        """Name who sent a request: by token or session; where no token is needed, by address.
+
+        Raises:
+            ProblemError: 401, neither is good.
+        """
+        if not self._tokens:
+            return request.client.host if request.client else "unknown"
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        user = self.user_of_token(token) if scheme.lower() == "bearer" else None
+        user = user or self._user_of_session(request.cookies.get(COOKIE, ""))
+        if user is None:
+            raise ProblemError(
+                401, "expected a valid bearer token, got none", headers={"WWW-Authenticate": 'Bearer realm="lipsync"'}
+            )
+        return user
+
+    def user_of_token(self, token: str) -> str | None:
+        """Return whose token that is; every one is compared, in a time that tells nothing."""
+        found = None
+        for user, known in self._tokens.items():
+            if hmac.compare_digest(token.encode(errors="surrogateescape"), known.encode()):
+                found = user
+        return found
+
+    def session(self, user: str) -> str:
+        """Make the value of a session's cookie: until when, and a proof that only this service can make."""
+        expires = str(int(time.time()) + SESSION_S)
+        return f"{expires}.{self._proof(self._tokens[user], expires)}"
+
+    def _user_of_session(self, cookie: str) -> str | None:
+        expires, _, proof = cookie.partition(".")
+        if not (expires.isascii() and expires.isdecimal() and len(expires) < 16 and int(expires) > time.time()):
+            return None
+        found = None
+        for user, token in self._tokens.items():
+            if hmac.compare_digest(proof.encode(errors="surrogateescape"), self._proof(token, expires).encode()):
+                found = user
+        return found
+
+    @staticmethod
+    def _proof(token: str, expires: str) -> str:
+        return hmac.new(token.encode(), f"lipsync session {expires}".encode(), hashlib.sha256).hexdigest()
+
+
+def current_user(request: Request) -> str:
+    """Name who sent a request, for routes."""
+    gatekeeper: Gatekeeper = request.app.state.gatekeeper
+    return gatekeeper.user(request)
+
+
+User = Annotated[str, Depends(current_user)]
+SIGNED_IN = [Depends(current_user)]  # for routes that ask who calls, and do not mind who
+
+
+class SecurityMiddleware:
+    """Refuses other hosts' names and other sites' forms, and adds the headers to every answer."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        """Wrap an app."""
+        self._app = app
+        self._hosts = {host.lower() for host in settings.allowed_hosts}
+        self._origins = set(settings.cors_origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        problem = self._refusal(scope["method"], Headers(scope=scope))
+        answer = self._app if problem is None else problem.response()
+        await answer(scope, receive, send_with_headers)
+
+    def _refusal(self, method: str, headers: Headers) -> ProblemError | None:
+        host = headers.get("host", "").lower()
+        if self._hosts and _without_port(host) not in self._hosts:
+            return ProblemError(
+                421, "expected a name that the service was started for. Add it with --allowed-host", title=None
+            )
+        origin = headers.get("origin")
+        if origin is None or method in SAFE_METHODS or origin in self._origins:
+            return None
+        if urlsplit(origin).netloc.lower() != host:
+            return ProblemError(403, "expected a request from the service's own page, got one from another site")
+        return None
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]

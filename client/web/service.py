@@ -1,0 +1,153 @@
+"""What the routes share: the jobs' records and files, the queue, and who takes how much of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
+
+from client.web.job_queue import JobQueue
+from client.web.job_settings import PARTS_FOLDER, JobSettings
+from client.web.problems import ProblemError
+from client.web.settings import Settings
+from client.web.store import ACTIVE, JobRecord, JobStore
+from client.web.triton import LoadedModels
+from client.web.upload import DiskGuard
+from client.web.views import JobView, job_view
+
+RETRY_AFTER_S = 30
+
+
+@dataclass
+class Place:
+    """A user's folder for an upload; taken says whether it became a job's."""
+
+    user: str
+    folder: Path
+    taken: bool = False
+
+
+class Service:
+    """The jobs, as routes see them."""
+
+    def __init__(self, settings: Settings, store: JobStore, queue: JobQueue, models: LoadedModels) -> None:
+        """Serve these."""
+        self.settings = settings
+        self.store = store
+        self.queue = queue
+        self.models = models
+        self.disk = DiskGuard(settings.data, settings.min_free_bytes)
+        self._uploading: Counter[str] = Counter()
+        self._counting = asyncio.Lock()
+
+    @asynccontextmanager
+    async def place_for_upload(self, user: str) -> AsyncIterator[Place]:
+        """Give a folder for a new job's files; it is removed unless `accept` takes it.
+
+        Raises:
+            ProblemError: 429, the user or all together have too many jobs; 507, the disk is full.
+        """
+        self.disk.check()
+        async with self._counting:
+            await run_in_threadpool(self._check_counts, user)
+            self._uploading[user] += 1
+        place = Place(user, self.settings.uploads_folder / secrets.token_hex(16))
+        try:
+            place.folder.mkdir(mode=0o700)
+            yield place
+        finally:
+            if not place.taken:
+                self._uploading[user] -= 1
+                await run_in_threadpool(shutil.rmtree, place.folder, ignore_errors=True)
+
+    async def accept(self, place: Place, settings: JobSettings, video_name: str, audio_name: str) -> JobView:
+        """Make a queued job of the files in a place."""
+        async with self._counting:  # a job is counted once: as an upload before, as active after
+            record = await run_in_threadpool(self._record, place, settings, video_name, audio_name)
+            place.taken = True
+            self._uploading[place.user] -= 1
+        return await run_in_threadpool(self.view, record)
+
+    def job(self, job_id: str, user: str) -> JobRecord:
+        """Return a user's job.
+
+        Raises:
+            ProblemError: 404, there is none, or it is another user's.
+        """
+        record = self.store.get(job_id)
+        if record is None or record.user != user:
+            raise ProblemError(404, "expected the id of a job of yours, got another. It may have been removed")
+        return record
+
+    def view(self, record: JobRecord) -> JobView:
+        """Return what the user sees of a job."""
+        return job_view(record, self.store.jobs_ahead(record) if record.state == "queued" else None)
+
+    def cancel(self, record: JobRecord) -> JobRecord:
+        """Cancel a job; one that was cancelled before stays so.
+
+        Raises:
+            ProblemError: 409, it has ended already.
+        """
+        self.store.cancel(record.id)
+        now = self.store.get(record.id) or record
+        if now.state == "cancelled":
+            shutil.rmtree(self.settings.job_folder(now.id) / PARTS_FOLDER, ignore_errors=True)
+        if now.state in ("finished", "failed"):
+            raise ProblemError(409, f"state: expected a job that waits or runs, got one that is {now.state}")
+        return now
+
+    def delete(self, record: JobRecord) -> None:
+        """Remove a job and its files; a running one is cancelled first, and its files go when it has ended."""
+        self.store.cancel(record.id)
+        self.store.delete(record.id)
+        if self.store.state_of(record.id) not in ACTIVE:
+            shutil.rmtree(self.settings.job_folder(record.id), ignore_errors=True)
+
+    def _check_counts(self, user: str) -> None:
+        limits = self.settings
+        mine = self.store.active(user) + self._uploading[user]
+        if mine >= limits.max_jobs_per_user:
+            raise _too_many(f"expected at most {limits.max_jobs_per_user} jobs of yours at once, got one more")
+        if self.store.active() + self._uploading.total() >= limits.max_jobs:
+            raise _too_many("expected a free place in the queue, got a full one")
+
+    def _record(self, place: Place, settings: JobSettings, video_name: str, audio_name: str) -> JobRecord:
+        job_id = secrets.token_hex(16)
+        place.folder.rename(self.settings.job_folder(job_id))
+        _sync_folder(self.settings.jobs_folder)
+        record = self.store.add(job_id, place.user, settings.model_dump(), video_name, audio_name)
+        self.queue.put(job_id)
+        return record
+
+
+def get_service(request: Request) -> Service:
+    """Return the app's service, for routes."""
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceDep = Annotated[Service, Depends(get_service)]
+
+
+def _too_many(detail: str) -> ProblemError:
+    return ProblemError(429, f"{detail}. Wait for one to end", headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in a folder last through a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

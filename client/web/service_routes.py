@@ -1,0 +1,149 @@
+"""The other addresses: models, limits, faces of a picture, sessions, health, readiness, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from client.errors import LipSyncError
+from client.web.face_preview import preview_faces
+from client.web.metrics import Metrics
+from client.web.problems import ProblemError, problem_responses
+from client.web.security import COOKIE, SESSION_S, SIGNED_IN, Gatekeeper, User
+from client.web.service import ServiceDep
+from client.web.settings import MB
+from client.web.upload import UploadReader
+from client.web.views import FaceList, Health, Limits, ModelList, SessionView, TokenLogin
+
+PICTURE_PART = "picture"
+MAX_PICTURE_BYTES = 20 * MB
+MAX_PREVIEWS = 2  # at once
+PICTURE_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {PICTURE_PART: {"type": "string", "format": "binary", "minLength": 1}},
+                "required": [PICTURE_PART],
+                "additionalProperties": False,
+            }
+        }
+    },
+}
+router = APIRouter(tags=["service"])
+_previews = asyncio.Semaphore(MAX_PREVIEWS)
+
+
+@router.get("/models", response_model=ModelList, dependencies=SIGNED_IN, responses=problem_responses(401, 503))
+def list_models(service: ServiceDep) -> ModelList:
+    """List the generators that the server really has."""
+    try:
+        return service.models.get()
+    except LipSyncError as error:
+        raise ProblemError(503, "expected a ready lip-sync server, got none. Try again in a moment") from error
+
+
+@router.get("/limits", response_model=Limits, dependencies=SIGNED_IN, responses=problem_responses(401))
+def get_limits(service: ServiceDep) -> Limits:
+    """Return what the service accepts."""
+    settings = service.settings
+    return Limits(
+        max_upload_bytes=settings.max_upload_bytes,
+        max_jobs_per_user=settings.max_jobs_per_user,
+        keep_hours=settings.keep_s / 3600,
+        urls_allowed=settings.allow_urls,
+    )
+
+
+@router.post(
+    "/faces",
+    response_model=FaceList,
+    openapi_extra={"requestBody": PICTURE_BODY},
+    responses=problem_responses(400, 401, 403, 408, 413, 415, 422, 429, 503, 507),
+)
+async def find_faces(request: Request, user: User, service: ServiceDep) -> FaceList:
+    """Find the faces in a picture, to choose one of them for a job."""
+    async with service.place_for_upload(user) as place, _previews:
+        picture = place.folder / PICTURE_PART
+        await UploadReader({PICTURE_PART: picture}, MAX_PICTURE_BYTES, service.disk, frozenset()).read(request)
+        return await preview_faces(picture, service.models.triton)
+
+
+@router.get("/session", response_model=SessionView)
+def get_session(request: Request) -> SessionView:
+    """Say whether a token is needed and was shown; never fails."""
+    gatekeeper: Gatekeeper = request.app.state.gatekeeper
+    try:
+        gatekeeper.user(request)
+    except ProblemError:
+        return SessionView(token_needed=True, signed_in=False)
+    return SessionView(token_needed=gatekeeper.asks_for_token, signed_in=True)
+
+
+@router.post("/session", status_code=204, responses=problem_responses(400, 401, 403, 422))
+def sign_in(request: Request, login: TokenLogin) -> Response:
+    """Exchange a token for a cookie, for pages: players and links cannot send a token."""
+    gatekeeper: Gatekeeper = request.app.state.gatekeeper
+    user = gatekeeper.user_of_token(login.token)
+    response = Response(status_code=204)
+    if gatekeeper.asks_for_token:
+        if user is None:
+            raise ProblemError(401, "token: expected a valid one. Ask who runs this service")
+        response.set_cookie(
+            COOKIE,
+            gatekeeper.session(user),
+            max_age=SESSION_S,
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+        )
+    return response
+
+
+@router.delete("/session", status_code=204, responses=problem_responses(403))
+def sign_out() -> Response:
+    """Forget the cookie."""
+    response = Response(status_code=204)
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return response
+
+
+@router.get("/health", response_model=Health)
+def health() -> Health:
+    """Answer, which shows that the service is alive."""
+    return Health()
+
+
+@router.get("/ready", response_model=Health, responses=problem_responses(503, 507))
+def ready(service: ServiceDep) -> Health:
+    """Say whether jobs can be accepted and done: records, disk and Triton are there."""
+    service.disk.check()
+    try:
+        service.store.active()
+        models = service.models.get().models
+    except (LipSyncError, sqlite3.Error) as error:
+        raise ProblemError(503, "expected a ready lip-sync server and records, got none") from error
+    if not models:
+        raise ProblemError(503, "expected a lip-sync server with a generator, got one without")
+    return Health()
+
+
+@router.get(
+    "/metrics",
+    dependencies=SIGNED_IN,
+    response_class=PlainTextResponse,
+    responses={
+        200: {"description": "Prometheus's text format.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        **problem_responses(401),
+    },
+)
+def metrics(request: Request) -> Response:
+    """Return counts and times for Prometheus."""
+    found: Metrics = request.app.state.metrics
+    return Response(found.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,327 @@
+"""The jobs' records in SQLite, shared by the service and the processes that work for it. Knows no media."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from client.errors import UsageError
+
+State = Literal["queued", "running", "cancelling", "finished", "failed", "cancelled"]
+STATES: tuple[State, ...] = get_args(State)
+ACTIVE: tuple[State, ...] = ("queued", "running", "cancelling")
+ENDED: tuple[State, ...] = ("finished", "failed", "cancelled")
+FORMAT = 1  # of the file; to be raised with every change of SCHEMA
+TOMBSTONE_S = 120.0  # a deleted job's record stays this long, so that every follower hears of it
+BUSY_TIMEOUT_S = 30.0
+
+SCHEMA = """
+create table if not exists jobs (
+    id text primary key,
+    user text not null,
+    state text not null,
+    settings text not null,
+    video_name text not null,
+    audio_name text not null,
+    created_at real not null,
+    started_at real,
+    ended_at real,
+    stage text not null default '',
+    stage_started_at real,
+    frames integer not null default 0,
+    total_frames integer,
+    attempts integer not null default 0,
+    error text,
+    report text,
+    deleted integer not null default 0,
+    revision integer not null
+);
+create index if not exists jobs_by_user on jobs (user, created_at);
+create index if not exists jobs_by_revision on jobs (revision);
+create table if not exists totals (
+    state text primary key,
+    jobs integer not null default 0,
+    frames integer not null default 0,
+    seconds real not null default 0
+);
+"""
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One job as it stands.
+
+    Attributes:
+        id: 32 hexadecimal digits.
+        user: who sent it.
+        state: see State.
+        settings: what was chosen, as JSON-ready values.
+        video_name, audio_name: the user's own file names, to show; never used as paths.
+        created_at, started_at, ended_at: seconds since 1970.
+        stage, stage_started_at: what is being done, and since when.
+        frames, total_frames: done and estimated, in this stage.
+        attempts: how often it was begun.
+        error: title and detail of what went wrong.
+        report: the client's report.
+        deleted: whether its user has removed it.
+        revision: rises with every change of any job.
+    """
+
+    id: str
+    user: str
+    state: State
+    settings: dict[str, Any]
+    video_name: str
+    audio_name: str
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    stage: str
+    stage_started_at: float | None
+    frames: int
+    total_frames: int | None
+    attempts: int
+    error: dict[str, str] | None
+    report: dict[str, Any] | None
+    deleted: bool
+    revision: int
+
+
+class JobStore:
+    """The records, safe to use from several threads and processes."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, or create it.
+
+        Raises:
+            UsageError: another version of the service wrote it.
+        """
+        self._path = path
+        with self._transaction() as db:
+            version = db.execute("pragma user_version").fetchone()[0]
+            if version not in (0, FORMAT):
+                raise UsageError(
+                    f"--data: expected jobs of format {FORMAT} in {path}, got format {version}. Name another folder"
+                )
+            for statement in SCHEMA.split(";\n"):
+                db.execute(statement)
+            db.execute(f"pragma user_version = {FORMAT}")
+
+    def add(self, job_id: str, user: str, settings: dict[str, Any], video_name: str, audio_name: str) -> JobRecord:
+        """Record a new job, queued."""
+        with self._transaction() as db:
+            db.execute(
+                "insert into jobs (id, user, state, settings, video_name, audio_name, created_at, revision)"
+                f" values (?, ?, 'queued', ?, ?, ?, ?, {_NEXT_REVISION})",
+                (job_id, user, json.dumps(settings), video_name, audio_name, time.time()),
+            )
+        return self._known(job_id)
+
+    def get(self, job_id: str) -> JobRecord | None:
+        """Return a job that was not deleted, or None."""
+        rows = self._select("where id = ? and not deleted", (job_id,))
+        return rows[0] if rows else None
+
+    def state_of(self, job_id: str) -> State | None:
+        """Return a job's state, deleted or not."""
+        with self._connection() as db:
+            row = db.execute("select state from jobs where id = ?", (job_id,)).fetchone()
+        return row and row[0]
+
+    def jobs_of(self, user: str, limit: int, offset: int = 0) -> list[JobRecord]:
+        """Return a user's jobs, the newest first."""
+        return self._select(
+            "where user = ? and not deleted order by created_at desc, rowid desc limit ? offset ?",
+            (user, limit, offset),
+        )
+
+    def count_of(self, user: str) -> int:
+        """Count a user's jobs."""
+        return self._count("where user = ? and not deleted", (user,))
+
+    def revision(self) -> int:
+        """Return the newest revision of all jobs."""
+        with self._connection() as db:
+            return int(db.execute("select coalesce(max(revision), 0) from jobs").fetchone()[0])
+
+    def active(self, user: str | None = None) -> int:
+        """Count the jobs that have not ended, of one user or of all."""
+        among = f"where state in {_tuple(ACTIVE)}"
+        return self._count(among) if user is None else self._count(f"{among} and user = ?", (user,))
+
+    def jobs_ahead(self, job: JobRecord) -> int:
+        """Count the queued jobs that are older."""
+        return self._count("where state = 'queued' and created_at < ?", (job.created_at,))
+
+    def in_state(self, state: State) -> list[JobRecord]:
+        """Return all jobs in a state, the oldest first."""
+        return self._select("where state = ? order by created_at, rowid", (state,))
+
+    def count_by_state(self) -> dict[State, int]:
+        """Count the jobs kept, by state."""
+        with self._connection() as db:
+            counted = dict(db.execute("select state, count(*) from jobs where not deleted group by state").fetchall())
+        return {state: counted.get(state, 0) for state in STATES}
+
+    def totals(self) -> dict[State, tuple[int, int, float]]:
+        """Return jobs, frames and seconds of all jobs that ever ended, by state."""
+        with self._connection() as db:
+            rows = db.execute("select state, jobs, frames, seconds from totals").fetchall()
+        found = {state: (jobs, frames, seconds) for state, jobs, frames, seconds in rows}
+        return {state: found.get(state, (0, 0, 0.0)) for state in ENDED}
+
+    def changed_since(self, revision: int, user: str, job_id: str | None = None) -> list[JobRecord]:
+        """Return a user's jobs, or one of them, that changed after a revision, deleted ones too, in their order."""
+        only, values = ("", ()) if job_id is None else (" and id = ?", (job_id,))
+        return self._select(
+            f"where revision > ? and user = ?{only} order by revision",
+            (revision, user, *values),
+        )
+
+    def claim(self, job_id: str) -> JobRecord | None:
+        """Take a queued job to run it; None where it is not queued any more."""
+        taken = self._update(
+            "state = 'running', attempts = attempts + 1, started_at = coalesce(started_at, ?), stage = 'starting',"
+            " stage_started_at = ?, frames = 0, total_frames = null",
+            (time.time(), time.time()),
+            "id = ? and state = 'queued'",
+            (job_id,),
+        )
+        return self._known(job_id) if taken else None
+
+    def begin_stage(self, job_id: str, stage: str, total_frames: int | None) -> None:
+        """Note what a running job does now."""
+        self._update(
+            "stage = ?, stage_started_at = ?, frames = 0, total_frames = ?",
+            (stage, time.time(), total_frames),
+            "id = ? and state = 'running'",
+            (job_id,),
+        )
+
+    def note_frames(self, job_id: str, frames: int) -> None:
+        """Note how many frames of the stage are done."""
+        self._update("frames = ?", (frames,), "id = ? and state = 'running'", (job_id,))
+
+    def requeue(self, job_id: str, *, counted: bool = True) -> bool:
+        """Put an interrupted job back into the queue; False where it was not running."""
+        change = "state = 'queued', stage = '', attempts = attempts - ?"
+        return self._update(change, (int(not counted),), "id = ? and state = 'running'", (job_id,))
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel a queued job, or ask for a running one to be."""
+        if not self._end(job_id, "cancelled", ("queued",)):
+            self._update("state = 'cancelling'", (), "id = ? and state = 'running'", (job_id,))
+
+    def end_cancelled(self, job_id: str) -> None:
+        """Note that a job to be cancelled has ended."""
+        self._end(job_id, "cancelled", ("cancelling",))
+
+    def finish(self, job_id: str, report: dict[str, Any]) -> None:
+        """Note a complete result; one that was complete before its cancellation arrived counts."""
+        self._end(job_id, "finished", ("running", "cancelling"), report=report)
+
+    def fail(self, job_id: str, title: str, detail: str) -> None:
+        """Note what went wrong."""
+        self._end(job_id, "failed", ("queued", "running"), error={"title": title, "detail": detail})
+
+    def delete(self, job_id: str) -> None:
+        """Hide a job from its user; `purge` removes the record later."""
+        self._update("deleted = 1", (), "id = ? and not deleted", (job_id,))
+
+    def expired(self, keep_s: float) -> list[JobRecord]:
+        """Return ended jobs that are deleted, or older than that."""
+        return self._select(
+            f"where state in {_tuple(ENDED)} and (deleted or ended_at < ?)",
+            (time.time() - keep_s,),
+        )
+
+    def purge(self) -> None:
+        """Remove the records of jobs that were deleted a while ago."""
+        with self._transaction() as db:
+            db.execute(
+                f"delete from jobs where deleted and state in {_tuple(ENDED)} and ended_at < ?",
+                (time.time() - TOMBSTONE_S,),
+            )
+
+    def _end(
+        self,
+        job_id: str,
+        state: State,
+        before: tuple[State, ...],
+        *,
+        report: dict[str, Any] | None = None,
+        error: dict[str, str] | None = None,
+    ) -> bool:
+        packed = [None if value is None else json.dumps(value) for value in (report, error)]
+        with self._transaction() as db:
+            changed = db.execute(
+                f"update jobs set state = ?, ended_at = ?, report = ?, error = ?, revision = {_NEXT_REVISION}"
+                f" where id = ? and state in {_tuple(before)}",
+                (state, time.time(), *packed, job_id),
+            ).rowcount
+            if changed:
+                report = report or {}
+                db.execute(
+                    "insert into totals values (?, 1, ?, ?) on conflict (state) do update set"
+                    " jobs = jobs + 1, frames = frames + excluded.frames, seconds = seconds + excluded.seconds",
+                    (state, report.get("frames", 0), report.get("seconds", 0.0)),
+                )
+        return bool(changed)
+
+    def _update(self, change: str, values: tuple[Any, ...], where: str, keys: tuple[Any, ...]) -> bool:
+        with self._transaction() as db:
+            statement = f"update jobs set {change}, revision = {_NEXT_REVISION} where {where}"
+            return bool(db.execute(statement, (*values, *keys)).rowcount)
+
+    def _select(self, where: str, values: tuple[Any, ...] = ()) -> list[JobRecord]:
+        with self._connection() as db:
+            db.row_factory = sqlite3.Row
+            return [_record(row) for row in db.execute(f"select * from jobs {where}", values)]
+
+    def _count(self, where: str, values: tuple[Any, ...] = ()) -> int:
+        with self._connection() as db:
+            return int(db.execute(f"select count(*) from jobs {where}", values).fetchone()[0])
+
+    def _known(self, job_id: str) -> JobRecord:
+        (record,) = self._select("where id = ?", (job_id,))
+        return record
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """Open a connection for a moment: cheap, and none is left over in any thread."""
+        db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        try:
+            yield db
+        finally:
+            db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._connection() as db:
+            db.execute("begin immediate")
+            try:
+                yield db
+            except BaseException:
+                db.execute("rollback")
+                raise
+            db.execute("commit")
+
+
+_NEXT_REVISION = "(select coalesce(max(revision), 0) + 1 from jobs)"
+
+
+def _tuple(states: tuple[State, ...]) -> str:
+    return "(" + ", ".join(f"'{state}'" for state in states) + ")"
+
+
+def _record(row: sqlite3.Row) -> JobRecord:
+    values = dict(row)
+    for name in ("settings", "error", "report"):
+        values[name] = None if values[name] is None else json.loads(values[name])
+    return JobRecord(**values | {"deleted": bool(values["deleted"])})

@@ -1,0 +1,227 @@
+"""Multipart uploads, written to disk while they come in, never held in memory; limits hold at every byte."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from fastapi import Request
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from client.web.problems import FieldProblem, ProblemError
+from client.web.settings import MB
+
+WRITE_BYTES = 1 << 20  # written at once
+DISK_CHECK_EVERY = 16 * MB  # bytes between two looks at the free space
+MAX_FIELD_BYTES = 1000
+MAX_PARTS = 40
+MAX_OVERHEAD_BYTES = 64 * 1024  # of parts' headers and fields, beside the files
+MAX_NAME_LENGTH = 200  # characters of a file name kept for showing
+STALL_S = 30.0  # without a byte
+
+
+@dataclass
+class Upload:
+    """What came in.
+
+    Attributes:
+        fields: the text fields.
+        names: the user's own name of each file, by part, for showing only.
+        nbytes: of all files.
+    """
+
+    fields: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    nbytes: int = 0
+
+
+class DiskGuard:
+    """Keeps room on a disk."""
+
+    def __init__(self, folder: Path, min_free_bytes: int) -> None:
+        """Guard the disk that the folder is on."""
+        self._folder = folder
+        self._min_free_bytes = min_free_bytes
+
+    def free_bytes(self) -> int:
+        """Return what may still be written."""
+        return shutil.disk_usage(self._folder).free - self._min_free_bytes
+
+    def check(self, wanted: int = 0) -> None:
+        """Refuse what does not fit.
+
+        Raises:
+            ProblemError: 507.
+        """
+        if self.free_bytes() < wanted:
+            raise ProblemError(507, "expected room on the server's disk for the files, got too little. Try again later")
+
+
+class UploadReader:
+    """Takes one multipart body apart: named file parts go to files, the others are fields."""
+
+    def __init__(self, files: Mapping[str, Path], max_bytes: int, disk: DiskGuard, fields: frozenset[str]) -> None:
+        """Prepare.
+
+        Args:
+            files: where each part that is a file goes, by the part's name.
+            max_bytes: of all files together.
+            disk: asked while writing.
+            fields: names of the text fields.
+        """
+        self.upload = Upload()
+        self._files = files
+        self._max_bytes = max_bytes
+        self._disk = disk
+        self._known_fields = fields
+        self._header: tuple[bytearray, bytearray] = (bytearray(), bytearray())
+        self._disposition = b""
+        self._parts = self._other_bytes = self._checked_at = 0
+        self._name = ""
+        self._is_complete = False
+        self._text = bytearray()
+        self._file: BinaryIO | None = None
+
+    async def read(self, request: Request) -> Upload:
+        """Read the request's body to its end.
+
+        Raises:
+            ProblemError: it is too large, stalls, is no good multipart body, or has unknown or missing parts.
+        """
+        kind, options = parse_options_header(request.headers.get("content-type", ""))
+        if kind != b"multipart/form-data" or not options.get(b"boundary"):
+            raise ProblemError(415, "content-type: expected multipart/form-data with a boundary")
+        length = request.headers.get("content-length", "")
+        if length.isdecimal():
+            self._check_size(int(length) - MAX_OVERHEAD_BYTES)
+            self._disk.check(int(length))
+        callbacks = {
+            "on_part_begin": self._begin_part,
+            "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._open_part,
+            "on_part_data": self._take,
+            "on_part_end": self._close_part,
+            "on_end": self._note_end,
+        }
+        parser = MultipartParser(options[b"boundary"], callbacks)  # type: ignore[arg-type]
+        try:
+            await self._feed(parser, request)
+            parser.finalize()
+        except MultipartParseError as error:
+            raise ProblemError(400, "body: expected well-formed multipart/form-data, got something else") from error
+        finally:
+            if self._file is not None:
+                self._file.close()
+        if not self._is_complete:
+            raise ProblemError(400, "body: expected multipart/form-data to its closing boundary, got a part of it")
+        missing = [name for name in self._files if name not in self.upload.names]
+        if missing:
+            raise _field_problem(missing[0], "expected a file, got none. Add one")
+        return self.upload
+
+    async def _feed(self, parser: MultipartParser, request: Request) -> None:
+        """Hand the body to the parser in larger pieces, off the event loop."""
+        stream = request.stream().__aiter__()
+        waiting = bytearray()
+        ended = False
+        while not ended:
+            try:
+                waiting += await asyncio.wait_for(anext(stream), STALL_S)
+            except StopAsyncIteration:
+                ended = True
+            except TimeoutError as error:
+                raise ProblemError(408, f"expected data within {STALL_S:g} s, got none. Send it again") from error
+            except ClientDisconnect as error:
+                raise ProblemError(400, "the upload broke off. Send it again") from error
+            if len(waiting) >= WRITE_BYTES or (ended and waiting):
+                piece, waiting = bytes(waiting), bytearray()
+                await run_in_threadpool(parser.write, piece)
+
+    def _begin_part(self) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise ProblemError(422, f"body: expected at most {MAX_PARTS} parts, got more")
+        self._disposition = b""
+
+    def _end_header(self) -> None:
+        name, value = self._header
+        self._count_other(len(name) + len(value))
+        if bytes(name).lower() == b"content-disposition":
+            self._disposition = bytes(value)
+        self._header = (bytearray(), bytearray())
+
+    def _open_part(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        self._text = bytearray()
+        if self._name in self.upload.names or self._name in self.upload.fields:
+            raise _field_problem(self._name, "expected once, got it twice")
+        if self._name in self._files:
+            given = options.get(b"filename", b"").decode("utf-8", "replace")
+            self.upload.names[self._name] = shown_name(given) or self._name
+            self._file = self._files[self._name].open("xb")
+        elif self._name not in self._known_fields:
+            known = ", ".join([*self._files, *sorted(self._known_fields)])
+            raise _field_problem(self._name[:80] or "name", f"expected one of {known}")
+
+    def _take(self, data: bytes, start: int, end: int) -> None:
+        if self._file is None:
+            self._count_other(end - start)
+            self._text += data[start:end]
+            if len(self._text) > MAX_FIELD_BYTES:
+                raise _field_problem(self._name, f"expected at most {MAX_FIELD_BYTES} bytes")
+            return
+        self.upload.nbytes += end - start
+        self._check_size(self.upload.nbytes)
+        if self.upload.nbytes - self._checked_at >= DISK_CHECK_EVERY:
+            self._checked_at = self.upload.nbytes
+            self._disk.check()
+        try:
+            self._file.write(data[start:end])
+        except OSError as error:
+            raise ProblemError(507, "expected room on the server's disk, got none. Try again later") from error
+
+    def _close_part(self) -> None:
+        if self._file is None:
+            self.upload.fields[self._name] = self._text.decode("utf-8", "replace")
+            return
+        self._file.flush()
+        os.fsync(self._file.fileno())  # an accepted job survives a power cut
+        empty = self._file.tell() == 0
+        self._file.close()
+        self._file = None
+        if empty:
+            raise _field_problem(self._name, "expected a media file, got an empty one")
+
+    def _note_end(self) -> None:
+        self._is_complete = True
+
+    def _count_other(self, nbytes: int) -> None:
+        self._other_bytes += nbytes
+        if self._other_bytes > MAX_OVERHEAD_BYTES:
+            raise ProblemError(413, f"expected at most {MAX_OVERHEAD_BYTES} bytes of fields, got more")
+
+    def _check_size(self, nbytes: int) -> None:
+        if nbytes > self._max_bytes:
+            limit = f"{self._max_bytes / MB:g} MB"
+            raise ProblemError(413, f"expected at most {limit} of video and audio together, got more. Shorten them")
+
+
+def shown_name(name: str) -> str:
+    """Keep of a file name what is good to show: its last part, printable, not too long."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(letter for letter in last if letter.isprintable()).strip()[:MAX_NAME_LENGTH]
+
+
+def _field_problem(name: str, detail: str) -> ProblemError:
+    return ProblemError(422, f"{name}: {detail}", errors=[FieldProblem(name=name, detail=detail)])

@@ -1,0 +1,203 @@
+"""The page in a real browser, with a real Triton behind it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from lipsync_core.serving.server import EmbeddedServer
+from tests.server.clips import SPEECH, empty_frame, head_frame, write_video
+from tests.web_service import TOKEN, WebProcess, wait_until
+
+pytestmark = pytest.mark.server
+PATIENCE_MS = 60_000  # machines may be busy
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = ("--no-sandbox", "--autoplay-policy=no-user-gesture-required")  # containers lack what the sandbox needs
+ORIGINAL, RESULT = "video[aria-label=Original]", "video[aria-label=Result]"
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's chromium, without a window."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium here; on Debian: apt-get install chromium")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def web(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebProcess]:
+    """The service, with the shared Triton."""
+    with WebProcess(tmp_path_factory.mktemp("web"), "--url", server.url) as process:
+        yield process
+
+
+@pytest.fixture
+def page(browser: Browser, web: WebProcess) -> Iterator[Page]:
+    """The page, in a context of its own; an error in its scripts fails the test."""
+    with browser.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True) as context:
+        yield from open_page(context.new_page(), web)
+
+
+def open_page(page: Page, web: WebProcess) -> Iterator[Page]:
+    page.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if "Content Security" in message.text else None)
+    page.goto(web.address)
+    yield page
+    assert errors == []
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A head that sways, two heads beside each other, and no head at all."""
+    folder = tmp_path_factory.mktemp("clips")
+    heads = [head_frame(3 * np.sin(number / 6)) for number in range(25)]
+    write_video(folder / "head.mp4", heads)
+    write_video(folder / "two.mp4", [np.hstack([head, head[:, ::-1]]) for head in heads])
+    write_video(folder / "empty.mp4", [empty_frame()] * 10)
+    return folder
+
+
+def send(page: Page, video: Path, **options: str) -> None:
+    """Fill in the form and send it."""
+    page.locator("#video").set_input_files(video)
+    page.locator("#audio").set_input_files(SPEECH)
+    expect(page.get_by_role("radio", name="Mouth motion")).to_be_checked()
+    if options:
+        page.get_by_text("More options").click()
+        for label, value in options.items():
+            page.locator(f"[name={label}]").fill(value)
+    page.get_by_role("button", name="Make the video").click()
+
+
+def first_job(page: Page, state: str) -> str:
+    """Wait until the newest job is in a state; gives its selector."""
+    expect(page.locator(".job").first).to_have_attribute("data-state", state)
+    return ".job:first-child"
+
+
+def wait_for_video(page: Page, selector: str, condition: str) -> None:
+    """Wait until a condition on a `video` holds; polled from here, as the page forbids evaluated scripts."""
+    wait_until(lambda: page.locator(selector).evaluate(f"video => {condition}"))
+
+
+def test_video_is_uploaded_followed_played_and_downloaded(page: Page, clips: Path, tmp_path: Path) -> None:
+    """From two files to a result that plays in step with the original and downloads under a good name."""
+    send(page, clips / "head.mp4")
+    job = page.locator(first_job(page, "finished"))
+    expect(job.get_by_role("heading")).to_have_text("head.mp4")
+    expect(job.locator(ORIGINAL)).to_be_visible()
+    job.get_by_role("button", name="Play").click()
+    for video in (RESULT, ORIGINAL):
+        wait_for_video(page, video, "!video.paused && video.currentTime > 0.2")
+    job.get_by_role("button", name="Pause").click()
+    for place, shown in ((0.4, 0.4), (1.4, 0.6), (2.3, 0.3)):  # the second second plays backwards
+        job.get_by_label("Place in the video").fill(str(place))
+        wait_for_video(page, ORIGINAL, f"video.paused && Math.abs(video.currentTime - {shown}) < 0.05")
+    with page.expect_download() as download:
+        job.get_by_role("link", name="Download").click()
+    assert download.value.suggested_filename == "head-lipsync.mp4"
+    download.value.save_as(tmp_path / "result.mp4")
+    with av.open(str(tmp_path / "result.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 233  # the speech's length
+
+
+def test_running_job_is_cancelled_and_removed(page: Page, clips: Path) -> None:
+    """Progress shows while a job runs; Cancel ends it, Remove takes it from the list, for every open page."""
+    send(page, clips / "head.mp4", fps="240")
+    job = page.locator(first_job(page, "running"))
+    expect(job.get_by_text(re.compile(r"Lip-syncing · \d+ % · \d+ frames per second"))).to_be_visible()
+    identity = job.get_attribute("data-id")
+    job.get_by_role("button", name="Cancel").click()
+    first_job(page, "cancelled")
+    page.reload()
+    same = page.locator(f".job[data-id='{identity}']")
+    expect(same).to_have_attribute("data-state", "cancelled")
+    same.get_by_role("button", name="Remove").click()
+    expect(same).to_have_count(0)
+
+
+def test_one_of_two_faces_is_picked(page: Page, clips: Path) -> None:
+    """With two faces a preview asks which one; the arrow keys choose, and that face is sent."""
+    page.locator("#video").set_input_files(clips / "two.mp4")
+    left = page.get_by_role("radio", name="Face 1 from the left")
+    right = page.get_by_role("radio", name="Face 2 from the left")
+    expect(left).to_be_visible()
+    left.focus()
+    page.keyboard.press("ArrowRight")
+    expect(right).to_be_checked()
+    page.locator("#audio").set_input_files(SPEECH)
+    with page.expect_response(lambda answer: answer.url.endswith("/jobs") and answer.request.method == "POST") as sent:
+        page.get_by_role("button", name="Make the video").click()
+    x, _ = map(float, sent.value.json()["settings"]["face"].split(","))
+    assert 256 < x < 512
+    first_job(page, "finished")
+
+
+def test_errors_are_said_in_peoples_words(page: Page, clips: Path) -> None:
+    """A missing file, an option that does not fit, and a video without a face each say what to do."""
+    page.get_by_role("button", name="Make the video").click()
+    expect(page.get_by_role("alert").filter(has_text="Add a video and a speech first")).to_be_visible()
+    send(page, clips / "empty.mp4", start="5", end="4")
+    expect(page.get_by_role("alert").filter(has_text="end: expected a time after start")).to_be_visible()
+    page.locator("[name=start]").fill("")
+    page.locator("[name=end]").fill("")
+    page.get_by_role("button", name="Make the video").click()
+    failed = page.locator(first_job(page, "failed"))
+    expect(failed.get_by_text("No face was found")).to_be_visible()
+
+
+def test_page_works_by_keyboard_and_names_everything(page: Page) -> None:
+    """Tab reaches the form from the top, and every control has a name for screen readers."""
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the form")).to_be_focused()
+    expect(page.get_by_role("radio", name="Mouth motion")).to_be_attached()
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") in ("video", "audio")
+    unnamed = page.evaluate("""() => [...document.querySelectorAll("button, input, select, a[href]")]
+        .filter(e => e.checkVisibility() && !e.labels?.length && !e.ariaLabel && !e.textContent.trim()).length""")
+    assert unnamed == 0
+
+
+def test_page_fits_a_phone_and_the_dark(browser: Browser, web: WebProcess, clips: Path) -> None:
+    """At a phone's width nothing sticks out sideways; dark mode turns the ground dark."""
+    with browser.new_context(viewport=PHONE, color_scheme="dark", has_touch=True, is_mobile=True) as context:
+        for page in open_page(context.new_page(), web):
+            page.locator("#video").set_input_files(clips / "two.mp4")
+            expect(page.get_by_role("radio", name="Face 1 from the left")).to_be_visible()
+            page.get_by_text("More options").click()
+            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+            ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert max(map(int, re.findall(r"\d+", ground)[:3])) < 60
+
+
+def test_token_is_asked_for_once(browser: Browser, server: EmbeddedServer, tmp_path: Path) -> None:
+    """A wrong token is refused with words; the right one opens the page, also after a reload, until signing out."""
+    tokens = {"LIPSYNC_WEB_TOKENS": f"ann:{TOKEN}"}
+    with WebProcess(tmp_path, "--url", server.url, **tokens) as web, browser.new_context() as context:
+        for page in open_page(context.new_page(), web):
+            dialog = page.get_by_role("dialog", name="Sign in")
+            dialog.get_by_label("Token").fill("not this one")
+            dialog.get_by_role("button", name="Sign in").click()
+            expect(dialog.get_by_role("alert")).to_contain_text("expected a valid one")
+            dialog.get_by_label("Token").fill(TOKEN)
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("radio", name="Mouth motion")).to_be_attached()
+            page.reload()
+            expect(page.get_by_role("radio", name="Mouth motion")).to_be_attached()
+            page.get_by_role("button", name="Sign out").click()
+            expect(dialog).to_be_visible()

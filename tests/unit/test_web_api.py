@@ -1,0 +1,385 @@
+"""The API without a Triton: what it accepts, refuses, limits and reveals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from client.errors import UsageError
+from client.web import upload
+from client.web.app import create_app
+from client.web.service import Service
+from client.web.settings import build_parser, parse_tokens, settings_from
+from client.web.upload import shown_name
+from tests.web_service import OTHER_TOKEN, TOKEN, files, listening, make_service, open_client, wait_until
+
+HALF = b'--b\r\nContent-Disposition: form-data; name="video"; filename="v"\r\n\r\nhalf'
+TOKENS = {"ann": TOKEN, "bob": OTHER_TOKEN}
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[TestClient]:
+    """A client of a service that accepts jobs and runs none."""
+    with open_client(tmp_path) as opened:
+        yield opened
+
+
+def stored(client: TestClient) -> Path:
+    service: Service = client.app.state.service  # type: ignore[attr-defined]
+    return service.settings.data
+
+
+def left_over(client: TestClient) -> list[Path]:
+    return [*(stored(client) / "uploads").iterdir(), *(stored(client) / "jobs").iterdir()]
+
+
+def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    said: dict[str, Any] = answer.json()
+    assert said["status"] == status
+    assert {"type", "title", "detail"} <= set(said)
+    return said
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_job_is_queued_with_its_choices(client: TestClient) -> None:
+    """An accepted job lies in a folder of its own, its choices and the user's file names kept."""
+    answer = client.post("/jobs", files=files(), data={"crf": "24", "face": "640,210", "lossless": "false"})
+    assert answer.status_code == 202
+    job = client.get(answer.headers["location"]).json()
+    assert (job["state"], job["queue_position"], job["video_name"]) == ("queued", 1, "in.mp4")
+    assert (job["settings"]["crf"], job["settings"]["face"]) == (24, "640,210")
+    folder = stored(client) / "jobs" / job["id"]
+    assert ((folder / "video").read_bytes(), (folder / "audio").read_bytes()) == (b"video", b"audio")
+    assert client.get("/jobs").json()["total"] == 1
+
+
+def test_queued_job_is_cancelled_at_once(client: TestClient) -> None:
+    """A job that waits is cancelled without ever running; cancelling again changes nothing."""
+    job = client.post("/jobs", files=files()).json()
+    for _ in range(2):
+        assert client.post(f"/jobs/{job['id']}/cancel").json()["state"] == "cancelled"
+    problem(client.get(f"/jobs/{job['id']}/result"), 409)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil.mp4", "/etc/passwd", "..\\..\\evil.mp4", "a\x00b\x1b[31m.mp4", "x" * 4000]
+)
+def test_file_names_are_never_paths(client: TestClient, name: str) -> None:
+    """Whatever a file is called, it lies in its job's folder, and only a printable last part is shown."""
+    job = client.post("/jobs", files=files(name=name)).json()
+    assert job["video_name"] == shown_name(job["video_name"])
+    assert not set(job["video_name"]) & set("/\\\x00\x1b")
+    assert len(job["video_name"]) <= upload.MAX_NAME_LENGTH
+    inside = sorted(path.relative_to(stored(client) / "jobs") for path in (stored(client) / "jobs").rglob("*"))
+    assert [str(path) for path in inside] == [job["id"], f"{job['id']}/audio", f"{job['id']}/video"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("crf", "52"), ("crf", "high"), ("model", "nonsense"), ("face", "middle"), ("start", "-1"), ("end", "nan"),
+        ("fps", "0"), ("fps", "1/0"), ("pads", "1,2,3"), ("seed", "-1"), ("guidance", "0.5"), ("output", "/etc/passwd"),
+        ("resume", "true"), ("container", "../x"),
+    ],
+)  # fmt: skip
+def test_bad_choice_fails_and_names_the_field(client: TestClient, field: str, value: str) -> None:
+    """A choice out of range is refused by the field's name, and nothing is kept."""
+    said = problem(client.post("/jobs", files=files(), data={field: value}), 422)
+    assert field in said["detail"]
+    assert left_over(client) == []
+
+
+def test_choices_that_do_not_go_together_fail(client: TestClient) -> None:
+    """The client's own rules hold, in the API's words."""
+    said = problem(client.post("/jobs", files=files(), data={"detector": "s3fd"}), 422)
+    assert "detector" in said["detail"]
+    assert "--" not in said["detail"]
+    problem(client.post("/jobs", files=files(), data={"container": "webm", "codec": "h264"}), 422)
+    problem(client.post("/jobs", files=files(), data={"start": "5", "end": "4"}), 422)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"x", "text/plain", 415),
+        (b"x", "multipart/form-data", 415),
+        (b"no parts at all", "multipart/form-data; boundary=b", 400),
+        (HALF, "multipart/form-data; boundary=b", 400),
+    ],
+)  # fmt: skip
+def test_bad_body_fails(client: TestClient, body: bytes, kind: str, status: int) -> None:
+    """A body that is no multipart form, or half of one, is refused, and nothing is kept."""
+    problem(client.post("/jobs", content=body, headers={"Content-Type": kind}), status)
+    assert left_over(client) == []
+
+
+def test_missing_empty_and_double_files_fail(client: TestClient) -> None:
+    """Each of both files is wanted once, and with content."""
+    assert "audio" in problem(client.post("/jobs", files={"video": b"video"}), 422)["detail"]
+    assert "empty" in problem(client.post("/jobs", files=files(audio=b"")), 422)["detail"]
+    twice = [("video", b"a"), ("video", b"b"), ("audio", b"c")]
+    assert "twice" in problem(client.post("/jobs", files=twice), 422)["detail"]
+    assert left_over(client) == []
+
+
+def test_upload_limit_holds_while_streaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body of unknown length is refused as soon as it exceeds the limit: what follows is never asked for."""
+    monkeypatch.setattr(upload, "WRITE_BYTES", 10_000)
+    app = create_app(make_service(tmp_path, max_upload_bytes=1_000_000))
+    taken, sent = 0, []
+
+    async def receive() -> dict[str, Any]:
+        nonlocal taken
+        taken += 1
+        head = b'--b\r\nContent-Disposition: form-data; name="video"; filename="v"\r\n\r\n'
+        return {"type": "http.request", "body": head if taken == 1 else bytes(10_000), "more_body": True}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"testserver"), (b"content-type", b"multipart/form-data; boundary=b")]
+    scope = {"type": "http", "method": "POST", "path": "/jobs", "raw_path": b"/jobs", "query_string": b""}
+    asyncio.run(app({**scope, "headers": headers, "client": ("127.0.0.1", 9), "server": None}, receive, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 413
+    assert taken < 110
+    assert list((tmp_path / "uploads").iterdir()) == list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_stated_length_over_the_limit_fails_at_once(tmp_path: Path) -> None:
+    """A stated length over the limit is refused before the body."""
+    with open_client(tmp_path, max_upload_bytes=1000) as client:
+        assert "at most 0.001 MB" in problem(client.post("/jobs", files=files(bytes(100_000))), 413)["detail"]
+
+
+def test_full_disk_fails(tmp_path: Path) -> None:
+    """Without the room that is to be left alone, nothing is accepted, and the service is not ready."""
+    with open_client(tmp_path, min_free_bytes=10**18) as client:
+        problem(client.post("/jobs", files=files()), 507)
+        problem(client.get("/ready"), 507)
+
+
+def test_fields_are_limited_too(client: TestClient) -> None:
+    """Endless fields or parts do not fill the memory."""
+    problem(client.post("/jobs", files=files(), data={"face": "9" * 2000}), 422)
+    problem(client.post("/jobs", files=[("video", b"a")] + [("face", (None, "left"))] * 60), 422)
+
+
+def test_stalled_upload_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload that stops sending is given up, and its place is free again."""
+    monkeypatch.setattr(upload, "STALL_S", 0.2)
+    go_on = threading.Event()
+
+    def body() -> Iterator[bytes]:
+        yield b"--b\r\n"
+        go_on.wait(20)
+        yield b"--b--\r\n"
+
+    with listening(make_service(tmp_path, max_jobs_per_user=1)) as address, ThreadPoolExecutor(1) as pool:
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        slow = pool.submit(httpx.post, f"{address}/jobs", content=body(), headers=headers, timeout=30)
+        wait_until(lambda: list((tmp_path / "uploads").iterdir()))
+        answer = httpx.post(f"{address}/jobs", files=files())
+        while answer.status_code == 429:
+            answer = httpx.post(f"{address}/jobs", files=files())
+        go_on.set()
+        assert answer.status_code == 202
+        assert slow.exception() is not None or problem(slow.result(), 408)
+
+
+def test_fifty_uploads_at_once(tmp_path: Path) -> None:
+    """Fifty uploads at the same time all become jobs, each with its own bytes."""
+    videos = [bytes([number]) * 500_000 for number in range(50)]
+    with listening(make_service(tmp_path, max_jobs_per_user=50)) as address, ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda video: httpx.post(f"{address}/jobs", files=files(video), timeout=60), videos))
+        assert {answer.status_code for answer in answers} == {202}
+        assert httpx.get(f"{address}/jobs").json()["total"] == 50
+        assert problem(httpx.post(f"{address}/jobs", files=files()), 429)
+    for answer, video in zip(answers, videos, strict=True):
+        assert (tmp_path / "jobs" / answer.json()["id"] / "video").read_bytes() == video
+
+
+def test_limits_hold_for_fifty_uploads_at_once(tmp_path: Path) -> None:
+    """Of fifty uploads at once, exactly as many as allowed are accepted; the others hear when to come back."""
+    with listening(make_service(tmp_path, max_jobs_per_user=20)) as address, ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda _: httpx.post(f"{address}/jobs", files=files(), timeout=60), range(50)))
+    codes = [answer.status_code for answer in answers]
+    assert (codes.count(202), codes.count(429)) == (20, 30)
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert int(refused.headers["retry-after"]) > 0
+    assert len(list((tmp_path / "jobs").iterdir())) == 20
+
+
+def test_total_limit_counts_all_users(tmp_path: Path) -> None:
+    """The queue's size is limited for all users together."""
+    with open_client(tmp_path, max_jobs=1, tokens=TOKENS) as client:
+        assert client.post("/jobs", files=files(), headers=bearer(TOKEN)).status_code == 202
+        assert "full" in problem(client.post("/jobs", files=files(), headers=bearer(OTHER_TOKEN)), 429)["detail"]
+
+
+def test_token_is_needed_where_there_is_one(tmp_path: Path) -> None:
+    """Without a valid token nothing but health, readiness, session and the page answers."""
+    with open_client(tmp_path, tokens=TOKENS) as client:
+        for headers in ({}, bearer("wrong"), bearer(""), {"Authorization": f"Basic {TOKEN}"}, bearer("\xff")):
+            encoded = {name: value.encode("latin-1") for name, value in headers.items()}
+            assert problem(client.get("/jobs", headers=encoded), 401)  # type: ignore[arg-type]
+            assert client.get("/jobs", headers=encoded).headers["www-authenticate"].startswith("Bearer")  # type: ignore[arg-type]
+        for path in (
+            "/models",
+            "/limits",
+            "/metrics",
+            "/events",
+            "/jobs/x",
+            "/jobs/x/events",
+            "/status/x",
+            "/result/x",
+        ):
+            problem(client.get(path), 401)
+        for path in ("/jobs", "/submit", "/faces", "/jobs/x/cancel"):
+            problem(client.post(path, files=files()), 401)
+        for path in ("/", "/health", "/ready", "/session"):
+            assert client.get(path).status_code == 200
+        assert client.get("/jobs", headers=bearer(TOKEN)).status_code == 200
+
+
+def test_users_see_their_own_jobs_only(tmp_path: Path) -> None:
+    """Another user's job is as good as none, whatever is asked of it."""
+    with open_client(tmp_path, tokens=TOKENS) as client:
+        job = client.post("/jobs", files=files(), headers=bearer(TOKEN)).json()
+        for method, path in (
+            ("GET", ""),
+            ("GET", "/result"),
+            ("GET", "/video"),
+            ("GET", "/events"),
+            ("POST", "/cancel"),
+            ("DELETE", ""),
+        ):
+            problem(client.request(method, f"/jobs/{job['id']}{path}", headers=bearer(OTHER_TOKEN)), 404)
+        assert client.get("/jobs", headers=bearer(OTHER_TOKEN)).json()["total"] == 0
+        assert client.get(f"/jobs/{job['id']}", headers=bearer(TOKEN)).json()["state"] == "queued"
+
+
+def test_session_stands_for_the_token(tmp_path: Path) -> None:
+    """A token is exchanged for a cookie that scripts cannot read; it does not hold the token, and cannot be made up."""
+    with open_client(tmp_path, tokens=TOKENS) as client:
+        problem(client.post("/session", json={"token": "wrong"}), 401)
+        answer = client.post("/session", json={"token": TOKEN})
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        assert TOKEN not in cookie
+        assert client.get("/jobs").status_code == 200
+        assert client.get("/session").json() == {"token_needed": True, "signed_in": True}
+        value = client.cookies["lipsync_session"]
+        assert client.delete("/session").status_code == 204
+        problem(client.get("/jobs"), 401)
+        for forged in (f"9{value}", value[:-1] + ("0" if value[-1] != "0" else "1"), "9999999999.", "x"):
+            client.cookies.clear()
+            client.cookies.set("lipsync_session", forged)
+            problem(client.get("/jobs"), 401)
+
+
+def test_other_sites_and_names_are_refused(client: TestClient) -> None:
+    """A form of another site, and a name that was rebound to this machine, get nothing."""
+    said = problem(client.post("/jobs", files=files(), headers={"Origin": "https://evil.example"}), 403)
+    assert "another site" in said["detail"]
+    assert client.post("/jobs", files=files(), headers={"Origin": "http://testserver"}).status_code == 202
+    problem(client.get("/jobs", headers={"Host": "evil.example"}), 421)
+    assert "access-control-allow-origin" not in client.get("/jobs", headers={"Origin": "https://evil.example"}).headers
+
+
+def test_cors_is_for_the_named_origins_only(tmp_path: Path) -> None:
+    """An origin that was named may call; others still may not."""
+    with open_client(tmp_path, cors_origins=("https://good.example",)) as client:
+        good = client.post("/jobs", files=files(), headers={"Origin": "https://good.example"})
+        assert good.headers["access-control-allow-origin"] == "https://good.example"
+        evil = client.get("/jobs", headers={"Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in evil.headers
+
+
+def test_every_answer_has_the_security_headers(client: TestClient) -> None:
+    """Pages, answers and errors alike forbid frames, sniffing, and scripts from elsewhere."""
+    for path in ("/", "/page/app.js", "/jobs", "/nothing", "/openapi.json"):
+        headers = client.get(path).headers
+        assert "script-src 'self'" in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert "server" not in headers
+
+
+def test_uploaded_page_is_not_shown_as_one(client: TestClient) -> None:
+    """An HTML file sent as a video comes back as bytes, in a sandbox."""
+    job = client.post("/jobs", files=files(b"<script>alert(1)</script>", name="evil.html")).json()
+    headers = client.get(f"/jobs/{job['id']}/video").headers
+    assert headers["content-type"] == "application/octet-stream"
+    assert headers["content-security-policy"].startswith("sandbox")
+
+
+def test_errors_reveal_nothing_of_the_machine(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect answers 500 as a problem, without a path, a name of a module or a trace."""
+    service: Service = client.app.state.service  # type: ignore[attr-defined]
+
+    def broken(*_: object) -> None:
+        raise RuntimeError(f"cannot read {service.settings.data}/jobs.sqlite3")
+
+    monkeypatch.setattr(service.store, "jobs_of", broken)
+    answer = client.get("/jobs")
+    problem(answer, 500)
+    for telling in (str(service.settings.data), "RuntimeError", "Traceback", ".py"):
+        assert telling not in answer.text
+    for path in ("/nothing", "/jobs/../../etc/passwd", "/page/../app.py", "/page/%2e%2e/app.py", "/page/nothing"):
+        assert problem(client.get(path), 404)
+    problem(client.put("/jobs"), 405)
+
+
+def test_urls_are_off_by_default(client: TestClient) -> None:
+    """Web addresses are refused unless the service was started with them."""
+    urls = {"video_url": "https://example.org/v.mp4", "audio_url": "https://example.org/a.wav"}
+    problem(client.post("/jobs", json=urls), 403)
+
+
+def test_bad_json_fails(tmp_path: Path) -> None:
+    """JSON that is none, or lacks an address, is refused by the field's name."""
+    with open_client(tmp_path, allow_urls=True) as client:
+        json_type = {"Content-Type": "application/json"}
+        problem(client.post("/jobs", content=b"{", headers=json_type), 422)
+        said = problem(client.post("/jobs", content=json.dumps({"video_url": "https://x"}), headers=json_type), 422)
+        assert "audio_url" in said["detail"]
+        problem(client.post("/jobs", content=b'"' + b"x" * 100_000, headers=json_type), 413)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workers", "-1"], "--workers"),
+        (["--max-jobs", "0"], "--max-jobs"),
+        (["--keep-hours", "0"], "--keep-hours"),
+    ],
+)
+def test_bad_setting_fails_by_name(arguments: list[str], message: str) -> None:
+    """A limit out of range is named."""
+    with pytest.raises(UsageError, match=message):
+        settings_from(build_parser().parse_args(arguments), {})
+
+
+@pytest.mark.parametrize("text", ["ann", "ann:short", "ann:" + "a" * 20 + ",ann:" + "b" * 20, ":" + "a" * 20])
+def test_bad_tokens_fail(text: str) -> None:
+    """A token that is short, nameless or doubled is refused before anything starts, and not repeated."""
+    with pytest.raises(UsageError, match="LIPSYNC_WEB_TOKENS") as raised:
+        parse_tokens(text)
+    assert "a" * 20 not in str(raised.value)

@@ -1,0 +1,138 @@
+"""Workers and records without a Triton: attempts, recovery, clean-up."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from client.errors import UsageError
+from client.web import worker
+from client.web.service import Service
+from client.web.worker import Workers, hold, recover, sweep
+from tests.web_service import NO_TRITON, NOWHERE, files, make_service, open_client, wait_until
+
+
+def add_job(service: Service, name: str = "a" * 32) -> str:
+    folder = service.settings.job_folder(name)
+    folder.mkdir()
+    (folder / "video").write_bytes(b"video")
+    service.store.add(name, "ann", {"model": "mouth-motion", "container": "mp4"}, "in.mp4", "in.wav")
+    return name
+
+
+def test_lost_triton_fails_the_job_after_its_attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a Triton the job is tried again, and then fails without naming the server's address."""
+    from tests.server.clips import SPEECH, head_frame, write_video
+
+    monkeypatch.setattr(worker, "RETRY_DELAY_S", 0.05)
+    monkeypatch.setattr(worker, "MAX_ATTEMPTS", 2)
+    service = make_service(tmp_path)
+    job_id = add_job(service)
+    write_video(service.settings.job_folder(job_id) / "video.mp4", [head_frame()] * 3).rename(
+        service.settings.job_folder(job_id) / "video"
+    )
+    (service.settings.job_folder(job_id) / "audio").write_bytes(SPEECH.read_bytes())
+    with Workers(service.settings, service.store, service.queue, NO_TRITON):
+        wait_until(lambda: service.store.state_of(job_id) == "failed")
+    job = service.store.get(job_id)
+    assert job is not None
+    assert job.attempts == 2
+    assert job.error is not None
+    assert job.error["title"] == "The lip-sync server cannot be reached"
+    assert NOWHERE not in json.dumps(job.error)
+
+
+def test_job_left_running_is_queued_again(tmp_path: Path) -> None:
+    """A running job that nobody holds goes back to the queue; one that somebody holds is left alone."""
+    service = make_service(tmp_path)
+    left, held = add_job(service), add_job(service, "b" * 32)
+    service.store.claim(left)
+    service.store.claim(held)
+    with hold(service.settings, held):
+        recover(service.settings, service.store, service.queue)
+    assert service.store.state_of(left) == "queued"
+    assert service.store.state_of(held) == "running"
+    assert service.queue.waiting() == {left}
+
+
+def test_job_that_is_always_interrupted_fails_in_the_end(tmp_path: Path) -> None:
+    """A job that takes the service down each time is not tried for ever."""
+    service = make_service(tmp_path)
+    job_id = add_job(service)
+    for _ in range(worker.MAX_ATTEMPTS):
+        assert service.store.claim(job_id)
+        recover(service.settings, service.store, service.queue)
+    job = service.store.get(job_id)
+    assert job is not None
+    assert (job.state, job.error and job.error["title"]) == ("failed", "The job was interrupted too often")
+
+
+def test_queued_job_is_claimed_once(tmp_path: Path) -> None:
+    """An id that is in the queue twice is run once."""
+    service = make_service(tmp_path)
+    job_id = add_job(service)
+    assert service.store.claim(job_id) is not None
+    assert service.store.claim(job_id) is None
+
+
+def test_job_without_files_fails(tmp_path: Path) -> None:
+    """A queued job whose folder was removed by hand does not wait for ever."""
+    service = make_service(tmp_path)
+    service.store.add("a" * 32, "ann", {}, "in.mp4", "in.wav")
+    recover(service.settings, service.store, service.queue)
+    assert service.store.state_of("a" * 32) == "failed"
+
+
+def test_sweep_removes_old_and_deleted_jobs(tmp_path: Path) -> None:
+    """Ended jobs go after their time with all their files; active ones and young ones stay."""
+    service = make_service(tmp_path)
+    old, active, deleted = (add_job(service, letter * 32) for letter in "abc")
+    for job_id in (old, deleted):
+        service.store.claim(job_id)
+        service.store.finish(job_id, {"frames": 3, "seconds": 1.0})
+    service.store.delete(deleted)
+    sweep(service.settings, service.store)
+    assert {path.name for path in service.settings.jobs_folder.iterdir()} == {old, active}
+    sweep(make_service(tmp_path, keep_s=0.0).settings, service.store)
+    assert {path.name for path in service.settings.jobs_folder.iterdir()} == {active}
+    assert service.store.get(old) is None
+    assert service.store.totals()["finished"] == (2, 6, 2.0)
+
+
+def test_sweep_removes_uploads_that_broke_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed service left of an upload goes after a while."""
+    service = make_service(tmp_path)
+    (service.settings.uploads_folder / "broken").mkdir()
+    sweep(service.settings, service.store)
+    assert list(service.settings.uploads_folder.iterdir())
+    monkeypatch.setattr(worker, "STALE_UPLOAD_S", -1.0)
+    sweep(service.settings, service.store)
+    assert not list(service.settings.uploads_folder.iterdir())
+
+
+def test_deleted_running_job_is_cancelled(tmp_path: Path) -> None:
+    """Removing a running job asks its process to end; its files go when it has."""
+    with open_client(tmp_path) as client:
+        service: Service = client.app.state.service  # type: ignore[attr-defined]
+        job = client.post("/jobs", files=files()).json()
+        service.store.claim(job["id"])
+        assert client.delete(f"/jobs/{job['id']}").status_code == 204
+        assert service.store.state_of(job["id"]) == "cancelling"
+        assert client.get(f"/jobs/{job['id']}").status_code == 404
+        recover(service.settings, service.store, service.queue)
+        sweep(service.settings, service.store)
+    assert service.store.state_of(job["id"]) == "cancelled"
+    assert not list(service.settings.jobs_folder.iterdir())
+
+
+def test_records_of_another_version_fail(tmp_path: Path) -> None:
+    """A file that another version wrote is left alone, and named."""
+    make_service(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as db:
+        db.execute("pragma user_version = 99")
+    with pytest.raises(UsageError, match=r"--data: expected jobs of format 1 .* got format 99"):
+        make_service(tmp_path)

@@ -1,0 +1,124 @@
+"""The web service for tests: without Triton in this process, or whole in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.testclient import TestClient
+
+from client.addresses import parse_urls
+from client.pool_options import PoolOptions
+from client.web.app import create_app
+from client.web.job_queue import JobQueue
+from client.web.service import Service
+from client.web.settings import LOOPBACK_HOSTS, Settings
+from client.web.store import JobStore
+from client.web.triton import LoadedModels, TritonAccess
+from client.web.views import ModelList, ModelView
+from client.web.worker import store_path
+
+TOKEN, OTHER_TOKEN = "a-token-for-tests-of-ann", "a-token-for-tests-of-bob"
+NOWHERE = "127.0.0.1:1"  # nothing listens there
+NO_TRITON = TritonAccess(parse_urls([NOWHERE]), PoolOptions(patience_s=0.0), (f"--url={NOWHERE}",))
+
+
+class OneModel(LoadedModels):
+    """Says that a Triton has mouth-motion, without asking one."""
+
+    def get(self) -> ModelList:
+        model = ModelView(id="mouth-motion", title="Mouth motion", description="For tests.", settings=[])
+        return ModelList(models=[model], detectors=["mediapipe"])
+
+
+def make_service(folder: Path, **settings: Any) -> Service:
+    """Make a service that accepts jobs and runs none."""
+    hosts = (*LOOPBACK_HOSTS, "testserver")
+    chosen = Settings(folder, **{"allowed_hosts": hosts, "min_free_bytes": 0} | settings)
+    chosen.create_folders()
+    return Service(chosen, JobStore(store_path(chosen)), JobQueue(chosen), OneModel(NO_TRITON))
+
+
+def open_client(folder: Path, **settings: Any) -> TestClient:
+    """Make a client of such a service's app; errors of the app are answers, as in real life."""
+    return TestClient(create_app(make_service(folder, **settings)), raise_server_exceptions=False)
+
+
+def files(video: bytes = b"video", audio: bytes = b"audio", name: str = "in.mp4") -> dict[str, Any]:
+    """Make the files of a job, for httpx."""
+    return {"video": (name, video), "audio": ("speech.wav", audio)}
+
+
+@contextmanager
+def listening(service: Service) -> Iterator[str]:
+    """Serve on a free port of loopback, from a thread; gives the address."""
+    config = uvicorn.Config(create_app(service), port=0, log_level="critical", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started, 20)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+class WebProcess:
+    """`python -m client.web` on a free port, as a context that ends it."""
+
+    def __init__(self, data: Path, *arguments: str, **environment: str) -> None:
+        """Start it; the context waits until it serves."""
+        command = [sys.executable, "-m", "client.web", "--data", str(data), "--port", "0", "--min-free-mb", "0"]
+        self.process = subprocess.Popen(
+            [*command, *arguments], stdout=subprocess.PIPE, text=True, env=os.environ | environment
+        )
+        self.address = ""
+
+    def __enter__(self) -> WebProcess:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert "open http://" in line, line
+        self.address = line.split()[3]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait(60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def client(self, **headers: str) -> httpx.Client:
+        """Open a client for its address."""
+        return httpx.Client(base_url=self.address, timeout=60, headers=headers)
+
+
+def wait_until(holds: Callable[[], Any], seconds: float = 90.0) -> Any:
+    """Wait until something holds, and return it; generous, as machines may be busy."""
+    deadline = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+    return found
+
+
+def wait_for_state(client: httpx.Client, job_id: str, *states: str) -> dict[str, Any]:
+    """Wait until a job is in one of these states, and return it."""
+
+    def look() -> dict[str, Any] | None:
+        job = client.get(f"/jobs/{job_id}").json()
+        assert job["state"] in states or job["state"] not in ("finished", "failed", "cancelled"), job
+        return job if job["state"] in states else None
+
+    found: dict[str, Any] = wait_until(look)
+    return found
