@@ -45,7 +45,7 @@ serve: $(MODELS)
 
 # make bench VIDEO=in.mp4 AUDIO=speech.wav
 bench: $(MODELS)
-	$(BIN)/python -m perf.job '$(VIDEO)' '$(AUDIO)'
+	$(BIN)/python -m perf job '$(VIDEO)' '$(AUDIO)'
 
 # Write constraints.txt anew from the ranges in pyproject.toml.
 lock:

@@ -1,4 +1,4 @@
-"""How long jobs take from file to file, and how much memory: python -m perf.job VIDEO SPEECH.
+"""How long jobs take from file to file, and how much memory: python -m perf job VIDEO SPEECH.
 
 Each run is a process of its own, so that its peak memory is its own too. The embedded server's start is excluded
 from the seconds per second of video and printed beside them.
@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,14 @@ SCRIPT = DEFAULT_REPOSITORY.parent / "client" / "lipsync.py"
 COLUMNS = ("duration_s", "seconds", "realtime_factor", "server_start_s", "peak_rss_mb")
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the job several times and print medians."""
-    parser = argparse.ArgumentParser(prog="python -m perf.job", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m perf job", description=__doc__)
     parser.add_argument("video", type=Path)
     parser.add_argument("speech", type=Path)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--cores", type=int, help="use only this many of the processor's cores")
-    options, passed_on = parser.parse_known_args()
+    options, passed_on = parser.parse_known_args(argv)
     if options.cores:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     print(f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, {options.runs} runs")

@@ -1,6 +1,6 @@
 """How well the mouth in any video follows any speech, measured through the `faces` model.
 
-python -m perf.sync VIDEO SPEECH prints, for three measures of the speech, the correlation with the mouth's opening
+python -m perf sync VIDEO SPEECH prints, for three measures of the speech, the correlation with the mouth's opening
 at lag 0 and the best one within 12 frames. Chance gives 0.08 to 0.14 (standard deviation) on clips of ten seconds.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -28,15 +29,15 @@ from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.sync import SyncScore, mouth_openings, score_sync
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure one video and print its scores."""
-    parser = argparse.ArgumentParser(prog="python -m perf.sync", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m perf sync", description=__doc__)
     parser.add_argument("video", type=Path)
     parser.add_argument("speech", type=Path)
     parser.add_argument("--face", type=parse_face_choice, default=LARGEST, help="which of several faces")
     parser.add_argument("--url", help="a running Triton instead of one of our own")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     with (
         open_server(options.url, DEFAULT_REPOSITORY, (MEDIAPIPE.model,)) as (url, _),
         TritonConnection(url) as connection,
@@ -86,4 +87,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except (LipSyncError, ServerStartError, ValueError) as error:
-        sys.exit(f"perf.sync: {error}")
+        sys.exit(f"perf sync: {error}")

@@ -1,0 +1,116 @@
+"""One point of a sweep: a warm-up, perf_analyzer's run, and what the server's own counters say of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import tritonclient.grpc as triton_grpc
+
+from client.connection import TritonConnection
+from client.errors import ServerUnavailable
+from lipsync_core.contract import ModelContract
+from perf.conditions import now
+from perf.gpu import GpuSampler, list_gpus
+from perf.perf_analyzer import AnalyzerFailed, PerfAnalyzer, SampleRequest
+from perf.results import Load, Point, Step
+
+MIN_REQUESTS = 2  # that should end within one window, at every client
+NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server with the model that is measured."""
+
+    connection: TritonConnection
+    contract: ModelContract
+    is_alive: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Counters:
+    """A model's counters on the server since its start."""
+
+    executions: int
+    items: int
+    queue_ns: int
+    compute_ns: int
+
+
+def measure_point(
+    analyzer: PerfAnalyzer,
+    target: Target,
+    load: Load,
+    inputs: Mapping[str, np.ndarray],
+    interval_s: float,
+    max_spread: float,
+) -> Point:
+    """Measure one load; a run without figures gives a crashed point.
+
+    Raises:
+        ServerUnavailable: the server is gone.
+        RequestRejected: the model refuses the request.
+    """
+    began = now()
+    request, seconds = warm_up(target, load, inputs)
+    window_s = max(interval_s, MIN_REQUESTS * seconds * (load.value if load.mode == "concurrency" else 1))
+    before = read_counters(target.connection.url)
+    with GpuSampler([gpu.index for gpu in list_gpus()]) as sampler:
+        try:
+            figures = analyzer.measure(target.connection.url, load, request, window_s)
+        except AnalyzerFailed as error:
+            if not target.is_alive():
+                raise ServerUnavailable(f"the server went away during {load}") from error
+            return Point(load, "crashed", began, str(error))
+    steps = steps_between(before, read_counters(target.connection.url))
+    figures |= sampler.figures
+    figures["requests_per_s"] = figures.pop("inferences_per_s") / (load.batch if request.is_batched else 1)
+    figures["items_per_s"] = figures["requests_per_s"] * load.batch
+    stable = figures["spread"] <= max_spread
+    note = "" if stable else f"the windows' throughputs lie {figures['spread']:.0%} apart"
+    return Point(load, "ok" if stable else "unstable", began, note, figures, steps)
+
+
+def warm_up(target: Target, load: Load, inputs: Mapping[str, np.ndarray]) -> tuple[SampleRequest, float]:
+    """Send the request twice; returns it with the size of its outputs, and the second's time in seconds."""
+    is_batched = bool(target.contract.max_batch_size)
+    sent = {name: np.stack([array] * load.batch) for name, array in inputs.items()} if is_batched else inputs
+    target.connection.infer(load.model, sent)
+    begin = time.perf_counter()
+    outputs = target.connection.infer(load.model, sent)
+    seconds = time.perf_counter() - begin
+    return SampleRequest(inputs, is_batched, max(output.nbytes for output in outputs.values())), seconds
+
+
+def read_counters(url: str) -> dict[str, Counters]:
+    """Ask the server for every model's counters."""
+    with triton_grpc.InferenceServerClient(url) as client:
+        statistics = client.get_inference_statistics().model_stats
+    counters = {}
+    for model in statistics:
+        spent = model.inference_stats
+        compute = spent.compute_input.ns + spent.compute_infer.ns + spent.compute_output.ns
+        counters[model.name] = Counters(model.execution_count, model.inference_count, spent.queue.ns, compute)
+    return counters
+
+
+def steps_between(before: Mapping[str, Counters], after: Mapping[str, Counters]) -> tuple[Step, ...]:
+    """What each model did between two looks, per execution of it."""
+    steps = []
+    for model, late in after.items():
+        early = before.get(model, Counters(0, 0, 0, 0))
+        executions = late.executions - early.executions
+        if executions > 0:
+            steps.append(
+                Step(
+                    model=model,
+                    executions=executions,
+                    items_per_execution=round((late.items - early.items) / executions, 2),
+                    queue_ms=round((late.queue_ns - early.queue_ns) / executions / NS_PER_MS, 4),
+                    compute_ms=round((late.compute_ns - early.compute_ns) / executions / NS_PER_MS, 4),
+                )
+            )
+    return tuple(steps)

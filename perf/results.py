@@ -1,0 +1,158 @@
+"""Results of sweeps: points under one set of conditions, kept as JSON and CSV after every single one."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Transport = Literal["grpc", "shm"]
+Mode = Literal["concurrency", "rate"]
+Status = Literal["ok", "unstable", "crashed"]
+JSON_FILE, CSV_FILE = "results.json", "results.csv"
+KIND = "sweep"
+# Two results are of one machine and one state of the sources when these agree.
+IDENTITY = ("machine", "cores", "gpus", "triton", "flavour", "commit", "frame_size")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one point puts on a model: so many items per request, so many requests at once or per second."""
+
+    model: str
+    batch: int
+    transport: Transport
+    mode: Mode
+    value: float
+
+    def __str__(self) -> str:
+        """Say it in a few words."""
+        unit = "at once" if self.mode == "concurrency" else "requests/s"
+        return f"{self.model}, batch {self.batch}, {self.transport}, {self.value:g} {unit}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the server spent in one model, per execution of it, while a point was measured."""
+
+    model: str
+    executions: int
+    items_per_execution: float
+    queue_ms: float
+    compute_ms: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measured load.
+
+    Attributes:
+        load: what was put on the model.
+        status: ok; unstable, when the windows differ by more than the limit; crashed, when there are no figures.
+        note: why it is not ok, in one line.
+        time: when it was measured, ISO 8601, UTC.
+        figures: by name; `*_ms` as perf_analyzer reports them per request, `items_per_s` frames or images,
+            `spread` how far the windows' throughputs lie apart (largest minus smallest over the mean), `gpu_*`
+            where there is a GPU.
+        steps: the models that worked, those called from within others too.
+    """
+
+    load: Load
+    status: Status
+    time: str
+    note: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there are figures."""
+        return self.status != "crashed"
+
+
+@dataclass
+class Results:
+    """Points by load, and the conditions that they were measured under."""
+
+    conditions: dict[str, Any]
+    points: dict[Load, Point] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write both files; a reader finds the old or the new one, never half of it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        points = [dataclasses.asdict(point) for point in self.points.values()]
+        document = {"kind": KIND, "conditions": self.conditions, "points": points}
+        write_text(folder / JSON_FILE, json.dumps(document, indent=1) + "\n")
+        write_text(folder / CSV_FILE, csv_text([self._row(point) for point in self.points.values()]))
+
+    def _row(self, point: Point) -> dict[str, Any]:
+        steps = "; ".join(
+            f"{step.model} queue {step.queue_ms:.3f} ms compute {step.compute_ms:.3f} ms" for step in point.steps
+        )
+        flat = {"status": point.status, "note": point.note, "time": point.time, **point.figures, "steps": steps}
+        return {**dataclasses.asdict(point.load), **flat, **flat_conditions(self.conditions)}
+
+
+def load_results(path: Path) -> Results:
+    """Read results from a folder or its JSON file.
+
+    Raises:
+        ValueError: there are none, or it is no such file.
+    """
+    document = read_document(path, KIND)
+    try:
+        points = [_point(entry) for entry in document["points"]]
+        return Results(document["conditions"], {point.load: point for point in points})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected results of a sweep, got an entry without {error}") from error
+
+
+def read_document(path: Path, kind: str) -> dict[str, Any]:
+    """Read one of our JSON files.
+
+    Raises:
+        ValueError: it is missing, or holds something else.
+    """
+    file = path / JSON_FILE if path.is_dir() else path
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{file}: expected results of a {kind}, got {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file}: expected JSON, got {error}") from error
+    found = document.get("kind") if isinstance(document, dict) else None
+    if found != kind:
+        raise ValueError(f"{file}: expected results of a {kind}, got {'those of a ' + found if found else 'others'}")
+    return dict(document)
+
+
+def flat_conditions(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Return conditions as columns: lists and mappings as text."""
+    return {name: json.dumps(value) if isinstance(value, list | dict) else value for name, value in conditions.items()}
+
+
+def csv_text(rows: list[dict[str, Any]]) -> str:
+    """Write rows as CSV, with every column that any row has."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _point(entry: dict[str, Any]) -> Point:
+    steps = tuple(Step(**step) for step in entry.pop("steps"))
+    return Point(load=Load(**entry.pop("load")), steps=steps, **entry)
