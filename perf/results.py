@@ -37,6 +37,25 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What one item costs a network, counted.
+
+    Attributes:
+        flop: floating-point operations of convolutions and matrix products, two per multiply-add, for one item.
+        weight_bytes: read once per execution, whatever the batch.
+        item_bytes: inputs and outputs of one item.
+    """
+
+    flop: float
+    weight_bytes: float
+    item_bytes: float
+
+    def intensity(self, batch: float) -> float:
+        """Operations per byte that must travel at least: weights once, inputs and outputs once."""
+        return self.flop * batch / (self.weight_bytes + self.item_bytes * batch)
+
+
+@dataclass(frozen=True)
 class Step:
     """What the server spent in one model, per execution of it, while a point was measured."""
 
@@ -77,16 +96,18 @@ class Point:
 
 @dataclass
 class Results:
-    """Points by load, and the conditions that they were measured under."""
+    """Points by load, the conditions that they were measured under, and the networks' counted work by model."""
 
     conditions: dict[str, Any]
     points: dict[Load, Point] = field(default_factory=dict)
+    work: dict[str, Work] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write both files; a reader finds the old or the new one, never half of it."""
         folder.mkdir(parents=True, exist_ok=True)
         points = [dataclasses.asdict(point) for point in self.points.values()]
-        document = {"kind": KIND, "conditions": self.conditions, "points": points}
+        work = {model: dataclasses.asdict(counted) for model, counted in self.work.items()}
+        document = {"kind": KIND, "conditions": self.conditions, "work": work, "points": points}
         write_text(folder / JSON_FILE, json.dumps(document, indent=1) + "\n")
         write_text(folder / CSV_FILE, csv_text([self._row(point) for point in self.points.values()]))
 
@@ -107,7 +128,8 @@ def load_results(path: Path) -> Results:
     document = read_document(path, KIND)
     try:
         points = [_point(entry) for entry in document["points"]]
-        return Results(document["conditions"], {point.load: point for point in points})
+        work = {model: Work(**counted) for model, counted in document["work"].items()}
+        return Results(document["conditions"], {point.load: point for point in points}, work)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected results of a sweep, got an entry without {error}") from error
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tritonclient.grpc as triton_grpc
 
 from client.connection import TritonConnection
@@ -27,6 +28,7 @@ from perf.conditions import limit_cores, machine_conditions, now, processor_peak
 from perf.measure import Target, measure_point
 from perf.perf_analyzer import PerfAnalyzer, find_perf_analyzer
 from perf.results import CSV_FILE, IDENTITY, JSON_FILE, Load, Mode, Point, Results, Transport, load_results
+from perf.roofline import served_work
 from perf.sample_data import DEFAULT_FRAME_SIZE, SampleMaker
 
 DEFAULT_OUTPUT = DEFAULT_REPOSITORY.parent / "build" / "perf" / "sweep"
@@ -111,6 +113,7 @@ def measure_model(
         load = left[0]
         try:
             inputs = maker.inputs(target.connection, load.model, load.batch)
+            count_work_once(options.repository, target.contract, inputs, results)
             point = measure_point(analyzer, target, load, inputs, options.interval_s, options.max_spread)
         except ServerUnavailable as error:
             left.pop(0)
@@ -122,6 +125,15 @@ def measure_model(
             point = Point(load, "crashed", now(), one_line(error))
         left.pop(0)
         keep(results, point, options.output)
+
+
+def count_work_once(
+    repository: Path, contract: ModelContract, inputs: Mapping[str, np.ndarray], results: Results
+) -> None:
+    """Count a network's work for the roofline, unless that has been done."""
+    if contract.name not in results.work:
+        work = served_work(repository, contract, inputs)
+        results.work |= {} if work is None else {contract.name: work}
 
 
 def keep(results: Results, point: Point, folder: Path) -> None:
