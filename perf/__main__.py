@@ -13,6 +13,10 @@ from lipsync_core.serving.runtime import ServerStartError
 # What each module of this folder measures; each has main(arguments) -> exit code and prints its own --help.
 COMMANDS = {
     "sweep": "throughput and latency of every model: concurrency, batch, request rate, transport (perf_analyzer)",
+    "benchmark": "whole jobs from file to file: pipeline, speed mode, GPU and sample, as the seed measured them",
+    "report": "one HTML and one Markdown page with tables and plots of results",
+    "compare": "two results of one kind, with what changed beyond the noise",
+    "regression": "quick ratios on this machine against their limits, for CI",
     "job": "one job several times: seconds per second of video, by stage, and peak memory",
     "soak": "memory of one server over many jobs",
     "sync": "does the mouth in a video follow a speech?",

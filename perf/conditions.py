@@ -30,7 +30,7 @@ def machine_conditions() -> dict[str, Any]:
     gpus = list_gpus()
     return {
         "machine": processor_name(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GB, 1),
         "gpus": [dataclasses.asdict(gpu) for gpu in gpus],
         "driver": gpus[0].driver if gpus else "",
@@ -39,6 +39,11 @@ def machine_conditions() -> dict[str, Any]:
         "commit": git_commit(),
         "started": now(),
     }
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def processor_name() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -55,7 +56,7 @@ def gpu_use(index: int) -> GpuUse | None:
 class GpuSampler:
     """Looks at GPUs in a thread while its context is open; does nothing where there are none."""
 
-    def __init__(self, indices: list[int]) -> None:
+    def __init__(self, indices: Sequence[int]) -> None:
         """Choose the GPUs."""
         self._indices = indices
         self._samples: list[GpuUse] = []

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -151,6 +151,28 @@ def read_document(path: Path, kind: str) -> dict[str, Any]:
     if found != kind:
         raise ValueError(f"{file}: expected results of a {kind}, got {'those of a ' + found if found else 'others'}")
     return dict(document)
+
+
+def check_identity(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Make sure that new points may stand beside old ones.
+
+    Raises:
+        ValueError: they were measured under other conditions.
+    """
+    for name in names:
+        if old.get(name) != new[name]:
+            raise ValueError(
+                f"{path}: expected results with {name} {new[name]!r}, got {old.get(name)!r}."
+                " Name another folder with --output, or begin anew with --restart, which keeps the old files"
+            )
+
+
+def set_aside(folder: Path, conditions: Mapping[str, Any]) -> None:
+    """Rename a folder's results after the time they were started at."""
+    stamp = str(conditions.get("started", "old")).replace(":", "")
+    for name in (JSON_FILE, CSV_FILE):
+        if (folder / name).is_file():
+            (folder / name).rename(folder / f"{stamp}-{name}")
 
 
 def flat_conditions(conditions: Mapping[str, Any]) -> dict[str, Any]:

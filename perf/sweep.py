@@ -27,7 +27,19 @@ from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from perf.conditions import limit_cores, machine_conditions, now, processor_peaks
 from perf.measure import Target, measure_point
 from perf.perf_analyzer import PerfAnalyzer, find_perf_analyzer
-from perf.results import CSV_FILE, IDENTITY, JSON_FILE, Load, Mode, Point, Results, Transport, load_results
+from perf.results import (
+    CSV_FILE,
+    IDENTITY,
+    JSON_FILE,
+    Load,
+    Mode,
+    Point,
+    Results,
+    Transport,
+    check_identity,
+    load_results,
+    set_aside,
+)
 from perf.roofline import served_work
 from perf.sample_data import DEFAULT_FRAME_SIZE, SampleMaker
 
@@ -176,17 +188,9 @@ def open_results(options: SweepOptions, analyzer: PerfAnalyzer, *, restart: bool
         return Results({**conditions, **processor_peaks()})
     old = load_results(path)
     if restart:
-        stamp = str(old.conditions.get("started", "old")).replace(":", "")
-        for name in (JSON_FILE, CSV_FILE):
-            if (options.output / name).is_file():
-                (options.output / name).rename(options.output / f"{stamp}-{name}")
+        set_aside(options.output, old.conditions)
         return Results({**conditions, **processor_peaks()})
-    for name in IDENTITY:
-        if old.conditions.get(name) != conditions[name]:
-            raise ValueError(
-                f"{path}: expected results with {name} {conditions[name]!r}, got {old.conditions.get(name)!r}."
-                " Name another folder with --output, or begin anew with --restart, which keeps the old files"
-            )
+    check_identity(path, old.conditions, conditions, IDENTITY)
     return old
 
 
