@@ -34,6 +34,7 @@ class Target:
 class Counters:
     """A model's counters on the server since its start."""
 
+    requests: int
     executions: int
     items: int
     queue_ns: int
@@ -93,24 +94,27 @@ def read_counters(url: str) -> dict[str, Counters]:
     for model in statistics:
         spent = model.inference_stats
         compute = spent.compute_input.ns + spent.compute_infer.ns + spent.compute_output.ns
-        counters[model.name] = Counters(model.execution_count, model.inference_count, spent.queue.ns, compute)
+        counters[model.name] = Counters(
+            spent.success.count, model.execution_count, model.inference_count, spent.queue.ns, compute
+        )
     return counters
 
 
 def steps_between(before: Mapping[str, Counters], after: Mapping[str, Counters]) -> tuple[Step, ...]:
-    """What each model did between two looks, per execution of it."""
+    """What each model did between two looks."""
     steps = []
     for model, late in after.items():
-        early = before.get(model, Counters(0, 0, 0, 0))
-        executions = late.executions - early.executions
-        if executions > 0:
+        early = before.get(model, Counters(0, 0, 0, 0, 0))
+        requests, executions = late.requests - early.requests, late.executions - early.executions
+        if requests and executions:
             steps.append(
                 Step(
                     model=model,
+                    requests=requests,
                     executions=executions,
                     items_per_execution=round((late.items - early.items) / executions, 2),
-                    queue_ms=round((late.queue_ns - early.queue_ns) / executions / NS_PER_MS, 4),
-                    compute_ms=round((late.compute_ns - early.compute_ns) / executions / NS_PER_MS, 4),
+                    queue_ms=round((late.queue_ns - early.queue_ns) / requests / NS_PER_MS, 4),
+                    compute_ms=round((late.compute_ns - early.compute_ns) / requests / NS_PER_MS, 4),
                 )
             )
     return tuple(steps)

@@ -57,9 +57,19 @@ class Work:
 
 @dataclass(frozen=True)
 class Step:
-    """What the server spent in one model, per execution of it, while a point was measured."""
+    """What the server did in one model while a point was measured.
+
+    Attributes:
+        model: the model.
+        requests: that it answered.
+        executions: that answered them; fewer where the server batched.
+        items_per_execution: its mean batch.
+        queue_ms: mean wait of a request to it.
+        compute_ms: mean time that a request to it was computed, its data's way in and out included.
+    """
 
     model: str
+    requests: int
     executions: int
     items_per_execution: float
     queue_ms: float
@@ -140,17 +150,37 @@ def read_document(path: Path, kind: str) -> dict[str, Any]:
     Raises:
         ValueError: it is missing, or holds something else.
     """
+    document = read_json(path)
+    if document.get("kind") != kind:
+        raise ValueError(f"{path}: expected results of a {kind}, got those of a {document.get('kind')}")
+    return document
+
+
+def read_kind(path: Path) -> str:
+    """Say what one of our JSON files holds the results of.
+
+    Raises:
+        ValueError: it is missing, or none of ours.
+    """
+    return str(read_json(path)["kind"])
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a folder's results, or a JSON file.
+
+    Raises:
+        ValueError: it is missing, or none of ours.
+    """
     file = path / JSON_FILE if path.is_dir() else path
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"{file}: expected results of a {kind}, got {error.strerror}") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file}: expected JSON, got {error}") from error
-    found = document.get("kind") if isinstance(document, dict) else None
-    if found != kind:
-        raise ValueError(f"{file}: expected results of a {kind}, got {'those of a ' + found if found else 'others'}")
-    return dict(document)
+        raise ValueError(f"{file}: expected results, got {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{file}: expected results as JSON, got {error}") from error
+    if not isinstance(document, dict) or "kind" not in document:
+        raise ValueError(f"{file}: expected results of a sweep or a benchmark, got other JSON")
+    return document
 
 
 def check_identity(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str]) -> None:

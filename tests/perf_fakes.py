@@ -70,5 +70,5 @@ def measured(load: Load, items_per_s: float, spread: float = 0.05) -> Point:
         "p99_ms": 1.5 * latency,
         "spread": spread,
     }
-    steps = (Step("detect_faces", 40, 1.0, 0.2, 10.0), Step("landmark_faces", 40, 1.0, 1.5, 22.0))
+    steps = (Step("detect_faces", 40, 40, 1.0, 0.2, 10.0), Step("landmark_faces", 40, 40, 1.0, 1.5, 22.0))
     return Point(load, "ok", "2026-01-01T00:00:01+00:00", "", figures, steps if load.model == "faces" else ())
