@@ -7,20 +7,21 @@ TORCH  := $(VENV)/.torch
 MODELS := $(VENV)/.models
 VIDEO  ?=
 AUDIO  ?=
+comma  := ,
 
-.PHONY: setup models demo test lint serve bench lock clean
+.PHONY: setup models demo test lint serve bench regression lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,perf,dev]'
 	touch $@
 
 # torch is heavy: only the export of torch checkpoints and the checks need it.
 $(TORCH): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,torch,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,torch,perf,dev]'
 	touch $@
 
 models: $(MODELS)
@@ -43,14 +44,21 @@ lint: $(TORCH)
 serve: $(MODELS)
 	$(BIN)/lipsync serve
 
-# make bench VIDEO=in.mp4 AUDIO=speech.wav
+# Every pipeline from file to file, then every model under load, then one report of both. make bench VIDEO=in.mp4 AUDIO=speech.wav
 bench: $(MODELS)
-	$(BIN)/python -m perf job '$(VIDEO)' '$(AUDIO)'
+	$(BIN)/python -m perf install-perf-analyzer
+	$(BIN)/python -m perf benchmark $(if $(VIDEO),--sample 'own=$(VIDEO)$(comma)$(AUDIO)')
+	$(BIN)/python -m perf sweep
+	$(BIN)/python -m perf report build/perf/benchmark build/perf/sweep
+
+# Quick ratios against their limits: did anything get much slower?
+regression: $(MODELS)
+	$(BIN)/python -m perf regression
 
 # Write constraints.txt anew from the ranges in pyproject.toml.
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet '.[server,export,torch,dev]'
+	$(VENV)-lock/bin/python -m pip install --quiet '.[server,export,torch,perf,dev]'
 	$(VENV)-lock/bin/python -m pip freeze --exclude lipsync-triton | sed 's/+cpu$$//' > constraints.txt
 	rm -rf $(VENV)-lock
 
