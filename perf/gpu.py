@@ -1,11 +1,13 @@
-"""NVIDIA GPUs as nvidia-smi sees them: which there are, and how busy and full they get. Nothing without a driver."""
+"""NVIDIA GPUs: which there are, and how busy and full they get, as nvidia-smi or a Triton's metrics tell it."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import threading
-from collections.abc import Sequence
+import urllib.request
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -13,6 +15,12 @@ QUERY_TIMEOUT_S = 10.0
 SAMPLE_INTERVAL_S = 0.5
 MIB = 1 << 20
 MB = 1_000_000
+
+
+# nv_gpu_memory_used_bytes{gpu_uuid="GPU-..."} 1048576.000000
+METRIC = re.compile(
+    r'^nv_gpu_(utilization|memory_used_bytes|power_usage)\{gpu_uuid="([^"]+)"\} ([\d.e+]+)$', re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,9 @@ class GpuUse:
     power_w: float
 
 
+Look = Callable[[], list[GpuUse]]
+
+
 def list_gpus() -> list[Gpu]:
     """List this machine's GPUs, those that CUDA_VISIBLE_DEVICES hides left out; none without nvidia-smi."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -44,28 +55,55 @@ def list_gpus() -> list[Gpu]:
     return [gpu for gpu in gpus if str(gpu.index) in visible.split(",")]
 
 
-def gpu_use(index: int) -> GpuUse | None:
-    """Look at a GPU; None when it cannot be seen."""
-    rows = _query("utilization.gpu,memory.used,power.draw", index)
-    if not rows:
-        return None
-    utilization, memory, power = rows[0]
-    return GpuUse(_number(utilization), _megabytes(memory), _number(power))
+def local_look(indices: Sequence[int]) -> Look:
+    """A look at GPUs of this machine; those that cannot be seen are left out."""
+
+    def look() -> list[GpuUse]:
+        rows = [row for index in indices for row in _query("utilization.gpu,memory.used,power.draw", index)]
+        return [GpuUse(_number(busy), _megabytes(memory), _number(power)) for busy, memory, power in rows]
+
+    return look
+
+
+def metrics_look(url: str) -> Look:
+    """A look at the GPUs of a Triton, wherever it runs, through its metrics endpoint at HOST:PORT."""
+
+    def look() -> list[GpuUse]:
+        try:
+            with urllib.request.urlopen(f"http://{url}/metrics", timeout=QUERY_TIMEOUT_S) as answer:
+                return read_metrics(answer.read().decode())
+        except OSError:
+            return []
+
+    return look
+
+
+def read_metrics(text: str) -> list[GpuUse]:
+    """Read the GPUs' lines of Triton's metrics; utilization is a fraction there, memory bytes."""
+    found = {(name, uuid): float(value) for name, uuid, value in METRIC.findall(text)}
+    return [
+        GpuUse(
+            utilization=100 * found.get(("utilization", uuid), 0.0),
+            memory_mb=round(found.get(("memory_used_bytes", uuid), 0.0) / MB, 1),
+            power_w=found.get(("power_usage", uuid), 0.0),
+        )
+        for uuid in dict.fromkeys(uuid for _, uuid in found)
+    ]
 
 
 class GpuSampler:
-    """Looks at GPUs in a thread while its context is open; does nothing where there are none."""
+    """Looks at GPUs in a thread while its context is open; does nothing without a look."""
 
-    def __init__(self, indices: Sequence[int]) -> None:
-        """Choose the GPUs."""
-        self._indices = indices
+    def __init__(self, look: Look | None) -> None:
+        """Choose how to look."""
+        self._ask = look
         self._samples: list[GpuUse] = []
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True, name="gpu-sampler")
 
     def __enter__(self) -> GpuSampler:
         """Begin to look."""
-        if self._indices:
+        if self._ask is not None:
             self._thread.start()
         return self
 
@@ -74,7 +112,7 @@ class GpuSampler:
     ) -> None:
         """Stop looking."""
         self._done.set()
-        if self._indices:
+        if self._ask is not None:
             self._thread.join()
 
     @property
@@ -90,9 +128,9 @@ class GpuSampler:
         }
 
     def _look(self) -> None:
+        assert self._ask is not None
         while True:
-            seen = (gpu_use(index) for index in self._indices)
-            self._samples += [use for use in seen if use is not None]
+            self._samples += self._ask()
             if self._done.wait(SAMPLE_INTERVAL_S):
                 return
 

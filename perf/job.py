@@ -19,7 +19,7 @@ from typing import Any
 
 from client.serve import DEFAULT_REPOSITORY
 from perf.conditions import limit_cores, processor_name, usable_cores
-from perf.gpu import GpuSampler
+from perf.gpu import GpuSampler, local_look
 from perf.memory import MemorySampler
 
 SCRIPT = DEFAULT_REPOSITORY.parent / "client" / "lipsync.py"
@@ -88,7 +88,7 @@ def run_job(
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
             try:
-                with MemorySampler(process.pid) as memory, GpuSampler(gpus) as sampler:
+                with MemorySampler(process.pid) as memory, GpuSampler(local_look(gpus) if gpus else None) as sampler:
                     output, errors = process.communicate()
             except BaseException:
                 process.terminate()  # the job then removes what it wrote and ends its server

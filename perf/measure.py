@@ -13,7 +13,7 @@ from client.connection import TritonConnection
 from client.errors import ServerUnavailable
 from lipsync_core.contract import ModelContract
 from perf.conditions import now
-from perf.gpu import GpuSampler, list_gpus
+from perf.gpu import GpuSampler, Look
 from perf.perf_analyzer import AnalyzerFailed, PerfAnalyzer, SampleRequest
 from perf.results import Load, Point, Step
 
@@ -28,6 +28,7 @@ class Target:
     connection: TritonConnection
     contract: ModelContract
     is_alive: Callable[[], bool]
+    gpu_look: Look | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def measure_point(
     request, seconds = warm_up(target, load, inputs)
     window_s = max(interval_s, MIN_REQUESTS * seconds * (load.value if load.mode == "concurrency" else 1))
     before = read_counters(target.connection.url)
-    with GpuSampler([gpu.index for gpu in list_gpus()]) as sampler:
+    with GpuSampler(target.gpu_look) as sampler:
         try:
             figures = analyzer.measure(target.connection.url, load, request, window_s)
         except AnalyzerFailed as error:

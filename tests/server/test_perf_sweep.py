@@ -15,7 +15,7 @@ from perf.__main__ import main
 from perf.perf_analyzer import find_perf_analyzer
 from perf.results import JSON_FILE, Load, Results, load_results
 from perf.sample_data import SampleMaker
-from perf.sweep import measurable_models
+from perf.sweep_options import measurable_models
 from tests.perf_fakes import write_analyzer
 
 pytestmark = pytest.mark.server

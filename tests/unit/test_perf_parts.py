@@ -49,13 +49,27 @@ def test_gpus_are_listed_with_their_driver(smi: None, monkeypatch: pytest.Monkey
 
 def test_a_gpu_is_watched(smi: None) -> None:
     """Mean use and largest memory of the samples; what a card does not report counts as 0."""
-    with gpu.GpuSampler([0, 1]) as sampler:
+    with gpu.GpuSampler(gpu.local_look([0, 1])) as sampler:
         pass
     assert sampler.figures == {
         "gpu_utilization": 87.0,
         "gpu_memory_mb": pytest.approx(2097.2),
         "gpu_power_w": 0.0,
     }
+
+
+def test_a_triton_tells_of_its_gpus() -> None:
+    """Metrics become percent, MB and W, card by card; other lines do not count."""
+    text = """# TYPE nv_gpu_utilization gauge
+nv_gpu_utilization{gpu_uuid="GPU-1"} 0.930000
+nv_gpu_utilization{gpu_uuid="GPU-2"} 0.000000
+nv_gpu_memory_total_bytes{gpu_uuid="GPU-1"} 85520809984.000000
+nv_gpu_memory_used_bytes{gpu_uuid="GPU-1"} 1500000000.000000
+nv_gpu_power_usage{gpu_uuid="GPU-1"} 312.500000
+nv_inference_count{model="faces",version="1"} 7
+"""
+    assert gpu.read_metrics(text) == [gpu.GpuUse(93.0, 1500.0, 312.5), gpu.GpuUse(0.0, 0.0, 0.0)]
+    assert gpu.metrics_look("127.0.0.1:1")() == []  # nobody answers
 
 
 def test_without_a_driver_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
