@@ -18,6 +18,7 @@ from perf.perf_analyzer import AnalyzerFailed, PerfAnalyzer, SampleRequest
 from perf.results import Load, Point, Step
 
 MIN_REQUESTS = 2  # that should end within one window, at every client
+WINDOW_FACTORS = (1, 3)  # of the window's length, attempt by attempt
 NS_PER_MS = 1e6
 
 
@@ -62,10 +63,8 @@ def measure_point(
     before = read_counters(target.connection.url)
     with GpuSampler(target.gpu_look) as sampler:
         try:
-            figures = analyzer.measure(target.connection.url, load, request, window_s)
+            figures = measure_patiently(analyzer, target, load, request, window_s)
         except AnalyzerFailed as error:
-            if not target.is_alive():
-                raise ServerUnavailable(f"the server went away during {load}") from error
             return Point(load, "crashed", began, str(error))
     steps = steps_between(before, read_counters(target.connection.url))
     figures |= sampler.figures
@@ -74,6 +73,25 @@ def measure_point(
     stable = figures["spread"] <= max_spread
     note = "" if stable else f"the windows' throughputs lie {figures['spread']:.0%} apart"
     return Point(load, "ok" if stable else "unstable", began, note, figures, steps)
+
+
+def measure_patiently(
+    analyzer: PerfAnalyzer, target: Target, load: Load, request: SampleRequest, window_s: float
+) -> dict[str, float]:
+    """Measure; where that gives nothing once more with longer windows, as on a busy machine a window may stay empty.
+
+    Raises:
+        AnalyzerFailed: no figures either time.
+        ServerUnavailable: the server is gone.
+    """
+    for factor in WINDOW_FACTORS:
+        try:
+            return analyzer.measure(target.connection.url, load, request, factor * window_s)
+        except AnalyzerFailed as error:
+            if not target.is_alive():
+                raise ServerUnavailable(f"the server went away during {load}") from error
+            failure = error
+    raise failure
 
 
 def warm_up(target: Target, load: Load, inputs: Mapping[str, np.ndarray]) -> tuple[SampleRequest, float]:

@@ -53,7 +53,8 @@ def test_a_sweep_measures_with_the_real_perf_analyzer(
         assert find_perf_analyzer().version
     except ValueError as error:
         pytest.skip(str(error))
-    assert main(["sweep", "faces", *QUICK, "--url", server.url, "--output", str(tmp_path)]) == 0
+    arguments = [*QUICK, "--interval", "0.3", "--url", server.url, "--output", str(tmp_path)]
+    assert main(["sweep", "faces", *arguments]) == 0
     results = load_results(tmp_path)
     assert len(results.points) == 4
     for point in results.points.values():
