@@ -67,6 +67,7 @@ def measure_point(
         except AnalyzerFailed as error:
             return Point(load, "crashed", began, str(error))
     steps = steps_between(before, read_counters(target.connection.url))
+    time.sleep(figures["p99_ms"] / 1000)  # what was under way ends now, not during the next point
     figures |= sampler.figures
     figures["requests_per_s"] = figures.pop("inferences_per_s") / (load.batch if request.is_batched else 1)
     figures["items_per_s"] = figures["requests_per_s"] * load.batch

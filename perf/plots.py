@@ -10,9 +10,10 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator, ScalarFormatter
 
 DPI = 130
 WIDTH = 9.0  # inches
@@ -37,7 +38,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar, of one or two parts; reference bars are grey, with hatching."""
+    """One bar, of one or two parts, its length and the note beside it; reference bars are grey, with dots."""
 
     label: str
     value: float
@@ -73,6 +74,7 @@ def draw_load_curves(lines: Sequence[Line], x_label: str, unit: str) -> bytes:
             )  # fmt: skip
         left.set(xlabel=x_label, ylabel=f"{unit} per second", title="throughput (circled: unstable)", ylim=(0, None))
         right.set(xlabel=x_label, ylabel="milliseconds", title="latency: median, shaded up to p95", yscale="log")
+        _plain_logarithmic(right.yaxis)
         values = sorted({load for line in lines for load in line.loads})
         for axes in (left, right):
             axes.xaxis.set_major_locator(FixedLocator(values))
@@ -96,7 +98,7 @@ def draw_bars(groups: Mapping[str, Sequence[Bar]], x_label: str, parts: tuple[st
         figure = Figure(figsize=(WIDTH, 0.7 + BAR_HEIGHT * rows), layout="constrained")
         axes = figure.subplots()
         lengths = [bar.value + bar.rest for bar in bars]
-        is_logarithmic = parts is None and max(lengths) > 50 * max(min(lengths), 1e-9)
+        is_logarithmic = parts is None and max(lengths) > 300 * max(min(lengths), 1e-9)
         if is_logarithmic:
             axes.set_xscale("log")
         ticks: list[tuple[int, str]] = []
@@ -130,7 +132,8 @@ def draw_roofline(spots: Sequence[Spot], peak_gflop_per_s: float, peak_gb_per_s:
         axes = figure.subplots()
         axes.loglog([low, ridge, high], [low * peak_gb_per_s, peak_gflop_per_s, peak_gflop_per_s], color="#222222")
         axes.text(high, peak_gflop_per_s * 1.08, f"{peak_gflop_per_s:.0f} GFLOP/s, fp32 products", ha="right")
-        axes.text(low * 1.1, low * peak_gb_per_s * 1.7, f"{peak_gb_per_s:.0f} GB/s", rotation=0, ha="left")
+        slope = (0.7 * ridge, 0.7 * peak_gflop_per_s)
+        axes.annotate(f"{peak_gb_per_s:.0f} GB/s, copying", slope, (8, -10), textcoords="offset points")
         names = list(dict.fromkeys(spot.label.partition(",")[0] for spot in spots))
         for name, colour, marker in zip(names, _cycled(COLOURS, names), _cycled(MARKERS, names), strict=True):
             own = sorted((s for s in spots if s.label.partition(",")[0] == name), key=lambda spot: spot.intensity)
@@ -141,7 +144,8 @@ def draw_roofline(spots: Sequence[Spot], peak_gflop_per_s: float, peak_gb_per_s:
                 axes.annotate(batch, (spot.intensity, spot.gflop_per_s), (4, -9), textcoords="offset points", size=7)
         axes.set(xlabel="operations per byte that must travel", ylabel="GFLOP per second", xlim=(low, high))
         axes.set_ylim(min(spot.gflop_per_s for spot in spots) / 3, peak_gflop_per_s * 2)
-        axes.xaxis.set_minor_locator(NullLocator())
+        _plain_logarithmic(axes.xaxis)
+        _plain_logarithmic(axes.yaxis)
         axes.grid(alpha=0.25, which="major")
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         return _png(figure)
@@ -155,8 +159,15 @@ def _draw_bar(axes: Axes, row: int, bar: Bar, colour: str) -> None:
         axes.barh(
             row, bar.rest, left=bar.value, height=0.72, color="none", edgecolor=shown, hatch="////", linewidth=0.5
         )
-    text = f"{_short(bar.value + bar.rest)}  {bar.note}".rstrip()
+    text = f"{short(bar.value + bar.rest)}{bar.note}"
     axes.annotate(text, (bar.value + bar.rest, row), (4, 0), textcoords="offset points", va="center", size=8)
+
+
+def _plain_logarithmic(axis: Axis) -> None:
+    """Label a logarithmic axis with plain numbers at 1, 2 and 5."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _label_rows(axes: Axes, ticks: Sequence[tuple[int, str]], groups: set[str]) -> None:
@@ -167,7 +178,7 @@ def _label_rows(axes: Axes, ticks: Sequence[tuple[int, str]], groups: set[str]) 
     axes.tick_params(axis="y", length=0)
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """Three significant digits, without an exponent."""
     if value == 0 or not math.isfinite(value):
         return "0"

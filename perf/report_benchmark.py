@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from perf.benchmark_rows import SEED_COLUMNS, Benchmark, Row, seed_rows
 from perf.page import Block, Heading, Paragraph, Picture, Table
-from perf.plots import Bar, draw_bars
+from perf.plots import Bar, draw_bars, short
 
+SMALLEST_SHARE = 0.005  # of a job's time: shorter stages are left out of the picture
 OWN_COLUMNS = {
     "seconds_per_second": "s per s of video",
     "fps": "fps",
@@ -52,19 +53,26 @@ def bar_of(row: Row) -> Bar:
 
 def stage_blocks(ours: Sequence[Row]) -> list[Block]:
     """Seconds that each stage of a job worked, per second of video."""
-    groups = {
-        str(row.key): [
-            Bar(stage, seconds / row.figures["video_s"])
-            for stage, seconds in sorted(row.stages.items(), key=lambda item: -item[1])
-        ]
-        for row in ours
-        if row.figures and row.stages
-    }
+    groups = {str(row.key): stage_bars(row) for row in ours if row.figures and row.stages}
     if not groups:
         return []
-    caption = "Seconds that each of the client's stages worked per second of video; stages overlap in time."
-    picture = draw_bars(groups, "seconds per second of video")
+    caption = (
+        "Seconds that each of the client's stages worked, as a share of the job's time. Stages overlap, and several"
+        " chunks are generated at once, so shares add up to more than 100 %."
+    )
+    picture = draw_bars(groups, "% of the job's time")
     return [Heading("Stages of a job", 3), Picture("stages", picture, caption)]
+
+
+def stage_bars(row: Row) -> list[Bar]:
+    """Bars of the stages that take a visible part of a job, longest first."""
+    shares = {stage: seconds / row.figures["time_sec"] for stage, seconds in row.stages.items()}
+    longest_first = sorted(shares.items(), key=lambda item: -item[1])
+    return [
+        Bar(stage, 100 * share, note=f" %, {short(row.stages[stage])} s")
+        for stage, share in longest_first
+        if share >= SMALLEST_SHARE
+    ]
 
 
 def table_row(row: Row) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perf.page import Block, Heading, Paragraph, Picture, Table
-from perf.plots import Bar, Line, Spot, draw_bars, draw_load_curves, draw_roofline
+from perf.plots import Bar, Line, Spot, draw_bars, draw_load_curves, draw_roofline, short
 from perf.results import Load, Point, Results, Step
 
 NEARLY_BEST = 0.9  # of the best throughput: less load for nearly as much, at a shorter latency
@@ -78,7 +78,7 @@ def transport_blocks(results: Results, models: Sequence[str]) -> list[Block]:
         pair = [lightest(results, model, transport) for transport in ("grpc", "shm")]
         if pair[0] and pair[1] and pair[0].load.batch == pair[1].load.batch:
             ratio = pair[1].figures["items_per_s"] / pair[0].figures["items_per_s"]
-            bars.append(Bar(model, ratio, note=f"batch {pair[0].load.batch}"))
+            bars.append(Bar(model, ratio, note=f", batch {pair[0].load.batch}"))
     if not bars:
         return []
     ordered = sorted(bars, key=lambda bar: -bar.value)
@@ -116,7 +116,7 @@ def step_bars(point: Point, steps: Sequence[Step]) -> list[Bar]:
     for step in steps:
         calls = step.requests / requests
         computing, queue = calls * step.compute_ms, calls * step.queue_ms
-        note = f"%, {computing + queue:.3g} ms" + (f" in {calls:.0f} calls" if calls > SEVERAL_CALLS else "")
+        note = f" %, {short(computing + queue)} ms" + (f" in {calls:.0f} calls" if calls > SEVERAL_CALLS else "")
         if computing + queue >= SMALLEST_SHARE * whole_ms:
             bars.append(Bar(step.model, 100 * computing / whole_ms, 100 * queue / whole_ms, note))
     return sorted(bars, key=lambda bar: -(bar.value + bar.rest))
