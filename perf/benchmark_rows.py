@@ -92,7 +92,7 @@ def load_benchmark(path: Path) -> Benchmark:
         rows = [Row(key=Key(**entry.pop("key")), **entry) for entry in document["rows"]]
         return Benchmark(document["conditions"], {row.key: row for row in rows})
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: expected results of a benchmark, got an entry without {error}") from error
+        raise ValueError(f"{path}: expected results of a benchmark, got {error}") from error
 
 
 def seed_rows() -> list[Row]:

@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ WIDTH = 9.0  # inches
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555")  # told apart by all eyes
 GREY, RED = "#9a9a9a", "#c0392b"
 MARKERS = "osD^vPX"
+MUCH = 50  # times as long: short bars would not be seen
 BAR_HEIGHT = 0.34  # inches, of a row of bars
 LOOK: dict[Any, Any] = {"font.size": 9, "axes.titlesize": 9.5, "axes.spines.top": False, "axes.spines.right": False}
 
@@ -84,13 +85,19 @@ def draw_load_curves(lines: Sequence[Line], x_label: str, unit: str) -> bytes:
         return _png(figure)
 
 
-def draw_bars(groups: Mapping[str, Sequence[Bar]], x_label: str, parts: tuple[str, str] | None = None) -> bytes:
-    """Draw horizontal bars, group under group; a logarithmic axis where they differ much.
+def draw_bars(
+    groups: Mapping[str, Sequence[Bar]],
+    x_label: str,
+    parts: tuple[str, str] | None = None,
+    scale: Literal["linear", "fitting"] = "linear",
+) -> bytes:
+    """Draw horizontal bars, group under group.
 
     Args:
         groups: bars by the group's name.
         x_label: what a bar's length is.
         parts: names of a bar's two parts, where they have two.
+        scale: fitting is logarithmic where bars differ much.
     """
     bars = [bar for group in groups.values() for bar in group]
     rows = len(bars) + len(groups)
@@ -98,9 +105,10 @@ def draw_bars(groups: Mapping[str, Sequence[Bar]], x_label: str, parts: tuple[st
         figure = Figure(figsize=(WIDTH, 0.7 + BAR_HEIGHT * rows), layout="constrained")
         axes = figure.subplots()
         lengths = [bar.value + bar.rest for bar in bars]
-        is_logarithmic = parts is None and max(lengths) > 300 * max(min(lengths), 1e-9)
+        is_logarithmic = scale == "fitting" and max(lengths) > MUCH * max(min(lengths), 1e-9)
         if is_logarithmic:
             axes.set_xscale("log")
+            _plain_logarithmic(axes.xaxis)
         ticks: list[tuple[int, str]] = []
         row = 0
         for number, (name, group) in enumerate(groups.items()):

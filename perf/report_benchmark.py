@@ -8,7 +8,7 @@ from perf.benchmark_rows import SEED_COLUMNS, Benchmark, Row, seed_rows
 from perf.page import Block, Heading, Paragraph, Picture, Table
 from perf.plots import Bar, draw_bars, short
 
-SMALLEST_SHARE = 0.005  # of a job's time: shorter stages are left out of the picture
+SMALLEST_SHARE = 0.01  # of a job's time: shorter stages are left out of the picture
 OWN_COLUMNS = {
     "seconds_per_second": "s per s of video",
     "fps": "fps",
@@ -40,7 +40,7 @@ def speed_blocks(ours: Sequence[Row], seeds: Sequence[Row]) -> list[Block]:
         for pipeline in dict.fromkeys(row.key.pipeline for row in measured)
     }
     caption = "Seconds of work per second of video; below 1 is faster than the video plays. Dotted grey: the seed's."
-    picture = draw_bars(groups, "seconds per second of video")
+    picture = draw_bars(groups, "seconds per second of video", scale="fitting")
     return [Heading("Seconds per second of video", 3), Picture("seconds-per-second", picture, caption)]
 
 

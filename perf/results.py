@@ -141,7 +141,7 @@ def load_results(path: Path) -> Results:
         work = {model: Work(**counted) for model, counted in document["work"].items()}
         return Results(document["conditions"], {point.load: point for point in points}, work)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: expected results of a sweep, got an entry without {error}") from error
+        raise ValueError(f"{path}: expected results of a sweep, got {error}") from error
 
 
 def read_document(path: Path, kind: str) -> dict[str, Any]:

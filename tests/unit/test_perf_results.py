@@ -42,5 +42,5 @@ def test_other_files_fail_with_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="got those of a benchmark"):
         load_results(tmp_path)
     (tmp_path / JSON_FILE).write_text('{"kind": "sweep", "conditions": {}, "points": [{}]}')
-    with pytest.raises(ValueError, match="got an entry without"):
+    with pytest.raises(ValueError, match="expected results of a sweep, got .load"):
         load_results(tmp_path)
