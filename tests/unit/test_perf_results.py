@@ -33,14 +33,14 @@ def test_every_row_of_the_table_names_its_conditions(tmp_path: Path) -> None:
 
 def test_other_files_fail_with_what_they_are(tmp_path: Path) -> None:
     """No file, no JSON and another kind of results are told apart."""
-    with pytest.raises(ValueError, match="expected results of a sweep, got No such file"):
+    with pytest.raises(ValueError, match="expected results, got No such file"):
         load_results(tmp_path)
     (tmp_path / JSON_FILE).write_text("{")
-    with pytest.raises(ValueError, match="expected JSON"):
+    with pytest.raises(ValueError, match="expected results as JSON"):
         load_results(tmp_path)
     (tmp_path / JSON_FILE).write_text('{"kind": "benchmark"}')
     with pytest.raises(ValueError, match="got those of a benchmark"):
         load_results(tmp_path)
     (tmp_path / JSON_FILE).write_text('{"kind": "sweep", "conditions": {}, "points": [{}]}')
-    with pytest.raises(ValueError, match="expected results of a sweep, got .load"):
+    with pytest.raises(ValueError, match="expected results of a sweep, got 'steps'"):
         load_results(tmp_path)
