@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import tritonclient.grpc as triton_grpc
+from tritonclient.utils import InferenceServerException
 
-from client.connection import TritonConnection
+from client.connection import CONNECT_TIMEOUT_S, TritonConnection
 from client.errors import ServerUnavailable
 from lipsync_core.contract import ModelContract
 from perf.conditions import now
@@ -107,9 +108,16 @@ def warm_up(target: Target, load: Load, inputs: Mapping[str, np.ndarray]) -> tup
 
 
 def read_counters(url: str) -> dict[str, Counters]:
-    """Ask the server for every model's counters."""
-    with triton_grpc.InferenceServerClient(url) as client:
-        statistics = client.get_inference_statistics().model_stats
+    """Ask the server for every model's counters.
+
+    Raises:
+        ServerUnavailable: it does not answer.
+    """
+    try:
+        with triton_grpc.InferenceServerClient(url) as client:
+            statistics = client.get_inference_statistics(client_timeout=CONNECT_TIMEOUT_S).model_stats
+    except InferenceServerException as error:
+        raise ServerUnavailable(f"{url}: expected the server's statistics, got {error.message()}") from error
     counters = {}
     for model in statistics:
         spent = model.inference_stats
