@@ -139,9 +139,9 @@ def draw_roofline(spots: Sequence[Spot], peak_gflop_per_s: float, peak_gb_per_s:
         figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
         axes = figure.subplots()
         axes.loglog([low, ridge, high], [low * peak_gb_per_s, peak_gflop_per_s, peak_gflop_per_s], color="#222222")
-        axes.text(high, peak_gflop_per_s * 1.08, f"{peak_gflop_per_s:.0f} GFLOP/s, fp32 products", ha="right")
+        axes.text(high, peak_gflop_per_s * 1.08, f"{peak_gflop_per_s:.0f} GFLOP/s", ha="right")
         slope = (0.7 * ridge, 0.7 * peak_gflop_per_s)
-        axes.annotate(f"{peak_gb_per_s:.0f} GB/s, copying", slope, (8, -10), textcoords="offset points")
+        axes.annotate(f"{peak_gb_per_s:.0f} GB/s", slope, (8, -10), textcoords="offset points")
         names = list(dict.fromkeys(spot.label.partition(",")[0] for spot in spots))
         for name, colour, marker in zip(names, _cycled(COLOURS, names), _cycled(MARKERS, names), strict=True):
             own = sorted((s for s in spots if s.label.partition(",")[0] == name), key=lambda spot: spot.intensity)

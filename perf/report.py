@@ -99,10 +99,11 @@ def conditions_table(conditions: Mapping[str, Any]) -> Table:
 
 
 def best(conditions: Mapping[str, Any]) -> str:
-    """What the processor can do at best, where that was measured."""
+    """The roofline's roof, and whose it is."""
     if "peak_gflop_per_s" not in conditions:
         return ""
-    return f"{conditions['peak_gflop_per_s']} GFLOP/s (fp32 products), {conditions['peak_gb_per_s']} GB/s (copying)"
+    whose = conditions.get("peaks_of", "the processor, fp32, measured")
+    return f"{conditions['peak_gflop_per_s']:g} GFLOP/s in products, {conditions['peak_gb_per_s']:g} GB/s ({whose})"
 
 
 if __name__ == "__main__":

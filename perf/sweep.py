@@ -167,13 +167,20 @@ def open_results(options: SweepOptions, analyzer: PerfAnalyzer, *, restart: bool
     conditions = sweep_conditions(options, analyzer)
     path = options.output / JSON_FILE
     if not path.is_file():
-        return Results({**conditions, **processor_peaks()})
+        return Results({**conditions, **roof(options)})
     old = load_results(path)
     if restart:
         set_aside(options.output, old.conditions)
-        return Results({**conditions, **processor_peaks()})
+        return Results({**conditions, **roof(options)})
     check_identity(path, old.conditions, conditions, IDENTITY)
     return old
+
+
+def roof(options: SweepOptions) -> dict[str, Any]:
+    """What the roofline is drawn from, and whose it is."""
+    if options.peaks is None:
+        return {**processor_peaks(), "peaks_of": "the processor, fp32, measured"}
+    return {"peak_gflop_per_s": options.peaks[0], "peak_gb_per_s": options.peaks[1], "peaks_of": "given by --peaks"}
 
 
 def sweep_conditions(options: SweepOptions, analyzer: PerfAnalyzer) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class SweepOptions:
     interval_s: float
     frame_size: int
     max_spread: float
+    peaks: tuple[float, float] | None = None  # GFLOP/s and GB/s of what serves, where that is not the processor
 
 
 def sweep_options(arguments: argparse.Namespace) -> SweepOptions:
@@ -75,6 +76,7 @@ def sweep_options(arguments: argparse.Namespace) -> SweepOptions:
         interval_s=arguments.interval,
         frame_size=arguments.frame_size,
         max_spread=arguments.max_spread,
+        peaks=arguments.peaks,
     )
 
 
@@ -107,6 +109,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-spread", type=positive, default=0.25, metavar="X", help="of a stable point's windows (%(default)s)"
     )
+    parser.add_argument(
+        "--peaks",
+        type=peaks,
+        metavar="GFLOP/S,GB/S",
+        help="the roofline's roof, such as a GPU's (what the processor is measured to do)",
+    )
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="DIR", help="(%(default)s)")
     parser.add_argument("--restart", action="store_true", help="begin anew; the old results are renamed")
     parser.add_argument("--cores", type=int, help="use only this many of the processor's cores")
@@ -128,6 +136,14 @@ def whole_numbers(text: str) -> tuple[int, ...]:
 def rates(text: str) -> tuple[float, ...]:
     """Parse positive numbers, separated by commas."""
     return tuple(positive(part) for part in text.split(","))
+
+
+def peaks(text: str) -> tuple[float, float]:
+    """Parse two positive numbers."""
+    numbers = rates(text)
+    if len(numbers) != 2:
+        raise argparse.ArgumentTypeError(f"expected GFLOP/s and GB/s, separated by a comma, got {text!r}")
+    return numbers[0], numbers[1]
 
 
 def positive(text: str) -> float:
