@@ -9,20 +9,21 @@ MODELS := $(VENV)/.models
 VIDEO  ?=
 AUDIO  ?=
 WEB    ?=
+comma  := ,
 
-.PHONY: setup models demo test lint serve web bench lock clean
+.PHONY: setup models demo test lint serve web bench regression lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,web,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,web,perf,dev]'
 	touch $@
 
 # torch is heavy: only the export of torch checkpoints and the checks need it.
 $(TORCH): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,torch,web,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,torch,web,perf,dev]'
 	touch $@
 
 # Helm's own library, for the chart's tests, which skip without it. It asks for Python 3.12 for its wrapper alone.
@@ -54,14 +55,21 @@ serve: $(MODELS)
 web: $(MODELS)
 	$(BIN)/python -m client.web $(WEB)
 
-# make bench VIDEO=in.mp4 AUDIO=speech.wav
+# Every pipeline from file to file, then every model under load, then one report of both. make bench VIDEO=in.mp4 AUDIO=speech.wav
 bench: $(MODELS)
-	$(BIN)/python -m perf.job '$(VIDEO)' '$(AUDIO)'
+	$(BIN)/python -m perf install-perf-analyzer
+	$(BIN)/python -m perf benchmark $(if $(VIDEO),--sample 'own=$(VIDEO)$(comma)$(AUDIO)')
+	$(BIN)/python -m perf sweep
+	$(BIN)/python -m perf report build/perf/benchmark build/perf/sweep
+
+# Quick ratios against their limits: did anything get much slower?
+regression: $(MODELS)
+	$(BIN)/python -m perf regression
 
 # Write constraints.txt anew from the ranges in pyproject.toml.
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet '.[server,export,torch,web,dev]'
+	$(VENV)-lock/bin/python -m pip install --quiet '.[server,export,torch,web,perf,dev]'
 	$(VENV)-lock/bin/python -m pip freeze --exclude lipsync-triton | sed 's/+cpu$$//' > constraints.txt
 	rm -rf $(VENV)-lock
 

@@ -1,6 +1,6 @@
 """How fast LatentSync's full-size UNet is on a CPU, and how much memory export and serving take.
 
-python -m perf.latentsync_unet exports made-up weights, fp32, then times one chunk of 16 frames with guidance (two
+python -m perf latentsync-unet exports made-up weights, fp32, then times one chunk of 16 frames with guidance (two
 samples, 256 pixels) with torch eager and with ONNX Runtime. Each stage is a process of its own, so that its peak of
 memory is its own; they run one after the other, and none starts before the memory that it needs is free.
 """
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +35,14 @@ TIMESTEP = 501.0
 NEEDED_GB = 16
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the stages and print what they measured."""
-    parser = argparse.ArgumentParser(prog="python -m perf.latentsync_unet", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m perf latentsync-unet", description=__doc__)
     parser.add_argument("--runs", type=int, default=1, help="after a first one that is timed apart (default: 1)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores")
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help="keep the exported model and the outputs here")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
     if options.stage:
         print(json.dumps(run_stage(options.stage, options.folder, options.runs)))

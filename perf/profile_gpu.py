@@ -1,4 +1,4 @@
-"""How fast the networks are on a GPU, against what the card can do: python -m perf.profile_gpu.
+"""How fast the networks are on a GPU, against what the card can do: python -m perf profile-gpu.
 
 Builds full-size networks with made-up weights on the device, checks them against float32 on the CPU, then times them
 in several precisions, compiled, as CUDA graphs and in larger batches; then whole chunks in each speed, several at once,
@@ -59,7 +59,7 @@ def plan(parts: list[str] | None, edges: list[int]) -> list[tuple[str, int]]:
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(prog="python -m perf.profile_gpu", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m perf profile-gpu", description=__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--size", choices=("full", "small"), default="full", help="small: the tests' networks")
     parser.add_argument("--edges", type=int, nargs="+", metavar="PIXELS", help="of the faces (default: 512 256)")

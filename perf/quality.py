@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from perf.picture_quality import Tally
     from perf.quality_meter import Quality
 
-NAME = "perf.quality"
+NAME = "perf quality"
 INSTALL_HINT = "Install it with: pip install 'lipsync-triton[dev]'"
 
 

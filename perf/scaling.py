@@ -1,4 +1,4 @@
-"""How throughput grows with the number of servers: python -m perf.scaling VIDEO SPEECH.
+"""How throughput grows with the number of servers: python -m perf scaling VIDEO SPEECH.
 
 Starts servers on this host and runs the same job over the first, the first two, and so on. With --wait-s every chunk
 waits that long on the server before it is worked on, one chunk at a time, as it would for a GPU of the server's own:
@@ -35,15 +35,15 @@ WAITING_METHOD = """    def _respond(self, request):
 """
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the job over one server, two, and so on, and print frames per second."""
-    parser = argparse.ArgumentParser(prog="python -m perf.scaling", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m perf scaling", description=__doc__)
     parser.add_argument("video", type=Path)
     parser.add_argument("speech", type=Path)
     parser.add_argument("--servers", type=int, default=3)
     parser.add_argument("--wait-s", type=float, default=0.0)
     parser.add_argument("--runs", type=int, default=3)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="lipsync-perf-") as folder, ExitStack() as stack:
         repository = waiting_repository(Path(folder), options.wait_s) if options.wait_s else DEFAULT_REPOSITORY
         models = (MEDIAPIPE.model, MouthMotion.model)

@@ -1,4 +1,4 @@
-"""Whether a server stays flat over many jobs: python -m perf.soak VIDEO SPEECH --jobs 20.
+"""Whether a server stays flat over many jobs: python -m perf soak VIDEO SPEECH --jobs 20.
 
 Prints, after each job, the private resident memory of the server with its Python stubs, its shared
 memory, and its open files.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from client.connection import Transport, TritonConnection
@@ -20,14 +21,14 @@ MB = 1_000_000
 KIB = 1024
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the jobs one after the other through one server and print what it holds after each."""
-    parser = argparse.ArgumentParser(prog="python -m perf.soak", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m perf soak", description=__doc__)
     parser.add_argument("video", type=Path)
     parser.add_argument("speech", type=Path)
     parser.add_argument("--jobs", type=int, default=20)
     parser.add_argument("--transport", choices=["shm", "grpc"], default="shm")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="lipsync-perf-") as folder:
         run_jobs(JobOptions(options.video, options.speech, Path(folder) / "out.mp4"), options.jobs, options.transport)
     return 0

@@ -1,6 +1,6 @@
 """How well the mouth in any video follows any speech, measured through the `faces` model.
 
-python -m perf.sync VIDEO SPEECH prints, for three measures of the speech, the correlation with the mouth's opening
+python -m perf sync VIDEO SPEECH prints, for three measures of the speech, the correlation with the mouth's opening
 at lag 0 and the best one within 12 frames. Chance gives 0.08 to 0.14 (standard deviation) on clips of ten seconds.
 """
 
@@ -29,7 +29,7 @@ from lipsync_core.audio import AUDIO_SAMPLE_RATE
 from lipsync_core.sync import SyncScore, mouth_openings, score_curves, speech_curves
 from perf.failures import run_command
 
-NAME = "perf.sync"
+NAME = "perf sync"
 SEGMENT_S = 60  # of speech listened to at once...
 CONTEXT_S = 10  # ...and on either side of it: loudness is judged by its surroundings
 

@@ -25,7 +25,7 @@ from perf.failures import run_command
 if TYPE_CHECKING:
     from perf.syncnet_meter import TrackScore
 
-NAME = "perf.syncnet"
+NAME = "perf syncnet"
 INSTALL_HINT = "Install it with: pip install 'lipsync-triton[torch]'"
 MEANS = ("lse_d", "lse_c", "offset", "distance_at_zero")
 

@@ -1,6 +1,6 @@
 """How fast the Wav2Lip generator alone is: ONNX Runtime against torch, fp32, both in one run, taking turns.
 
-python -m perf.wav2lip_generator uses made-up weights, or real ones with --checkpoint. What is timed is the file that
+python -m perf wav2lip-generator uses made-up weights, or real ones with --checkpoint. What is timed is the file that
 `python -m export wav2lip` writes, with as many threads for either side; the served model's own count stands in
 model_repository/wav2lip_generator/config.pbtxt.
 """
@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +29,14 @@ from export.wav2lip_networks import GENERATOR, export, load, trial_inputs
 WARM_UP_RUNS = 2
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print both."""
-    parser = argparse.ArgumentParser(prog="python -m perf.wav2lip_generator", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m perf wav2lip-generator", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, help="real weights")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     module = load(GENERATOR, options.checkpoint)
     inputs = {name: value.numpy() for name, value in trial_inputs(GENERATOR, options.batch).items()}
     with tempfile.TemporaryDirectory() as folder:

@@ -126,7 +126,7 @@ class EmbeddedServer:
         """Process ids of the server and its Python stubs, for measurements."""
         if self._supervisor is None:
             return []
-        return [pid for pid in _descendants(self._supervisor.pid) if pid != self._supervisor.pid]
+        return [pid for pid in descendants(self._supervisor.pid) if pid != self._supervisor.pid]
 
     def is_alive(self) -> bool:
         """Say whether the server process still runs."""
@@ -304,7 +304,7 @@ def _can_bind(port: int) -> bool:
         return True
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """Process ids of a process and all its children, from /proc."""
     found = [pid]
     for parent in found:

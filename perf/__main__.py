@@ -1,0 +1,65 @@
+"""Command line of the measurements: one sub-command each."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+
+from client.errors import LipSyncError
+from lipsync_core.serving.runtime import ServerStartError
+
+# What each module of this folder measures; each has main(arguments) -> exit code and prints its own --help.
+COMMANDS = {
+    "sweep": "throughput and latency of every model: concurrency, batch, request rate, transport (perf_analyzer)",
+    "benchmark": "whole jobs from file to file: pipeline, speed mode, GPU and sample, as the seed measured them",
+    "report": "one HTML and one Markdown page with tables and plots of results",
+    "compare": "two results of one kind, with what changed beyond the noise",
+    "regression": "quick ratios on this machine against their limits, for CI",
+    "job": "one job several times: seconds per second of video, by stage, and peak memory",
+    "soak": "memory of one server over many jobs",
+    "sync": "does the mouth in a video follow a speech?",
+    "quality": "a result against its source and speech: picture, flicker, lag",
+    "syncnet": "SyncNet's LSE-D, LSE-C and offset, with your weights",
+    "scaling": "throughput of one server, two, three",
+    "profile-gpu": "the networks on a GPU: correct, how fast, how much memory",
+    "wav2lip-generator": "the generator's speed beside torch's",
+    "latentsync-unet": "the full-size UNet on a CPU: speed and memory",
+    "install-perf-analyzer": "fetch the perf_analyzer binary from hash-pinned wheels",
+}
+EXIT_FAILED, EXIT_USAGE = 1, 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one measurement and return the exit code; a failure prints one line."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        print(usage())
+        return 0 if arguments else EXIT_USAGE
+    command, *rest = arguments
+    if command not in COMMANDS:
+        print(f"perf: expected one of {', '.join(COMMANDS)}, got {command!r}", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        code: int = importlib.import_module(f"perf.{command.replace('-', '_')}").main(rest)
+    except KeyboardInterrupt as interrupt:
+        print(f"perf {command}: interrupted{'; ' if str(interrupt) else ''}{interrupt}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except (LipSyncError, ServerStartError, ValueError, OSError) as error:
+        print(f"perf {command}: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", EXIT_FAILED)
+    return code
+
+
+def usage() -> str:
+    """List the commands."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()]
+    return "\n".join(["usage: python -m perf COMMAND [--help] ...", "", "commands:", *lines])
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers and files go away on every path
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""NVIDIA GPUs: which there are, and how busy and full they get, as nvidia-smi or a Triton's metrics tell it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+QUERY_TIMEOUT_S = 10.0
+SAMPLE_INTERVAL_S = 0.5
+MIB = 1 << 20
+MB = 1_000_000
+
+
+# nv_gpu_memory_used_bytes{gpu_uuid="GPU-..."} 1048576.000000
+METRIC = re.compile(
+    r'^nv_gpu_(utilization|memory_used_bytes|power_usage)\{gpu_uuid="([^"]+)"\} ([\d.e+]+)$', re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU of this machine."""
+
+    index: int
+    name: str
+    memory_mb: float
+    driver: str
+
+
+@dataclass(frozen=True)
+class GpuUse:
+    """One look at a GPU."""
+
+    utilization: float  # percent
+    memory_mb: float
+    power_w: float
+
+
+Look = Callable[[], list[GpuUse]]
+
+
+def list_gpus() -> list[Gpu]:
+    """List this machine's GPUs, those that CUDA_VISIBLE_DEVICES hides left out; none without nvidia-smi."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    rows = _query("index,name,memory.total,driver_version", None)
+    gpus = [Gpu(int(index), name, _megabytes(memory), driver) for index, name, memory, driver in rows]
+    if visible is None:
+        return gpus
+    return [gpu for gpu in gpus if str(gpu.index) in visible.split(",")]
+
+
+def local_look(indices: Sequence[int]) -> Look:
+    """A look at GPUs of this machine; those that cannot be seen are left out."""
+
+    def look() -> list[GpuUse]:
+        rows = [row for index in indices for row in _query("utilization.gpu,memory.used,power.draw", index)]
+        return [GpuUse(_number(busy), _megabytes(memory), _number(power)) for busy, memory, power in rows]
+
+    return look
+
+
+def metrics_look(url: str) -> Look:
+    """A look at the GPUs of a Triton, wherever it runs, through its metrics endpoint at HOST:PORT."""
+
+    def look() -> list[GpuUse]:
+        try:
+            with urllib.request.urlopen(f"http://{url}/metrics", timeout=QUERY_TIMEOUT_S) as answer:
+                return read_metrics(answer.read().decode())
+        except OSError:
+            return []
+
+    return look
+
+
+def read_metrics(text: str) -> list[GpuUse]:
+    """Read the GPUs' lines of Triton's metrics; utilization is a fraction there, memory bytes."""
+    found = {(name, uuid): float(value) for name, uuid, value in METRIC.findall(text)}
+    return [
+        GpuUse(
+            utilization=100 * found.get(("utilization", uuid), 0.0),
+            memory_mb=round(found.get(("memory_used_bytes", uuid), 0.0) / MB, 1),
+            power_w=found.get(("power_usage", uuid), 0.0),
+        )
+        for uuid in dict.fromkeys(uuid for _, uuid in found)
+    ]
+
+
+class GpuSampler:
+    """Looks at GPUs in a thread while its context is open; does nothing without a look."""
+
+    def __init__(self, look: Look | None) -> None:
+        """Choose how to look."""
+        self._ask = look
+        self._samples: list[GpuUse] = []
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True, name="gpu-sampler")
+
+    def __enter__(self) -> GpuSampler:
+        """Begin to look."""
+        if self._ask is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop looking."""
+        self._done.set()
+        if self._ask is not None:
+            self._thread.join()
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Mean use and power, largest memory of any of the GPUs; empty without samples."""
+        if not self._samples:
+            return {}
+        count = len(self._samples)
+        return {
+            "gpu_utilization": round(sum(sample.utilization for sample in self._samples) / count, 1),
+            "gpu_memory_mb": max(sample.memory_mb for sample in self._samples),
+            "gpu_power_w": round(sum(sample.power_w for sample in self._samples) / count, 1),
+        }
+
+    def _look(self) -> None:
+        assert self._ask is not None
+        while True:
+            self._samples += self._ask()
+            if self._done.wait(SAMPLE_INTERVAL_S):
+                return
+
+
+def _query(fields: str, index: int | None) -> list[list[str]]:
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
+    command += [] if index is None else [f"--id={index}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=QUERY_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [[part.strip() for part in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
+
+
+def _megabytes(mebibytes: str) -> float:
+    return round(_number(mebibytes) * MIB / MB, 1)
+
+
+def _number(text: str) -> float:
+    """Read a figure; cards that do not report one say [N/A]."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

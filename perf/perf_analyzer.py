@@ -1,0 +1,217 @@
+"""Triton's perf_analyzer binary: found, run for one load, its figures read. Knows no model and no file of ours."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import importlib.util
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from client.serve import DEFAULT_REPOSITORY
+from perf.results import Load
+
+BINARY = "perf_analyzer"
+FOLDER = DEFAULT_REPOSITORY.parent / "build" / "perf_analyzer"  # where install-perf-analyzer puts it
+LIBRARY_FOLDER = FOLDER / "lib"
+WINDOWS = 3  # perf_analyzer never reports fewer
+ANY_SPREAD = 100_000  # percent; how far windows lie apart is judged here, so that unstable figures are kept
+CUDA_LIBRARY = "libcudart.so.12"
+HINT = (
+    "Get it with: python -m perf install-perf-analyzer"
+    " (on Debian and Ubuntu it also needs libb64: apt-get install libb64-0d)"
+)
+PASS = re.compile(r"Pass \[\d+\] throughput: ([\d.e+]+) infer/sec")
+# perf_analyzer's column, in microseconds -> ours, in milliseconds
+COLUMNS = {
+    "Avg latency": "average_ms",
+    "p50 latency": "p50_ms",
+    "p90 latency": "p90_ms",
+    "p95 latency": "p95_ms",
+    "p99 latency": "p99_ms",
+    "Client Send": "client_send_ms",
+    "Network+Server Send/Recv": "network_ms",
+    "Server Queue": "queue_ms",
+    "Server Compute Input": "compute_input_ms",
+    "Server Compute Infer": "compute_infer_ms",
+    "Server Compute Output": "compute_output_ms",
+    "Client Recv": "client_receive_ms",
+}
+THROUGHPUT = "Inferences/Second"
+
+
+class AnalyzerFailed(Exception):
+    """perf_analyzer measured nothing; the message is its own, in one line."""
+
+
+@dataclass(frozen=True)
+class PerfAnalyzer:
+    """The binary and where its libraries lie."""
+
+    executable: Path
+    library_folders: tuple[Path, ...]
+
+    @property
+    def version(self) -> str:
+        """What the binary says of itself.
+
+        Raises:
+            ValueError: it does not start; the message says what to install.
+        """
+        try:
+            done = subprocess.run(
+                [str(self.executable), "--version"],
+                env=self._environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except OSError as error:
+            raise ValueError(f"{self.executable}: expected a binary for this machine, got {error}. {HINT}") from error
+        if done.returncode == 127 or "error while loading" in done.stderr or "GLIBC" in done.stderr:
+            raise ValueError(f"{self.executable}: expected its libraries, got: {done.stderr.strip()}. {HINT}")
+        said = " ".join((done.stdout + done.stderr).split())
+        return f"{said}, sha256 {hashlib.sha256(self.executable.read_bytes()).hexdigest()[:12]}"
+
+    def measure(self, url: str, load: Load, request: SampleRequest, interval_s: float) -> dict[str, float]:
+        """Put one load on a model and return its figures, by our names.
+
+        Args:
+            url: HOST:PORT of the server's gRPC endpoint.
+            load: what to put on it.
+            request: the request that is sent over and over.
+            interval_s: length of each of three windows, in seconds.
+
+        Raises:
+            AnalyzerFailed: there are no figures.
+        """
+        with tempfile.TemporaryDirectory(prefix="lipsync-perf-") as folder:
+            report = Path(folder) / "report.csv"
+            command = self._command(url, load, request, interval_s, Path(folder), report)
+            timeout_s = 60 + 10 * WINDOWS * interval_s
+            done = self._run(command, timeout_s)
+            if done.returncode or not report.is_file():
+                raise AnalyzerFailed(failure_line(done.returncode, done.stdout, done.stderr))
+            return read_figures(report.read_text(encoding="utf-8"), done.stdout)
+
+    def _run(self, command: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
+        """Run the binary; it ends with us, whatever ends us."""
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, env=self._environment(), stdout=pipe, stderr=pipe, text=True) as process:
+            try:
+                output, errors = process.communicate(timeout=timeout_s)
+            except BaseException as error:
+                process.kill()
+                process.communicate()
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise AnalyzerFailed(f"no figures within {timeout_s:.0f} s") from error
+                raise
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+    def _command(
+        self, url: str, load: Load, request: SampleRequest, interval_s: float, folder: Path, report: Path
+    ) -> list[str]:
+        data = folder / "data.json"
+        data.write_text(json.dumps({"data": [encode_inputs(request.inputs)]}), encoding="utf-8")
+        command = [str(self.executable), "-m", load.model, "-u", url, "-i", "grpc", "--input-data", str(data)]
+        command += ["-b", str(load.batch)] if request.is_batched else []
+        command += ["-p", str(math.ceil(interval_s * 1000)), "-s", str(ANY_SPREAD), "-r", str(WINDOWS)]
+        command += ["-f", str(report), "--verbose-csv", "-v"]
+        rate = f"{load.value:g}"
+        command += ["--concurrency-range" if load.mode == "concurrency" else "--request-rate-range", rate]
+        if load.transport == "shm":
+            command += ["--shared-memory", "system", "--output-shared-memory-size", str(request.output_bytes)]
+        return command
+
+    def _environment(self) -> dict[str, str]:
+        folders = [*map(str, self.library_folders), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+        return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(folders)}
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """A request to send.
+
+    Attributes:
+        inputs: arrays by name, without batch axis where the model has one.
+        is_batched: whether the model has a batch axis, which perf_analyzer then adds.
+        output_bytes: size of the largest output of a request, batch included.
+    """
+
+    inputs: Mapping[str, np.ndarray]
+    is_batched: bool
+    output_bytes: int
+
+
+def find_perf_analyzer() -> PerfAnalyzer:
+    """Look for the binary on PATH, among the installed wheels' scripts, and where we install it.
+
+    Raises:
+        ValueError: it is nowhere; the message says how to get it.
+    """
+    on_path = shutil.which(BINARY)
+    candidates = [Path(on_path)] if on_path else []
+    candidates += [Path(sysconfig.get_path("scripts")) / BINARY, FOLDER / BINARY]
+    for candidate in candidates:
+        if candidate.is_file():
+            return PerfAnalyzer(candidate, tuple(_cuda_folders()))
+    raise ValueError(f"{BINARY}: expected it on PATH, in an installed wheel or in {FOLDER}, got none. {HINT}")
+
+
+def encode_inputs(inputs: Mapping[str, np.ndarray]) -> dict[str, object]:
+    """Turn arrays into perf_analyzer's JSON: raw bytes in base64, and a shape."""
+    return {
+        name: {"content": {"b64": base64.b64encode(array.tobytes()).decode()}, "shape": list(array.shape)}
+        for name, array in inputs.items()
+    }
+
+
+def read_figures(report: str, output: str) -> dict[str, float]:
+    """Read perf_analyzer's CSV and the windows in its output.
+
+    Raises:
+        AnalyzerFailed: there is no row of figures.
+    """
+    rows = list(csv.DictReader(report.splitlines()))
+    if not rows or not rows[0].get(THROUGHPUT) or not float(rows[0][THROUGHPUT]):
+        raise AnalyzerFailed("expected a row of figures, got an empty report")
+    figures = {"inferences_per_s": float(rows[0][THROUGHPUT])}
+    figures |= {ours: float(rows[0][theirs]) / 1000 for theirs, ours in COLUMNS.items() if rows[0].get(theirs)}
+    windows = [float(text) for text in PASS.findall(output)][-WINDOWS:]
+    figures["spread"] = spread(windows)
+    return figures
+
+
+def spread(throughputs: list[float]) -> float:
+    """How far the windows' throughputs lie apart: largest minus smallest, over their mean."""
+    mean = sum(throughputs) / len(throughputs) if throughputs else 0.0
+    return round((max(throughputs) - min(throughputs)) / mean, 4) if mean else 0.0
+
+
+def failure_line(code: int, output: str, errors: str) -> str:
+    """Say in one line why there are no figures."""
+    if code < 0:
+        return f"perf_analyzer was killed by signal {-code}"
+    lines = [line.strip() for line in (output + "\n" + errors).splitlines()]
+    telling = [line for line in lines if "error" in line.lower() or "fail" in line.lower()]
+    said = (telling or [line for line in lines if line] or ["nothing"])[-1]
+    return f"perf_analyzer ended with {code}: {said.removeprefix('error: ')}"
+
+
+def _cuda_folders() -> list[Path]:
+    """Folders of the CUDA runtime that the binary is linked with: an installed wheel's, and ours."""
+    spec = importlib.util.find_spec("nvidia")
+    roots = [Path(root) / "cuda_runtime" / "lib" for root in (spec.submodule_search_locations or [])] if spec else []
+    return [folder for folder in (*roots, LIBRARY_FOLDER) if (folder / CUDA_LIBRARY).is_file()]
