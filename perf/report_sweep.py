@@ -147,7 +147,7 @@ def roofline_blocks(results: Results) -> list[Block]:
         rows.append((model, *sizes, f"{reached:.1f}", f"{reached / peak:.0%}"))
     said = (
         "Operations are those of convolutions and matrix products, counted from the network; bytes are its weights"
-        " once per request, and its inputs and outputs. The roof is named above, at best."
+        " once per request, and its inputs and outputs. The roof stands above, under 'at best'."
         " Numbers at the points are batches; each is that batch's best throughput."
     )
     headers = ("network", "GFLOP per item", "weights, MB", "GFLOP/s at best", "of the peak")
