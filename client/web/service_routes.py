@@ -94,7 +94,9 @@ def sign_in(request: Request, login: TokenLogin) -> Response:
     response = Response(status_code=204)
     if gatekeeper.asks_for_token:
         if user is None:
-            raise ProblemError(401, "token: expected a valid one. Ask who runs this service")
+            raise ProblemError(
+                401, "Check that it is complete, or ask who runs this service", title="The token is not valid"
+            )
         response.set_cookie(
             COOKIE,
             gatekeeper.session(user),

@@ -193,7 +193,7 @@ def test_token_is_asked_for_once(browser: Browser, server: EmbeddedServer, tmp_p
             dialog = page.get_by_role("dialog", name="Sign in")
             dialog.get_by_label("Token").fill("not this one")
             dialog.get_by_role("button", name="Sign in").click()
-            expect(dialog.get_by_role("alert")).to_contain_text("expected a valid one")
+            expect(dialog.get_by_role("alert")).to_contain_text("The token is not valid")
             dialog.get_by_label("Token").fill(TOKEN)
             page.keyboard.press("Enter")
             expect(page.get_by_role("radio", name="Mouth motion")).to_be_attached()
