@@ -19,6 +19,7 @@ from tests.torch_flavour import FLAVOUR, serve_programs_on_cpu
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = ROOT / "model_repository"
+STARTUP_TIMEOUT_S = 600.0  # a busy machine reads programs slowly
 LATENTSYNC_RESOLUTION = 64  # pixels: edge of the faces that the small networks of the tests draw
 
 
@@ -136,7 +137,9 @@ def _serve(repository: Path, models: tuple[str, ...], config_name: str | None = 
         find_runtime()
     except ServerStartError as error:
         _skip_or_fail(str(error))
-    return EmbeddedServer(ServerOptions(repository, models, config_name=config_name))
+    return EmbeddedServer(
+        ServerOptions(repository, models, config_name=config_name, startup_timeout_s=STARTUP_TIMEOUT_S)
+    )
 
 
 def _skip_or_fail(reason: str) -> NoReturn:
