@@ -12,7 +12,7 @@ from client.command_line import add_server_options
 from client.errors import UsageError
 
 HOST, PORT = "127.0.0.1", 8080
-DEFAULT_DATA = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "lipsync-web"
+DEFAULT_DATA = Path(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")) / "lipsync-web"
 TOKENS_VARIABLE = "LIPSYNC_WEB_TOKENS"  # an environment variable: a command line can be read by others
 MB = 1_000_000
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]", "::1")

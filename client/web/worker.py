@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -80,27 +80,23 @@ class Workers:
         self._queue.put(job_id)
 
     def _run_process(self, record: JobRecord, lock: int) -> int:
-        command = [sys.executable, "-m", "client.web.job_process", "--id", record.id, *self._triton.arguments]
-        command += [
-            "--parent",
-            str(os.getpid()),
-            "--store",
-            str(store_path(self._settings)),
-            "--folder",
-            str(self._settings.job_folder(record.id)),
-        ]
+        """Run a job in a process, which holds the lock too, and return its exit code."""
+        folder = self._settings.job_folder(record.id)
+        command = [sys.executable, "-m", "client.web.job_process", f"--id={record.id}", f"--parent={os.getpid()}"]
+        command += [f"--store={store_path(self._settings)}", f"--folder={folder}", *self._triton.arguments]
         if record.attempts >= MAX_ATTEMPTS:
             command.append("--last-try")
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(lock,))
-        while True:
-            try:
-                return process.wait(WATCH_EVERY_S)
-            except subprocess.TimeoutExpired:
-                if self._stop.is_set() or self._is_to_be_cancelled(record.id):
-                    return _end(process)
+        try:
+            while process.poll() is None and not self._is_to_end(record.id):
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(WATCH_EVERY_S)
+        finally:
+            code = _end(process)
+        return code
 
-    def _is_to_be_cancelled(self, job_id: str) -> bool:
-        return self._store.state_of(job_id) == "cancelling"
+    def _is_to_end(self, job_id: str) -> bool:
+        return self._stop.is_set() or self._store.state_of(job_id) == "cancelling"
 
     def _note_end(self, record: JobRecord, code: int) -> bool:
         """Bring the record up to date after a process has ended; False when the job is to be tried again."""
@@ -184,6 +180,7 @@ def sweep(settings: Settings, store: JobStore) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
+    """Let a process leave by itself, then make it; one that has ended is left alone. Returns its exit code."""
     process.terminate()
     try:
         return process.wait(END_GRACE_S)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from client.web.settings import build_parser, settings_from
+from lipsync_core.serving import launch
 
 APP = Path(__file__).resolve().parent.parent.parent / "docker" / "modal_app.py"
 
@@ -56,7 +57,8 @@ def test_page_starts_triton_and_the_service(modal_app: ModuleType, monkeypatch: 
     monkeypatch.setattr(modal_app, "is_ready", lambda: True)
     modal_app.web.local()
     triton, service = Started.commands
-    assert triton[1:] == ["-m", "lipsync_core.serving.launch", "--model-repository=/models"]
+    assert triton[1:3] == ["-m", "lipsync_core.serving.launch"]
+    assert launch.build_parser().parse_args(triton[3:]).model_repository == Path("/models")
     assert service[1:3] == ["-m", "client.web"]
     settings = settings_from(build_parser().parse_args(service[3:]), {})
     assert (settings.allowed_hosts, settings.trusted_proxies) == ((), ("*",))
