@@ -24,6 +24,7 @@ COMMANDS = {
     "syncnet": "SyncNet's LSE-D, LSE-C and offset, with your weights",
     "scaling": "throughput of one server, two, three",
     "profile-gpu": "the networks on a GPU: correct, how fast, how much memory",
+    "speed-modes": "what LatentSync's speeds save, and how far each is from exact",
     "wav2lip-generator": "the generator's speed beside torch's",
     "latentsync-unet": "the full-size UNet on a CPU: speed and memory",
     "install-perf-analyzer": "fetch the perf_analyzer binary from hash-pinned wheels",
