@@ -25,10 +25,10 @@ from client.serve import DEFAULT_REPOSITORY
 from lipsync_core.contract import missing_networks
 from lipsync_core.latentsync.options import SPEEDS
 from perf.benchmark_rows import Benchmark, Key, Row, load_benchmark
-from perf.conditions import limit_cores, machine_conditions, now
-from perf.gpu import Gpu, list_gpus
 from perf.job import JobRun, run_job
-from perf.results import JSON_FILE, check_identity, set_aside
+from perf.load.results import JSON_FILE, check_identity, set_aside
+from perf.machine.conditions import limit_cores, machine_conditions, now
+from perf.machine.gpu import Gpu, list_gpus
 
 DEFAULT_OUTPUT = DEFAULT_REPOSITORY.parent / "build" / "perf" / "benchmark"
 IDENTITY = ("machine", "cores", "gpus", "commit", "options")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from perf.results import CSV_FILE, JSON_FILE, csv_text, flat_conditions, read_document, write_text
+from perf.load.results import CSV_FILE, JSON_FILE, csv_text, flat_conditions, read_document, write_text
 
 KIND = "benchmark"
 SEED_FIGURES = Path(__file__).with_name("seed_figures.csv")

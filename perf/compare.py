@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from perf.benchmark_rows import KIND as BENCHMARK
 from perf.benchmark_rows import load_benchmark
-from perf.page import Block, Heading, Paragraph, Table, write_page
-from perf.results import KIND as SWEEP
-from perf.results import load_results, read_kind
+from perf.load.results import KIND as SWEEP
+from perf.load.results import load_results, read_kind
+from perf.reporting.page import Block, Heading, Paragraph, Table, write_page
 
 Mark = Literal["faster", "slower", "same", "only before", "only after"]
 DEFAULT_LIMIT = 0.1

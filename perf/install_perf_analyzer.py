@@ -10,7 +10,7 @@ from pathlib import Path
 
 from export.model_file import write_whole
 from export.wheel import PinnedWheel, check_wheel, fetch_wheel, read_members
-from perf.perf_analyzer import BINARY, CUDA_LIBRARY, FOLDER, LIBRARY_FOLDER
+from perf.load.perf_analyzer import BINARY, CUDA_LIBRARY, FOLDER, LIBRARY_FOLDER
 
 # The last wheel whose binary runs on glibc 2.36 (Debian 12); PyPI's own package perf-analyzer wants 2.38.
 TRITON_CLIENT = PinnedWheel(

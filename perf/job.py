@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from client.serve import DEFAULT_REPOSITORY
-from perf.conditions import limit_cores, processor_name, usable_cores
-from perf.gpu import GpuSampler, local_look
-from perf.memory import MemorySampler
+from perf.machine.conditions import limit_cores, processor_name, usable_cores
+from perf.machine.gpu import GpuSampler, local_look
+from perf.machine.memory import MemorySampler
 
 SCRIPT = DEFAULT_REPOSITORY.parent / "client" / "lipsync.py"
 COLUMNS = ("duration_s", "seconds", "realtime_factor", "server_start_s", "peak_rss_mb")

@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 from lipsync_core.programs.device import choose_device
-from perf.gpu_measure import COLUMNS, Profile
-from perf.gpu_networks import Size
-from perf.gpu_parts import EACH_EDGE, PARTS, check_equality, measure_peak
+from perf.gpu.networks import Size
+from perf.gpu.parts import EACH_EDGE, PARTS, check_equality, measure_peak
+from perf.gpu.timing import COLUMNS, Profile
 
 EXIT_WRONG = 1
 WIDTHS = {"what": 34, "variant": 26}

@@ -26,8 +26,8 @@ from perf.failures import run_command
 from perf.sync import score_table
 
 if TYPE_CHECKING:
-    from perf.picture_quality import Tally
-    from perf.quality_meter import Quality
+    from perf.scores.picture import Tally
+    from perf.scores.quality_meter import Quality
 
 NAME = "perf quality"
 INSTALL_HINT = "Install it with: pip install 'lipsync-triton[dev]'"
@@ -92,7 +92,7 @@ def as_table(quality: Quality) -> str:
 
 def _run(options: argparse.Namespace) -> None:
     try:
-        from perf.quality_meter import QualityJob  # noqa: PLC0415  (scikit-image may be missing)
+        from perf.scores.quality_meter import QualityJob  # noqa: PLC0415  (scikit-image may be missing)
     except ImportError as error:
         raise UsageError(f"expected scikit-image, got {error}. {INSTALL_HINT}") from error
     job = QualityJob(

@@ -16,11 +16,11 @@ from client.serve import DEFAULT_REPOSITORY
 from perf.benchmark_rows import KIND as BENCHMARK
 from perf.benchmark_rows import load_benchmark
 from perf.compare import DEFAULT_LIMIT, compare, comparison_blocks
-from perf.page import Block, Heading, Paragraph, Table, write_page
-from perf.report_benchmark import benchmark_blocks
-from perf.report_sweep import sweep_blocks
-from perf.results import KIND as SWEEP
-from perf.results import load_results, read_kind
+from perf.load.results import KIND as SWEEP
+from perf.load.results import load_results, read_kind
+from perf.reporting.benchmark_part import benchmark_blocks
+from perf.reporting.page import Block, Heading, Paragraph, Table, write_page
+from perf.reporting.sweep_part import sweep_blocks
 
 DEFAULT_OUTPUT = DEFAULT_REPOSITORY.parent / "build" / "perf" / "report"
 TITLE = "How fast it runs here"

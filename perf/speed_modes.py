@@ -28,7 +28,7 @@ from client.report import Report, StageClock
 from client.serve import DEFAULT_REPOSITORY, open_server
 from client.tracking import Observation
 from lipsync_core.latentsync.options import DEFAULT_SEED, RESOLUTIONS, SPEEDS, options_for
-from perf.picture_quality import Tally, compare, mouth_region
+from perf.scores.picture import Tally, compare, mouth_region
 
 EXACT = SPEEDS[0]
 

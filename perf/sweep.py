@@ -17,11 +17,9 @@ from client.errors import LipSyncError, ServerUnavailable
 from lipsync_core.contract import ModelContract
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
-from perf.conditions import limit_cores, machine_conditions, now, processor_peaks
-from perf.gpu import Look, list_gpus, local_look, metrics_look
-from perf.measure import Target, measure_point
-from perf.perf_analyzer import PerfAnalyzer, find_perf_analyzer
-from perf.results import (
+from perf.load.measure import Target, measure_point
+from perf.load.perf_analyzer import PerfAnalyzer, find_perf_analyzer
+from perf.load.results import (
     CSV_FILE,
     IDENTITY,
     JSON_FILE,
@@ -33,9 +31,11 @@ from perf.results import (
     load_results,
     set_aside,
 )
-from perf.roofline import served_work
-from perf.sample_data import SampleMaker
-from perf.sweep_options import SweepOptions, build_parser, planned_loads, say, sweep_options
+from perf.load.sample_data import SampleMaker
+from perf.load.sweep_options import SweepOptions, build_parser, planned_loads, say, sweep_options
+from perf.machine.conditions import limit_cores, machine_conditions, now, processor_peaks
+from perf.machine.gpu import Look, list_gpus, local_look, metrics_look
+from perf.reporting.roofline import served_work
 
 TRANSPORT: Transport = "grpc"  # of our own requests: perf_analyzer makes the server forget all shared memory it knows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from perf.results import Load, Point, Results, Step
+from perf.load.results import Load, Point, Results, Step
 
 CONDITIONS = {
     "machine": "a processor",

@@ -10,7 +10,7 @@ pytest.importorskip("onnx", reason="no onnx; run: make setup")
 import onnx
 
 from lipsync_core.contract import read_contract
-from perf.roofline import count_work, served_work
+from perf.reporting.roofline import count_work, served_work
 
 
 def write_network(path: Path) -> Path:

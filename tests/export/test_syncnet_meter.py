@@ -15,9 +15,9 @@ from export.syncnet import EMBEDDING, SyncNet  # noqa: E402
 from lipsync_core.syncnet.distances import MAX_SHIFT, pair_distances  # noqa: E402
 from lipsync_core.syncnet.mfcc import audio_windows  # noqa: E402
 from lipsync_core.syncnet.tracks import Track  # noqa: E402
-from perf import syncnet_meter  # noqa: E402
-from perf.face_tracks import find_video_tracks, frames_at_25  # noqa: E402
-from perf.syncnet_meter import TrackMeter, VideoSound, measure_tracks  # noqa: E402
+from perf.scores import syncnet_meter  # noqa: E402
+from perf.scores.face_tracks import find_video_tracks, frames_at_25  # noqa: E402
+from perf.scores.syncnet_meter import TrackMeter, VideoSound, measure_tracks  # noqa: E402
 from tests.data.syncnet_goldens import speech  # noqa: E402
 from tests.media_clips import burst, write_clip, write_sound  # noqa: E402
 from tests.server.clips import head_frame, write_film, write_video  # noqa: E402

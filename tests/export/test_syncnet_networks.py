@@ -32,9 +32,9 @@ from lipsync_core.syncnet.distances import (  # noqa: E402
 from lipsync_core.syncnet.mfcc import audio_windows, window_count  # noqa: E402
 from lipsync_core.syncnet.s3fd import find_faces, shrink  # noqa: E402
 from lipsync_core.syncnet.tracks import resize  # noqa: E402
-from perf.face_tracks import detect  # noqa: E402
+from perf.scores.face_tracks import detect  # noqa: E402
+from perf.scores.syncnet_meter import TrackMeter, TrackSound  # noqa: E402
 from perf.syncnet import main  # noqa: E402
-from perf.syncnet_meter import TrackMeter, TrackSound  # noqa: E402
 from tests.data.syncnet_goldens import FOLDER, detector_image, lip_frames, speech  # noqa: E402
 
 KEYS = json.loads((FOLDER / "keys.json").read_text())

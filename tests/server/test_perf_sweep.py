@@ -12,10 +12,10 @@ import pytest
 from client.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer
 from perf.__main__ import main
-from perf.perf_analyzer import find_perf_analyzer
-from perf.results import JSON_FILE, Load, Results, load_results
-from perf.sample_data import SampleMaker
-from perf.sweep_options import measurable_models
+from perf.load.perf_analyzer import find_perf_analyzer
+from perf.load.results import JSON_FILE, Load, Results, load_results
+from perf.load.sample_data import SampleMaker
+from perf.load.sweep_options import measurable_models
 from tests.perf_fakes import write_analyzer
 
 pytestmark = pytest.mark.server

@@ -5,9 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perf import perf_analyzer
-from perf.perf_analyzer import AnalyzerFailed, PerfAnalyzer, SampleRequest, find_perf_analyzer, read_figures, spread
-from perf.results import Load
+from perf.load import perf_analyzer
+from perf.load.perf_analyzer import (
+    AnalyzerFailed,
+    PerfAnalyzer,
+    SampleRequest,
+    find_perf_analyzer,
+    read_figures,
+    spread,
+)
+from perf.load.results import Load
 from tests.perf_fakes import write_analyzer
 
 LOAD = Load("faces", 1, "grpc", "concurrency", 2)

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perf import conditions, gpu, install_perf_analyzer, regression
+from perf import install_perf_analyzer, regression
 from perf.__main__ import main
-from perf.conditions import limit_cores, machine_conditions
-from perf.memory import tree_bytes
+from perf.load.sample_data import compatible, fit
+from perf.machine import conditions, gpu
+from perf.machine.conditions import limit_cores, machine_conditions
+from perf.machine.memory import tree_bytes
 from perf.regression import BATCH, CONCURRENCY, FACES, JOB, MOUTHS, SHARED_MEMORY
-from perf.sample_data import compatible, fit
 
 SMI = """#!/bin/sh
 case "$1" in

@@ -9,9 +9,9 @@ pytest.importorskip("matplotlib", reason="no matplotlib; run: make test")
 
 from perf.__main__ import main
 from perf.benchmark_rows import Benchmark, Key, Row, load_benchmark, seed_rows
-from perf.page import Paragraph, Picture, Table, as_html, as_markdown
-from perf.report_sweep import choose
-from perf.results import Load, Point, Results, Work
+from perf.load.results import Load, Point, Results, Work
+from perf.reporting.page import Paragraph, Picture, Table, as_html, as_markdown
+from perf.reporting.sweep_part import choose
 from tests.perf_fakes import CONDITIONS, measured, sweep_results
 
 CRASHED = Load("faces", 16, "shm", "concurrency", 4)

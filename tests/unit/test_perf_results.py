@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from perf.results import CSV_FILE, JSON_FILE, Load, Point, load_results
+from perf.load.results import CSV_FILE, JSON_FILE, Load, Point, load_results
 from tests.perf_fakes import sweep_results
 
 

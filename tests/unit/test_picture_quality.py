@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from perf.picture_quality import Tally, compare, mouth_region, surroundings, warping_error
+from perf.scores.picture import Tally, compare, mouth_region, surroundings, warping_error
 from tests.unit.mouth_samples import astronaut
 
 HEIGHT, WIDTH = 512, 512

@@ -7,7 +7,7 @@ import pytest
 
 from client.media import AudioSource, SourceFrame, TimelineFrame, VideoSource, timeline
 from lipsync_core.sync import speech_curves
-from perf.quality_meter import pair_frames
+from perf.scores.quality_meter import pair_frames
 from perf.sync import curves_at
 from tests.media_clips import write_clip, write_sound
 from tests.unit.test_audio import frame_times, syllables

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from client.serve import DEFAULT_REPOSITORY, exported_models
 from lipsync_core.contract import ModelContract, required_models
-from perf.results import Load, Mode, Transport
-from perf.sample_data import DEFAULT_FRAME_SIZE, SampleMaker
+from perf.load.results import Load, Mode, Transport
+from perf.load.sample_data import DEFAULT_FRAME_SIZE, SampleMaker
 
 DEFAULT_OUTPUT = DEFAULT_REPOSITORY.parent / "build" / "perf" / "sweep"
 TRANSPORTS: tuple[Transport, ...] = ("grpc", "shm")

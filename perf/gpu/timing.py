@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lipsync_core.programs.device import GIB, card_name
-from perf.gpu_networks import Size
+from perf.gpu.networks import Size
 
 COLUMNS = ("what", "variant", "rows", "ms", "p95_ms", "tflops", "of_peak", "s_per_s", "error", "peak_gib")
 WARM_UP_RUNS, RUNS, SMALL_RUNS = 2, 5, 2

@@ -23,7 +23,7 @@ from client.progress import JobProgress
 from client.report import StageClock
 from client.tracking import Observation, smooth_landmarks
 from lipsync_core.sync import LEAST_FRAMES, SyncScore, score_curves
-from perf.picture_quality import Tally, compare, mouth_region, surroundings, warping_error
+from perf.scores.picture import Tally, compare, mouth_region, surroundings, warping_error
 from perf.sync import curves_at, mouth_opening
 
 WORKERS = 2  # pairs of frames compared at once

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from client.serve import DEFAULT_REPOSITORY
-from perf.gpu import list_gpus
+from perf.machine.gpu import list_gpus
 
 ROOT = DEFAULT_REPOSITORY.parent
 GIT_TIMEOUT_S = 10

@@ -13,10 +13,10 @@ from tritonclient.utils import InferenceServerException
 from client.connection import CONNECT_TIMEOUT_S, TritonConnection
 from client.errors import ServerUnavailable
 from lipsync_core.contract import ModelContract
-from perf.conditions import now
-from perf.gpu import GpuSampler, Look
-from perf.perf_analyzer import AnalyzerFailed, PerfAnalyzer, SampleRequest
-from perf.results import Load, Point, Step
+from perf.load.perf_analyzer import AnalyzerFailed, PerfAnalyzer, SampleRequest
+from perf.load.results import Load, Point, Step
+from perf.machine.conditions import now
+from perf.machine.gpu import GpuSampler, Look
 
 MIN_REQUESTS = 2  # that should end within one window, at every client
 WINDOW_FACTORS = (1, 3)  # of the window's length, attempt by attempt

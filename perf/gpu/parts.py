@@ -15,8 +15,8 @@ from lipsync_core.latentsync.diffusion import draw_noise, sync_faces
 from lipsync_core.latentsync.options import SPEEDS, options_for
 from lipsync_core.programs.runner import DTYPES, StaticRunner
 from lipsync_core.programs.settings import ProgramSettings
-from perf import gpu_networks as networks
-from perf.gpu_measure import Profile, relative_error
+from perf.gpu import networks
+from perf.gpu.timing import Profile, relative_error
 
 VIDEO_FPS = 25.0
 IMAGES_PER_CALL = 8  # of the VAE, as served

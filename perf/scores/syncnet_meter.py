@@ -23,7 +23,7 @@ from lipsync_core.syncnet.mfcc import (
     window_count,
 )
 from lipsync_core.syncnet.tracks import Track, crop_face, crop_path, resize
-from perf.face_tracks import frames_at_25
+from perf.scores.face_tracks import frames_at_25
 
 BLOCK_WINDOWS = 24  # run at once; the first layer alone makes 4.6 MB of each
 SILENT_PEAK = 1e-3  # of full scale, -60 dB

@@ -14,8 +14,8 @@ from client.serve import DEFAULT_REPOSITORY, open_server
 from export.syncnet_networks import SYNTHETIC_LINE, load_detector, load_syncnet, synthetic_syncnet
 from lipsync_core.syncnet.distances import MAX_SHIFT
 from lipsync_core.syncnet.tracks import Track
-from perf.face_tracks import find_video_tracks, original_detector, served_detector
-from perf.syncnet_meter import TrackScore, VideoSound, measure_crop, measure_tracks
+from perf.scores.face_tracks import find_video_tracks, original_detector, served_detector
+from perf.scores.syncnet_meter import TrackScore, VideoSound, measure_crop, measure_tracks
 
 FEW_WINDOWS = 75  # with fewer, pairs beyond the ends shape the figures
 

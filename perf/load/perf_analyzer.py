@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from client.serve import DEFAULT_REPOSITORY
-from perf.results import Load
+from perf.load.results import Load
 
 BINARY = "perf_analyzer"
 FOLDER = DEFAULT_REPOSITORY.parent / "build" / "perf_analyzer"  # where install-perf-analyzer puts it

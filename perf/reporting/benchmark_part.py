@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perf.benchmark_rows import SEED_COLUMNS, Benchmark, Row, seed_rows
-from perf.page import Block, Heading, Paragraph, Picture, Table
-from perf.plots import Bar, draw_bars, short
+from perf.reporting.page import Block, Heading, Paragraph, Picture, Table
+from perf.reporting.plots import Bar, draw_bars, short
 
 SMALLEST_SHARE = 0.01  # of a job's time: shorter stages are left out of the picture
 OWN_COLUMNS = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perf.page import Block, Heading, Paragraph, Picture, Table
-from perf.plots import Bar, Line, Spot, draw_bars, draw_load_curves, draw_roofline, short
-from perf.results import Load, Point, Results, Step
+from perf.load.results import Load, Point, Results, Step
+from perf.reporting.page import Block, Heading, Paragraph, Picture, Table
+from perf.reporting.plots import Bar, Line, Spot, draw_bars, draw_load_curves, draw_roofline, short
 
 NEARLY_BEST = 0.9  # of the best throughput: less load for nearly as much, at a shorter latency
 MODE_LABELS = {"concurrency": "requests at once", "rate": "requests per second sent"}

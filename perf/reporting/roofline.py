@@ -13,7 +13,7 @@ import onnxruntime
 from onnx import shape_inference
 
 from lipsync_core.contract import ModelContract
-from perf.results import Work
+from perf.load.results import Work
 
 Shapes = Mapping[str, tuple[int, ...]]
 SMALL_TENSOR = 64  # elements: such tensors hold sizes and axes, larger ones weights

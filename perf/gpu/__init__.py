@@ -1,0 +1,1 @@
+"""Networks on a GPU: built, timed and checked on the device."""

@@ -1,0 +1,1 @@
+"""The machine: its conditions, GPUs and memory."""
