@@ -104,7 +104,7 @@ def warm_up(target: Target, load: Load, inputs: Mapping[str, np.ndarray]) -> tup
     begin = time.perf_counter()
     outputs = target.connection.infer(load.model, sent)
     seconds = time.perf_counter() - begin
-    return SampleRequest(inputs, is_batched, max(output.nbytes for output in outputs.values())), seconds
+    return SampleRequest(inputs, is_batched, max(output.nbytes for output in outputs.values()), tuple(outputs)), seconds
 
 
 def read_counters(url: str) -> dict[str, Counters]:

@@ -14,7 +14,8 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from perf.load.results import Load
 BINARY = "perf_analyzer"
 FOLDER = DEFAULT_REPOSITORY.parent / "build" / "perf_analyzer"  # where install-perf-analyzer puts it
 LIBRARY_FOLDER = FOLDER / "lib"
+SHARED_MEMORY = Path("/dev/shm")
 WINDOWS = 3  # perf_analyzer never reports fewer
 ANY_SPREAD = 100_000  # percent; how far windows lie apart is judged here, so that unstable figures are kept
 CUDA_LIBRARY = "libcudart.so.12"
@@ -101,7 +103,8 @@ class PerfAnalyzer:
             report = Path(folder) / "report.csv"
             command = self._command(url, load, request, interval_s, Path(folder), report)
             timeout_s = 60 + 10 * WINDOWS * interval_s
-            done = self._run(command, timeout_s)
+            with _no_shared_memory_left((*request.inputs, *request.outputs)):
+                done = self._run(command, timeout_s)
             if done.returncode or not report.is_file():
                 raise AnalyzerFailed(failure_line(done.returncode, done.stdout, done.stderr))
             return read_figures(report.read_text(encoding="utf-8"), done.stdout)
@@ -148,11 +151,13 @@ class SampleRequest:
         inputs: arrays by name, without batch axis where the model has one.
         is_batched: whether the model has a batch axis, which perf_analyzer then adds.
         output_bytes: size of the largest output of a request, batch included.
+        outputs: names of the outputs.
     """
 
     inputs: Mapping[str, np.ndarray]
     is_batched: bool
     output_bytes: int
+    outputs: tuple[str, ...] = ()
 
 
 def find_perf_analyzer() -> PerfAnalyzer:
@@ -208,6 +213,19 @@ def failure_line(code: int, output: str, errors: str) -> str:
     telling = [line for line in lines if "error" in line.lower() or "fail" in line.lower()]
     said = (telling or [line for line in lines if line] or ["nothing"])[-1]
     return f"perf_analyzer ended with {code}: {said.removeprefix('error: ')}"
+
+
+@contextmanager
+def _no_shared_memory_left(names: Iterable[str]) -> Generator[None, None, None]:
+    """Remove what a killed perf_analyzer leaves in /dev/shm: it names regions after the tensors."""
+    before = set(SHARED_MEMORY.glob("*"))
+    try:
+        yield
+    finally:
+        pattern = re.compile(f"({'|'.join(map(re.escape, names))})[0-9_]*")
+        for path in set(SHARED_MEMORY.glob("*")) - before:
+            if pattern.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def _cuda_folders() -> list[Path]:

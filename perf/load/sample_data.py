@@ -21,8 +21,9 @@ from client.mouth_motion import build_profile
 from lipsync_core.audio import AUDIO_SAMPLE_RATE
 from lipsync_core.contract import ModelContract, TensorSpec, read_contract
 from lipsync_core.latentsync.mel import column_count, log_mel_peak
-from lipsync_core.latentsync.options import SCHEDULERS, SPEEDS, DiffusionOptions
+from lipsync_core.latentsync.options import SCHEDULERS, SPEEDS, DiffusionOptions, read_trained_resolution
 from lipsync_core.latentsync.windows import positions_at
+from lipsync_core.serving.repository import VERSION_FOLDER
 from lipsync_core.wav2lip.mel import window_starts_at
 
 FPS = 25
@@ -61,6 +62,7 @@ class SampleMaker:
         names = sorted(path.parent.name for path in repository.glob("*/config.pbtxt"))
         self.contracts = {name: read_contract(repository / name, flavour) for name in names}
         self._frame_size = frame_size
+        self._trained_resolution = read_trained_resolution(repository / "unet" / VERSION_FOLDER)
 
     def needed_models(self, model: str) -> list[str]:
         """Name the models that make a model's inputs, itself included."""
@@ -180,6 +182,7 @@ class SampleMaker:
             "guidance_scale": lambda _: np.array([options.guidance_scale], np.float32),
             "scheduler": lambda _: np.array([SCHEDULERS.index(options.scheduler)], np.int32),
             "speed": lambda _: np.array([SPEEDS.index(options.speed)], np.int32),
+            "resolution": lambda _: np.array([self._resolution], np.int32),
             "initial_noise": lambda _: normal(4, edge, edge),
             "masked_noise": lambda count: normal(count, 4, edge, edge),
             "reference_noise": lambda count: normal(count, 4, edge, edge),
@@ -190,6 +193,8 @@ class SampleMaker:
 
     @property
     def _resolution(self) -> int:
+        if self._trained_resolution is not None:
+            return self._trained_resolution
         aligning = self.contracts.get("latentsync_align")
         return int(aligning.parameters["resolution"]) if aligning else DEFAULT_RESOLUTION
 
@@ -246,7 +251,7 @@ def noise(tensor: TensorSpec, model: str, count: int) -> np.ndarray:
     """
     if tensor.dtype.kind != "f" or any(dim < 0 for dim in tensor.dims[1:]):
         raise ValueError(
-            f"{tensor.name}: expected a rule for this input of {model}, got none. Add one to perf/sample_data.py"
+            f"{tensor.name}: expected a rule for this input of {model}, got none. Add one to perf/load/sample_data.py"
         )
     shape = [count if dim < 0 else dim for dim in tensor.dims]
     return normal(count, *shape)

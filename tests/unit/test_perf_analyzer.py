@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,19 @@ def test_a_crash_fails_with_its_own_words(tmp_path: Path) -> None:
     killed = PerfAnalyzer(write_analyzer(tmp_path / "b", "import os; os.kill(os.getpid(), 9)"), ())
     with pytest.raises(AnalyzerFailed, match="killed by signal 9"):
         killed.measure("127.0.0.1:1", LOAD, REQUEST, 0.1)
+
+
+def test_a_killed_run_leaves_no_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regions are named after tensors: those that came with the run go, others and older ones stay."""
+    monkeypatch.setattr(perf_analyzer, "SHARED_MEMORY", tmp_path)
+    (tmp_path / "frames_1_0").touch()
+    names = ("frames_0_0", "synced_frames", "another")
+    body = f"import os, pathlib; [pathlib.Path({str(tmp_path)!r}, name).touch() for name in {names}]; os.abort()"
+    analyzer = PerfAnalyzer(write_analyzer(tmp_path / "bin", body), ())
+    request = dataclasses.replace(REQUEST, outputs=("synced_frames",))
+    with pytest.raises(AnalyzerFailed, match="killed by signal 6"):
+        analyzer.measure("127.0.0.1:1", LOAD, request, 0.1)
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"frames_1_0", "another"}
 
 
 def test_a_missing_binary_fails_with_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
