@@ -57,16 +57,17 @@ def open_pool(
         with ServerPool(servers, options) as pool:
             yield pool, None
         return
-    # a server of our own is never lost by being slow, and stays away once it is gone
-    mine = replace(
-        options,
-        comeback_s=0,
-        check_every_s=threading.TIMEOUT_MAX,
-        security=IN_THE_CLEAR,
-        models_stamp=files_stamp(repository, models),
-    )
-    with open_server(None, repository, models) as (url, start_s), ServerPool(Servers((Address(url),)), mine) as pool:
-        yield pool, start_s
+    with open_server(None, repository, models) as (url, start_s):
+        # a server of our own is never lost by being slow, and stays away once it is gone
+        mine = replace(
+            options,
+            comeback_s=0,
+            check_every_s=threading.TIMEOUT_MAX,
+            security=IN_THE_CLEAR,
+            models_stamp=files_stamp(repository, models),
+        )
+        with ServerPool(Servers((Address(url),)), mine) as pool:
+            yield pool, start_s
 
 
 def serve_command(arguments: Sequence[str]) -> int:

@@ -11,7 +11,11 @@ from client.channel import Address
 from client.command_line import build_parser, server_options
 from client.errors import ServerUnavailable, UsageError
 from client.pipeline import FAN_OUT_BYTES, IN_FLIGHT, chunk_frames, requests_in_flight
+from client.pool_options import PoolOptions
+from client.serve import open_pool
 from client.server_state import BACKOFF_S, MAX_BACKOFF_S, ServerState, backoff_s
+from lipsync_core.serving import runtime
+from lipsync_core.serving.runtime import ServerStartError
 
 
 class Clock:
@@ -125,3 +129,13 @@ def test_timeout_of_no_time_fails(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         options("--timeout", "0")
     assert "--timeout: expected at least 1 second" in capsys.readouterr().err
+
+
+def test_open_pool_fails_without_a_server_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client installed alone has neither server nor models, and says what to install or to give."""
+    monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
+    with (
+        pytest.raises(ServerStartError, match="pip install 'nvidia-pytriton.*--url HOST:PORT"),
+        open_pool(None, tmp_path / "none", ("faces",), PoolOptions()),
+    ):
+        pass
