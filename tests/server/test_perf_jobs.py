@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lipsync_core.latentsync.options import SPEEDS
 from lipsync_core.serving.server import EmbeddedServer
 from perf import benchmark
 from perf.__main__ import main
@@ -61,7 +62,7 @@ def test_each_gpu_gets_its_runs(monkeypatch: pytest.MonkeyPatch, sample: str, tm
     assert main([*command, "--", "--steps", "3"]) == 0
     rows = load_benchmark(tmp_path / "out").rows
     assert {(key.gpu, key.speed) for key in rows} == {
-        (gpu, speed) for gpu in ("0: NVIDIA A", "1: NVIDIA B") for speed in ("exact", "cached")
+        (gpu, speed) for gpu in ("0: NVIDIA A", "1: NVIDIA B") for speed in SPEEDS
     }
     assert {(visible, tuple(gpus)) for visible, gpus, _ in seen} == {("0", (0,)), ("1", (1,))}
     assert all(arguments[-2:] == ["--steps", "3"] for *_, arguments in seen)
