@@ -29,12 +29,13 @@ FRAME_SIZED_BYTES = 1 << 20
 
 
 class EndedBySignal(SystemExit):
-    """A signal that asks the program to end; the text is its name."""
+    """A signal that asked the program to end, with the exit code that shells give for it."""
 
     def __init__(self, number: int) -> None:
-        """Keep the exit code that shells give for it."""
-        super().__init__(signal.Signals(number).name)
+        """Keep the signal's name for people."""
+        super().__init__(EXIT_SIGNAL + number)
         self.exit_code = EXIT_SIGNAL + number
+        self.name = signal.Signals(number).name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = f"interrupted; nothing was written{_notes(error)}"
         return _report_error(LipSyncError(text), EXIT_SIGNAL + signal.SIGINT, verbose=verbose)
     except EndedBySignal as error:
-        text = f"ended by {error}; nothing was written{_notes(error)}"
+        text = f"ended by {error.name}{_notes(error)}"
         return _report_error(LipSyncError(text), error.exit_code, verbose=verbose)
     except LipSyncError as error:
         return _report_error(error, error.exit_code, verbose=verbose)

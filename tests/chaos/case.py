@@ -78,10 +78,8 @@ class Case:
             words.append(f"says '{self.says}'")
         if self.again:
             words.append("then exit 0")
-        if self.same:
-            words.append("the undisturbed file")
-        elif 0 in self.codes:
-            words.append("a whole file" if self.codes == (0,) else "a whole file if 0")
+        if self.again or 0 in self.codes:
+            words.append("the undisturbed file" if self.same else "a whole file")
         return ", ".join(words)
 
 

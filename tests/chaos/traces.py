@@ -63,9 +63,9 @@ def files_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def settled(look: Callable[[], list[str]], grace_s: float = GRACE_S) -> list[str]:
+def settled(look: Callable[[], list[str]]) -> list[str]:
     """Look until nothing is seen; return what is still there after the grace."""
-    deadline = time.monotonic() + grace_s
+    deadline = time.monotonic() + GRACE_S
     while (seen := look()) and time.monotonic() < deadline:
         time.sleep(POLL_S)
     return seen
