@@ -11,6 +11,8 @@ AUDIO  ?=
 WEB    ?=
 CHAOS  ?=
 comma  := ,
+# ONNX Runtime would report its use to Microsoft.
+export ORT_DISABLE_TELEMETRY := 1
 
 .PHONY: setup models demo test lint serve web bench regression chaos lock clean
 .DELETE_ON_ERROR:

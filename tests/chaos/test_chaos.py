@@ -53,7 +53,7 @@ def test_case_fails_when_anything_is_left(model_repository: Path, monkeypatch: p
     planted = Path(f"/dev/shm/lipsync-chaos-test-{os.getpid()}")
 
     def leave_all(scene: Scene) -> tuple[str, ...]:
-        subprocess.Popen(["sleep", "60"], env=scene.environment(), start_new_session=True)
+        subprocess.run("sleep 60 &", shell=True, env=scene.environment(), check=True)
         planted.write_text("forgotten")
         (scene.temporary / "forgotten").touch()
         (scene.results / ".out.mp4.part").touch()
