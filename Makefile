@@ -9,9 +9,12 @@ MODELS := $(VENV)/.models
 VIDEO  ?=
 AUDIO  ?=
 WEB    ?=
+CHAOS  ?=
 comma  := ,
+# ONNX Runtime would report its use to Microsoft.
+export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: setup models demo test lint serve web bench regression lock clean
+.PHONY: setup models demo test lint serve web bench regression chaos lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -65,6 +68,10 @@ bench: $(MODELS)
 # Quick ratios against their limits: did anything get much slower?
 regression: $(MODELS)
 	$(BIN)/python -m perf regression
+
+# Damaged media, and servers, clients, disks and clocks that fail. make chaos CHAOS='--only client --json chaos.json'
+chaos: $(MODELS)
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 # Write constraints.txt anew from the ranges in pyproject.toml.
 lock:

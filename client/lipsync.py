@@ -28,6 +28,16 @@ M_MMAP_THRESHOLD = -3  # mallopt option; source: malloc.h of glibc
 FRAME_SIZED_BYTES = 1 << 20
 
 
+class EndedBySignal(SystemExit):
+    """A signal that asked the program to end, with the exit code that shells give for it."""
+
+    def __init__(self, number: int) -> None:
+        """Keep the signal's name for people."""
+        super().__init__(EXIT_SIGNAL + number)
+        self.exit_code = EXIT_SIGNAL + number
+        self.name = signal.Signals(number).name
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -45,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         text = f"interrupted; nothing was written{_notes(error)}"
         return _report_error(LipSyncError(text), EXIT_SIGNAL + signal.SIGINT, verbose=verbose)
+    except EndedBySignal as error:
+        text = f"ended by {error.name}{_notes(error)}"
+        return _report_error(LipSyncError(text), error.exit_code, verbose=verbose)
     except LipSyncError as error:
         return _report_error(error, error.exit_code, verbose=verbose)
     except ServerStartError as error:
@@ -93,7 +106,7 @@ def give_freed_frames_back() -> None:
 
 def end_on_signal(number: int, frame: object) -> None:  # noqa: ARG001  (the signal module's own signature)
     """Leave by an exception, so that every context is closed on the way out."""
-    raise SystemExit(EXIT_SIGNAL + number)
+    raise EndedBySignal(number)
 
 
 if __name__ == "__main__":

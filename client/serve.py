@@ -43,9 +43,7 @@ def open_server(
         except ServerUnavailable as error:
             if server.is_alive():
                 raise
-            raise ServerUnavailable(
-                f"the server ended during the job; nothing was written. Its log's last lines:\n{server.log_excerpt()}"
-            ) from error
+            raise ServerUnavailable(f"the server ended during the job, {_ending(server)}") from error
 
 
 @contextmanager
@@ -89,7 +87,13 @@ def serve_command(arguments: Sequence[str]) -> int:
                 time.sleep(POLL_S)
         except KeyboardInterrupt:
             return 0
-        raise ServerUnavailable(f"the server ended by itself. Its log's last lines:\n{server.log_excerpt()}")
+        raise ServerUnavailable(f"the server ended by itself, {_ending(server)}")
+
+
+def _ending(server: EmbeddedServer) -> str:
+    """Say how a server ended by itself, with what its log says of it."""
+    log = server.log_excerpt()
+    return server.how_it_ended() + (f". Its log's last lines:\n{log}" if log else "")
 
 
 def _server_options(options: argparse.Namespace, models: tuple[str, ...]) -> ServerOptions:

@@ -42,6 +42,8 @@ class TritonRuntime:
             # Each stub serves one request at a time; more threads than instances only fight over the cores.
             "OMP_NUM_THREADS": base.get("OMP_NUM_THREADS", "1"),
             "OPENBLAS_NUM_THREADS": base.get("OPENBLAS_NUM_THREADS", "1"),
+            # ONNX Runtime would report its use to Microsoft, and leave a file of that in the temporary folder.
+            "ORT_DISABLE_TELEMETRY": base.get("ORT_DISABLE_TELEMETRY", "1"),
         }
 
     def lay_out_backends(self, folder: Path) -> Path:

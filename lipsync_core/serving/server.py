@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import math
 import os
+import re
 import secrets
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -31,6 +33,7 @@ READY_CALL_TIMEOUT_S = 1.0
 STOP_TIMEOUT_S = 10.0  # for the supervisor to clean up, beyond the server's grace
 PORT_TRIES = 3  # a free port may be taken between our look and the server's bind
 LOG_LINES_SHOWN, LOG_WIDTH = 8, 400
+EXIT_LINE_BYTES = 64
 PORT_TAKEN_MARKS = (
     "already in use",
     "failed to start GRPC",
@@ -38,6 +41,7 @@ PORT_TAKEN_MARKS = (
     "failed to start Metrics",
 )
 SHM_FULL_MARKS = ("shared memory pool", "Unable to increase the shared memory", "No space left on device")
+BACKTRACE_LINE = re.compile(r" *\d+# ")
 MISSING_LIBRARY_MARK = "error while loading shared libraries"
 
 
@@ -92,6 +96,7 @@ class EmbeddedServer:
         self.options = options
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
+        self._exit_text: str | None = None
 
     def __enter__(self) -> EmbeddedServer:
         """Start the server and wait until all its models are ready.
@@ -132,6 +137,10 @@ class EmbeddedServer:
         """Say whether the server process still runs."""
         return self._supervisor is not None and self._exit_line() is None
 
+    def how_it_ended(self) -> str:
+        """Say in a few words how the server process ended, which did so by itself."""
+        return ending_words(self._exit_line() or "")
+
     def log_excerpt(self, lines: int = LOG_LINES_SHOWN) -> str:
         """Return the log's relevant lines: its errors and tracebacks, else its end."""
         return relevant_lines(self.log_path.read_text(errors="replace"), lines) if self.log_path.exists() else ""
@@ -160,6 +169,7 @@ class EmbeddedServer:
         except ValueError as error:
             raise ServerStartError(str(error)) from error
         token = secrets.token_hex(4)
+        self._exit_text = None
         self.url = f"{self.options.address}:{port}"
         self._folder = Path(tempfile.mkdtemp(prefix=f"lipsync-server-{token}-"))
         self.log_path = self._folder / "triton.log"
@@ -193,7 +203,7 @@ class EmbeddedServer:
         with triton_grpc.InferenceServerClient(self.url, channel_args=backoff) as client:
             while not self._answers_ready(client):
                 if self._exit_line() is not None:
-                    raise self._start_error("it ended while starting")
+                    raise self._start_error(f"it ended while starting, {self.how_it_ended()}")
                 if time.monotonic() > deadline:
                     raise self._start_error(f"it was not ready within {self.options.startup_timeout_s:g} s")
                 time.sleep(READY_POLL_S)
@@ -216,8 +226,9 @@ class EmbeddedServer:
         supervisor = self._supervisor
         if supervisor is None or supervisor.stdout is None or supervisor.stdout.closed:
             return "stopped"
-        readable, _, _ = select.select([supervisor.stdout], [], [], 0)
-        return "ended" if readable else None
+        if self._exit_text is None and select.select([supervisor.stdout], [], [], 0)[0]:
+            self._exit_text = os.read(supervisor.stdout.fileno(), EXIT_LINE_BYTES).decode()
+        return self._exit_text
 
     def _start_error(self, what: str) -> ServerStartError:
         text = self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
@@ -228,7 +239,7 @@ class EmbeddedServer:
             hint = " Install the package that holds the library named below."
         elif any(mark in text for mark in SHM_FULL_MARKS):
             hint = " Free space in /dev/shm, or start the container with --shm-size=1g."
-        return ServerStartError(f"tritonserver: {what}.{hint}\n{relevant_lines(text, LOG_LINES_SHOWN)}")
+        return ServerStartError(f"tritonserver: {what}.{hint}\n{relevant_lines(text, LOG_LINES_SHOWN)}".rstrip())
 
 
 class _PortTaken(ServerStartError):
@@ -256,9 +267,22 @@ def _server_arguments(options: ServerOptions, grpc_port: int) -> list[str]:
     return [*arguments, *options.extra_arguments]
 
 
+def ending_words(exit_line: str) -> str:
+    """Turn the supervisor's `exit CODE` into words; lack of memory is what most often lies behind a signal."""
+    code = exit_line.partition(" ")[2].strip()
+    if not code.startswith("-"):
+        return f"with exit code {code}" if code else "without a word"
+    try:
+        name = signal.Signals(-int(code)).name
+    except ValueError:
+        name = f"signal {code[1:]}"
+    return f"killed by {name} (is there enough memory?)"
+
+
 def relevant_lines(log: str, limit: int) -> str:
     """Pick the lines of a Triton log that say what went wrong: errors first, else its last lines."""
     lines = [line[:LOG_WIDTH] for line in log.splitlines() if line.strip() and line[0] not in "I+|"]
+    lines = [line for line in lines if not BACKTRACE_LINE.match(line)]
     harmless = (
         "NVML",
         "DCGM",

@@ -18,7 +18,7 @@ from client.errors import RequestRejected, ServerUnavailable
 from client.shared_memory import REGION_PREFIX
 from lipsync_core.serving import runtime
 from lipsync_core.serving.runtime import ServerStartError
-from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions, ending_words, relevant_lines
 from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model, write_toy_repository
 
 pytestmark = pytest.mark.server
@@ -187,6 +187,24 @@ def test_full_shared_memory_fails_with_what_to_do(toy_server: EmbeddedServer, mo
         with pytest.raises(ServerUnavailable, match="/dev/shm: expected room .*--transport grpc"):
             connection.infer("double", {"values": np.zeros(10**6, np.float32)})
     assert not any(name.endswith("-2") for name in shared_memory(f"{REGION_PREFIX}{os.getpid()}-"))
+
+
+def test_killed_server_says_what_killed_it(toys: Path) -> None:
+    """A server that ends by itself can say how, and its excerpt holds no addresses of a backtrace."""
+    with EmbeddedServer(ServerOptions(toys, ("double",))) as server:
+        os.kill(server.pids[0], signal.SIGKILL)
+        assert wait_until(lambda: not server.is_alive())
+        assert server.how_it_ended() == "killed by SIGKILL (is there enough memory?)"
+    assert ending_words("exit 1\n") == "with exit code 1"
+    assert relevant_lines("terminate called: std::bad_alloc\n 7# 0x00007F11D1CA8E85 in libstdc++.so.6", 8).endswith(
+        "alloc"
+    )
+
+
+def test_networks_are_run_without_telemetry() -> None:
+    """ONNX Runtime reports to nobody, unless the user wants that."""
+    assert runtime.find_runtime().environment({})["ORT_DISABLE_TELEMETRY"] == "1"
+    assert runtime.find_runtime().environment({"ORT_DISABLE_TELEMETRY": "0"})["ORT_DISABLE_TELEMETRY"] == "0"
 
 
 def test_model_that_cannot_load_fails_with_the_logs_words(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -190,13 +191,14 @@ def test_command_ended_mid_job_leaves_nothing(
                 break
         (server,) = temporary.glob("lipsync-server-*")
         process.send_signal(number)
-        process.stderr.read()
+        said = process.stderr.read()
         code = process.wait(20)
     prefix = "-".join(server.name.split("-")[:3])
     assert code == (-number if number == signal.SIGKILL else 128 + number)
     assert [path.name for path in results.iterdir() if not path.name.startswith(".")] == []
     if number != signal.SIGKILL:
         assert list(results.iterdir()) == []
+        assert re.search("lipsync: (interrupted|ended by SIG(TERM|HUP))", said)
     deadline = time.monotonic() + 10
     while (server.exists() or list(Path("/dev/shm").glob(f"{prefix}-*"))) and time.monotonic() < deadline:
         time.sleep(0.1)
