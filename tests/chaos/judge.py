@@ -38,6 +38,8 @@ def play(case: Case, bench: Bench) -> Result:
         shutil.rmtree(scene.folder, ignore_errors=True)
     verdict: Verdict = "as expected" if not wrong else "known" if case.known else "DIFFERS"
     happened = "; ".join([happened, *(f"WRONG: {what}" for what in wrong)])
+    if verdict == "known":
+        happened += f"; KNOWN: {case.known}"
     return Result(case.name, happened, case.expected, verdict, time.monotonic() - started)
 
 
