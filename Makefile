@@ -20,6 +20,7 @@ export ORT_DISABLE_TELEMETRY := 1
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
+	@echo 'installing packages into $(VENV), which takes a minute or two'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,web,perf,dev]'
 	touch $@

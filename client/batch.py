@@ -119,7 +119,9 @@ def read_jobs(path: Path) -> list[BatchJob]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--batch: expected a readable file of JSON lines, got {path} ({error})") from error
+        raise UsageError(
+            f"--batch: expected a readable file of JSON lines, got {path} ({getattr(error, 'strerror', 'no text')})"
+        ) from error
     jobs = [_read_job(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     outputs: dict[str, int] = {}
     for i, job in enumerate(jobs):
@@ -291,7 +293,7 @@ def _last_message(errors: str) -> str:
     line = (errors.strip().splitlines() or ["it ended without a word"])[-1]
     with suppress(ValueError):
         return str(json.loads(line)["message"])
-    return line.removeprefix("lipsync: ").removeprefix("lipsync.py: error: ")
+    return line.removeprefix("lipsync: ").removesuffix(". See lipsync --help")
 
 
 def _split(passed_on: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -157,7 +157,9 @@ def read_token(path: Path | None) -> str | None:
     try:
         return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--token-file: expected a readable text file, got {path} ({error})") from error
+        raise UsageError(
+            f"--token-file: expected a readable text file, got {path} ({getattr(error, 'strerror', 'no text')})"
+        ) from error
 
 
 def handshake_problem(address: Address, security: Security) -> str | None:

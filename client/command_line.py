@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import NoReturn, TypeVar, get_args
 
 from client.addresses import Servers, parse_urls
 from client.channel import TOKEN_VARIABLE, Security, read_token
 from client.connection import REQUEST_TIMEOUT_S
 from client.errors import UsageError
 from client.faces import parse_face_choice
-from client.job import MODELS, DetectorName, JobOptions
+from client.job import MODELS, DetectorName, JobOptions, Model
 from client.media import PRESETS, IfAudioLonger, IfAudioShorter, VideoCodec
 from client.pool_options import PoolOptions
 from client.serve import DEFAULT_REPOSITORY
@@ -24,6 +25,11 @@ from lipsync_core.wav2lip.boxes import Pads
 
 Value = TypeVar("Value")
 
+# Options that other models know nothing of.
+MODEL_OPTIONS: Mapping[Model, tuple[str, ...]] = {
+    "wav2lip": ("pads", "blend"),
+    "latentsync": ("steps", "guidance", "seed", "scheduler", "speed", "resolution"),
+}
 MAX_FPS = 240
 MAX_SECONDS = 1_000_000
 EPILOG = """\
@@ -46,9 +52,18 @@ other commands:
 """
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the options, without the whole usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and end the program."""
+        text = re.sub(r"^argument \S+: (?=--)", "", message)  # our own parsers name the option themselves
+        self.exit(UsageError.exit_code, f"{self.prog}: {text}. See {self.prog} --help\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="lipsync",
         description="Make the speaker of a video say another speech.",
         epilog=EPILOG,
@@ -256,7 +271,12 @@ def server_options(options: argparse.Namespace) -> tuple[Servers | None, PoolOpt
 
 
 def job_options(options: argparse.Namespace) -> JobOptions:
-    """Take the job's part of the command line."""
+    """Take the job's part of the command line.
+
+    Raises:
+        UsageError: an option of another model, or a value outside its limits.
+    """
+    _refuse_other_models_options(options)
     return JobOptions(
         video=options.video,
         audio=options.audio,
@@ -281,6 +301,14 @@ def job_options(options: argparse.Namespace) -> JobOptions:
         resume=options.resume,
         work_dir=options.work_dir,
     )
+
+
+def _refuse_other_models_options(options: argparse.Namespace) -> None:
+    parser = build_parser()
+    for model, names in MODEL_OPTIONS.items():
+        given = [name for name in names if getattr(options, name) != parser.get_default(name)]
+        if given and options.model != model:
+            raise UsageError(f"--{given[0]}: expected it with --model {model} alone, got --model {options.model}")
 
 
 def _diffusion_options(options: argparse.Namespace) -> DiffusionOptions:

@@ -338,7 +338,9 @@ def _in_our_words(url: str, error: InferenceServerException) -> LipSyncError:
     if STUB_MARK in message:
         return ModelDied(f"{url}: the server failed in a request: {message}. Its log says why; start it again")
     if status == UNAVAILABLE:
-        return ServerLost(f"{url}: expected a running Triton, got no connection. Start one with: make serve")
+        return ServerLost(
+            f"{url}: expected a running Triton, got no connection. Check host and port, or start one: lipsync serve"
+        )
     if status == DEADLINE:
         return NoAnswer(f"{url}: expected an answer in time, got none. Is the server overloaded or frozen?")
     if status == CANCELLED:

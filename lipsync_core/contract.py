@@ -176,6 +176,25 @@ def missing_networks(repository: Path, name: str, config_name: str | None = None
     return [model for model, file in files.items() if file and not (repository / model / "1" / file).is_file()]
 
 
+def check_networks(repository: Path, models: list[str], config_name: str | None = None) -> None:
+    """Check that the networks of models have been written.
+
+    Raises:
+        ValueError: some are missing; the message names the command that writes them.
+    """
+    missing = sorted({name for model in models for name in missing_networks(repository, model, config_name)})
+    if missing:
+        contracts = [read_contract(repository / model, config_name) for model in missing]
+        files = sorted({NETWORK_FILES[contract.backend] for contract in contracts})
+        commands = sorted(
+            {f"python -m export {contract.parameters.get(EXPORT_PARAMETER, '')}" for contract in contracts}
+        )
+        raise ValueError(
+            f"models: expected exported networks, got no {' or '.join(files)} of {', '.join(missing)}."
+            f" Write them with: {', '.join(command.rstrip() for command in commands)} (see its --help)"
+        )
+
+
 def parse_parameters(cls: type[ParametersT], parameters: Mapping[str, str]) -> ParametersT:
     """Fill a frozen dataclass from a model's `parameters`, each value read by its field's type.
 

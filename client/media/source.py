@@ -87,6 +87,8 @@ class VideoSource:
         self._read_whole = False
         self._seekable = True
         self.facts = self._probe()
+        if self.is_still and (start or end is not None):
+            raise MediaError("--start, --end: expected a video, got a single picture. Cut the speech instead")
         if end is not None and end <= start:
             raise MediaError(f"--end: expected a time after --start ({start:g} s), got {end:g} s. Swap or drop one")
 

@@ -54,10 +54,10 @@ class Access:
         for path in (self.certificate, self.key, self.client_ca):
             if path is not None and not path.is_file():
                 raise ValueError(f"tls: expected a PEM file, got {path}, which is no file")
-        for token in (self.token, self.admin_token):
+        for option, token in (("--token-file", self.token), ("--admin-token-file", self.admin_token)):
             if token is not None and not TOKEN_FORM.fullmatch(token):
                 raise ValueError(
-                    "token: expected 16 to 256 letters, digits or . _ ~ + / -, got something else."
+                    f"{option}: expected a token of 16 to 256 letters, digits or . _ ~ + / -, got something else."
                     " Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
                 )
 
@@ -135,7 +135,9 @@ def read_token(path: Path) -> str:
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"token: expected a readable text file, got {path} ({error})") from error
+        raise ValueError(
+            f"token: expected a readable text file, got {path} ({getattr(error, 'strerror', 'no text')})"
+        ) from error
     if not token:
         raise ValueError(f"token: expected one in {path}, got an empty file")
     return token

@@ -22,7 +22,7 @@ from types import TracebackType
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from lipsync_core.contract import required_models
+from lipsync_core.contract import check_networks, required_models
 from lipsync_core.serving.access import Access
 from lipsync_core.serving.repository import link_models
 from lipsync_core.serving.runtime import ServerStartError, find_runtime
@@ -166,6 +166,7 @@ class EmbeddedServer:
         runtime = find_runtime()
         try:
             models = required_models(self.options.repository, list(self.options.models))
+            check_networks(self.options.repository, models, self.options.config_name)
         except ValueError as error:
             raise ServerStartError(str(error)) from error
         token = secrets.token_hex(4)

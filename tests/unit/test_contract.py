@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lipsync_core.contract import missing_networks, parse_contract, parse_parameters, read_contract, required_models
+from lipsync_core.contract import (
+    check_networks,
+    missing_networks,
+    parse_contract,
+    parse_parameters,
+    read_contract,
+    required_models,
+)
 
 CONFIG = """
 backend: "python"
@@ -116,3 +123,19 @@ def test_models_without_their_network_are_known(tmp_path: Path) -> None:
     (tmp_path / "network" / "1" / "model.pt2").touch()
     assert missing_networks(tmp_path, "caller", "torch") == []
     assert missing_networks(tmp_path, "caller", "other") == []
+
+
+def test_check_networks_fails_with_the_command_that_writes_them(tmp_path: Path) -> None:
+    """All that are missing are named in one line; with their files there is nothing to say."""
+    for name in ("a", "b"):
+        version = tmp_path / name / "1"
+        version.mkdir(parents=True)
+        text = f'backend: "onnxruntime" parameters {{ key: "export" value {{ string_value: "{name}s" }} }}'
+        (tmp_path / name / "config.pbtxt").write_text(text)
+    with pytest.raises(
+        ValueError, match="got no model.onnx of a, b. Write them with: python -m export as, python -m export bs"
+    ):
+        check_networks(tmp_path, ["a", "b"])
+    for name in ("a", "b"):
+        (tmp_path / name / "1" / "model.onnx").touch()
+    check_networks(tmp_path, ["a", "b"])

@@ -130,6 +130,8 @@ def test_single_pictures_are_stills(tmp_path: Path, name: str, codec: str, pix_f
     assert (frame.picture.width, frame.picture.height) == (64, 48)
     if pix_fmt == "rgb24":
         np.testing.assert_array_equal(frame.picture.rgb(), pattern(0))
+    with pytest.raises(MediaError, match="--start, --end: expected a video, got a single picture. Cut the speech"):
+        VideoSource(path, end=1.0)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (16, 2), (65, 47)])
