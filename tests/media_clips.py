@@ -9,6 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from client.media import AudioSource, VideoSource, VideoWriter, timeline
+
 RATE = 25  # frames per second
 NEARLY_LOSSLESS = {
     "libx264": {"qp": "4", "preset": "ultrafast"},
@@ -140,3 +142,16 @@ def audio_codec(path: Path) -> str:
     """Return the name of a file's audio codec."""
     with av.open(str(path)) as container:
         return container.streams.audio[0].codec_context.codec.canonical_name
+
+
+def copy_video(source: VideoSource, output: Path, audio: AudioSource | None = None, **options: object) -> list[str]:
+    """Write a source's frames unchanged; return the warnings."""
+    with VideoWriter(output, source, audio, **options) as writer:  # type: ignore[arg-type]
+        for frame in timeline(source, 0.0 if audio is None else audio.duration, "cut"):
+            writer.write(frame.picture, frame.pts, frame.duration)
+    return writer.warnings
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Names of the hidden files in a folder: parts of outputs that are not complete."""
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))

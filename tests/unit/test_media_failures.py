@@ -1,0 +1,169 @@
+"""Outputs that cannot be written: refused in one line, and nothing half-done under the final name."""
+
+from __future__ import annotations
+
+import errno
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from client.errors import OutputError
+from client.media import VideoSource, VideoWriter, check_output, timeline
+from client.media.output import output_error
+from tests.media_clips import RATE, copy_video, leftovers, read_frames, write_clip
+
+
+def interrupt_writing(output: Path, source: VideoSource) -> None:
+    with VideoWriter(output, source) as writer:
+        for frame in timeline(source, 0.0):
+            writer.write(frame.picture, frame.pts, frame.duration)
+            assert len(leftovers(output.parent)) == 1
+            if frame.index == 5:
+                raise KeyboardInterrupt
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> VideoSource:
+    """A clip to be written somewhere impossible."""
+    return VideoSource(write_clip(tmp_path / "clip.mp4"))
+
+
+def test_writing_fails_for_an_unknown_extension(tmp_path: Path, source: VideoSource) -> None:
+    """An extension without a container is refused, and the known ones are named."""
+    for name in ("out.txt", "out", "out.gif"):
+        with pytest.raises(OutputError, match=r"expected a name ending in one of \.avi .*\.webm, got"):
+            VideoWriter(tmp_path / name, source)
+
+
+def test_writing_fails_for_a_missing_folder(tmp_path: Path, source: VideoSource) -> None:
+    """A folder that does not exist is named."""
+    with pytest.raises(OutputError, match=r"expected an existing folder, got .*nowhere"):
+        VideoWriter(tmp_path / "nowhere" / "out.mp4", source)
+
+
+def test_writing_fails_onto_a_folder(tmp_path: Path, source: VideoSource) -> None:
+    """A folder's name is no output."""
+    (tmp_path / "out.mp4").mkdir()
+    with pytest.raises(OutputError, match="expected the name of a file, got a folder or device"):
+        VideoWriter(tmp_path / "out.mp4", source)
+
+
+def test_writing_fails_onto_an_input(tmp_path: Path, source: VideoSource) -> None:
+    """An output that is one of the inputs, also by another name, is refused before anything is touched."""
+    (tmp_path / "link.mp4").symlink_to(source.path)
+    before = source.path.read_bytes()
+    for name in ("clip.mp4", "link.mp4"):
+        with pytest.raises(OutputError, match="expected a new file, got one of the inputs"):
+            VideoWriter(tmp_path / name, source)
+    with pytest.raises(OutputError, match="one of the inputs"):
+        check_output(source.path, [source.path])
+    assert source.path.read_bytes() == before
+
+
+def test_writing_fails_for_options_that_do_not_fit(tmp_path: Path, source: VideoSource) -> None:
+    """Codec, quality, preset and lossless must go together with the container."""
+    cases: list[tuple[str, dict[str, object], str]] = [
+        ("out.webm", {"codec": "h264"}, r"--codec: expected one that \.webm files hold \(av1 vp9\), got h264"),
+        ("out.mp4", {"preset": "speedy"}, "--preset: expected one of ultrafast"),
+        ("out.mp4", {"crf": 99}, "--crf: expected 0 to 51, got 99"),
+        ("out.mov", {"codec": "prores", "lossless": True}, "--lossless: expected a codec that keeps yuv420p exactly"),
+    ]
+    for name, options, message in cases:
+        with pytest.raises(OutputError, match=message):
+            VideoWriter(tmp_path / name, source, **options)  # type: ignore[arg-type]
+    assert leftovers(tmp_path) == []
+
+
+def test_writing_fails_where_the_encoder_refuses(tmp_path: Path) -> None:
+    """A size that an encoder cannot take is said in one line, and nothing is left."""
+    tiny = VideoSource(write_clip(tmp_path / "clip.mkv", codec="ffv1", size=(4, 4), frames=2))
+    with pytest.raises(OutputError, match=r"out\.mp4: cannot be written"):
+        copy_video(tiny, tmp_path / "out.mp4", codec="hevc")
+    assert leftovers(tmp_path) == []
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@contextmanager
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 20 kB, as if the disk were full; nor may the file that pytest prints into: be brief."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def noisy_clip(folder: Path) -> VideoSource:
+    path = folder / "noise.mkv"
+    generator = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv444p"
+        for _ in range(20):
+            noise = generator.integers(0, 255, (48, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, "rgb24")))
+        container.mux(stream.encode(None))
+    return VideoSource(path)
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.webm"])
+def test_writing_fails_when_the_file_cannot_grow(tmp_path: Path, name: str) -> None:
+    """Running out of room is said in one line; what was there before stays, and no part file is left."""
+    source = noisy_clip(tmp_path)
+    (tmp_path / name).write_bytes(b"precious")
+    with (
+        small_files(),
+        pytest.raises(OutputError, match=rf"{name}: cannot be written: the file grew larger"),
+    ):
+        copy_video(source, tmp_path / name, crf=1)
+    assert (tmp_path / name).read_bytes() == b"precious"
+    assert leftovers(tmp_path) == []
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    """The system's words for a full disk become ours."""
+    error = output_error(tmp_path / "out.mp4", OSError(errno.ENOSPC, "No space left on device"))
+    assert str(error).endswith("out.mp4: cannot be written: the disk is full. Free some space or choose another place")
+
+
+def test_an_error_leaves_nothing_and_keeps_what_was_there(tmp_path: Path, source: VideoSource) -> None:
+    """When the work between breaks off, the old file stays and the new one never appears."""
+    output = tmp_path / "out.mp4"
+    output.write_bytes(b"precious")
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_writing(output, source)
+    assert output.read_bytes() == b"precious"
+    assert leftovers(tmp_path) == []
+
+
+def test_the_file_appears_only_when_complete(tmp_path: Path, source: VideoSource) -> None:
+    """Until the end there is only a hidden file; then only the output, with ordinary permissions."""
+    output = tmp_path / "out.mp4"
+    with VideoWriter(output, source) as writer:
+        for frame in timeline(source, 0.0):
+            writer.write(frame.picture, frame.pts, frame.duration)
+        assert not output.exists()
+        (part,) = leftovers(tmp_path)
+        assert part.startswith(".out.mp4.")
+        assert part.endswith(".part")
+    assert len(read_frames(output)) == 10
+    assert leftovers(tmp_path) == []
+    reference = tmp_path / "reference"
+    reference.touch()
+    assert output.stat().st_mode == reference.stat().st_mode
+
+
+def test_an_existing_output_is_replaced_and_a_link_followed(tmp_path: Path, source: VideoSource) -> None:
+    """A complete output replaces the old file; a link keeps pointing to it."""
+    old = tmp_path / "old.mp4"
+    old.write_bytes(b"old")
+    (tmp_path / "link.mp4").symlink_to(old)
+    copy_video(source, tmp_path / "link.mp4")
+    assert (tmp_path / "link.mp4").is_symlink()
+    assert len(read_frames(old)) == 10
