@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 
 from lipsync_core.serving.server import descendants
 
-SAMPLE_INTERVAL_S = 0.3
+SHORTEST_PAUSE_S = 0.05
+PAUSE_PER_LOOK = 20  # looking takes at most a twentieth of the time that it measures
 KIB, MB = 1024, 1_000_000
 
 
@@ -35,8 +37,11 @@ class MemorySampler:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._done.wait(SAMPLE_INTERVAL_S):
+        pause = SHORTEST_PAUSE_S
+        while not self._done.wait(pause):
+            started = time.perf_counter()
             self.peak_mb = max(self.peak_mb, tree_bytes(self._pid) / MB)
+            pause = max(SHORTEST_PAUSE_S, PAUSE_PER_LOOK * (time.perf_counter() - started))
 
 
 def tree_bytes(pid: int) -> int:
