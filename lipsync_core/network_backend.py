@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ from lipsync_core.contract import EXPORT_PARAMETER, ModelContract, contract_from
 DEFAULT_THREADS = 1  # one per instance: the instance_group decides how many cores a model uses
 
 
-class NetworkBackend:
+class NetworkBackend(ABC):
     """One instance of a network; requests that differ in the batch axis alone are run together.
 
     Subclasses load the network in `load`, run it in `run`, and say how their arrays come out of Triton's tensors and
@@ -44,25 +45,25 @@ class NetworkBackend:
             raise self.refusal(f"expected {self.path}, got no such file. Write it with: {self.export_command}")
         self.load(args["model_instance_kind"], int(args["model_instance_device_id"]))
 
+    @abstractmethod
     def load(self, kind: str, device_id: int) -> None:
         """Load the network from `path` onto an instance's device; raise `refusal` where that cannot be."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run(self, inputs: list[Any]) -> Sequence[Any]:
         """Run the network on its inputs in the contract's order; the outputs come in the contract's order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, tensor: Any) -> Any:
         """Take an array out of Triton's tensor."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self, name: str, array: Any) -> Any:
         """Put an array into a tensor of Triton's."""
-        raise NotImplementedError
 
+    @abstractmethod
     def join(self, arrays: list[Any]) -> Any:
         """Put several arrays behind each other."""
-        raise NotImplementedError
 
     @property
     def export_command(self) -> str:

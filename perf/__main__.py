@@ -7,8 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from client.errors import LipSyncError
-from lipsync_core.serving.runtime import ServerStartError
+from perf.failures import run_command
 
 # What each module of this folder measures; each has main(arguments) -> exit code and prints its own --help.
 COMMANDS = {
@@ -29,7 +28,7 @@ COMMANDS = {
     "latentsync-unet": "the full-size UNet on a CPU: speed and memory",
     "install-perf-analyzer": "fetch the perf_analyzer binary from hash-pinned wheels",
 }
-EXIT_FAILED, EXIT_USAGE = 1, 2
+EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -44,14 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"perf: expected one of {', '.join(COMMANDS)}, got {command!r}", file=sys.stderr)
         return EXIT_USAGE
     try:
-        code: int = importlib.import_module(f"perf.{command.replace('-', '_')}").main(rest)
+        module = importlib.import_module(f"perf.{command.replace('-', '_')}")
+        return run_command(f"perf {command}", lambda: int(module.main(rest)))
     except KeyboardInterrupt as interrupt:
         print(f"perf {command}: interrupted{'; ' if str(interrupt) else ''}{interrupt}", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except (LipSyncError, ServerStartError, ValueError, OSError) as error:
-        print(f"perf {command}: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", EXIT_FAILED)
-    return code
 
 
 def usage() -> str:

@@ -9,17 +9,16 @@ from client.errors import LipSyncError, ServerUnavailable
 from lipsync_core.serving.runtime import ServerStartError
 
 
-def run_command(name: str, command: Callable[[], None]) -> int:
-    """Run a command; returns its exit code."""
+def run_command(name: str, command: Callable[[], int | None]) -> int:
+    """Run a command; returns its exit code, 0 where it gives none."""
     try:
-        command()
+        return command() or 0
     except LipSyncError as error:
         return _say(name, error, error.exit_code)
     except ServerStartError as error:
         return _say(name, error, ServerUnavailable.exit_code)
     except (ValueError, OSError) as error:
         return _say(name, error, LipSyncError.exit_code)
-    return 0
 
 
 def _say(name: str, error: Exception, code: int) -> int:
