@@ -28,7 +28,7 @@ from export.synthetic_weights import latentsync_weights
 TRIAL_SEED = 0
 CHUNK_AXES = {
     "sample": {0: "batch", 2: "frames", 3: "8*height", 4: "8*width"},
-    "timestep": {0: "batch"},
+    "timestep": {0: "batch", 1: "branches"},
     "audio_tokens": {0: "batch", 1: "frames"},
 }
 
@@ -143,8 +143,13 @@ def _random(*shape: int) -> Tensor:
 
 
 def _chunk(number: int) -> dict[str, Tensor]:
+    """So many chunks: one with guidance, three without; two, the number that is exported with, with a branch more.
+
+    With two branches the exporter would find one silent, and keep to that.
+    """
     frames, height, width = number + 1, 16, 8 * number
-    steps = torch.tensor([[float(1 + 250 * i)] for i in range(number)])
+    branches = {1: 2, 2: 3, 3: 1}[number]
+    steps = torch.tensor([[float(1 + 250 * i)] * branches for i in range(number)])
     return {
         "sample": _random(number, latentsync_unet.SAMPLE_CHANNELS, frames, height, width),
         "timestep": steps,
@@ -158,10 +163,11 @@ def _unet_parts(unet: nn.Module) -> list[Part]:
 
     def with_features(number: int) -> dict[str, Tensor]:
         chunk = _chunk(number)
-        return {**chunk, "deep_features": _random(number, channels, *chunk["sample"].shape[2:])}
+        branches = chunk["timestep"].shape[1]
+        return {**chunk, "deep_features": _random(number, branches, channels, *chunk["sample"].shape[2:])}
 
-    features = {"deep_features": {1: "channels"}}
-    axes = {**CHUNK_AXES, "deep_features": CHUNK_AXES["sample"]}
+    features = {"deep_features": {2: "channels"}}
+    axes = {**CHUNK_AXES, "deep_features": {0: "batch", 1: "branches", 3: "frames", 4: "8*height", 5: "8*width"}}
     return [
         Part("unet", unet, CHUNK_AXES, ("noise_pred", "deep_features"), _chunk, features),
         Part("unet_shallow", ShallowUNet(unet).eval(), axes, ("noise_pred",), with_features, features),

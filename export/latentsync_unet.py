@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import UNetMotionModel
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from diffusers.models.embeddings import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
 
@@ -50,16 +52,22 @@ def second_table(key: str) -> str | None:
 
 
 @dataclass
-class FrameCount:
-    """How many frames each sample of the running call has; the norms below ask for it."""
+class RowCount:
+    """What the rows of the running call are, [(N B F)]; the modules below ask for it."""
 
+    branches: int = 1
     frames: int = 1
+
+    def read(self, sample: Tensor, timestep: Tensor) -> tuple[int, int]:
+        """Learn it from a call's inputs, and give branches and frames."""
+        self.branches, self.frames = timestep.shape[1], sample.shape[2]
+        return self.branches, self.frames
 
 
 class NormOverFrames(nn.GroupNorm):
     """Group norm of [(B F), C, h, w] whose statistics span the frames of a sample, as in the original's ResNets."""
 
-    def __init__(self, norm: nn.GroupNorm, count: FrameCount) -> None:
+    def __init__(self, norm: nn.GroupNorm, count: RowCount) -> None:
         """Take over a norm's sizes; its weights come with the state dict."""
         super().__init__(norm.num_groups, norm.num_channels, norm.eps, device=norm.weight.device)
         self.count = count
@@ -85,8 +93,55 @@ class NormPerFrame(nn.GroupNorm):
         return super().forward(images).reshape(-1, frames, channels, height, width).transpose(1, 2)
 
 
+class OnceForAllBranches:
+    """Hooks of a module whose rows are the same in all branches: it sees those of the first alone."""
+
+    def __init__(self, count: RowCount) -> None:
+        """Keep what says which rows these are."""
+        self.count = count
+
+    def hook(self, module: nn.Module) -> None:
+        """Have a module run so."""
+        module.register_forward_pre_hook(self._take, with_kwargs=True)
+        module.register_forward_hook(self._repeat)
+
+    def _take(
+        self, _module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return tuple(map(self._first, inputs)), {name: self._first(value) for name, value in named.items()}
+
+    def _first(self, value: Any) -> Any:
+        return first_branch(value, self.count.branches) if isinstance(value, Tensor) else value
+
+    def _repeat(self, _module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return repeat_branch(output, self.count.branches)
+
+
+class SpeechAttention:
+    """Attention to the speech in the first branch alone; all others hear silence, tokens of zeros.
+
+    Those have values of zeros, as keys and values are products without a bias: whatever the scores are, all that
+    silence leaves of the attention is the bias of its last layer.
+    """
+
+    def __init__(self, count: RowCount) -> None:
+        """Take diffusers' own attention for the rows with speech."""
+        self.count = count
+        self.hearing = AttnProcessor2_0()
+
+    def __call__(self, attention: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor, **_: Any) -> Tensor:
+        """Attend, [(N R), places, C] to [R, 50, C] -> [(N R), places, C]."""
+        branches = hidden_states.reshape(self.count.branches, -1, *hidden_states.shape[1:])
+        heard = self.hearing(attention, branches[0], encoder_hidden_states)
+        silent = attention.to_out[0].bias.to(heard.dtype).expand_as(branches)[1:]
+        return torch.cat([heard[None], silent]).flatten(0, 1)
+
+
 class LatentSyncUNet(nn.Module):
-    """Predicts the noise of a chunk's latents, and hands out what a cached step goes on from."""
+    """Predicts the noise of a chunk's latents, and hands out what a cached step goes on from.
+
+    Branches are those of classifier-free guidance: the first hears the speech, the second, where there is one, silence.
+    """
 
     def __init__(self, channels: Sequence[int] = FULL_CHANNELS) -> None:
         """Build the network without memory for its weights: give it a state dict with assign=True."""
@@ -102,8 +157,11 @@ class LatentSyncUNet(nn.Module):
                 motion_max_seq_length=MAX_FRAMES,
                 use_motion_mid_block=False,
             )
-        self.count = FrameCount()
+        self.count = RowCount()
         _override_norms(self.network, self.count)
+        _override_attentions(self.network, self.count)
+        for module in _before_speech(self.network):
+            OnceForAllBranches(self.count).hook(module)
         self.kept: list[Tensor] = []
         self.network.up_blocks[-1].motion_modules[DEEP_LAYER].register_forward_hook(self._keep)
 
@@ -112,16 +170,18 @@ class LatentSyncUNet(nn.Module):
 
         Args:
             sample: [B, 13, F, h, w]; h and w are multiples of 8, F at most 24.
-            timestep: [B, 1].
+            timestep: [B, N], once for each of the branches, 1 or 2.
             audio_tokens: [B, F, 50, 384].
 
         Returns:
-            noise_pred, [B, 4, F, h, w]; deep_features, [B, C, F, h, w], for ShallowUNet.
+            noise_pred, [B, N, 4, F, h, w]; deep_features, [B, N, C, F, h, w], for ShallowUNet.
         """
-        self.count.frames = sample.shape[2]
+        branches, frames = self.count.read(sample, timestep)
         self.kept.clear()
-        noise_pred = self.network(sample, timestep.flatten(), audio_tokens.flatten(0, 1), return_dict=False)[0]
-        return noise_pred, split_frames(self.kept.pop(), self.count.frames)
+        rows = repeat_branch(sample, branches)
+        noise_pred = self.network(rows, timestep.T.flatten(), audio_tokens.flatten(0, 1), return_dict=False)[0]
+        deep_features = split_frames(self.kept.pop(), frames)
+        return split_branches(noise_pred, branches), split_branches(deep_features, branches)
 
     def _keep(self, _module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self.kept.append(output)
@@ -142,20 +202,41 @@ class ShallowUNet(nn.Module):
 
     def forward(self, sample: Tensor, timestep: Tensor, audio_tokens: Tensor, deep_features: Tensor) -> Tensor:
         """Predict the noise from fresh latents and an earlier step's deep_features; shapes as LatentSyncUNet's."""
-        frames = self.count.frames = sample.shape[2]
-        fresh = self.conv_in(join_frames(sample))
-        time = self.time_embedding(self.time_proj(timestep.flatten()).to(sample.dtype))
-        x = torch.cat([join_frames(deep_features), fresh], dim=1)
+        branches, frames = self.count.read(sample, timestep)
+        fresh = self.conv_in(join_frames(repeat_branch(sample, branches)))
+        time = self.time_embedding(self.time_proj(timestep.T.flatten()).to(sample.dtype))
+        x = torch.cat([join_frames(join_branches(deep_features)), fresh], dim=1)
         x = self.resnet(x, time.repeat_interleave(frames, dim=0, output_size=fresh.shape[0]))
         x = self.attention(x, encoder_hidden_states=audio_tokens.flatten(0, 1), return_dict=False)[0]
         x = self.motion_module(x, num_frames=frames)
-        return split_frames(self.conv_out(self.conv_act(self.conv_norm_out(x))), frames)
+        noise_pred = split_frames(self.conv_out(self.conv_act(self.conv_norm_out(x))), frames)
+        return split_branches(noise_pred, branches)
 
 
 def position_table(channels: int) -> Tensor:
     """Compute the motion modules' position table, [1, 24, channels]; checkpoints hold it, synthetic weights don't."""
     table: Tensor = SinusoidalPositionalEmbedding(channels, MAX_FRAMES).pe
     return table
+
+
+def first_branch(x: Tensor, branches: int) -> Tensor:
+    """[(N R), ...] -> the first [R, ...]."""
+    return x.reshape(branches, -1, *x.shape[1:])[0]
+
+
+def repeat_branch(x: Tensor, branches: int) -> Tensor:
+    """[R, ...] -> [(N R), ...]."""
+    return x.expand(branches, *x.shape).flatten(0, 1)
+
+
+def join_branches(x: Tensor) -> Tensor:
+    """[B, N, ...] -> [(N B), ...]."""
+    return x.transpose(0, 1).flatten(0, 1)
+
+
+def split_branches(x: Tensor, branches: int) -> Tensor:
+    """[(N B), ...] -> [B, N, ...]."""
+    return x.reshape(branches, -1, *x.shape[1:]).transpose(0, 1)
 
 
 def join_frames(x: Tensor) -> Tensor:
@@ -168,7 +249,7 @@ def split_frames(x: Tensor, frames: int) -> Tensor:
     return x.reshape(-1, frames, *x.shape[1:]).transpose(1, 2)
 
 
-def _override_norms(network: UNetMotionModel, count: FrameCount) -> None:
+def _override_norms(network: UNetMotionModel, count: RowCount) -> None:
     """Swap what the norms see: diffusers normalises ResNets per frame and motion modules over frames."""
     network.conv_norm_out = NormOverFrames(network.conv_norm_out, count)
     for name, module in network.named_modules():
@@ -176,3 +257,16 @@ def _override_norms(network: UNetMotionModel, count: FrameCount) -> None:
             module.norm1, module.norm2 = NormOverFrames(module.norm1, count), NormOverFrames(module.norm2, count)
         elif re.search(r"\.motion_modules\.\d+$", name):
             module.norm = NormPerFrame(module.norm)
+
+
+def _override_attentions(network: UNetMotionModel, count: RowCount) -> None:
+    """Swap the attention to speech, which all of the UNet's spatial transformers have second."""
+    for name, module in network.named_modules():
+        if re.search(r"\.attentions\.\d+\.transformer_blocks\.\d+\.attn2$", name):
+            module.set_processor(SpeechAttention(count))
+
+
+def _before_speech(network: UNetMotionModel) -> list[nn.Module]:
+    """List what costs something before the first attention to speech, where the branches part."""
+    first = network.down_blocks[0]
+    return [network.conv_in, first.resnets[0], first.attentions[0].transformer_blocks[0].attn1]

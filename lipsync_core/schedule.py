@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
-from lipsync_core.latentsync.options import MAX_STEPS
+from lipsync_core.latentsync.options import MAX_BRANCHES, MAX_STEPS
 
 # The noise that the network was trained with; source: reference/latentsync/SPEC.md (f).
 TRAINING: dict[str, Any] = {
@@ -25,7 +25,7 @@ SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "dpm": (DPMSolverMultistepScheduler, SOLVER),
     "unipc": (UniPCMultistepScheduler, SOLVER),
 }
-Unet = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # latents [B, ...], timestep [B, 1] -> their noise
+Unet = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # latents [1, ...], timestep [1, N] -> noise [N, ...]
 
 
 def make_scheduler(name: str, num_inference_steps: int) -> Any:
@@ -62,7 +62,7 @@ def denoise(
     """Take the noise out of latents, step by step.
 
     Args:
-        unet: the network; it gets the latents once, or under guidance twice: without and with the condition.
+        unet: the network; it gets the timestep once for each branch: with the condition, and under guidance without.
         latents: [1, ...], pure noise.
         scheduler: from `make_scheduler`.
         guidance_scale: 1 is without guidance.
@@ -81,20 +81,19 @@ def denoise(
         guided_steps = len(scheduler.timesteps) if guidance_scale > 1 else 0
     for index, timestep in enumerate(scheduler.timesteps):
         before_step()
-        samples = 2 if index < guided_steps else 1
+        branches = MAX_BRANCHES if index < guided_steps else 1
         network = unet if shallow_unet is None or index % cache_interval == 0 else shallow_unet
-        timesteps = torch.full((samples, 1), float(timestep), device=latents.device)
-        noise_pred = network(latents.expand(samples, *latents.shape[1:]), timesteps)
+        noise_pred = network(latents, torch.full((1, branches), float(timestep), device=latents.device))
         check_finite("noise_pred", noise_pred, f"in step {index + 1} of {len(scheduler.timesteps)}")
         latents = scheduler.step(guide(noise_pred, guidance_scale), timestep, latents).prev_sample
     return latents
 
 
 def guide(noise_pred: torch.Tensor, guidance_scale: float) -> torch.Tensor:
-    """Go from the noise without condition, [0], towards that with it, [1], and beyond; [1] alone stays as it is."""
+    """Go from the noise without condition, [1], towards that with it, [0], and beyond; [0] alone stays as it is."""
     if len(noise_pred) == 1:
         return noise_pred
-    unconditional, conditional = noise_pred[:1], noise_pred[1:]
+    conditional, unconditional = noise_pred[:1], noise_pred[1:]
     return unconditional + guidance_scale * (conditional - unconditional)
 
 

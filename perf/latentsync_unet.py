@@ -1,7 +1,7 @@
 """How fast LatentSync's full-size UNet is on a CPU, and how much memory export and serving take.
 
 python -m perf latentsync-unet exports made-up weights, fp32, then times one chunk of 16 frames with guidance (two
-samples, 256 pixels) with torch eager and with ONNX Runtime. Each stage is a process of its own, so that its peak of
+branches, 256 pixels) with torch eager and with ONNX Runtime. Each stage is a process of its own, so that its peak of
 memory is its own; they run one after the other, and none starts before the memory that it needs is free.
 """
 
@@ -30,7 +30,7 @@ from export.latentsync_networks import UNET, load
 from export.model_file import MODEL_REPOSITORY, model_path
 
 STAGES = ("export", "torch", "onnxruntime")
-SHAPES = {"sample": (2, 13, 16, 32, 32), "timestep": (2, 1), "audio_tokens": (2, 16, 50, 384)}
+SHAPES = {"sample": (1, 13, 16, 32, 32), "timestep": (1, 2), "audio_tokens": (1, 16, 50, 384)}
 TIMESTEP = 501.0
 NEEDED_GB = 16
 

@@ -22,7 +22,12 @@ LOG_VARIANCE_RANGE = (-30.0, 20.0)  # diffusers' for this VAE
 
 
 class Networks(Protocol):
-    """What draws: torch tensors in and out, float32; all leave their results in one place, on the CPU or a GPU."""
+    """What draws: torch tensors in and out, float32; all leave their results in one place, on the CPU or a GPU.
+
+    A UNet's branches are those of classifier-free guidance: one that hears the speech, then one that hears silence.
+    """
+
+    branches_per_call: int  # of a UNet: 1 takes half the memory of 2, and longer
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Images [N, 3, R, R] from -1 to 1 -> means and log variances [N, 8, h, h]."""
@@ -33,7 +38,7 @@ class Networks(Protocol):
     def unet(
         self, sample: torch.Tensor, timestep: torch.Tensor, audio_tokens: torch.Tensor, *, deep: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Samples [B, 13, F, h, h], [B, 1] and [B, F, 50, 384] -> noise [B, 4, F, h, h]; with `deep`, deep features."""
+        """Samples [B, 13, F, h, h], [B, N] and [B, F, 50, 384] -> noise [B, N, 4, F, h, h]; `deep`: deep features."""
 
     def unet_shallow(
         self, sample: torch.Tensor, timestep: torch.Tensor, audio_tokens: torch.Tensor, deep_features: torch.Tensor
@@ -132,39 +137,43 @@ def draw_latents(moments: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
 
 
 class ChunkUnet:
-    """The UNet as one chunk sees it: what stays the same is put together once, deep features live for the chunk.
-
-    It is given one half or two, without the speech and with it; one alone is the half with it.
-    """
+    """The UNet as one chunk sees it: what stays the same is put together once, deep features live for the chunk."""
 
     def __init__(
         self, networks: Networks, constants: torch.Tensor, audio_tokens: torch.Tensor, options: DiffusionOptions
     ) -> None:
-        """Keep the constants, [9, F, h, h], and the tokens, [F, 50, 384], for both halves where there is guidance."""
+        """Keep the constants, [9, F, h, h], and the tokens, [F, 50, 384]."""
         self._networks = networks
         self.keeps_features = options.mode.cache_interval > 1
-        halves = [torch.zeros_like(audio_tokens), audio_tokens] if options.guided_steps else [audio_tokens]
-        self._audio_tokens = torch.stack(halves)
-        self._sample = constants.new_empty(len(halves), LATENT_CHANNELS + len(constants), *constants.shape[1:])
+        self._audio_tokens = audio_tokens[None]
+        self._sample = constants.new_empty(1, LATENT_CHANNELS + len(constants), *constants.shape[1:])
         self._sample[:, LATENT_CHANNELS:] = constants
-        self._deep_features: torch.Tensor | None = None
+        self._deep_features: list[torch.Tensor | None] = []  # of each call that a step takes
 
     def full(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        """Run the whole network."""
-        noise_pred, self._deep_features = self._networks.unet(
-            *self._halves(latents, timestep), deep=self.keeps_features
-        )
-        return noise_pred
+        """Run the whole network, [1, 4, F, h, h] and [1, N] -> [N, 4, F, h, h]."""
+        answers = [self._networks.unet(*call, deep=self.keeps_features) for call in self._calls(latents, timestep)]
+        self._deep_features = [deep_features for _, deep_features in answers]
+        return torch.cat([noise_pred[0] for noise_pred, _ in answers])
 
     def shallow(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        """Run the outermost layers over the last full step's deep features."""
-        assert self._deep_features is not None
-        return self._networks.unet_shallow(*self._halves(latents, timestep), self._deep_features[-len(latents) :])
+        """Run the outermost layers over the last full step's deep features, of which guidance may have ended."""
+        answers = []
+        for call, deep_features in zip(self._calls(latents, timestep), self._deep_features, strict=False):
+            assert deep_features is not None
+            answers.append(self._networks.unet_shallow(*call, deep_features[:, : call[1].shape[1]])[0])
+        return torch.cat(answers)
 
-    def _halves(self, latents: torch.Tensor, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        sample = self._sample[-len(latents) :]
-        sample[:, :LATENT_CHANNELS] = latents
-        return sample, timestep, self._audio_tokens[-len(latents) :]
+    def _calls(
+        self, latents: torch.Tensor, timestep: torch.Tensor
+    ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Give all branches to one call, or each to its own, where silence must be told."""
+        self._sample[:, :LATENT_CHANNELS] = latents
+        if timestep.shape[1] <= self._networks.branches_per_call:
+            return [(self._sample, timestep, self._audio_tokens)]
+        heard, silent = timestep.chunk(2, dim=1)
+        silence = torch.zeros_like(self._audio_tokens)
+        return [(self._sample, heard, self._audio_tokens), (self._sample, silent, silence)]
 
 
 def _generator(seed: int, *spawn_key: int) -> np.random.Generator:

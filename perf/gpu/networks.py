@@ -28,6 +28,7 @@ from export.latentsync_unet import (
 from export.latentsync_vae import VaeDecoder, VaeEncoder, build_vae
 from export.synthetic_weights import generator_weights, latentsync_spread
 from export.wav2lip_generator import Wav2LipGenerator
+from lipsync_core.latentsync.options import MAX_BRANCHES
 from lipsync_core.programs.runner import StaticRunner
 from lipsync_core.programs.settings import ProgramSettings
 
@@ -98,15 +99,16 @@ def fill(module: nn.Module, original: Any) -> None:
         value.normal_(mean, deviation, generator=generator)
 
 
-def chunk_inputs(size: Size, edge: int, rows: int, device: torch.device, *, deep: bool = False) -> list[Tensor]:
+def chunk_inputs(
+    size: Size, edge: int, chunks: int, device: torch.device, *, branches: int = MAX_BRANCHES, deep: bool = False
+) -> list[Tensor]:
     """Make a UNet's inputs for faces of `edge` pixels; with deep features where it is the shallow step."""
     side = edge // LATENT_STRIDE
-    shapes: list[tuple[int, ...]] = [(rows, SAMPLE_CHANNELS, size.frames, side, side)]
-    if deep:
-        shapes.append((rows, size.channels[0], size.frames, side, side))
-    made = [random(device, *shape) for shape in shapes]
-    audio = random(device, rows, size.frames, 50, 384)
-    return [made[0], torch.full((rows, 1), 501.0, device=device), audio, *made[1:]]
+    sample = random(device, chunks, SAMPLE_CHANNELS, size.frames, side, side)
+    timestep = torch.full((chunks, branches), 501.0, device=device)
+    audio = random(device, chunks, size.frames, 50, 384)
+    features = [random(device, chunks, branches, size.channels[0], size.frames, side, side)] if deep else []
+    return [sample, timestep, audio, *features]
 
 
 def random(device: torch.device, *shape: int) -> Tensor:
@@ -124,8 +126,16 @@ def count_flops(network: nn.Module, inputs: Sequence[Tensor]) -> float:
 class LocalNetworks:
     """LatentSync's networks in this process, as its loop calls them; one call at a time, as on a server's GPU."""
 
-    def __init__(self, size: Size, settings: ProgramSettings, device: torch.device, images_per_call: int) -> None:
+    def __init__(
+        self,
+        size: Size,
+        settings: ProgramSettings,
+        device: torch.device,
+        images_per_call: int,
+        branches_per_call: int = MAX_BRANCHES,
+    ) -> None:
         """Build and place all of them."""
+        self.branches_per_call = branches_per_call
         self._images_per_call = images_per_call
         self._lock = threading.Lock()
         unet = build_unet(size, device)
@@ -137,12 +147,12 @@ class LocalNetworks:
         self.device = device
         self._size = size
 
-    def prepare(self, edge: int, rows: Sequence[int]) -> None:
-        """Compile for faces of `edge` pixels and batches of these numbers of halves."""
+    def prepare(self, edge: int) -> None:
+        """Compile for one chunk of faces of `edge` pixels, without guidance and with it."""
         side = edge // LATENT_STRIDE
-        for count in rows:
-            self.unet_runner.prepare(chunk_inputs(self._size, edge, count, self.device))
-            self.shallow_runner.prepare(chunk_inputs(self._size, edge, count, self.device, deep=True))
+        for branches in range(1, self.branches_per_call + 1):
+            for runner, deep in ((self.unet_runner, False), (self.shallow_runner, True)):
+                runner.prepare(chunk_inputs(self._size, edge, 1, self.device, branches=branches, deep=deep))
         self.encoder.prepare([random(self.device, self._images_per_call, 3, edge, edge)])
         self.decoder.prepare([random(self.device, self._images_per_call, 4, side, side)])
 

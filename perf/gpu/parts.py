@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lipsync_core.latentsync.diffusion import draw_noise, sync_faces
-from lipsync_core.latentsync.options import SPEEDS, options_for
+from lipsync_core.latentsync.options import MAX_BRANCHES, SPEEDS, options_for
 from lipsync_core.programs.runner import DTYPES, StaticRunner
 from lipsync_core.programs.settings import ProgramSettings
 from perf.gpu import networks
@@ -87,18 +87,19 @@ def measure_peak(profile: Profile) -> None:
 
 def measure_unet(profile: Profile, edge: int) -> None:
     """The UNet in each variant, one chunk with guidance."""
-    measure_network(profile, f"UNet, {edge}", _unet(profile), _unet_inputs(profile, edge), rows=2)
+    measure_network(profile, f"UNet, {edge}", _unet(profile), _unet_inputs(profile, edge), rows=1)
 
 
 def measure_batches(profile: Profile, edge: int) -> None:
-    """The UNet as served, with half a chunk's rows, and with two chunks' and four's."""
+    """The UNet as served: one chunk without guidance, then two and four with it."""
     variants = [(profile.half, profile.mode)]
-    for rows in (1,) if profile.size.small else (1, 4, 8):
-        what = f"UNet, {edge}, {rows} rows"
+    for chunks, branches in ((1, 1),) if profile.size.small else ((1, 1), (2, MAX_BRANCHES), (4, MAX_BRANCHES)):
+        what = f"UNet, {edge}, {'guided' if branches > 1 else 'unguided'}"
+        inputs_of = _unet_inputs(profile, edge, branches)
         profile.run(
-            what,
-            lambda rows=rows: measure_network(  # type: ignore[misc]
-                profile, f"UNet, {edge}", _unet(profile), _unet_inputs(profile, edge), rows=rows, variants=variants
+            f"{what}, {chunks} chunks",
+            lambda what=what, chunks=chunks, inputs_of=inputs_of: measure_network(  # type: ignore[misc]
+                profile, what, _unet(profile), inputs_of, rows=chunks, variants=variants
             ),
         )
 
@@ -107,8 +108,8 @@ def _unet(profile: Profile) -> Callable[[], nn.Module]:
     return lambda: networks.build_unet(profile.size, profile.device)
 
 
-def _unet_inputs(profile: Profile, edge: int) -> Callable[[int], list[Tensor]]:
-    return lambda rows: networks.chunk_inputs(profile.size, edge, rows, profile.device)
+def _unet_inputs(profile: Profile, edge: int, branches: int = MAX_BRANCHES) -> Callable[[int], list[Tensor]]:
+    return lambda chunks: networks.chunk_inputs(profile.size, edge, chunks, profile.device, branches=branches)
 
 
 def measure_vae(profile: Profile, edge: int) -> None:
@@ -208,7 +209,7 @@ def measure_speeds(profile: Profile, edge: int) -> None:
         profile.size, settings(profile, profile.half, profile.mode, graph=True), profile.device, _images(profile)
     )
     profile.forget()
-    chunk_networks.prepare(edge, (1, 2))
+    chunk_networks.prepare(edge)
     for speed in SPEEDS:
         run = chunk_run(profile, chunk_networks, edge, speed)
         seconds = statistics.median(profile.time(run))
@@ -246,12 +247,13 @@ def _timed(run: Callable[[], np.ndarray]) -> float:
 
 
 def measure_low_memory(profile: Profile, edge: int) -> None:
-    """The torch_low_memory flavour: one half at a time, one image at a time, no graphs; its peak is the point."""
+    """The torch_low_memory flavour: one branch at a time, one image at a time, no graphs; its peak is the point."""
+    run_settings = settings(profile, profile.half, profile.mode, graph=False)
     chunk_networks = networks.LocalNetworks(
-        profile.size, settings(profile, profile.half, profile.mode, graph=False), profile.device, 1
+        profile.size, run_settings, profile.device, images_per_call=1, branches_per_call=1
     )
     profile.forget()
-    chunk_networks.prepare(edge, (1,))
+    chunk_networks.prepare(edge)
     seconds = _timed(chunk_run(profile, chunk_networks, edge, STEADY_SPEED))
     _add_chunk(profile, f"low memory, {edge}, {STEADY_SPEED}", seconds, seconds)
     peak = profile.peak_gib()

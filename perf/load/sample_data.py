@@ -21,7 +21,13 @@ from client.mouth_motion import build_profile
 from lipsync_core.audio import AUDIO_SAMPLE_RATE
 from lipsync_core.contract import ModelContract, TensorSpec, read_contract
 from lipsync_core.latentsync.mel import column_count, log_mel_peak
-from lipsync_core.latentsync.options import SCHEDULERS, SPEEDS, DiffusionOptions, read_trained_resolution
+from lipsync_core.latentsync.options import (
+    MAX_BRANCHES,
+    SCHEDULERS,
+    SPEEDS,
+    DiffusionOptions,
+    read_trained_resolution,
+)
 from lipsync_core.latentsync.windows import positions_at
 from lipsync_core.serving.repository import VERSION_FOLDER
 from lipsync_core.wav2lip.mel import window_starts_at
@@ -187,7 +193,7 @@ class SampleMaker:
             "masked_noise": lambda count: normal(count, 4, edge, edge),
             "reference_noise": lambda count: normal(count, 4, edge, edge),
             "sample": lambda count: normal(count, 13, CHUNK_FRAMES, edge, edge),
-            "timestep": lambda count: np.full((count, 1), TIMESTEP, np.float32),
+            "timestep": lambda count: np.full((count, MAX_BRANCHES), TIMESTEP, np.float32),
             "latents": lambda count: normal(count, 4, edge, edge),
         }
 

@@ -31,8 +31,20 @@ from tests.latentsync_models import NETWORK_MODELS, small_networks  # noqa: E402
 
 Weights = dict[str, torch.Tensor]
 ALLOWED_OPERATORS = {  # all of them have importers in TensorRT 10
-    *("Add", "Cast", "Concat", "Constant", "Conv", "Cos", "Div", "Erf", "Expand", "Gemm", "InstanceNormalization"),
-    *("LayerNormalization", "MatMul", "Mul", "Pad", "Reshape", "Resize", "Shape", "Sigmoid", "Sin", "Slice"),
+    *("Add", "Cast", "Concat", "Constant", "Conv", "Cos", "Div", "Erf", "Expand", "Gather", "Gemm"),
+    *(
+        "InstanceNormalization",
+        "LayerNormalization",
+        "MatMul",
+        "Mul",
+        "Pad",
+        "Reshape",
+        "Resize",
+        "Shape",
+        "Sigmoid",
+        "Sin",
+        "Slice",
+    ),
     *("Softmax", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze"),
 }
 

@@ -58,6 +58,8 @@ def each_flavour(request: pytest.FixtureRequest) -> Iterator[TritonConnection]:
 class ServedNetworks:
     """The networks, asked one by one as models."""
 
+    branches_per_call = 2
+
     def __init__(self, connection: TritonConnection) -> None:
         self._connection = connection
 
@@ -241,8 +243,8 @@ def test_company_in_the_batch_does_not_count(latentsync: TritonConnection, laten
     with ThreadPoolExecutor(len(requests)) as jobs:
         together = list(jobs.map(lambda request: ask(latentsync, **request), requests))
     samples, runs = (after - then for after, then in zip(unet_counts(latentsync_server.url), before, strict=True))
-    assert samples == 2 * (7 + 5 * 3)
-    assert runs < samples / 2  # some requests, of two samples each, shared a run
+    assert samples == 7 + 5 * 3
+    assert runs < samples  # some shared a run
     for found, expected in zip(together, alone, strict=True):
         assert np.abs(found.astype(int) - expected).max() <= COMPANY
 

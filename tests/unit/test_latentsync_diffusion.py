@@ -97,8 +97,18 @@ def test_a_speed_chooses_what_it_saves(speed: str, calls: list[str]) -> None:
     """Few steps, every other one light, and guidance for the first of them or none."""
     networks = FakeNetworks()
     sync_faces(FACES, TOKENS, networks, options_for(speed), NOISE)
-    found = [f"{call} {rows}" for call, rows in zip(networks.calls, networks.rows, strict=True)]
-    assert found[1:-1] == calls
+    found = [f"{call} {count}" for call, count in zip(networks.calls[1:-1], networks.branches, strict=True)]
+    assert found == calls
+
+
+@pytest.mark.parametrize("speed", ["exact", "cached", "fast", "preview"])
+def test_branches_one_at_a_time_draw_the_same(speed: str) -> None:
+    """Where memory is scarce: twice the calls under guidance, each with one branch."""
+    together, apart = FakeNetworks(), FakeNetworks(branches_per_call=1)
+    faces = [sync_faces(FACES, TOKENS, networks, options_for(speed), NOISE) for networks in (together, apart)]
+    assert np.abs(faces[0] - faces[1]).max() < 1e-5  # float32 sums in another order
+    assert set(apart.branches) == {1}
+    assert len(apart.branches) == sum(together.branches)
 
 
 def test_what_a_job_chooses_itself_goes_before_its_speed() -> None:

@@ -14,9 +14,9 @@ LATENTS = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 4, 3, 8,
 
 
 def tanh_unet(latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-    """A network that looks at everything it gets; its halves differ."""
-    halves = torch.arange(len(latents)).reshape(-1, 1, 1, 1, 1)
-    return torch.tanh(latents + timestep.reshape(-1, 1, 1, 1, 1) / 1000 + 0.3 * halves)
+    """A network that looks at everything it gets; its branches differ."""
+    branches = torch.arange(timestep.shape[1]).reshape(-1, 1, 1, 1, 1)
+    return torch.tanh(latents + timestep.reshape(-1, 1, 1, 1, 1) / 1000 + 0.3 * branches)
 
 
 def plain_ddim(latents: np.ndarray, steps: int, guidance_scale: float) -> np.ndarray:
@@ -25,8 +25,8 @@ def plain_ddim(latents: np.ndarray, steps: int, guidance_scale: float) -> np.nda
     alphas = np.cumprod(1 - betas)
     spacing = 1000 // steps
     for t in [1 + spacing * step for step in reversed(range(steps))]:
-        halves = [np.tanh(latents + t / 1000), np.tanh(latents + t / 1000 + 0.3)]
-        noise = halves[0] + guidance_scale * (halves[1] - halves[0]) if guidance_scale > 1 else halves[0]
+        speech, silence = np.tanh(latents + t / 1000), np.tanh(latents + t / 1000 + 0.3)
+        noise = silence + guidance_scale * (speech - silence) if guidance_scale > 1 else speech
         before, after = alphas[t], alphas[max(t - spacing, 0)]
         clean = (latents - np.sqrt(1 - before) * noise) / np.sqrt(before)
         latents = np.sqrt(after) * clean + np.sqrt(1 - after) * noise
@@ -67,7 +67,7 @@ def test_any_number_of_steps_works(name: str, steps: int) -> None:
     assert torch.isfinite(denoise(tanh_unet, LATENTS, scheduler, 1.0)).all()
 
 
-def test_guidance_asks_for_both_halves_at_once() -> None:
+def test_guidance_asks_for_both_branches_at_once() -> None:
     """Each with its own timestep; without guidance one is enough."""
     shapes: list[tuple[torch.Size, list[list[float]]]] = []
 
@@ -77,8 +77,8 @@ def test_guidance_asks_for_both_halves_at_once() -> None:
 
     denoise(unet, LATENTS, make_scheduler("ddim", 1), 1.5)
     denoise(unet, LATENTS, make_scheduler("ddim", 1), 1.0)
-    assert shapes == [((2, 4, 3, 8, 8), [[1.0], [1.0]]), ((1, 4, 3, 8, 8), [[1.0]])]
-    assert guide(torch.tensor([[1.0], [3.0]]), 2.0).tolist() == [[5.0]]
+    assert shapes == [((1, 4, 3, 8, 8), [[1.0, 1.0]]), ((1, 4, 3, 8, 8), [[1.0]])]
+    assert guide(torch.tensor([[3.0], [1.0]]), 2.0).tolist() == [[5.0]]
 
 
 def test_cached_steps_are_every_first_of_three() -> None:
@@ -118,7 +118,7 @@ def test_denoise_fails_on_overflow(bad: float) -> None:
 
     def unet(latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         noise = tanh_unet(latents, timestep)
-        if timestep[0] < 700:
+        if timestep[0, 0] < 700:
             noise[0, 0, 0, 0, 0] = bad
         return noise
 

@@ -12,6 +12,7 @@ import torch
 
 from lipsync_core.latentsync.diffusion import Noise, draw_noise, sync_faces
 from lipsync_core.latentsync.options import (
+    MAX_BRANCHES,
     MAX_FRAMES,
     SCHEDULERS,
     SPEEDS,
@@ -30,6 +31,7 @@ class LatentSyncParameters:
 
     num_frames: int  # of a whole chunk, for those who cut chunks
     images_per_call: int  # at most the VAE's max_batch_size; memory grows with it
+    branches_per_call: int  # of guidance, 1 or 2; memory grows with it
     speed: str  # this and the following count where a request doesn't say; steps and scheduler are the speed's
     guidance_scale: float
     seed: int
@@ -45,6 +47,9 @@ class TritonPythonModel(TorchStep):
         torch.set_num_threads(1)
         if not 1 <= self.parameters.num_frames <= MAX_FRAMES:
             raise ValueError(f"num_frames: expected 1 to {MAX_FRAMES}, got {self.parameters.num_frames}")
+        self.branches_per_call = self.parameters.branches_per_call
+        if self.branches_per_call not in (1, MAX_BRANCHES):
+            raise ValueError(f"branches_per_call: expected 1 or {MAX_BRANCHES}, got {self.branches_per_call}")
         self._options(None, None, None, None, None)
         self._trained_resolution = read_trained_resolution(self.repository / "unet" / "1")
 
