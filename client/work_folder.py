@@ -11,7 +11,7 @@ import shutil
 import threading
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from client.media import output_error
 
 FORMAT = "1"  # of the folder; another one is started anew
-JOB_FILE, LOCK_FILE, ANSWER_SUFFIX, PART_SUFFIX = "job.json", "lock", ".answer", ".part"
+JOB_FILE, LOCK_FILE, ANSWER_SUFFIX, PART_SUFFIX = "job.json", "lock", ".answer", ".answer-part"
 MAX_BYTES = 20_000_000_000  # of a folder
 MIN_FREE_BYTES = 500_000_000  # left on its disk, for the output
 DIGEST_BYTES = 32
@@ -70,10 +70,12 @@ class WorkFolder:
         facts = {**facts, "the program": FORMAT}
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = (path / LOCK_FILE).open("w")
-            self.is_ours = self._take_lock()
-            if self.is_ours:
-                self._open_job(facts)
+            with ExitStack() as stack:
+                self._lock = stack.enter_context((path / LOCK_FILE).open("w"))
+                self.is_ours = self._take_lock()
+                if self.is_ours:
+                    self._open_job(facts)
+                stack.pop_all()  # from here on `close` lets go of it
         except OSError as error:
             raise output_error(path, error) from error
 
@@ -86,7 +88,8 @@ class WorkFolder:
         self.close()
 
     def __len__(self) -> int:
-        return sum(path.suffix == ANSWER_SUFFIX for path in self.path.iterdir()) if self.path.is_dir() else 0
+        """Count the answers that this job can have."""
+        return sum(path.suffix == ANSWER_SUFFIX for path in self.path.iterdir()) if self.is_ours else 0
 
     def load(self, key: str) -> dict[str, np.ndarray] | None:
         """Return a kept answer; None where there is none, or a damaged one."""
@@ -116,9 +119,13 @@ class WorkFolder:
             self._stop_keeping(error.strerror or str(error))
 
     def remove(self) -> None:
-        """Remove the folder: the job is complete."""
+        """Remove what was kept, as the job is complete; the folder too, unless it holds something else."""
         if self.is_ours:
-            shutil.rmtree(self.path, ignore_errors=True)
+            with suppress(OSError):
+                self._drop(ANSWER_SUFFIX, PART_SUFFIX)
+                (self.path / JOB_FILE).unlink()
+                (self.path / LOCK_FILE).unlink()
+                self.path.rmdir()
         self.close()
 
     def close(self) -> None:
@@ -132,15 +139,18 @@ class WorkFolder:
         except BlockingIOError:
             self.warnings.append(f"{self.path}: another job works on this output, so nothing is kept of this one")
             return False
+        except OSError as error:
+            self.warnings.append(f"{self.path}: this disk knows no locks ({error.strerror}), so nothing is kept")
+            return False
         return True
 
     def _open_job(self, facts: Mapping[str, str]) -> None:
         job = self.path / JOB_FILE
         before = _read_facts(job)
         self.changed = [] if before is None else _differing(before, facts)
-        for path in self.path.iterdir():
-            if path.suffix == PART_SUFFIX or (path.suffix == ANSWER_SUFFIX and (before is None or self.changed)):
-                path.unlink()
+        self._drop(PART_SUFFIX)
+        if before is None or self.changed:
+            self._drop(ANSWER_SUFFIX)
         _write_facts(job, facts)
         self._stored_bytes = sum(path.stat().st_size for path in self.path.iterdir())
 
@@ -159,6 +169,11 @@ class WorkFolder:
             if not self._is_full:
                 self.warnings.append(f"{self.path}: {reason}; later parts of the job are not kept")
                 self._is_full = True
+
+    def _drop(self, *suffixes: str) -> None:
+        for path in self.path.iterdir():
+            if path.suffix in suffixes:
+                path.unlink()
 
     def _file(self, key: str) -> Path:
         return self.path / f"{key}{ANSWER_SUFFIX}"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from client import work_folder
 from client.calls import JobCalls, request_key
 from client.connection import LargeOutput
 from client.errors import OutputError
+from client.resume import drop_folder
 from client.work_folder import ANSWER_SUFFIX, WorkFolder, default_work_dir
 from lipsync_core.contract import ModelContract
 
@@ -119,6 +122,7 @@ def test_folder_of_a_running_job_is_left_to_it(tmp_path: Path) -> None:
         first.save("k", ANSWER)
         second.save("l", ANSWER)
         assert second.load("k") is None
+        assert len(second) == 0
         assert "another job" in second.warnings[0]
         second.remove()
         assert first.load("k") is not None
@@ -159,3 +163,57 @@ def test_default_folder_is_hidden_beside_the_output(tmp_path: Path) -> None:
     """Every run finds the same folder, also through a link."""
     (tmp_path / "link.mp4").symlink_to(tmp_path / "out.mp4")
     assert default_work_dir(tmp_path / "link.mp4") == tmp_path / ".out.mp4.work"
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    """A folder that people name themselves may hold more than our answers; a finished job takes these alone away."""
+    (tmp_path / "film.part").write_text("mine")
+    (tmp_path / "sub").mkdir()
+    with WorkFolder(tmp_path, FACTS) as folder:
+        folder.save("k", ANSWER)
+        folder.remove()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.part", "sub"]
+    drop_folder(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.part", "sub"]
+
+
+def test_folder_of_an_earlier_run_that_cannot_be_removed_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result is complete by then; a full disk must not make a failure of it."""
+    with WorkFolder(tmp_path / "work", FACTS) as folder:
+        folder.save("k", ANSWER)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(work_folder, "_write_facts", full)
+    drop_folder(tmp_path / "work")
+    assert (tmp_path / "work").is_dir()
+
+
+def test_folder_that_cannot_be_used_is_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failure to open it, the next job can have it."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(work_folder, "_write_facts", full)
+        with pytest.raises(OutputError, match="the disk is full") as failure:
+            WorkFolder(tmp_path / "work", FACTS)
+    with WorkFolder(tmp_path / "work", FACTS) as folder:
+        assert folder.is_ours, failure
+
+
+def test_disk_without_locks_keeps_nothing_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job goes on there, as its output does."""
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with WorkFolder(tmp_path / "work", FACTS) as folder:
+        folder.save("k", ANSWER)
+        assert not folder.is_ours
+        assert "No locks available" in folder.warnings[0]
