@@ -73,13 +73,13 @@ def check_readable(path: Path) -> None:
     Raises:
         MediaError: nothing is there, or it is a folder, a device, empty or unreadable.
     """
-    if not path.exists():
-        raise MediaError(f"{path}: expected a media file, got nothing under that name. Check the path")
-    if not path.is_file():
-        raise MediaError(f"{path}: expected a media file, got {_kind(path)}. Name a file in it")
-    if path.stat().st_size == 0:
-        raise MediaError(f"{path}: expected a media file, got an empty file. Copy or download it again")
     try:
+        if not path.exists():
+            raise MediaError(f"{path}: expected a media file, got nothing under that name. Check the path")
+        if not path.is_file():
+            raise MediaError(f"{path}: expected a media file, got {_kind(path)}. Name a file in it")
+        if path.stat().st_size == 0:
+            raise MediaError(f"{path}: expected a media file, got an empty file. Copy or download it again")
         path.open("rb").close()
     except OSError as error:
         raise MediaError(f"{path}: expected a readable file, got: {error.strerror}. Check its permissions") from error

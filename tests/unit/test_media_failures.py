@@ -53,6 +53,19 @@ def test_writing_fails_onto_a_folder(tmp_path: Path, source: VideoSource) -> Non
         VideoWriter(tmp_path / "out.mp4", source)
 
 
+def test_writing_fails_for_a_name_that_no_disk_can_hold(tmp_path: Path, source: VideoSource) -> None:
+    """It is refused before the work begins, in the same words as later."""
+    with pytest.raises(OutputError, match="the name is too long. Choose a shorter one"):
+        VideoWriter(tmp_path / f"{'x' * 300}.mp4", source)
+
+
+def test_writing_fails_for_a_link_to_itself(tmp_path: Path, source: VideoSource) -> None:
+    """Such a link leads to no file."""
+    (tmp_path / "out.mp4").symlink_to(tmp_path / "out.mp4")
+    with pytest.raises(OutputError, match="cannot be written: Symlink loop"):
+        VideoWriter(tmp_path / "out.mp4", source)
+
+
 def test_writing_fails_onto_an_input(tmp_path: Path, source: VideoSource) -> None:
     """An output that is one of the inputs, also by another name, is refused before anything is touched."""
     (tmp_path / "link.mp4").symlink_to(source.path)

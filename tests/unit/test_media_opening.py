@@ -95,6 +95,12 @@ def test_opening_fails_for_a_missing_file(tmp_path: Path) -> None:
         VideoSource(tmp_path / "nowhere.mp4")
 
 
+def test_opening_fails_for_a_name_that_no_disk_can_hold() -> None:
+    """Where the system refuses even to look, its own words are told."""
+    with pytest.raises(MediaError, match="expected a readable file, got: File name too long"):
+        VideoSource("x" * 300)
+
+
 def test_opening_fails_for_a_folder(tmp_path: Path) -> None:
     """A folder is said to be one."""
     with pytest.raises(MediaError, match="got a folder"):

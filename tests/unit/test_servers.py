@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from client import server_state
 from client.addresses import parse_urls
 from client.channel import Address
 from client.command_line import build_parser, server_options
+from client.connection import TritonConnection
 from client.errors import ServerUnavailable, UsageError
 from client.pipeline import FAN_OUT_BYTES, IN_FLIGHT, chunk_frames, requests_in_flight
 from client.pool_options import PoolOptions
@@ -62,9 +64,16 @@ def test_name_beside_addresses_fails() -> None:
 
 
 def test_unknown_name_fails_as_unavailable() -> None:
-    """The message has the name."""
-    with pytest.raises(ServerUnavailable, match=r"no\.such\.invalid:1: expected a name that the DNS knows"):
-        parse_urls(["dns:///no.such.invalid:1"]).find()
+    """The message has the name, also of one that can be none."""
+    for name in ("no.such.invalid", "a..b"):
+        with pytest.raises(ServerUnavailable, match=rf"{re.escape(name)}:1: expected a name that the DNS knows"):
+            parse_urls([f"dns:///{name}:1"]).find()
+
+
+def test_host_that_can_be_none_fails_as_unavailable() -> None:
+    """Its name cannot even be looked up, which is no defect of the program."""
+    with pytest.raises(ServerUnavailable, match=r"a\.\.b:1: expected a running Triton, got no connection"):
+        TritonConnection("a..b:1")
 
 
 def test_answer_is_expected_later_from_a_busier_or_slower_server(clock: Clock) -> None:
