@@ -138,6 +138,8 @@ def _read_job(number: int, line: str) -> BatchJob:
         choices = None
     if not isinstance(choices, dict):
         return BatchJob(number, {}, f"line {number}: expected a JSON object, got {line[:80]!r}")
+    if not all(map(_is_plain, BatchJob(number, choices).arguments())):
+        return BatchJob(number, {}, f"line {number}: expected text that a command can be given, got NUL or the like")
     missing = [key for key in FILE_KEYS if not isinstance(choices.get(key), str)]
     if missing:
         return BatchJob(number, choices, f"line {number}: expected {', '.join(FILE_KEYS)}, got no {missing[0]}")
@@ -232,7 +234,10 @@ class _Runner:
         """Run one job and return its line of the report."""
         started = time.monotonic()
         entry: dict[str, object] = {"line": job.number, "job": job.choices, "options": _split(self._passed_on)[1]}
-        code, output, errors = (2, "", job.problem) if job.problem else self._run_command(job)
+        wrong_usage = UsageError.exit_code
+        code, output, errors = (wrong_usage, "", job.problem) if job.problem else self._run_command(job)
+        if not code and not output.startswith("{"):
+            code, errors = wrong_usage, "expected options of a job, got one that ends without a report"  # such as help
         status: Status = "failed" if code else "done"
         entry |= {"status": status, "exit_code": code, "seconds": round(time.monotonic() - started, 3)}
         if code:
@@ -253,13 +258,16 @@ class _Runner:
         with self._lock:
             if self._is_stopped:
                 return 1, "", "the batch was ended"
-            process = subprocess.Popen(
-                [*command, "--json", "--quiet", *logging_options],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+            try:
+                process = subprocess.Popen(
+                    [*command, "--json", "--quiet", *logging_options],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            except OSError as error:
+                return 1, "", f"the job cannot be started: {error.strerror}"
             self._running.add(process)
         try:
             output, errors = process.communicate()
@@ -316,6 +324,11 @@ def _server_count(passed_on: Sequence[str]) -> int:
 
 def _as_text(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _is_plain(text: str) -> bool:
+    """Say whether a text can be an argument of a command, and a part of the report."""
+    return "\0" not in text and text == text.encode(errors="ignore").decode()
 
 
 def _stamp(path: Path) -> list[int] | None:
