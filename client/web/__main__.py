@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 import threading
@@ -13,7 +12,7 @@ from contextlib import ExitStack
 import uvicorn
 
 from client.errors import LipSyncError, ServerUnavailable, UsageError
-from client.lipsync import end_on_signal
+from client.lipsync import end_on_signals
 from client.logs import set_up_logs
 from client.web.app import create_app
 from client.web.job_queue import JobQueue
@@ -36,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = settings_from(options, os.environ)
         if options.worker_only and options.url is None:
             raise UsageError("--worker-only: expected --url with the address of a running Triton, got none")
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, end_on_signal)
+        end_on_signals()
         with ExitStack() as stack:
             listening = None if options.worker_only else stack.enter_context(listen(options.host, options.port))
             settings.create_folders()
