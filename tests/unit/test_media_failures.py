@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import errno
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -15,6 +12,7 @@ import pytest
 from client.errors import OutputError
 from client.media import VideoSource, VideoWriter, check_output, timeline
 from client.media.output import output_error
+from tests.limits import small_files
 from tests.media_clips import RATE, copy_video, leftovers, read_frames, write_clip
 
 
@@ -99,17 +97,6 @@ def test_writing_fails_where_the_encoder_refuses(tmp_path: Path) -> None:
         copy_video(tiny, tmp_path / "out.mp4", codec="hevc")
     assert leftovers(tmp_path) == []
     assert not (tmp_path / "out.mp4").exists()
-
-
-@contextmanager
-def small_files() -> Iterator[None]:
-    """No file may grow beyond 20 kB, as if the disk were full; nor may the file that pytest prints into: be brief."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def noisy_clip(folder: Path) -> VideoSource:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from client.errors import UsageError
-from client.web import worker
+from client.web import store, worker
 from client.web.service import Service
 from client.web.worker import Workers, hold, recover, sweep
 from tests.web_service import NO_TRITON, NOWHERE, files, make_service, open_client, wait_until
@@ -112,6 +112,34 @@ def test_sweep_removes_uploads_that_broke_off(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(worker, "STALE_UPLOAD_S", -1.0)
     sweep(service.settings, service.store)
     assert not list(service.settings.uploads_folder.iterdir())
+
+
+def test_deleted_job_is_told_for_a_while(tmp_path: Path) -> None:
+    """Every follower hears that a job is gone, however long ago it had ended."""
+    service = make_service(tmp_path)
+    job_id = add_job(service)
+    service.store.cancel(job_id)
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as db, db:
+        db.execute("update jobs set ended_at = ended_at - 10000")
+    service.store.delete(job_id)
+    add_job(service, "b" * 32)
+    sweep(service.settings, service.store)
+    assert [job.id for job in service.store.changed_since(0, "ann") if job.deleted] == [job_id]
+
+
+def test_no_revision_comes_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who heard of a job's end and removal hears of the next job too, once the record is gone."""
+    service = make_service(tmp_path)
+    old = add_job(service)
+    service.store.cancel(old)
+    service.store.delete(old)
+    known = service.store.revision()
+    monkeypatch.setattr(store, "TOMBSTONE_S", -1.0)
+    service.store.purge()
+    new = add_job(service, "b" * 32)
+    assert [job.id for job in service.store.changed_since(known, "ann")] == [new]
+    service.store.purge()
+    assert service.store.state_of(old) is None
 
 
 def test_deleted_running_job_is_cancelled(tmp_path: Path) -> None:
