@@ -14,7 +14,7 @@ FRAMES_READ_PER_FRAME_WANTED = 8  # bounds the cost: a longer clip is sampled by
 
 
 def scan_frames(
-    path: str | Path, start: float = 0.0, end: float | None = None, max_frames: int = 64
+    path: str | Path, start: float = 0.0, end: float | None = None, *, max_frames: int
 ) -> Iterator[SourceFrame]:
     """Yield at most max_frames frames that represent a video, in order.
 

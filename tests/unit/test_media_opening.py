@@ -11,7 +11,7 @@ import pytest
 from client.errors import MediaError
 from client.media import AudioSource, VideoSource
 from client.media.opening import open_media
-from tests.media_clips import tone, write_clip, write_sound
+from tests.media_clips import is_open, tone, write_clip, write_sound
 
 
 @pytest.fixture
@@ -153,6 +153,14 @@ def test_video_fails_for_a_sound_file(tmp_path: Path) -> None:
     sound = write_sound(tmp_path / "sound.wav", tone(0.2))
     with pytest.raises(MediaError, match=r"sound\.wav: expected a file with video, got one with audio"):
         VideoSource(sound)
+
+
+def test_refused_file_is_closed(tmp_path: Path) -> None:
+    """Nothing keeps a file open that turned out to be of no use."""
+    path = write_sound(tmp_path / "sound.wav", tone(0.5))
+    with pytest.raises(MediaError) as refusal:
+        VideoSource(path)
+    assert not is_open(path), refusal
 
 
 def test_audio_fails_for_a_silent_film(tmp_path: Path) -> None:
