@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,7 +105,7 @@ class AudioSource:
         }
         return [f"{self.path.name}: {message}" for message, count in found.items() if count]
 
-    def frames(self) -> Iterator[AudioFrame]:
+    def frames(self) -> Generator[AudioFrame, None, None]:
         """Yield the samples as decoded: own rate, channels and sample format, holes filled, no NaN."""
         return self._decode(_Tally())
 
@@ -130,7 +130,7 @@ class AudioSource:
         if waiting:
             yield np.concatenate(pieces)
 
-    def _decode(self, tally: _Tally) -> Iterator[AudioFrame]:
+    def _decode(self, tally: _Tally) -> Generator[AudioFrame, None, None]:
         with open_media(self.path) as container:
             for frame in _decode_packets(container, first_stream(container, "audio", self.path), tally):
                 gap = _gap(frame, tally)

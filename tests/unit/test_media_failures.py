@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from client.errors import OutputError
-from client.media import VideoSource, VideoWriter, check_output, timeline
+from client.media import AudioSource, VideoSource, VideoWriter, check_output, timeline
 from client.media.output import output_error
 from tests.limits import small_files
-from tests.media_clips import RATE, copy_video, leftovers, read_frames, write_clip
+from tests.media_clips import RATE, copy_video, is_open, leftovers, read_frames, tone, write_clip, write_sound
 
 
 def interrupt_writing(output: Path, source: VideoSource) -> None:
@@ -140,6 +140,18 @@ def test_an_error_leaves_nothing_and_keeps_what_was_there(tmp_path: Path, source
         interrupt_writing(output, source)
     assert output.read_bytes() == b"precious"
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "out.mp4"])
+def test_given_up_output_lets_go_of_the_audio(tmp_path: Path, source: VideoSource, name: str) -> None:
+    """Neither the copied nor the encoded audio's file stays open."""
+    audio = AudioSource(write_sound(tmp_path / "sound.wav", tone(1.0)))
+    writer = VideoWriter(tmp_path / name, source, audio)
+    for frame in timeline(source, audio.duration, "cut"):
+        writer.write(frame.picture, frame.pts, frame.duration)
+    assert is_open(audio.path)
+    writer.abort()
+    assert not is_open(audio.path)
 
 
 def test_the_file_appears_only_when_complete(tmp_path: Path, source: VideoSource) -> None:
