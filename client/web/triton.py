@@ -188,6 +188,6 @@ class _Keeper:
             try:
                 self._server.stop()
                 self._server.__enter__()
-            except ServerStartError:
+            except (ServerStartError, OSError):  # the latter where a full disk has no room for its folder
                 logger.exception("Triton does not start; trying again")
                 self._stop.wait(RESTART_AFTER_S)

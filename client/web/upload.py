@@ -226,8 +226,8 @@ class UploadReader:
 
     def _check_size(self, nbytes: int) -> None:
         if nbytes > self._max_bytes:
-            limit = f"{self._max_bytes / MB:g} MB"
-            raise ProblemError(413, f"expected at most {limit} of video and audio together, got more. Shorten them")
+            what = " and ".join(self._files)
+            raise ProblemError(413, f"{what}: expected at most {self._max_bytes / MB:g} MB in all, got more. Send less")
 
 
 def shown_name(name: str) -> str:

@@ -18,7 +18,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from client.errors import UsageError
-from client.web import upload
+from client.web import service_routes, upload
 from client.web.__main__ import main
 from client.web.app import create_app
 from client.web.service import Service
@@ -168,6 +168,13 @@ def test_stated_length_over_the_limit_fails_at_once(tmp_path: Path) -> None:
     """A stated length over the limit is refused before the body."""
     with open_client(tmp_path, max_upload_bytes=1000) as client:
         assert "at most 0.001 MB" in problem(client.post("/jobs", files=files(bytes(100_000))), 413)["detail"]
+
+
+def test_large_picture_fails_as_a_picture(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too large is named as the request has it."""
+    monkeypatch.setattr(service_routes, "MAX_PICTURE_BYTES", 10)
+    said = problem(client.post("/faces", files={"picture": bytes(100)}), 413)
+    assert said["detail"] == "picture: expected at most 1e-05 MB in all, got more. Send less"
 
 
 def test_full_disk_fails(tmp_path: Path) -> None:
