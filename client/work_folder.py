@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from client.errors import MediaError
 from client.media import output_error
 
 FORMAT = "1"  # of the folder; another one is started anew
@@ -35,9 +36,16 @@ def default_work_dir(output: Path) -> Path:
 
 
 def file_digest(path: Path) -> str:
-    """Hash a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, HASH).hexdigest()
+    """Hash a file's content.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, HASH).hexdigest()
+    except OSError as error:
+        raise MediaError(f"{path}: expected a readable file, got: {error.strerror}. Check the disk") from error
 
 
 class WorkFolder:

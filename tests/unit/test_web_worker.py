@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from client.errors import UsageError
+from client.errors import NoAnswer, ServerUnavailable, UsageError
 from client.web import store, triton, worker
 from client.web.service import Service
 from client.web.worker import Workers, hold, recover, sweep
@@ -126,6 +126,26 @@ def test_sweep_goes_on_past_an_upload_that_vanishes(tmp_path: Path, monkeypatch:
     service = make_service(tmp_path)
     sweep(service.settings, service.store)
     assert [path.name for path in uploads.iterdir()] == ["b"]
+
+
+def test_frozen_triton_is_not_asked_by_everyone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each question may take seconds: that there was no answer is believed for a moment, too."""
+    asked = []
+
+    def frozen(_: triton.LoadedModels) -> None:
+        asked.append(None)
+        raise NoAnswer("a:1: expected an answer in time, got none")
+
+    monkeypatch.setattr(triton.LoadedModels, "_ask", frozen)
+    models = triton.LoadedModels(NO_TRITON)
+    for _ in range(3):
+        with pytest.raises(ServerUnavailable, match="got none"):
+            models.get()
+    assert len(asked) == 1
+    monkeypatch.setattr(triton, "KNOWN_FOR_S", -1.0)
+    with pytest.raises(ServerUnavailable):
+        models.get()
+    assert len(asked) == 2
 
 
 def test_dead_triton_is_started_until_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ import pytest
 from client import work_folder
 from client.calls import JobCalls, request_key
 from client.connection import LargeOutput
-from client.errors import OutputError
+from client.errors import MediaError, OutputError
 from client.resume import drop_folder
-from client.work_folder import ANSWER_SUFFIX, WorkFolder, default_work_dir
+from client.work_folder import ANSWER_SUFFIX, WorkFolder, default_work_dir, file_digest
 from lipsync_core.contract import ModelContract
 
 FACTS = {"video": "a", "audio": "b"}
@@ -157,6 +157,12 @@ def test_file_in_the_folders_place_fails_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "work").write_text("mine")
     with pytest.raises(OutputError, match=r"work: cannot be written"):
         WorkFolder(tmp_path / "work", FACTS)
+
+
+def test_input_that_vanished_fails_as_media(tmp_path: Path) -> None:
+    """A file that can be read no more is not a defect of the program."""
+    with pytest.raises(MediaError, match=r"in\.mp4: expected a readable file, got: No such file"):
+        file_digest(tmp_path / "in.mp4")
 
 
 def test_default_folder_is_hidden_beside_the_output(tmp_path: Path) -> None:
