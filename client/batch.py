@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from client.addresses import parse_urls
+from client.command_line import OneLineParser
 from client.errors import BatchError, OutputError, UsageError
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def batch_command(arguments: Sequence[str]) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the options of a batch; all others are passed on to every job."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="lipsync --batch",
         description="Run many jobs. Each line of the file is a JSON object with video, audio and output, and any other"
         " option of lipsync by its name, such as crf or face. Options given here count for all jobs that do not say"
@@ -306,7 +307,7 @@ def _last_message(errors: str) -> str:
 
 def _split(passed_on: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split the options for all jobs: the URLs of servers, and those that change what comes out of a job."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = OneLineParser(prog="lipsync --batch", add_help=False, allow_abbrev=False)
     parser.add_argument("--url", action="append", default=[])
     for name in ("--transport", "--timeout", "--tls-ca", "--tls-cert", "--tls-key", "--token-file"):
         parser.add_argument(name)

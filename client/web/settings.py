@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from client.command_line import add_server_options
+from client.command_line import OneLineParser, add_server_options
 from client.errors import UsageError
 
 HOST, PORT = "127.0.0.1", 8080
@@ -83,7 +83,7 @@ class Settings:
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m client.web",
         description="Serve the web page and its API, with an embedded Triton, until interrupted.",
         epilog=f"{TOKENS_VARIABLE}=NAME:TOKEN[,NAME:TOKEN...] in the environment asks everyone for a bearer token.",

@@ -29,3 +29,22 @@ def test_line_that_cannot_be_a_job_fails_alone(tmp_path: Path, choices: dict[str
     first, second = sorted(report, key=lambda entry: entry["line"])
     assert reason in first["error"]
     assert "missing.mp4" in second["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--jobs", "0"], "argument --jobs: expected 1 to 1000 jobs"),
+        (["--url"], "argument --url: expected one argument"),
+    ],
+)
+def test_wrong_usage_fails_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    """As with every other command, the options are not listed before the message."""
+    (tmp_path / "jobs.jsonl").write_text("{}\n")
+    with pytest.raises(SystemExit) as ending:
+        batch_command(["--batch", str(tmp_path / "jobs.jsonl"), *arguments])
+    assert ending.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"lipsync --batch: {message}")

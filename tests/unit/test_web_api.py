@@ -434,6 +434,15 @@ def test_place_that_cannot_be_had_fails_in_one_line(
     assert capsys.readouterr().err.startswith(f"lipsync web: {message}")
 
 
+def test_wrong_usage_fails_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """As with every other command, the options are not listed before the message."""
+    with pytest.raises(SystemExit) as ending:
+        main(["--port", "http"])
+    assert ending.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("python -m client.web: argument --port: invalid int value: 'http'. See")
+
+
 @pytest.mark.parametrize("text", ["ann", "ann:short", "ann:" + "a" * 20 + ",ann:" + "b" * 20, ":" + "a" * 20])
 def test_bad_tokens_fail(text: str) -> None:
     """A token that is short, nameless or doubled is refused before anything starts, and not repeated."""
