@@ -56,7 +56,6 @@ MODELS: Mapping[Model, tuple[str, ...]] = {
 }
 DETECTORS: Mapping[DetectorName, Detector] = {"mediapipe": MEDIAPIPE, "s3fd": S3FD}
 DEFAULT_DIFFUSION = DiffusionOptions()
-SCAN_FRAMES = 64  # looked at before a job, however long the clip
 
 
 def new_job_id() -> str:
@@ -242,7 +241,7 @@ class Job:
     def _scan(self, connection: TritonCalls) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
         """Sample frames of the clip that show the chosen face: its surroundings, and its landmarks in them."""
         options, finder = self.options, FaceFinder(connection, self._clock)
-        sampled = scan_frames(options.video, options.start_s, options.end_s, max_frames=SCAN_FRAMES)
+        sampled = scan_frames(options.video, options.start_s, options.end_s)
         windows = batched(self._clock.time_items("scan", sampled), self._chunk_frames)
         with closing(ordered_map(finder.find, windows, IN_FLIGHT, connection.cancel)) as looked_at:
             for found in chain.from_iterable(looked_at):
