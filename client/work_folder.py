@@ -97,7 +97,8 @@ class WorkFolder:
 
     def __len__(self) -> int:
         """Count the answers that this job can have."""
-        return sum(path.suffix == ANSWER_SUFFIX for path in self.path.iterdir()) if self.is_ours else 0
+        is_there = self.is_ours and self.path.is_dir()
+        return sum(path.suffix == ANSWER_SUFFIX for path in self.path.iterdir()) if is_there else 0
 
     def load(self, key: str) -> dict[str, np.ndarray] | None:
         """Return a kept answer; None where there is none, or a damaged one."""

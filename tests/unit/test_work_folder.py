@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,18 @@ def test_input_that_vanished_fails_as_media(tmp_path: Path) -> None:
     """A file that can be read no more is not a defect of the program."""
     with pytest.raises(MediaError, match=r"in\.mp4: expected a readable file, got: No such file"):
         file_digest(tmp_path / "in.mp4")
+
+
+def test_folder_that_vanished_is_as_good_as_empty(tmp_path: Path) -> None:
+    """Whoever removes it under a running job does that job no harm."""
+    with WorkFolder(tmp_path / "work", FACTS) as folder:
+        folder.save("k", ANSWER)
+        shutil.rmtree(tmp_path / "work")
+        assert len(folder) == 0
+        assert folder.load("k") is None
+        folder.save("l", ANSWER)
+        assert len(folder.warnings) == 1
+        folder.remove()
 
 
 def test_default_folder_is_hidden_beside_the_output(tmp_path: Path) -> None:
