@@ -59,7 +59,8 @@ def _address(text: str) -> Address:
 def _look_up(name: Address) -> list[Address]:
     try:
         found = socket.getaddrinfo(name.host.strip("[]"), name.port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ServerUnavailable(f"{name.url}: expected a name that the DNS knows, got: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:  # the latter for a name that can be none, such as a..b
+        reason = getattr(error, "strerror", None) or error
+        raise ServerUnavailable(f"{name.url}: expected a name that the DNS knows, got: {reason}") from error
     places = sorted({(str(place[0]), int(place[1])) for *_, place in found})
     return [Address(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", name.host) for host, port in places]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from client.addresses import parse_urls
+from client.command_line import OneLineParser
 from client.errors import BatchError, OutputError, UsageError
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def batch_command(arguments: Sequence[str]) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the options of a batch; all others are passed on to every job."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="lipsync --batch",
         description="Run many jobs. Each line of the file is a JSON object with video, audio and output, and any other"
         " option of lipsync by its name, such as crf or face. Options given here count for all jobs that do not say"
@@ -138,6 +139,8 @@ def _read_job(number: int, line: str) -> BatchJob:
         choices = None
     if not isinstance(choices, dict):
         return BatchJob(number, {}, f"line {number}: expected a JSON object, got {line[:80]!r}")
+    if not all(map(_is_plain, BatchJob(number, choices).arguments())):
+        return BatchJob(number, {}, f"line {number}: expected text that a command can be given, got NUL or the like")
     missing = [key for key in FILE_KEYS if not isinstance(choices.get(key), str)]
     if missing:
         return BatchJob(number, choices, f"line {number}: expected {', '.join(FILE_KEYS)}, got no {missing[0]}")
@@ -232,7 +235,10 @@ class _Runner:
         """Run one job and return its line of the report."""
         started = time.monotonic()
         entry: dict[str, object] = {"line": job.number, "job": job.choices, "options": _split(self._passed_on)[1]}
-        code, output, errors = (2, "", job.problem) if job.problem else self._run_command(job)
+        wrong_usage = UsageError.exit_code
+        code, output, errors = (wrong_usage, "", job.problem) if job.problem else self._run_command(job)
+        if not code and not output.startswith("{"):
+            code, errors = wrong_usage, "expected options of a job, got one that ends without a report"  # such as help
         status: Status = "failed" if code else "done"
         entry |= {"status": status, "exit_code": code, "seconds": round(time.monotonic() - started, 3)}
         if code:
@@ -253,13 +259,16 @@ class _Runner:
         with self._lock:
             if self._is_stopped:
                 return 1, "", "the batch was ended"
-            process = subprocess.Popen(
-                [*command, "--json", "--quiet", *logging_options],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+            try:
+                process = subprocess.Popen(
+                    [*command, "--json", "--quiet", *logging_options],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            except OSError as error:
+                return 1, "", f"the job cannot be started: {error.strerror}"
             self._running.add(process)
         try:
             output, errors = process.communicate()
@@ -298,7 +307,7 @@ def _last_message(errors: str) -> str:
 
 def _split(passed_on: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split the options for all jobs: the URLs of servers, and those that change what comes out of a job."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = OneLineParser(prog="lipsync --batch", add_help=False, allow_abbrev=False)
     parser.add_argument("--url", action="append", default=[])
     for name in ("--transport", "--timeout", "--tls-ca", "--tls-cert", "--tls-key", "--token-file"):
         parser.add_argument(name)
@@ -316,6 +325,11 @@ def _server_count(passed_on: Sequence[str]) -> int:
 
 def _as_text(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _is_plain(text: str) -> bool:
+    """Say whether a text can be an argument of a command, and a part of the report."""
+    return "\0" not in text and text == text.encode(errors="ignore").decode()
 
 
 def _stamp(path: Path) -> list[int] | None:

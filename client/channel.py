@@ -179,8 +179,8 @@ def handshake_problem(address: Address, security: Security) -> str | None:
         return f"expected a certificate that --tls-ca vouches for, got one refused: {error.verify_message}"
     except ssl.SSLError as error:
         return _in_words(error, security) if security.tls else None
-    except OSError:
-        return None  # no connection at all, or silence: not a matter of encryption
+    except (OSError, UnicodeError):
+        return None  # no connection at all, silence, or a name that can be none: not a matter of encryption
 
 
 def _trusting_context() -> ssl.SSLContext:

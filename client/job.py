@@ -8,6 +8,7 @@ from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -55,7 +56,6 @@ MODELS: Mapping[Model, tuple[str, ...]] = {
 }
 DETECTORS: Mapping[DetectorName, Detector] = {"mediapipe": MEDIAPIPE, "s3fd": S3FD}
 DEFAULT_DIFFUSION = DiffusionOptions()
-SCAN_FRAMES = 64  # looked at before a job, however long the clip
 
 
 def new_job_id() -> str:
@@ -235,16 +235,16 @@ class Job:
             return Wav2Lip(self._audio, float(self._rate), wav2lip)
         if options.model == "latentsync":
             return LatentSync(connection, self._audio, float(self._rate), options.diffusion, options.resolution)
-        with closing(self._scan(FaceFinder(connection, self._clock))) as scanned:
+        with closing(self._scan(connection)) as scanned:
             return MouthMotion(connection, self._audio.speech_blocks(), scanned)
 
-    def _scan(self, finder: FaceFinder) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+    def _scan(self, connection: TritonCalls) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
         """Sample frames of the clip that show the chosen face: its surroundings, and its landmarks in them."""
-        options = self.options
-        sampled = scan_frames(options.video, options.start_s, options.end_s, SCAN_FRAMES)
+        options, finder = self.options, FaceFinder(connection, self._clock)
+        sampled = scan_frames(options.video, options.start_s, options.end_s)
         windows = batched(self._clock.time_items("scan", sampled), self._chunk_frames)
-        for window in ordered_map(finder.find, windows, IN_FLIGHT):
-            for found in window:
+        with closing(ordered_map(finder.find, windows, IN_FLIGHT, connection.cancel)) as looked_at:
+            for found in chain.from_iterable(looked_at):
                 position = options.face.pick(found.faces)
                 landmarks = None if position is None else found.faces[position].landmarks
                 if landmarks is None:

@@ -41,8 +41,7 @@ class EndedBySignal(SystemExit):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, end_on_signal)
+    end_on_signals()
     give_freed_frames_back()
     verbose = "--verbose" in arguments
     handler = set_up_logs(as_json="--log-json" in arguments, quiet="--quiet" in arguments)
@@ -53,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return batch_command(arguments)
         return sync_command(arguments)
     except KeyboardInterrupt as error:
-        text = f"interrupted; nothing was written{_notes(error)}"
+        text = f"interrupted{_notes(error)}"
         return _report_error(LipSyncError(text), EXIT_SIGNAL + signal.SIGINT, verbose=verbose)
     except EndedBySignal as error:
         text = f"ended by {error.name}{_notes(error)}"
@@ -104,8 +103,14 @@ def give_freed_frames_back() -> None:
         ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, FRAME_SIZED_BYTES)
 
 
-def end_on_signal(number: int, frame: object) -> None:  # noqa: ARG001  (the signal module's own signature)
-    """Leave by an exception, so that every context is closed on the way out."""
+def end_on_signals() -> None:
+    """Let SIGTERM and SIGHUP leave by an exception, so that every context is closed; what nohup ignores stays so."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, frame: object) -> None:  # noqa: ARG001  (the signal module's own signature)
     raise EndedBySignal(number)
 
 

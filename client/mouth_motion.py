@@ -38,7 +38,7 @@ class MouthMotion:
         """
         self._shapes = SpeechShapes(connection, speech_blocks)
         self._profile = build_profile(scanned)
-        self._chooser = InteriorChooser(self._profile) if self._profile else None
+        self._chooser: InteriorChooser | None = None  # of the followed face, anew with every track
         self._track: int | None = None
 
     def smooth(self, observations: Observations) -> Generator[Observation[TimelineFrame], None, None]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from client.flow import close
+
 Item = TypeVar("Item")
 
 MAX_SPANS_LISTED = 1000  # keeps the report small whatever the video
@@ -55,8 +57,7 @@ class StageClock:
                 yield item  # type: ignore[misc]
                 del item
         finally:
-            if isinstance(iterator, Generator):
-                iterator.close()
+            close(iterator)
 
 
 _END = object()

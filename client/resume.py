@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.connection import TritonCalls
-from client.work_folder import WorkFolder, default_work_dir, file_digest
+from client.errors import OutputError
+from client.work_folder import JOB_FILE, WorkFolder, default_work_dir, file_digest
 
 if TYPE_CHECKING:
     from client.job import JobOptions
@@ -51,6 +53,7 @@ def facts_of(options: JobOptions, triton: TritonCalls) -> dict[str, str]:
 
 
 def drop_folder(path: Path) -> None:
-    """Remove a folder that an earlier run left and nobody needs any more; one in use by another job stays."""
-    if path.is_dir():
-        WorkFolder(path, {}).remove()
+    """Remove what an earlier run left and nobody needs any more; what is in use or cannot be removed stays."""
+    if (path / JOB_FILE).is_file():
+        with suppress(OutputError):
+            WorkFolder(path, {}).remove()

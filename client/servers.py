@@ -65,10 +65,14 @@ class ServerPool:
         self._identities: dict[str, str] = {}
         self._watchers: list[threading.Thread] = []
         self.retries = 0
-        self._add(servers.find())
-        self._connect_all()
-        if servers.name is not None:
-            self._start(self._follow_name)
+        try:
+            self._add(servers.find())
+            self._connect_all()
+            if servers.name is not None:
+                self._start(self._follow_name)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> ServerPool:
         """Return the pool itself."""
@@ -157,12 +161,20 @@ class ServerPool:
         for watcher in self._watchers:
             watcher.join(self._options.check_timeout_s)
 
-    def _anywhere(self, model: str, call: Callable[[TritonConnection], Result], request_id: str = "") -> Result:
-        """Call one server after the other until one answers."""
+    def _anywhere(
+        self, model: str, call: Callable[[TritonConnection], Result], request_id: str | None = None
+    ) -> Result:
+        """Call one server after the other until one answers.
+
+        Args:
+            model: that the call is about.
+            call: what to do with a server's connection.
+            request_id: of a request to the model, by whose time the server is judged; None for a question about it.
+        """
         attempt, refused_since = 1, None
         while True:
             try:
-                with self._lend(model) as connection:
+                with self._lend(model, is_request=request_id is not None) as connection:
                     return call(connection)
             except (ServerBusy, NoAnswer, _Elsewhere) as error:
                 if self._is_closed.is_set():
@@ -187,16 +199,17 @@ class ServerPool:
         return refused_since or now
 
     @contextmanager
-    def _lend(self, model: str) -> Generator[TritonConnection, None, None]:
+    def _lend(self, model: str, *, is_request: bool) -> Generator[TritonConnection, None, None]:
         """Lend the connection of the server that should answer first, and learn from what becomes of the call."""
         server, connection = self._take(model)
         started = None
         try:
             self._check_version(server, connection, model)
-            started = time.monotonic()
+            started = time.monotonic() if is_request else None
             yield connection
-            with self._changed:
-                server.accept()
+            if is_request:
+                with self._changed:
+                    server.accept()
         except ServerBusy:
             with self._changed:
                 server.refuse()
@@ -294,7 +307,6 @@ class ServerPool:
         for thread in threads:
             thread.join()
         if not any(server.connection for server in servers):
-            self._is_closed.set()
             raise self._why_none()
         for server in servers:
             if server.connection is None:

@@ -11,15 +11,16 @@ import shutil
 import threading
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
 
+from client.errors import MediaError
 from client.media import output_error
 
 FORMAT = "1"  # of the folder; another one is started anew
-JOB_FILE, LOCK_FILE, ANSWER_SUFFIX, PART_SUFFIX = "job.json", "lock", ".answer", ".part"
+JOB_FILE, LOCK_FILE, ANSWER_SUFFIX, PART_SUFFIX = "job.json", "lock", ".answer", ".answer-part"
 MAX_BYTES = 20_000_000_000  # of a folder
 MIN_FREE_BYTES = 500_000_000  # left on its disk, for the output
 DIGEST_BYTES = 32
@@ -35,9 +36,16 @@ def default_work_dir(output: Path) -> Path:
 
 
 def file_digest(path: Path) -> str:
-    """Hash a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, HASH).hexdigest()
+    """Hash a file's content.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, HASH).hexdigest()
+    except OSError as error:
+        raise MediaError(f"{path}: expected a readable file, got: {error.strerror}. Check the disk") from error
 
 
 class WorkFolder:
@@ -70,10 +78,12 @@ class WorkFolder:
         facts = {**facts, "the program": FORMAT}
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = (path / LOCK_FILE).open("w")
-            self.is_ours = self._take_lock()
-            if self.is_ours:
-                self._open_job(facts)
+            with ExitStack() as stack:
+                self._lock = stack.enter_context((path / LOCK_FILE).open("w"))
+                self.is_ours = self._take_lock()
+                if self.is_ours:
+                    self._open_job(facts)
+                stack.pop_all()  # from here on `close` lets go of it
         except OSError as error:
             raise output_error(path, error) from error
 
@@ -86,7 +96,9 @@ class WorkFolder:
         self.close()
 
     def __len__(self) -> int:
-        return sum(path.suffix == ANSWER_SUFFIX for path in self.path.iterdir()) if self.path.is_dir() else 0
+        """Count the answers that this job can have."""
+        is_there = self.is_ours and self.path.is_dir()
+        return sum(path.suffix == ANSWER_SUFFIX for path in self.path.iterdir()) if is_there else 0
 
     def load(self, key: str) -> dict[str, np.ndarray] | None:
         """Return a kept answer; None where there is none, or a damaged one."""
@@ -116,9 +128,13 @@ class WorkFolder:
             self._stop_keeping(error.strerror or str(error))
 
     def remove(self) -> None:
-        """Remove the folder: the job is complete."""
+        """Remove what was kept, as the job is complete; the folder too, unless it holds something else."""
         if self.is_ours:
-            shutil.rmtree(self.path, ignore_errors=True)
+            with suppress(OSError):
+                self._drop(ANSWER_SUFFIX, PART_SUFFIX)
+                (self.path / JOB_FILE).unlink()
+                (self.path / LOCK_FILE).unlink()
+                self.path.rmdir()
         self.close()
 
     def close(self) -> None:
@@ -132,15 +148,18 @@ class WorkFolder:
         except BlockingIOError:
             self.warnings.append(f"{self.path}: another job works on this output, so nothing is kept of this one")
             return False
+        except OSError as error:
+            self.warnings.append(f"{self.path}: this disk knows no locks ({error.strerror}), so nothing is kept")
+            return False
         return True
 
     def _open_job(self, facts: Mapping[str, str]) -> None:
         job = self.path / JOB_FILE
         before = _read_facts(job)
         self.changed = [] if before is None else _differing(before, facts)
-        for path in self.path.iterdir():
-            if path.suffix == PART_SUFFIX or (path.suffix == ANSWER_SUFFIX and (before is None or self.changed)):
-                path.unlink()
+        self._drop(PART_SUFFIX)
+        if before is None or self.changed:
+            self._drop(ANSWER_SUFFIX)
         _write_facts(job, facts)
         self._stored_bytes = sum(path.stat().st_size for path in self.path.iterdir())
 
@@ -159,6 +178,11 @@ class WorkFolder:
             if not self._is_full:
                 self.warnings.append(f"{self.path}: {reason}; later parts of the job are not kept")
                 self._is_full = True
+
+    def _drop(self, *suffixes: str) -> None:
+        for path in self.path.iterdir():
+            if path.suffix in suffixes:
+                path.unlink()
 
     def _file(self, key: str) -> Path:
         return self.path / f"{key}{ANSWER_SUFFIX}"

@@ -110,6 +110,12 @@ def burst(seconds: float, at: float, rate: int = 16_000) -> np.ndarray:
     return samples
 
 
+def is_open(path: Path) -> bool:
+    """Say whether this process has a file open."""
+    links = [number.readlink() for number in Path("/proc/self/fd").iterdir() if number.is_symlink()]
+    return path.resolve() in links
+
+
 def read_frames(path: Path) -> list[av.VideoFrame]:
     """Decode every frame of a file."""
     with av.open(str(path)) as container:

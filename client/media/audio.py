@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +12,12 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
 from client.errors import MediaError
-from client.media.opening import first_stream, open_media
+from client.media.opening import first_stream, open_media, read_packets
 
 SPEECH_RATE = 16_000  # Hz; what every lip-sync network here was trained on
 SPEECH_BLOCK = SPEECH_RATE  # samples per block
 SMALLEST_GAP_S = 0.2  # shorter holes between timestamps are jitter, longer ones are filled with silence
 LONGEST_GAP_S = 600.0  # longer ones are broken timestamps
-MAX_READ_ERRORS = 100  # in a row, before the rest of a file is given up
-
 PLAUSIBLE_RATES = (1_000, 768_000)  # Hz
 FULL_SCALE = {"u8": 128.0, "s16": 32_768.0, "s32": 2_147_483_648.0, "flt": 1.0, "dbl": 1.0}
 MOST_PLANES = 8  # channels that FFmpeg's frames keep one by one in themselves
@@ -37,6 +35,9 @@ class _Tally:
     overlaps: int = 0
     undecodable: int = 0
     not_finite: bool = False
+
+    def note_undecodable(self) -> None:
+        self.undecodable += 1
 
 
 class AudioSource:
@@ -104,7 +105,7 @@ class AudioSource:
         }
         return [f"{self.path.name}: {message}" for message, count in found.items() if count]
 
-    def frames(self) -> Iterator[AudioFrame]:
+    def frames(self) -> Generator[AudioFrame, None, None]:
         """Yield the samples as decoded: own rate, channels and sample format, holes filled, no NaN."""
         return self._decode(_Tally())
 
@@ -129,7 +130,7 @@ class AudioSource:
         if waiting:
             yield np.concatenate(pieces)
 
-    def _decode(self, tally: _Tally) -> Iterator[AudioFrame]:
+    def _decode(self, tally: _Tally) -> Generator[AudioFrame, None, None]:
         with open_media(self.path) as container:
             for frame in _decode_packets(container, first_stream(container, "audio", self.path), tally):
                 gap = _gap(frame, tally)
@@ -234,21 +235,13 @@ def _decode_packets(
     container: av.container.InputContainer, stream: av.AudioStream, tally: _Tally
 ) -> Iterator[AudioFrame]:
     evener = _Evener()
-    failures = 0
-    while failures < MAX_READ_ERRORS:
+    for packet in read_packets(container, stream, tally.note_undecodable):
         try:
-            for packet in container.demux(stream):
-                failures = 0
-                try:
-                    frames = [even for frame in packet.decode() if frame.samples for even in evener.even(frame)]
-                except (av.FFmpegError, ValueError):
-                    tally.undecodable += 1
-                    continue
-                yield from frames
-            return
-        except av.FFmpegError:
-            tally.undecodable += 1
-            failures += 1
+            frames = [even for frame in packet.decode() if frame.samples for even in evener.even(frame)]
+        except (av.FFmpegError, ValueError):
+            tally.note_undecodable()
+            continue
+        yield from frames
 
 
 def _gap(frame: AudioFrame, tally: _Tally) -> int:

@@ -135,7 +135,7 @@ class _EncodedAudio(AudioTrack):
         self._end = end
 
     def close(self) -> None:
-        self._frames = iter(())
+        self._frames.close()
 
     def _encode(self, frame: AudioFrame | None) -> Iterator[tuple[Fraction, av.Packet[AudioStream]]]:
         for packet in self.stream.encode(frame):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,7 @@ STREAMS = "aac ac3 amr amrnb amrwb ape au dts eac3 flac mp3 tta voc wv cavsvideo
 FORMAT_WHITELIST = ",".join([*CONTAINERS.split(), *(f"{image}_pipe" for image in IMAGES.split()), *STREAMS.split()])
 
 READ_BUFFER = 1 << 16  # bytes per call from the demuxer into Python
+MAX_READ_ERRORS = 100  # in a row, before the rest of a file is given up
 
 
 class _UnnamedFile(io.BufferedReader):
@@ -73,13 +74,13 @@ def check_readable(path: Path) -> None:
     Raises:
         MediaError: nothing is there, or it is a folder, a device, empty or unreadable.
     """
-    if not path.exists():
-        raise MediaError(f"{path}: expected a media file, got nothing under that name. Check the path")
-    if not path.is_file():
-        raise MediaError(f"{path}: expected a media file, got {_kind(path)}. Name a file in it")
-    if path.stat().st_size == 0:
-        raise MediaError(f"{path}: expected a media file, got an empty file. Copy or download it again")
     try:
+        if not path.exists():
+            raise MediaError(f"{path}: expected a media file, got nothing under that name. Check the path")
+        if not path.is_file():
+            raise MediaError(f"{path}: expected a media file, got {_kind(path)}. Name a file in it")
+        if path.stat().st_size == 0:
+            raise MediaError(f"{path}: expected a media file, got an empty file. Copy or download it again")
         path.open("rb").close()
     except OSError as error:
         raise MediaError(f"{path}: expected a readable file, got: {error.strerror}. Check its permissions") from error
@@ -99,6 +100,20 @@ def first_stream(container: InputContainer, kind: Literal["video", "audio"], pat
     if not usable:
         raise MediaError(f"{path}: expected {kind} in a known codec, got one without a decoder. Convert it first")
     return usable[0]
+
+
+def read_packets(container: InputContainer, stream: Any, note_error: Callable[[], None]) -> Iterator[Any]:
+    """Yield a stream's packets from here on, past damage; each error of the demuxer is noted."""
+    failures = 0
+    while failures < MAX_READ_ERRORS:
+        try:
+            for packet in container.demux(stream):
+                failures = 0
+                yield packet
+            return
+        except av.FFmpegError:
+            note_error()
+            failures += 1
 
 
 class _OtherFile(Exception):

@@ -34,14 +34,17 @@ def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
     Raises:
         OutputError: its folder is missing or not writable, it is one of the inputs, or no regular file.
     """
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise OutputError(f"{path}: expected an existing folder, got {folder}. Create it first")
-    if path.is_dir() or (path.exists() and not path.is_file()):
-        raise OutputError(f"{path}: expected the name of a file, got a folder or device. Add a file name")
-    for other in inputs:
-        if path.exists() and other.exists() and path.samefile(other):
-            raise OutputError(f"{path}: expected a new file, got one of the inputs. Choose another output name")
+    try:
+        folder = path.resolve().parent
+        if not folder.is_dir():
+            raise OutputError(f"{path}: expected an existing folder, got {folder}. Create it first")
+        if path.is_dir() or (path.exists() and not path.is_file()):
+            raise OutputError(f"{path}: expected the name of a file, got a folder or device. Add a file name")
+        for other in inputs:
+            if path.exists() and other.exists() and path.samefile(other):
+                raise OutputError(f"{path}: expected a new file, got one of the inputs. Choose another output name")
+    except (OSError, RuntimeError) as error:  # pathlib calls links that lead to themselves a RuntimeError
+        raise output_error(path, error) from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: {ADVICE[errno.EACCES]}")
 

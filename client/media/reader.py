@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,11 +12,10 @@ import av
 from av.codec.context import ThreadType
 from av.video.stream import VideoStream
 
-from client.media.opening import first_stream, open_media
+from client.media.opening import first_stream, open_media, read_packets
 
 DEFAULT_RATE = Fraction(25)  # frames per second, for pictures and files that name none
 PLAUSIBLE_RATE = (Fraction(1, 10), Fraction(1000))
-MAX_READ_ERRORS = 100  # in a row, before the rest of a file is given up
 SEEK_MARGINS_S = (0, 1, 10)  # how much earlier to seek when a key frame came too late
 JUMP_BACK_S = 1  # timestamps falling back further than this start anew; less is a slip of single frames
 
@@ -53,7 +52,7 @@ class RisingTimestamps:
     repaired: int = 0
     _last: int | None = None
     _last_step: int = 0
-    _offset: int = field(default=0)
+    _offset: int = 0
 
     def next(self, pts: int | None, duration: int) -> int:
         """Return the timestamp of the next frame in presentation order."""
@@ -82,7 +81,6 @@ class VideoReader:
         """Open the file."""
         self._path = path
         self._threads = threads
-        self._stack = ExitStack()
         self.damage = Damage()
         self._open()
 
@@ -121,7 +119,7 @@ class VideoReader:
             skip_until: frames before this timestamp are not wanted, so those that no other needs may be left out.
         """
         context = self.stream.codec_context
-        for packet in self._packets():
+        for packet in read_packets(self._container, self.stream, self._note_unreadable):
             self.damage.flagged_packets += packet.is_corrupt
             unwanted = skip_until is not None and packet.pts is not None and packet.pts < skip_until
             context.skip_frame = "NONREF" if unwanted else "DEFAULT"
@@ -181,23 +179,15 @@ class VideoReader:
         return last.pos + last.size > self._path.stat().st_size
 
     def _open(self) -> None:
-        self._container = self._stack.enter_context(open_media(self._path))
-        self.stream: VideoStream = first_stream(self._container, "video", self._path)
+        with ExitStack() as stack:
+            self._container = stack.enter_context(open_media(self._path))
+            self.stream: VideoStream = first_stream(self._container, "video", self._path)
+            self._stack = stack.pop_all()
         self.stream.codec_context.thread_count = self._threads
         self.stream.codec_context.thread_type = ThreadType.AUTO
 
-    def _packets(self) -> Iterator[av.Packet[VideoStream]]:
-        failures = 0
-        while failures < MAX_READ_ERRORS:
-            packets = self._container.demux(self.stream)
-            try:
-                for packet in packets:
-                    failures = 0
-                    yield packet
-                return
-            except av.FFmpegError:
-                self.damage.unreadable = True
-                failures += 1
+    def _note_unreadable(self) -> None:
+        self.damage.unreadable = True
 
 
 def _from(pts: int, first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:

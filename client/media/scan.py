@@ -9,12 +9,13 @@ from pathlib import Path
 from client.media.reader import VideoReader
 from client.media.source import SourceFrame, VideoSource
 
+MOST_FRAMES = 64  # looked at before a job, however long the clip
 BURST = 8  # neighbouring frames, enough to see a mouth move
 FRAMES_READ_PER_FRAME_WANTED = 8  # bounds the cost: a longer clip is sampled by seeking instead of read through
 
 
 def scan_frames(
-    path: str | Path, start: float = 0.0, end: float | None = None, max_frames: int = 64
+    path: str | Path, start: float = 0.0, end: float | None = None, max_frames: int = MOST_FRAMES
 ) -> Iterator[SourceFrame]:
     """Yield at most max_frames frames that represent a video, in order.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -194,31 +194,22 @@ class VideoWriter:
         if self._track is not None:
             self._track.close()
 
-    def _guarded(self) -> _Guard:
-        return _Guard(self)
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Remove the unfinished file on any error, and say in one line why it could not be written."""
+        try:
+            yield
+        except BaseException as error:
+            self.abort()
+            if isinstance(error, (av.FFmpegError, OSError, ValueError)):
+                raise output_error(self.path, error) from error
+            raise
 
 
 def _cores() -> int:
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-class _Guard:
-    """Removes the unfinished file on any error, and says in one line why it could not be written."""
-
-    def __init__(self, writer: VideoWriter) -> None:
-        self._writer = writer
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None:
-            return
-        self._writer.abort()
-        if isinstance(error, (av.FFmpegError, OSError, ValueError)):
-            raise output_error(self._writer.path, error) from error
 
 
 class _Clock:

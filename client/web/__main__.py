@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 import threading
@@ -13,8 +12,8 @@ from contextlib import ExitStack
 import uvicorn
 
 from client.errors import LipSyncError, ServerUnavailable, UsageError
-from client.lipsync import end_on_signal
-from client.logs import set_up_logs
+from client.lipsync import end_on_signals
+from client.logs import set_up_logs, take_down_logs
 from client.web.app import create_app
 from client.web.job_queue import JobQueue
 from client.web.service import Service
@@ -31,13 +30,12 @@ ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until interrupted; returns the exit code."""
     options = build_parser().parse_args(argv)
-    set_up_logs(as_json=False, quiet=False)
+    handler = set_up_logs(as_json=False, quiet=False)
     try:
         settings = settings_from(options, os.environ)
         if options.worker_only and options.url is None:
             raise UsageError("--worker-only: expected --url with the address of a running Triton, got none")
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, end_on_signal)
+        end_on_signals()
         with ExitStack() as stack:
             listening = None if options.worker_only else stack.enter_context(listen(options.host, options.port))
             settings.create_folders()
@@ -53,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (LipSyncError, ServerStartError) as error:
         print(f"lipsync web: {error}", file=sys.stderr)
         return getattr(error, "exit_code", ServerUnavailable.exit_code)
+    finally:
+        take_down_logs(handler)
     return 0
 
 
@@ -64,10 +64,12 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except (OSError, OverflowError) as error:
+        with ExitStack() as stack:
+            listening = stack.enter_context(socket.socket(family, kind))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            stack.pop_all()  # the caller closes it
+    except (OSError, OverflowError, UnicodeError) as error:
         raise UsageError(f"--port: expected a free port on {host}, got {port} ({error}). Choose another") from error
     return listening
 

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import resource
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from client.command_line import add_server_options
-from client.errors import LipSyncError
+from client.errors import LipSyncError, MediaError
 from client.face_finder import FaceFinder
 from client.faces import MIN_CHOSEN_SCORE
 from client.media import VideoSource
 from client.report import StageClock
 from client.servers import ServerPool
-from client.web.job_process import in_peoples_words
+from client.web.job_process import EXIT_RETRY
+from client.web.job_settings import in_api_words
 from client.web.problems import ProblemError
 from client.web.triton import TritonAccess
 from client.web.views import FaceList, FaceView
@@ -31,7 +31,7 @@ EXIT_REFUSED = 3
 
 
 def main() -> int:
-    """Print the faces, or why there are none to be had; returns 0, or EXIT_REFUSED."""
+    """Print the faces; returns 0, EXIT_REFUSED for a picture that is no good, or EXIT_RETRY without a server."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("picture", type=Path)
     add_server_options(parser)
@@ -39,10 +39,12 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     try:
         print(find_faces(options.picture, TritonAccess.of(options)).model_dump_json())
-    except LipSyncError as error:
-        title, detail = in_peoples_words(error)
-        print(json.dumps({"title": title, "detail": detail}))
+    except MediaError as error:
+        print(in_api_words(str(error)))
         return EXIT_REFUSED
+    except LipSyncError as error:
+        print(f"faces of a picture: {error}", file=sys.stderr)
+        return EXIT_RETRY
     return 0
 
 
@@ -88,7 +90,9 @@ async def preview_faces(picture: Path, triton: TritonAccess) -> FaceList:
             process.kill()
             await process.wait()
     if process.returncode == EXIT_REFUSED:
-        raise ProblemError(422, json.loads(said)["detail"])
+        raise ProblemError(422, said.decode().strip())
+    if process.returncode == EXIT_RETRY:
+        raise ProblemError(503, "expected a ready lip-sync server, got none. Try again in a moment")
     if process.returncode != 0:
         raise ProblemError(422, "picture: expected one that can be looked at, got one that is too large or damaged")
     return FaceList.model_validate_json(said)

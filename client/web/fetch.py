@@ -120,7 +120,7 @@ class Fetcher:
         if response.status_code != httpx.codes.OK:
             raise _refused(name, f"expected an address that gives the file, got status {response.status_code}")
         nbytes = 0
-        with path.open("xb") as file:
+        with self.disk.writing(), path.open("xb") as file:
             async for piece in response.aiter_raw(WRITE_BYTES):
                 nbytes += len(piece)
                 if nbytes > self.max_bytes:

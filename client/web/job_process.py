@@ -19,7 +19,7 @@ from client.addresses import Servers
 from client.command_line import add_server_options, server_options
 from client.errors import LipSyncError, MediaError, NoFaceError, OutputError, ServerUnavailable, UsageError
 from client.job import Job
-from client.lipsync import end_on_signal, give_freed_frames_back
+from client.lipsync import end_on_signals, give_freed_frames_back
 from client.logs import set_up_logs
 from client.pool_options import PoolOptions
 from client.servers import ServerPool
@@ -121,8 +121,7 @@ def in_peoples_words(error: LipSyncError) -> tuple[str, str]:
 
 def _end_with_parent(parent: int) -> None:
     """End like on a hang-up when the parent dies, also by kill -9."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, end_on_signal)
+    end_on_signals()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the service
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it died before the line above

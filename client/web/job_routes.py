@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from client.web.fetch import Fetcher
-from client.web.job_settings import AUDIO_FILE, SETTING_NAMES, VIDEO_FILE, JobSettings
+from client.web.job_settings import AUDIO_FILE, SETTING_NAMES, VIDEO_FILE, JobSettings, result_file
 from client.web.media_type import KINDS, media_type
 from client.web.problems import ProblemError, problem_responses, validation_problem
 from client.web.security import User
@@ -36,10 +36,7 @@ EVENTS: dict[int | str, dict[str, Any]] = {
 }
 BYTES = {"type": "string", "format": "binary"}
 MEDIA: dict[int | str, dict[str, Any]] = {
-    status: {
-        "description": text,
-        "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in KINDS},
-    }
+    status: {"description": text, "content": {kind: {"schema": BYTES} for kind in KINDS}}
     for status, text in ((200, "The file."), (206, "The part that the Range header asks for."))
 }
 JobId = Annotated[str, Path(description="The job's id.", examples=[EXAMPLE_ID])]
@@ -229,7 +226,7 @@ def result_response(service: Service, job: JobRecord, *, download: bool) -> File
     """
     if job.state != "finished":
         raise ProblemError(409, f"state: expected a finished job, got one that is {job.state}")
-    path = service.settings.job_folder(job.id) / f"result.{job.settings['container']}"
+    path = service.settings.job_folder(job.id) / result_file(job.settings["container"])
     if not path.is_file():
         raise ProblemError(404, "expected a job whose result is still here, got one without. It may have been removed")
     return FileResponse(

@@ -149,17 +149,12 @@ class JobSettings(BaseModel):
             raise ValueError(in_api_words(str(error))) from error
         return self
 
-    @property
-    def result_file(self) -> str:
-        """Name of the result in the job's folder."""
-        return f"result.{self.container}"
-
     def job_options(self, folder: Path, job_id: str = "") -> JobOptions:
         """Turn the choices into the client's, for the files of a job's folder; finished parts are kept there too."""
         return JobOptions(
             video=folder / VIDEO_FILE,
             audio=folder / AUDIO_FILE,
-            output=folder / self.result_file,
+            output=folder / result_file(self.container),
             model=self.model,
             face=parse_face_choice(self.face),
             detector=self.detector,
@@ -184,6 +179,11 @@ class JobSettings(BaseModel):
 
 
 SETTING_NAMES = frozenset(JobSettings.model_fields)
+
+
+def result_file(container: Container) -> str:
+    """Name the result in a job's folder."""
+    return f"result.{container}"
 
 
 def in_api_words(text: str) -> str:

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import time
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from starlette.datastructures import Headers, MutableHeaders
@@ -130,13 +129,11 @@ class SecurityMiddleware:
     def _refusal(self, method: str, headers: Headers) -> ProblemError | None:
         host = headers.get("host", "").lower()
         if self._hosts and _without_port(host) not in self._hosts:
-            return ProblemError(
-                421, "expected a name that the service was started for. Add it with --allowed-host", title=None
-            )
+            return ProblemError(421, "expected a name that the service was started for. Add it with --allowed-host")
         origin = headers.get("origin")
         if origin is None or method in SAFE_METHODS or origin in self._origins:
             return None
-        if urlsplit(origin).netloc.lower() != host:
+        if origin.partition("://")[2].lower() != host:
             return ProblemError(403, "expected a request from the service's own page, got one from another site")
         return None
 

@@ -126,7 +126,11 @@ class Service:
         job_id = secrets.token_hex(16)
         place.folder.rename(self.settings.job_folder(job_id))
         _sync_folder(self.settings.jobs_folder)
-        record = self.store.add(job_id, place.user, settings.model_dump(), video_name, audio_name)
+        try:
+            record = self.store.add(job_id, place.user, settings.model_dump(), video_name, audio_name)
+        except BaseException:
+            shutil.rmtree(self.settings.job_folder(job_id), ignore_errors=True)  # no record leads to it
+            raise
         self.queue.put(job_id)
         return record
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from client.command_line import add_server_options
+from client.command_line import OneLineParser, add_server_options
 from client.errors import UsageError
 
 HOST, PORT = "127.0.0.1", 8080
@@ -69,14 +69,21 @@ class Settings:
         return self.jobs_folder / job_id
 
     def create_folders(self) -> None:
-        """Make the folders, readable by their owner alone."""
-        for folder in (self.data, self.jobs_folder, self.uploads_folder):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Make the folders, readable by their owner alone.
+
+        Raises:
+            UsageError: they cannot be made.
+        """
+        try:
+            for folder in (self.data, self.jobs_folder, self.uploads_folder):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--data: expected a folder of our own, got {self.data} ({error.strerror})") from error
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m client.web",
         description="Serve the web page and its API, with an embedded Triton, until interrupted.",
         epilog=f"{TOKENS_VARIABLE}=NAME:TOKEN[,NAME:TOKEN...] in the environment asks everyone for a bearer token.",
@@ -138,7 +145,7 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
         UsageError: a number is out of range, or a token is no good.
     """
     for name in ("max_upload_mb", "max_jobs_per_user", "max_jobs", "keep_hours"):
-        if getattr(options, name) <= 0:
+        if not getattr(options, name) > 0:  # nor is NaN
             raise UsageError(f"--{name.replace('_', '-')}: expected more than 0, got {getattr(options, name)}")
     for name in ("workers", "min_free_mb"):
         if getattr(options, name) < 0:

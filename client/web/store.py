@@ -231,8 +231,8 @@ class JobStore:
         self._end(job_id, "failed", ("queued", "running"), error={"title": title, "detail": detail})
 
     def delete(self, job_id: str) -> None:
-        """Hide a job from its user; `purge` removes the record later."""
-        self._update("deleted = 1", (), "id = ? and not deleted", (job_id,))
+        """Hide a job from its user; `purge` removes the record later, a while from now if the job has ended."""
+        self._update("deleted = 1, ended_at = ?", (time.time(),), "id = ? and not deleted", (job_id,))
 
     def expired(self, keep_s: float) -> list[JobRecord]:
         """Return ended jobs that are deleted, or older than that."""
@@ -242,10 +242,11 @@ class JobStore:
         )
 
     def purge(self) -> None:
-        """Remove the records of jobs that were deleted a while ago."""
+        """Remove the records of jobs that were deleted a while ago, but for the newest: no revision may come twice."""
         with self._transaction() as db:
             db.execute(
-                f"delete from jobs where deleted and state in {_tuple(ENDED)} and ended_at < ?",
+                f"delete from jobs where deleted and state in {_tuple(ENDED)} and ended_at < ?"
+                " and revision < (select max(revision) from jobs)",
                 (time.time() - TOMBSTONE_S,),
             )
 

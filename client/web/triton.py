@@ -78,13 +78,13 @@ class TritonAccess:
 
 
 class LoadedModels:
-    """Asks Triton which generators it has, and believes the answer for a moment."""
+    """Asks Triton which generators it has, and believes the answer, or that there is none, for a moment."""
 
     def __init__(self, triton: TritonAccess) -> None:
         """Ask there."""
         self.triton = triton
         self._lock = threading.Lock()
-        self._known: ModelList | None = None
+        self._known: ModelList | LipSyncError | None = None
         self._asked_at = 0.0
 
     def get(self) -> ModelList:
@@ -95,10 +95,15 @@ class LoadedModels:
         """
         with self._lock:
             if self._known is None or time.monotonic() - self._asked_at > KNOWN_FOR_S:
-                self._known = None
-                self._known = self._ask()
+                try:
+                    self._known = self._ask()
+                except LipSyncError as error:
+                    self._known = error
                 self._asked_at = time.monotonic()
-            return self._known
+            known = self._known
+        if isinstance(known, LipSyncError):
+            raise ServerUnavailable(str(known)) from known
+        return known
 
     def _ask(self) -> ModelList:
         loaded = self._loaded({*(name for needed in MODELS.values() for name in needed), *_DETECTOR_MODELS})
@@ -188,6 +193,6 @@ class _Keeper:
             try:
                 self._server.stop()
                 self._server.__enter__()
-            except ServerStartError:
+            except (ServerStartError, OSError):  # the latter where a full disk has no room for its folder
                 logger.exception("Triton does not start; trying again")
                 self._stop.wait(RESTART_AFTER_S)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -62,7 +63,19 @@ class DiskGuard:
             ProblemError: 507.
         """
         if self.free_bytes() < wanted:
-            raise ProblemError(507, "expected room on the server's disk for the files, got too little. Try again later")
+            raise _no_room()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Say what the disk refuses inside the context.
+
+        Raises:
+            ProblemError: 507.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise _no_room() from error
 
 
 class UploadReader:
@@ -121,7 +134,8 @@ class UploadReader:
             raise ProblemError(400, "body: expected well-formed multipart/form-data, got something else") from error
         finally:
             if self._file is not None:
-                self._file.close()
+                with suppress(OSError):  # what could not be written, cannot be now
+                    self._file.close()
         if not self._is_complete:
             raise ProblemError(400, "body: expected multipart/form-data to its closing boundary, got a part of it")
         missing = [name for name in self._files if name not in self.upload.names]
@@ -186,17 +200,16 @@ class UploadReader:
         if self.upload.nbytes - self._checked_at >= DISK_CHECK_EVERY:
             self._checked_at = self.upload.nbytes
             self._disk.check()
-        try:
+        with self._disk.writing():
             self._file.write(data[start:end])
-        except OSError as error:
-            raise ProblemError(507, "expected room on the server's disk, got none. Try again later") from error
 
     def _close_part(self) -> None:
         if self._file is None:
             self.upload.fields[self._name] = self._text.decode("utf-8", "replace")
             return
-        self._file.flush()
-        os.fsync(self._file.fileno())  # an accepted job survives a power cut
+        with self._disk.writing():
+            self._file.flush()
+            os.fsync(self._file.fileno())  # an accepted job survives a power cut
         empty = self._file.tell() == 0
         self._file.close()
         self._file = None
@@ -213,14 +226,18 @@ class UploadReader:
 
     def _check_size(self, nbytes: int) -> None:
         if nbytes > self._max_bytes:
-            limit = f"{self._max_bytes / MB:g} MB"
-            raise ProblemError(413, f"expected at most {limit} of video and audio together, got more. Shorten them")
+            what = " and ".join(self._files)
+            raise ProblemError(413, f"{what}: expected at most {self._max_bytes / MB:g} MB in all, got more. Send less")
 
 
 def shown_name(name: str) -> str:
     """Keep of a file name what is good to show: its last part, printable, not too long."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     return "".join(letter for letter in last if letter.isprintable()).strip()[:MAX_NAME_LENGTH]
+
+
+def _no_room() -> ProblemError:
+    return ProblemError(507, "expected room on the server's disk for the files, got too little. Try again later")
 
 
 def _field_problem(name: str, detail: str) -> ProblemError:

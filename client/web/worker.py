@@ -175,8 +175,9 @@ def sweep(settings: Settings, store: JobStore) -> None:
         shutil.rmtree(settings.job_folder(record.id), ignore_errors=True)
         store.delete(record.id)
     for folder in settings.uploads_folder.iterdir():
-        if time.time() - folder.stat().st_mtime > STALE_UPLOAD_S:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):  # it has become a job meanwhile
+            if time.time() - folder.stat().st_mtime > STALE_UPLOAD_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:

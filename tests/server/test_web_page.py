@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from lipsync_core.serving.server import EmbeddedServer
 from tests.server.clips import SPEECH, empty_frame, head_frame, write_video
-from tests.web_service import TOKEN, WebProcess, wait_until
+from tests.web_service import TOKEN, WebProcess, wait_for_state, wait_until
 
 pytestmark = pytest.mark.server
 PATIENCE_MS = 60_000  # machines may be busy
@@ -128,6 +128,21 @@ def test_running_job_is_cancelled_and_removed(page: Page, clips: Path) -> None:
     expect(same).to_have_attribute("data-state", "cancelled")
     same.get_by_role("button", name="Remove").click()
     expect(same).to_have_count(0)
+
+
+def test_page_makes_up_for_lost_connections(page: Page, web: WebProcess, clips: Path) -> None:
+    """What fails while the page opens is asked again, and what changed while nothing could be followed is shown."""
+    failing = iter([True])
+    page.route("**/limits", lambda route: route.abort() if next(failing, False) else route.continue_())
+    page.route("**/events?**", lambda route: route.fulfill(status=503))
+    page.reload()
+    expect(page.get_by_role("button", name="Make the video")).to_be_enabled()
+    with page.expect_response(lambda answer: answer.url.endswith("/jobs")) as sent:
+        send(page, clips / "head.mp4")
+    with web.client() as client:
+        wait_for_state(client, sent.value.json()["id"], "finished")
+    page.unroute("**/events?**")
+    first_job(page, "finished")
 
 
 def test_one_of_two_faces_is_picked(page: Page, clips: Path) -> None:

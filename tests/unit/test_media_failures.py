@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import errno
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -13,9 +10,10 @@ import numpy as np
 import pytest
 
 from client.errors import OutputError
-from client.media import VideoSource, VideoWriter, check_output, timeline
+from client.media import AudioSource, VideoSource, VideoWriter, check_output, timeline
 from client.media.output import output_error
-from tests.media_clips import RATE, copy_video, leftovers, read_frames, write_clip
+from tests.limits import small_files
+from tests.media_clips import RATE, copy_video, is_open, leftovers, read_frames, tone, write_clip, write_sound
 
 
 def interrupt_writing(output: Path, source: VideoSource) -> None:
@@ -53,6 +51,19 @@ def test_writing_fails_onto_a_folder(tmp_path: Path, source: VideoSource) -> Non
         VideoWriter(tmp_path / "out.mp4", source)
 
 
+def test_writing_fails_for_a_name_that_no_disk_can_hold(tmp_path: Path, source: VideoSource) -> None:
+    """It is refused before the work begins, in the same words as later."""
+    with pytest.raises(OutputError, match="the name is too long. Choose a shorter one"):
+        VideoWriter(tmp_path / f"{'x' * 300}.mp4", source)
+
+
+def test_writing_fails_for_a_link_to_itself(tmp_path: Path, source: VideoSource) -> None:
+    """Such a link leads to no file."""
+    (tmp_path / "out.mp4").symlink_to(tmp_path / "out.mp4")
+    with pytest.raises(OutputError, match="cannot be written: Symlink loop"):
+        VideoWriter(tmp_path / "out.mp4", source)
+
+
 def test_writing_fails_onto_an_input(tmp_path: Path, source: VideoSource) -> None:
     """An output that is one of the inputs, also by another name, is refused before anything is touched."""
     (tmp_path / "link.mp4").symlink_to(source.path)
@@ -86,17 +97,6 @@ def test_writing_fails_where_the_encoder_refuses(tmp_path: Path) -> None:
         copy_video(tiny, tmp_path / "out.mp4", codec="hevc")
     assert leftovers(tmp_path) == []
     assert not (tmp_path / "out.mp4").exists()
-
-
-@contextmanager
-def small_files() -> Iterator[None]:
-    """No file may grow beyond 20 kB, as if the disk were full; nor may the file that pytest prints into: be brief."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def noisy_clip(folder: Path) -> VideoSource:
@@ -140,6 +140,18 @@ def test_an_error_leaves_nothing_and_keeps_what_was_there(tmp_path: Path, source
         interrupt_writing(output, source)
     assert output.read_bytes() == b"precious"
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "out.mp4"])
+def test_given_up_output_lets_go_of_the_audio(tmp_path: Path, source: VideoSource, name: str) -> None:
+    """Neither the copied nor the encoded audio's file stays open."""
+    audio = AudioSource(write_sound(tmp_path / "sound.wav", tone(1.0)))
+    writer = VideoWriter(tmp_path / name, source, audio)
+    for frame in timeline(source, audio.duration, "cut"):
+        writer.write(frame.picture, frame.pts, frame.duration)
+    assert is_open(audio.path)
+    writer.abort()
+    assert not is_open(audio.path)
 
 
 def test_the_file_appears_only_when_complete(tmp_path: Path, source: VideoSource) -> None:

@@ -11,7 +11,7 @@ import pytest
 from client.errors import MediaError
 from client.media import AudioSource, VideoSource
 from client.media.opening import open_media
-from tests.media_clips import tone, write_clip, write_sound
+from tests.media_clips import is_open, tone, write_clip, write_sound
 
 
 @pytest.fixture
@@ -95,6 +95,12 @@ def test_opening_fails_for_a_missing_file(tmp_path: Path) -> None:
         VideoSource(tmp_path / "nowhere.mp4")
 
 
+def test_opening_fails_for_a_name_that_no_disk_can_hold() -> None:
+    """Where the system refuses even to look, its own words are told."""
+    with pytest.raises(MediaError, match="expected a readable file, got: File name too long"):
+        VideoSource("x" * 300)
+
+
 def test_opening_fails_for_a_folder(tmp_path: Path) -> None:
     """A folder is said to be one."""
     with pytest.raises(MediaError, match="got a folder"):
@@ -147,6 +153,14 @@ def test_video_fails_for_a_sound_file(tmp_path: Path) -> None:
     sound = write_sound(tmp_path / "sound.wav", tone(0.2))
     with pytest.raises(MediaError, match=r"sound\.wav: expected a file with video, got one with audio"):
         VideoSource(sound)
+
+
+def test_refused_file_is_closed(tmp_path: Path) -> None:
+    """Nothing keeps a file open that turned out to be of no use."""
+    path = write_sound(tmp_path / "sound.wav", tone(0.5))
+    with pytest.raises(MediaError) as refusal:
+        VideoSource(path)
+    assert not is_open(path), refusal
 
 
 def test_audio_fails_for_a_silent_film(tmp_path: Path) -> None:

@@ -1,19 +1,25 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 
-from client import server_state
+from client import server_state, servers
 from client.addresses import parse_urls
 from client.channel import Address
 from client.command_line import build_parser, server_options
+from client.connection import TritonConnection
 from client.errors import ServerUnavailable, UsageError
 from client.pipeline import FAN_OUT_BYTES, IN_FLIGHT, chunk_frames, requests_in_flight
 from client.pool_options import PoolOptions
 from client.serve import open_pool
 from client.server_state import BACKOFF_S, MAX_BACKOFF_S, ServerState, backoff_s
+from client.servers import ServerPool
+from lipsync_core.contract import ModelContract
 from lipsync_core.serving import runtime
 from lipsync_core.serving.runtime import ServerStartError
 
@@ -62,9 +68,72 @@ def test_name_beside_addresses_fails() -> None:
 
 
 def test_unknown_name_fails_as_unavailable() -> None:
-    """The message has the name."""
-    with pytest.raises(ServerUnavailable, match=r"no\.such\.invalid:1: expected a name that the DNS knows"):
-        parse_urls(["dns:///no.such.invalid:1"]).find()
+    """The message has the name, also of one that can be none."""
+    for name in ("no.such.invalid", "a..b"):
+        with pytest.raises(ServerUnavailable, match=rf"{re.escape(name)}:1: expected a name that the DNS knows"):
+            parse_urls([f"dns:///{name}:1"]).find()
+
+
+def test_host_that_can_be_none_fails_as_unavailable() -> None:
+    """Its name cannot even be looked up, which is no defect of the program."""
+    with pytest.raises(ServerUnavailable, match=r"a\.\.b:1: expected a running Triton, got no connection"):
+        TritonConnection("a..b:1")
+
+
+class FakeConnection:
+    """Answers at once, and knows whether it was closed."""
+
+    transport = "grpc"
+    opened: ClassVar[list[FakeConnection]] = []
+
+    def __init__(self, address: Address, *_: object) -> None:
+        self.url = address.url
+        self.is_closed = False
+        self.opened.append(self)
+
+    def contract(self, model: str) -> ModelContract:
+        return ModelContract(model, "python", 0, (), (), {})
+
+    def identity(self, model: str) -> str:
+        return model
+
+    def infer(self, *_: object) -> dict[str, np.ndarray]:
+        return {}
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[FakeConnection]:
+    monkeypatch.setattr(FakeConnection, "opened", [])
+    monkeypatch.setattr(servers, "TritonConnection", FakeConnection)
+    return FakeConnection.opened
+
+
+def test_servers_are_judged_by_requests_alone(connections: list[FakeConnection]) -> None:
+    """A question about a model takes no time, and must not make a server look fast that is not."""
+    with ServerPool(parse_urls(["a:1"])) as pool:
+        pool.contract("m")
+        assert pool.answered == {"a:1": 0}
+        assert pool._servers["a:1"].known_s("m") is None
+        pool.infer("m", {})
+        assert pool.answered == {"a:1": 1}
+        assert pool._servers["a:1"].known_s("m") is not None
+
+
+def test_interrupted_start_closes_what_was_opened(
+    connections: list[FakeConnection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while servers are connected to leaves no connection open."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ServerPool, "_start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ServerPool(parse_urls(["a:1", "b:1"]))
+    assert [connection.is_closed for connection in connections] == [True, True]
 
 
 def test_answer_is_expected_later_from_a_busier_or_slower_server(clock: Clock) -> None:

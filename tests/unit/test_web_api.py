@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
 import httpx
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from client.errors import UsageError
-from client.web import upload
+from client.web import service_routes, upload
+from client.web.__main__ import main
 from client.web.app import create_app
 from client.web.service import Service
 from client.web.settings import build_parser, parse_tokens, settings_from
 from client.web.upload import shown_name
-from tests.web_service import OTHER_TOKEN, TOKEN, files, listening, make_service, open_client, wait_until
+from tests.limits import small_files
+from tests.web_service import NOWHERE, OTHER_TOKEN, TOKEN, files, listening, make_service, open_client, wait_until
 
 HALF = b'--b\r\nContent-Disposition: form-data; name="video"; filename="v"\r\n\r\nhalf'
 TOKENS = {"ann": TOKEN, "bob": OTHER_TOKEN}
@@ -165,11 +170,46 @@ def test_stated_length_over_the_limit_fails_at_once(tmp_path: Path) -> None:
         assert "at most 0.001 MB" in problem(client.post("/jobs", files=files(bytes(100_000))), 413)["detail"]
 
 
+def test_large_picture_fails_as_a_picture(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too large is named as the request has it."""
+    monkeypatch.setattr(service_routes, "MAX_PICTURE_BYTES", 10)
+    said = problem(client.post("/faces", files={"picture": bytes(100)}), 413)
+    assert said["detail"] == "picture: expected at most 1e-05 MB in all, got more. Send less"
+
+
 def test_full_disk_fails(tmp_path: Path) -> None:
     """Without the room that is to be left alone, nothing is accepted, and the service is not ready."""
     with open_client(tmp_path, min_free_bytes=10**18) as client:
         problem(client.post("/jobs", files=files()), 507)
         problem(client.get("/ready"), 507)
+
+
+@pytest.mark.parametrize("nbytes", [21_000, 3_000_000])
+def test_disk_that_refuses_fails_as_full(client: TestClient, nbytes: int) -> None:
+    """Whether the disk refuses at once or when all is to be written out, the answer is the same, and nothing stays."""
+    with small_files():
+        answer = client.post("/jobs", files=files(bytes(nbytes)))
+    problem(answer, 507)
+    assert left_over(client) == []
+
+
+def test_job_that_cannot_be_recorded_leaves_no_files(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a record nobody would ever remove them."""
+
+    def broken(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    service: Service = client.app.state.service  # type: ignore[attr-defined]
+    monkeypatch.setattr(service.store, "add", broken)
+    problem(client.post("/jobs", files=files()), 500)
+    assert left_over(client) == []
+
+
+def test_faces_without_a_server_fail_as_not_ready(client: TestClient) -> None:
+    """The picture is not to blame where Triton does not answer."""
+    _, picture = cv2.imencode(".png", np.zeros((32, 32, 3), np.uint8))
+    said = problem(client.post("/faces", files={"picture": picture.tobytes()}), 503)
+    assert "expected a ready lip-sync server" in said["detail"]
 
 
 def test_fields_are_limited_too(client: TestClient) -> None:
@@ -296,6 +336,7 @@ def test_other_sites_and_names_are_refused(client: TestClient) -> None:
     """A form of another site, and a name that was rebound to this machine, get nothing."""
     said = problem(client.post("/jobs", files=files(), headers={"Origin": "https://evil.example"}), 403)
     assert "another site" in said["detail"]
+    problem(client.post("/jobs", files=files(), headers={"Origin": "http://["}), 403)
     assert client.post("/jobs", files=files(), headers={"Origin": "http://testserver"}).status_code == 202
     problem(client.get("/jobs", headers={"Host": "evil.example"}), 421)
     assert "access-control-allow-origin" not in client.get("/jobs", headers={"Origin": "https://evil.example"}).headers
@@ -369,12 +410,37 @@ def test_bad_json_fails(tmp_path: Path) -> None:
         (["--workers", "-1"], "--workers"),
         (["--max-jobs", "0"], "--max-jobs"),
         (["--keep-hours", "0"], "--keep-hours"),
+        (["--keep-hours", "nan"], "--keep-hours"),
     ],
 )
 def test_bad_setting_fails_by_name(arguments: list[str], message: str) -> None:
     """A limit out of range is named."""
     with pytest.raises(UsageError, match=message):
         settings_from(build_parser().parse_args(arguments), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("--data", "/dev/null/jobs", "--data: expected a folder of our own, got /dev/null/jobs (Not a directory)"),
+        ("--host", "a..b", "--port: expected a free port on a..b"),
+    ],
+)
+def test_place_that_cannot_be_had_fails_in_one_line(
+    capsys: pytest.CaptureFixture[str], name: str, value: str, message: str
+) -> None:
+    """What the command line names wrongly is no defect."""
+    assert main(["--port", "0", "--url", NOWHERE, name, value]) == 2
+    assert capsys.readouterr().err.startswith(f"lipsync web: {message}")
+
+
+def test_wrong_usage_fails_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """As with every other command, the options are not listed before the message."""
+    with pytest.raises(SystemExit) as ending:
+        main(["--port", "http"])
+    assert ending.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("python -m client.web: argument --port: invalid int value: 'http'. See")
 
 
 @pytest.mark.parametrize("text", ["ann", "ann:short", "ann:" + "a" * 20 + ",ann:" + "b" * 20, ":" + "a" * 20])

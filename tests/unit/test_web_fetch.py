@@ -15,6 +15,7 @@ from client.web import job_routes
 from client.web.fetch import Fetcher, is_public
 from client.web.problems import ProblemError
 from client.web.upload import DiskGuard
+from tests.limits import small_files
 from tests.web_service import open_client
 
 LOOPBACK = "127.0.0.1"
@@ -45,7 +46,7 @@ class Site(http.server.BaseHTTPRequestHandler):
         else:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write({"/empty": b"", "/large": bytes(5000)}.get(self.path, b"media"))
+            self.wfile.write({"/empty": b"", "/large": bytes(5000), "/huge": bytes(50_000)}.get(self.path, b"media"))
 
     def log_message(self, *arguments: object) -> None: ...
 
@@ -144,6 +145,14 @@ def test_address_that_leads_elsewhere_fails(
     with pytest.raises(ProblemError, match=message):
         fetch(site, tmp_path, path, host)
     assert "10.0.0.1" not in Site.hosts
+
+
+def test_disk_that_refuses_fails_as_full(site: http.server.ThreadingHTTPServer, tmp_path: Path) -> None:
+    """The address is not to blame where the file cannot be written."""
+    roomy = replace(fetcher(tmp_path, site.server_address[1]), max_bytes=100_000)
+    with small_files(), pytest.raises(ProblemError) as raised:
+        asyncio.run(roomy.fetch("video_url", f"http://public.example:{site.server_address[1]}/huge", tmp_path / "file"))
+    assert raised.value.problem.status == 507
 
 
 @pytest.mark.parametrize(

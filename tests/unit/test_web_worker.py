@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from client.errors import UsageError
-from client.web import worker
+from client.errors import NoAnswer, ServerUnavailable, UsageError
+from client.web import store, triton, worker
 from client.web.service import Service
 from client.web.worker import Workers, hold, recover, sweep
+from lipsync_core.serving.runtime import ServerStartError
 from tests.web_service import NO_TRITON, NOWHERE, files, make_service, open_client, wait_until
 
 
@@ -112,6 +114,93 @@ def test_sweep_removes_uploads_that_broke_off(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(worker, "STALE_UPLOAD_S", -1.0)
     sweep(service.settings, service.store)
     assert not list(service.settings.uploads_folder.iterdir())
+
+
+def test_sweep_goes_on_past_an_upload_that_vanishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that becomes a job between two looks is no error."""
+    uploads = make_service(tmp_path).settings.uploads_folder
+    for name in "ac":
+        (uploads / name).mkdir()
+    (uploads / "b").symlink_to("vanished")
+    monkeypatch.setattr(worker, "STALE_UPLOAD_S", -1.0)
+    service = make_service(tmp_path)
+    sweep(service.settings, service.store)
+    assert [path.name for path in uploads.iterdir()] == ["b"]
+
+
+def test_frozen_triton_is_not_asked_by_everyone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each question may take seconds: that there was no answer is believed for a moment, too."""
+    asked = []
+
+    def frozen(_: triton.LoadedModels) -> None:
+        asked.append(None)
+        raise NoAnswer("a:1: expected an answer in time, got none")
+
+    monkeypatch.setattr(triton.LoadedModels, "_ask", frozen)
+    models = triton.LoadedModels(NO_TRITON)
+    for _ in range(3):
+        with pytest.raises(ServerUnavailable, match="got none"):
+            models.get()
+    assert len(asked) == 1
+    monkeypatch.setattr(triton, "KNOWN_FOR_S", -1.0)
+    with pytest.raises(ServerUnavailable):
+        models.get()
+    assert len(asked) == 2
+
+
+def test_dead_triton_is_started_until_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a start that fails nor a disk that is full for a while ends the watch over it."""
+    starts = iter([None, ServerStartError("no"), OSError("disk full")])
+    lives = threading.Event()
+
+    class Dying:
+        def __enter__(self) -> None:
+            trouble = next(starts, lives)
+            if isinstance(trouble, Exception):
+                raise trouble
+            if trouble is lives:
+                lives.set()
+
+        def is_alive(self) -> bool:
+            return lives.is_set()
+
+        def stop(self) -> None: ...
+
+        def log_excerpt(self) -> str:
+            return ""
+
+    monkeypatch.setattr(triton, "WATCH_EVERY_S", 0.01)
+    monkeypatch.setattr(triton, "RESTART_AFTER_S", 0.01)
+    with triton._Keeper(Dying()):  # type: ignore[arg-type]
+        assert lives.wait(20)
+
+
+def test_deleted_job_is_told_for_a_while(tmp_path: Path) -> None:
+    """Every follower hears that a job is gone, however long ago it had ended."""
+    service = make_service(tmp_path)
+    job_id = add_job(service)
+    service.store.cancel(job_id)
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as db, db:
+        db.execute("update jobs set ended_at = ended_at - 10000")
+    service.store.delete(job_id)
+    add_job(service, "b" * 32)
+    sweep(service.settings, service.store)
+    assert [job.id for job in service.store.changed_since(0, "ann") if job.deleted] == [job_id]
+
+
+def test_no_revision_comes_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who heard of a job's end and removal hears of the next job too, once the record is gone."""
+    service = make_service(tmp_path)
+    old = add_job(service)
+    service.store.cancel(old)
+    service.store.delete(old)
+    known = service.store.revision()
+    monkeypatch.setattr(store, "TOMBSTONE_S", -1.0)
+    service.store.purge()
+    new = add_job(service, "b" * 32)
+    assert [job.id for job in service.store.changed_since(known, "ann")] == [new]
+    service.store.purge()
+    assert service.store.state_of(old) is None
 
 
 def test_deleted_running_job_is_cancelled(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import fcntl
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +11,9 @@ import pytest
 from client import work_folder
 from client.calls import JobCalls, request_key
 from client.connection import LargeOutput
-from client.errors import OutputError
-from client.work_folder import ANSWER_SUFFIX, WorkFolder, default_work_dir
+from client.errors import MediaError, OutputError
+from client.resume import drop_folder
+from client.work_folder import ANSWER_SUFFIX, WorkFolder, default_work_dir, file_digest
 from lipsync_core.contract import ModelContract
 
 FACTS = {"video": "a", "audio": "b"}
@@ -119,6 +123,7 @@ def test_folder_of_a_running_job_is_left_to_it(tmp_path: Path) -> None:
         first.save("k", ANSWER)
         second.save("l", ANSWER)
         assert second.load("k") is None
+        assert len(second) == 0
         assert "another job" in second.warnings[0]
         second.remove()
         assert first.load("k") is not None
@@ -155,7 +160,79 @@ def test_file_in_the_folders_place_fails_with_its_name(tmp_path: Path) -> None:
         WorkFolder(tmp_path / "work", FACTS)
 
 
+def test_input_that_vanished_fails_as_media(tmp_path: Path) -> None:
+    """A file that can be read no more is not a defect of the program."""
+    with pytest.raises(MediaError, match=r"in\.mp4: expected a readable file, got: No such file"):
+        file_digest(tmp_path / "in.mp4")
+
+
+def test_folder_that_vanished_is_as_good_as_empty(tmp_path: Path) -> None:
+    """Whoever removes it under a running job does that job no harm."""
+    with WorkFolder(tmp_path / "work", FACTS) as folder:
+        folder.save("k", ANSWER)
+        shutil.rmtree(tmp_path / "work")
+        assert len(folder) == 0
+        assert folder.load("k") is None
+        folder.save("l", ANSWER)
+        assert len(folder.warnings) == 1
+        folder.remove()
+
+
 def test_default_folder_is_hidden_beside_the_output(tmp_path: Path) -> None:
     """Every run finds the same folder, also through a link."""
     (tmp_path / "link.mp4").symlink_to(tmp_path / "out.mp4")
     assert default_work_dir(tmp_path / "link.mp4") == tmp_path / ".out.mp4.work"
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    """A folder that people name themselves may hold more than our answers; a finished job takes these alone away."""
+    (tmp_path / "film.part").write_text("mine")
+    (tmp_path / "sub").mkdir()
+    with WorkFolder(tmp_path, FACTS) as folder:
+        folder.save("k", ANSWER)
+        folder.remove()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.part", "sub"]
+    drop_folder(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.part", "sub"]
+
+
+def test_folder_of_an_earlier_run_that_cannot_be_removed_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result is complete by then; a full disk must not make a failure of it."""
+    with WorkFolder(tmp_path / "work", FACTS) as folder:
+        folder.save("k", ANSWER)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(work_folder, "_write_facts", full)
+    drop_folder(tmp_path / "work")
+    assert (tmp_path / "work").is_dir()
+
+
+def test_folder_that_cannot_be_used_is_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failure to open it, the next job can have it."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(work_folder, "_write_facts", full)
+        with pytest.raises(OutputError, match="the disk is full") as failure:
+            WorkFolder(tmp_path / "work", FACTS)
+    with WorkFolder(tmp_path / "work", FACTS) as folder:
+        assert folder.is_ours, failure
+
+
+def test_disk_without_locks_keeps_nothing_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job goes on there, as its output does."""
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with WorkFolder(tmp_path / "work", FACTS) as folder:
+        folder.save("k", ANSWER)
+        assert not folder.is_ours
+        assert "No locks available" in folder.warnings[0]

@@ -9,6 +9,7 @@ const status = document.getElementById("status");
 const statusText = document.getElementById("status-text");
 const signIn = document.getElementById("sign-in");
 const READY_EVERY_MS = 15000;
+const ASK_AGAIN_MS = 2000;
 
 function showStatus(kind, text) {
   status.className = `status ${kind}`;
@@ -46,17 +47,21 @@ async function askForToken() {
   signIn.close();
 }
 
-async function start() {
-  watchReadiness();
-  let session = null;
-  while (session === null) {
+// Asks until there is an answer: without it the page can do nothing.
+async function insist(path) {
+  for (;;) {
     try {
-      session = await call("/session");
+      return await call(path);
     } catch {
       showStatus("bad", "Offline");
-      await new Promise((later) => setTimeout(later, 2000));
+      await new Promise((later) => setTimeout(later, ASK_AGAIN_MS));
     }
   }
+}
+
+async function start() {
+  watchReadiness();
+  const session = await insist("/session");
   if (session.token_needed) {
     if (!session.signed_in) await askForToken();
     const signOut = document.getElementById("sign-out");
@@ -66,7 +71,7 @@ async function start() {
       location.reload();
     });
   }
-  const limits = await call("/limits");
+  const limits = await insist("/limits");
   const jobs = startJobs(limits);
   startForm(limits, (job) => jobs.show(job, true));
 }

@@ -42,7 +42,9 @@ function showFaces(found, picture) {
   const largest = found.faces.reduce((best, face) => (area(face) > area(best) ? face : best));
   const scale = picture.width / found.width;
   const marks = found.faces.map((face, index) => mark(face, found, scale, `${index + 1}`, face === largest));
-  place.replaceChildren(element("img", { src: URL.createObjectURL(picture.blob), alt: `The video’s picture, with ${found.faces.length} faces` }), ...marks);
+  const url = URL.createObjectURL(picture.blob);
+  const alt = `The video’s picture, with ${found.faces.length} faces`;
+  place.replaceChildren(element("img", { src: url, alt, onload: () => URL.revokeObjectURL(url) }), ...marks);
   picker.hidden = false;
 }
 

@@ -166,6 +166,7 @@ function factsOf(job) {
 }
 
 function drop(id) {
+  cards.get(id)?.close?.();
   cards.get(id)?.root.remove();
   cards.delete(id);
   empty.hidden = cards.size > 0;
@@ -190,8 +191,8 @@ function show(job, isNew = false) {
   }
 }
 
-async function load() {
-  const page = await call(`/jobs?limit=${PAGE_SIZE}&offset=${cards.size}`);
+async function load(offset) {
+  const page = await call(`/jobs?limit=${PAGE_SIZE}&offset=${offset}`);
   for (const job of page.jobs) show(job);
   older.hidden = cards.size >= page.total;
   empty.hidden = cards.size > 0;
@@ -199,26 +200,33 @@ async function load() {
 }
 
 function follow(revision) {
+  let known = revision;
   const events = new EventSource(`/events?after=${revision}`);
-  events.addEventListener("job", (event) => show(JSON.parse(event.data)));
-  events.addEventListener("deleted", (event) => drop(JSON.parse(event.data).id));
+  const heard = (event) => {
+    known = Number(event.lastEventId);
+    return JSON.parse(event.data);
+  };
+  events.addEventListener("job", (event) => show(heard(event)));
+  events.addEventListener("deleted", (event) => drop(heard(event).id));
   events.addEventListener("error", () => {
-    if (events.readyState === EventSource.CLOSED) setTimeout(begin, RECONNECT_MS);
+    if (events.readyState === EventSource.CLOSED) setTimeout(begin, RECONNECT_MS, known);
   });
 }
 
-async function begin() {
+// Shows the newest jobs, then follows all changes since a revision that is known from before a lost connection.
+async function begin(known = Infinity) {
   try {
-    follow(await load());
+    const now = await load(0);
+    follow(Math.min(known, now));
   } catch (problem) {
     if (problem.status === 401) location.reload();
-    else setTimeout(begin, RECONNECT_MS);
+    else setTimeout(begin, RECONNECT_MS, known);
   }
 }
 
 export function startJobs(limits) {
   document.getElementById("keep-note").textContent = `Kept for ${hours(limits.keep_hours)}, then removed.`;
-  older.addEventListener("click", load);
+  older.addEventListener("click", () => load(cards.size));
   begin();
   return { show };
 }
