@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import math
 import os
@@ -330,12 +331,18 @@ def _can_bind(port: int) -> bool:
 
 
 def descendants(pid: int) -> list[int]:
-    """Process ids of a process and all its children, from /proc."""
+    """Process ids of a process and all its children, from /proc; what ends meanwhile may be missing."""
     found = [pid]
     for parent in found:
-        for children in Path(f"/proc/{parent}/task").glob("*/children"):
-            try:
-                found += [int(child) for child in children.read_text().split()]
-            except OSError:
-                continue
+        found += _children(parent)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    """Process ids of what a process's threads have started."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):  # it ended
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):  # this thread did
+                found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
     return found

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lipsync_core.serving.server import descendants
 from perf import install_perf_analyzer, regression
 from perf.__main__ import main
 from perf.load.sample_data import compatible, fit
@@ -91,6 +92,18 @@ def test_memory_of_what_a_process_started_counts() -> None:
         grown = tree_bytes(os.getpid()) - before
         child.communicate("\n")
     assert grown > 60e6  # the array; the interpreter comes on top, this process may shrink a little
+
+
+def test_processes_that_end_meanwhile_are_left_out() -> None:
+    """A tree can be walked while its processes come and go, and what stays in it is always found."""
+    churn = "while :; do true & true & wait; done"
+    with subprocess.Popen(["sh", "-c", churn]) as coming_and_going, subprocess.Popen(["sleep", "600"]) as staying:
+        try:
+            for _ in range(2000):
+                assert {coming_and_going.pid, staying.pid} <= set(descendants(os.getpid()))
+        finally:
+            coming_and_going.kill()
+            staying.kill()
 
 
 def test_more_cores_than_there_are_fail() -> None:
