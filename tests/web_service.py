@@ -6,8 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from client.web.store import JobStore
 from client.web.triton import LoadedModels, TritonAccess
 from client.web.views import ModelList, ModelView
 from client.web.worker import store_path
+from tests.waiting import wait_until
 
 TOKEN, OTHER_TOKEN = "a-token-for-tests-of-ann", "a-token-for-tests-of-bob"
 NOWHERE = "127.0.0.1:1"  # nothing listens there
@@ -101,15 +101,6 @@ class WebProcess:
     def client(self, **headers: str) -> httpx.Client:
         """Open a client for its address."""
         return httpx.Client(base_url=self.address, timeout=60, headers=headers)
-
-
-def wait_until(holds: Callable[[], Any], seconds: float = 90.0) -> Any:
-    """Wait until something holds, and return it; generous, as machines may be busy."""
-    deadline = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-    return found
 
 
 def wait_for_state(client: httpx.Client, job_id: str, *states: str) -> dict[str, Any]:

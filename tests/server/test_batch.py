@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 from pathlib import Path
@@ -9,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lipsync_core.serving.server import EmbeddedServer
+from lipsync_core.serving.server import EmbeddedServer, descendants
 from tests.server.clips import SPEECH, empty_frame, head_frame, write_video
+from tests.waiting import is_gone
 
 pytestmark = pytest.mark.server
 
@@ -114,13 +114,11 @@ def test_ended_batch_goes_on(lipsync_command: list[str], server: EmbeddedServer,
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert "1/3" in process.stderr.readline()
-        children = subprocess.run(["ps", "--ppid", str(process.pid), "-o", "pid="], capture_output=True, text=True)
+        children = descendants(process.pid)[1:]
         process.send_signal(signal.SIGTERM)
         process.stderr.read()
     assert process.returncode == 128 + signal.SIGTERM
-    for pid in map(int, children.stdout.split()):
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+    assert all(is_gone(pid) for pid in children)
     done, _ = run_batch(lipsync_command, server, tmp_path, "--json")
     summary = json.loads(done.stdout)
     assert summary["skipped"] >= 1

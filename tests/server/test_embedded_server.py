@@ -6,8 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +19,10 @@ from lipsync_core.serving import runtime
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, ending_words, relevant_lines
 from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model, write_toy_repository
+from tests.waiting import is_gone, wait_until
 
 pytestmark = pytest.mark.server
 
-ENDS_WITHIN_S = 10.0
 HOLDER = """
 import sys, time
 from pathlib import Path
@@ -44,23 +43,6 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def toy_server(toys: Path) -> Iterator[EmbeddedServer]:
     with EmbeddedServer(ServerOptions(toys, ("caller",))) as server:
         yield server
-
-
-def wait_until(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + ENDS_WITHIN_S
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return True
-    return state == "Z"
 
 
 def shared_memory(prefix: str) -> list[str]:
@@ -107,9 +89,9 @@ def test_request_id_reaches_the_logs(toys: Path) -> None:
         def seen(text: str) -> bool:
             return any(text in line for line in server.log_path.read_text().splitlines())
 
-        assert wait_until(lambda: seen("[request id: job7-42] double: answered in"))
-        assert wait_until(lambda: seen("[request id: job7-42] caller: answered in"))
-        assert wait_until(lambda: seen("[request id: job7-43] double: Traceback"))
+        wait_until(lambda: seen("[request id: job7-42] double: answered in"))
+        wait_until(lambda: seen("[request id: job7-42] caller: answered in"))
+        wait_until(lambda: seen("[request id: job7-43] double: Traceback"))
 
 
 def test_unknown_model_fails_with_its_name(toy_server: EmbeddedServer) -> None:
@@ -130,7 +112,7 @@ def test_server_killed_in_between_fails_as_unavailable(toys: Path) -> None:
     """After kill -9 of the server, requests end with an error and everything is cleaned up."""
     with EmbeddedServer(ServerOptions(toys, ("double",))) as server, TritonConnection(server.url) as connection:
         os.kill(server.pids[0], signal.SIGKILL)
-        assert wait_until(lambda: not server.is_alive())
+        wait_until(lambda: not server.is_alive())
         with pytest.raises(ServerUnavailable):
             connection.infer("double", {"values": np.zeros(3, np.float32)})
     assert shared_memory(server.shm_prefix) == []
@@ -145,11 +127,11 @@ def test_server_goes_away_with_its_client(toys: Path, number: int) -> None:
         folder, prefix, *pids = client.stdout.readline().split()
         assert shared_memory(prefix)
         client.send_signal(number)
-        client.wait(ENDS_WITHIN_S)
+        client.wait(60)
     assert len(pids) >= 3
-    assert wait_until(lambda: all(is_gone(int(pid)) for pid in pids))
-    assert wait_until(lambda: not Path(folder).exists())
-    assert wait_until(lambda: shared_memory(prefix) == [])
+    wait_until(lambda: all(is_gone(int(pid)) for pid in pids))
+    wait_until(lambda: not Path(folder).exists())
+    wait_until(lambda: shared_memory(prefix) == [])
 
 
 def test_normal_end_leaves_nothing(toys: Path) -> None:
@@ -193,7 +175,7 @@ def test_killed_server_says_what_killed_it(toys: Path) -> None:
     """A server that ends by itself can say how, and its excerpt holds no addresses of a backtrace."""
     with EmbeddedServer(ServerOptions(toys, ("double",))) as server:
         os.kill(server.pids[0], signal.SIGKILL)
-        assert wait_until(lambda: not server.is_alive())
+        wait_until(lambda: not server.is_alive())
         assert server.how_it_ended() == "killed by SIGKILL (is there enough memory?)"
     assert ending_words("exit 1\n") == "with exit code 1"
     assert relevant_lines("terminate called: std::bad_alloc\n 7# 0x00007F11D1CA8E85 in libstdc++.so.6", 8).endswith(

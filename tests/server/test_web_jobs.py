@@ -23,9 +23,11 @@ import tritonclient.grpc as triton_grpc
 from client.web.job_queue import JobQueue
 from client.web.settings import Settings
 from client.web.store import JobStore
-from lipsync_core.serving.server import EmbeddedServer, free_port
+from lipsync_core.serving.server import EmbeddedServer, descendants, free_port
+from tests.chaos.traces import command_line
 from tests.server.clips import SPEECH, empty_frame, head_frame, write_video
-from tests.web_service import WebProcess, wait_for_state, wait_until
+from tests.waiting import is_gone, wait_until
+from tests.web_service import WebProcess, wait_for_state
 
 pytestmark = pytest.mark.server
 LONG = {"fps": "120"}  # a thousand frames: long enough to be caught at work
@@ -61,13 +63,9 @@ def send(client: httpx.Client, video: Path, **settings: str) -> dict[str, Any]:
     return job
 
 
-def child_pids(pid: int) -> list[int]:
-    return [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").glob("*/children")
-        for child in task.read_text().split()
-        if "client.web.job_process" in Path(f"/proc/{child}/cmdline").read_text()
-    ]
+def job_processes(service: int) -> list[int]:
+    """Process ids of the jobs that a service runs."""
+    return [pid for pid in descendants(service) if "client.web.job_process" in command_line(pid)]
 
 
 def test_job_goes_from_upload_to_download(client: httpx.Client, clip: Path) -> None:
@@ -112,11 +110,11 @@ def test_running_job_is_cancelled(web: WebProcess, client: httpx.Client, clip: P
     """Cancelling ends the process of a running job, leaves no result, and the next job runs."""
     job = send(client, clip, **LONG)
     wait_until(lambda: client.get(f"/jobs/{job['id']}").json()["frames"] > 0)
-    assert child_pids(web.process.pid)
+    assert job_processes(web.process.pid)
     assert client.post(f"/jobs/{job['id']}/cancel").json()["state"] in ("cancelling", "cancelled")
     cancelled = wait_for_state(client, job["id"], "cancelled")
     assert cancelled["links"]["result"] is None
-    wait_until(lambda: not child_pids(web.process.pid))
+    wait_until(lambda: not job_processes(web.process.pid))
     assert client.get(f"/jobs/{job['id']}/result").status_code == 409
     assert client.post(f"/jobs/{job['id']}/cancel").status_code == 200
     wait_for_state(client, send(client, clip, if_audio_longer="cut")["id"], "finished")
@@ -179,7 +177,7 @@ def test_jobs_survive_kill_9(server: EmbeddedServer, clip: Path, tmp_path: Path)
         finished = wait_for_state(client, send(client, clip, if_audio_longer="cut")["id"], "finished")
         running, queued = send(client, clip, **LONG), send(client, clip, if_audio_longer="cut")
         wait_until(lambda: client.get(f"/jobs/{running['id']}").json()["frames"] > 100)
-        orphans = child_pids(web.process.pid)
+        orphans = job_processes(web.process.pid)
         web.process.kill()
         web.process.wait(20)
     with WebProcess(tmp_path / "data", "--url", server.url) as web, web.client() as client:
@@ -190,7 +188,7 @@ def test_jobs_survive_kill_9(server: EmbeddedServer, clip: Path, tmp_path: Path)
         assert again["report"]["frames"] == again["report"]["frames_synced"] > 1000
         assert client.get(finished["links"]["result"]).status_code == 200
         assert client.get(f"/jobs/{finished['id']}").json()["attempts"] == 1
-    assert not any(Path(f"/proc/{pid}").exists() for pid in orphans)
+    assert all(is_gone(pid) for pid in orphans)
     assert not list((tmp_path / "data" / "jobs").glob("*/parts"))
 
 
@@ -199,10 +197,10 @@ def test_terminated_service_leaves_its_job_for_the_next(server: EmbeddedServer, 
     with WebProcess(tmp_path, "--url", server.url) as web, web.client() as client:
         job = send(client, clip, **LONG)
         wait_until(lambda: client.get(f"/jobs/{job['id']}").json()["frames"] > 0)
-        orphans = child_pids(web.process.pid)
+        orphans = job_processes(web.process.pid)
         web.process.terminate()
         assert web.process.wait(60) == 128 + signal.SIGTERM
-    assert not any(Path(f"/proc/{pid}").exists() for pid in orphans)
+    assert all(is_gone(pid) for pid in orphans)
     record = JobStore(tmp_path / "jobs.sqlite3").get(job["id"])
     assert record is not None
     assert (record.state, record.attempts) == ("queued", 0)

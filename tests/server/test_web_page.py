@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from lipsync_core.serving.server import EmbeddedServer
 from tests.server.clips import SPEECH, empty_frame, head_frame, write_video
-from tests.web_service import TOKEN, WebProcess, wait_for_state, wait_until
+from tests.waiting import wait_until
+from tests.web_service import TOKEN, WebProcess, wait_for_state
 
 pytestmark = pytest.mark.server
 PATIENCE_MS = 60_000  # machines may be busy

@@ -25,7 +25,8 @@ from client.web.service import Service
 from client.web.settings import build_parser, parse_tokens, settings_from
 from client.web.upload import shown_name
 from tests.limits import small_files
-from tests.web_service import NOWHERE, OTHER_TOKEN, TOKEN, files, listening, make_service, open_client, wait_until
+from tests.waiting import wait_until
+from tests.web_service import NOWHERE, OTHER_TOKEN, TOKEN, files, listening, make_service, open_client
 
 HALF = b'--b\r\nContent-Disposition: form-data; name="video"; filename="v"\r\n\r\nhalf'
 TOKENS = {"ann": TOKEN, "bob": OTHER_TOKEN}

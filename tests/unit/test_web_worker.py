@@ -15,7 +15,8 @@ from client.web import store, triton, worker
 from client.web.service import Service
 from client.web.worker import Workers, hold, recover, sweep
 from lipsync_core.serving.runtime import ServerStartError
-from tests.web_service import NO_TRITON, NOWHERE, files, make_service, open_client, wait_until
+from tests.waiting import wait_until
+from tests.web_service import NO_TRITON, NOWHERE, files, make_service, open_client
 
 
 def add_job(service: Service, name: str = "a" * 32) -> str:
