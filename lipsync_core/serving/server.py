@@ -24,7 +24,7 @@ import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
 from lipsync_core.contract import check_networks, required_models
-from lipsync_core.serving.access import Access
+from lipsync_core.serving.access import TOKEN_HEADER, Access
 from lipsync_core.serving.repository import link_models
 from lipsync_core.serving.runtime import ServerStartError, find_runtime
 
@@ -98,6 +98,7 @@ class EmbeddedServer:
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
         self._exit_text: str | None = None
+        self._id = ""  # by which the server is told from another that is quicker at its port
 
     def __enter__(self) -> EmbeddedServer:
         """Start the server and wait until all its models are ready.
@@ -165,19 +166,22 @@ class EmbeddedServer:
 
     def _start(self, port: int) -> None:
         runtime = find_runtime()
+        if _taken_ports(self.options, port):
+            raise _PortTaken
         try:
             models = required_models(self.options.repository, list(self.options.models))
             check_networks(self.options.repository, models, self.options.config_name)
         except ValueError as error:
             raise ServerStartError(str(error)) from error
-        token = secrets.token_hex(4)
+        self._id = f"lipsync-server-{secrets.token_hex(4)}"
         self._exit_text = None
         self.url = f"{self.options.address}:{port}"
-        self._folder = Path(tempfile.mkdtemp(prefix=f"lipsync-server-{token}-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{self._id}-"))
         self.log_path = self._folder / "triton.log"
-        self.shm_prefix = f"lipsync-server-{token}-"
+        self.shm_prefix = f"{self._id}-"
         command = [
             str(runtime.executable),
+            f"--id={self._id}",
             f"--backend-directory={runtime.lay_out_backends(self._folder / 'backends')}",
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
             f"--model-repository={link_models(self.options.repository, models, self._folder / 'models')}",
@@ -213,7 +217,7 @@ class EmbeddedServer:
     def _answers_ready(self, client: triton_grpc.InferenceServerClient) -> bool:
         """Ask by gRPC; with TLS by HTTP, as we have no client's certificate."""
         if not self.options.access.uses_tls:
-            return _answers_by_grpc(client)
+            return self._answers_by_grpc(client)
         connection = http.client.HTTPConnection(LOOPBACK, self.options.http_port, timeout=READY_CALL_TIMEOUT_S)
         try:
             connection.request("GET", "/v2/health/ready")
@@ -222,6 +226,18 @@ class EmbeddedServer:
             return False
         finally:
             connection.close()
+
+    def _answers_by_grpc(self, client: triton_grpc.InferenceServerClient) -> bool:
+        """Ask whether it is ready, and whether it is ours."""
+        token = self.options.access.token
+        headers = None if token is None else {TOKEN_HEADER: f"Bearer {token}"}
+        try:
+            return (
+                client.is_server_ready(client_timeout=READY_CALL_TIMEOUT_S)
+                and client.get_server_metadata(headers, client_timeout=READY_CALL_TIMEOUT_S).name == self._id
+            )
+        except InferenceServerException:
+            return False
 
     def _exit_line(self) -> str | None:
         """Return the supervisor's word that the server ended (or its own end), None while the server runs."""
@@ -299,13 +315,6 @@ def relevant_lines(log: str, limit: int) -> str:
     return "\n".join((errors or telling)[-limit:])
 
 
-def _answers_by_grpc(client: triton_grpc.InferenceServerClient) -> bool:
-    try:
-        return bool(client.is_server_ready(client_timeout=READY_CALL_TIMEOUT_S))
-    except InferenceServerException:
-        return False
-
-
 def free_port() -> int:
     """Return a TCP port of loopback that nobody uses now."""
     with socket.socket() as probe:
@@ -314,10 +323,16 @@ def free_port() -> int:
 
 
 def _port_taken_text(options: ServerOptions, grpc_port: int) -> str:
-    ports = [port for port in (grpc_port, options.http_port, options.metrics_port) if port is not None]
-    taken = [port for port in ports if not _can_bind(port)] or ports
-    text = ", ".join(map(str, taken))
+    text = ", ".join(map(str, _taken_ports(options, grpc_port) or _ports(options, grpc_port)))
     return f"tritonserver: expected free ports, got port {text} taken. Choose another, or end the program that uses it"
+
+
+def _taken_ports(options: ServerOptions, grpc_port: int) -> list[int]:
+    return [port for port in _ports(options, grpc_port) if not _can_bind(port)]
+
+
+def _ports(options: ServerOptions, grpc_port: int) -> list[int]:
+    return [port for port in (grpc_port, options.http_port, options.metrics_port) if port is not None]
 
 
 def _can_bind(port: int) -> bool:

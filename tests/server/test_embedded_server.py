@@ -17,7 +17,7 @@ from client.errors import RequestRejected, ServerUnavailable
 from client.shared_memory import REGION_PREFIX
 from lipsync_core.serving import runtime
 from lipsync_core.serving.runtime import ServerStartError
-from lipsync_core.serving.server import EmbeddedServer, ServerOptions, ending_words, relevant_lines
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions, ending_words, free_port, relevant_lines
 from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model, write_toy_repository
 from tests.waiting import is_gone, wait_until
 
@@ -222,6 +222,25 @@ def test_taken_port_fails_with_its_number(toys: Path) -> None:
         port = other.getsockname()[1]
         with pytest.raises(ServerStartError, match=f"port {port} taken"):
             EmbeddedServer(ServerOptions(toys, ("double",), grpc_port=port)).__enter__()
+
+
+def test_port_of_a_living_server_fails_with_its_number(toys: Path, toy_server: EmbeddedServer) -> None:
+    """A server that is there already is not taken for the one that was to start."""
+    port = int(toy_server.url.rpartition(":")[2])
+    with pytest.raises(ServerStartError, match=f"port {port} taken"):
+        EmbeddedServer(ServerOptions(toys, ("double",), grpc_port=port)).__enter__()
+
+
+def test_another_server_that_is_quicker_at_the_port_is_left_alone(
+    toys: Path, toy_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A free port that is gone when the server binds it is not asked for readiness; another one is tried."""
+    ports = iter([int(toy_server.url.rpartition(":")[2]), free_port()])
+    monkeypatch.setattr("lipsync_core.serving.server.free_port", lambda: next(ports))
+    monkeypatch.setattr("lipsync_core.serving.server._can_bind", lambda port: True)
+    with EmbeddedServer(ServerOptions(toys, ("double",))) as server:
+        assert server.url != toy_server.url
+        assert server.is_alive()
 
 
 def test_unknown_model_fails_before_the_start(toys: Path) -> None:
