@@ -16,7 +16,6 @@ SAMPLE_INTERVAL_S = 0.5
 MIB = 1 << 20
 MB = 1_000_000
 
-
 # nv_gpu_memory_used_bytes{gpu_uuid="GPU-..."} 1048576.000000
 METRIC = re.compile(
     r'^nv_gpu_(utilization|memory_used_bytes|power_usage)\{gpu_uuid="([^"]+)"\} ([\d.e+]+)$', re.MULTILINE
@@ -48,11 +47,12 @@ Look = Callable[[], list[GpuUse]]
 def list_gpus() -> list[Gpu]:
     """List this machine's GPUs, those that CUDA_VISIBLE_DEVICES hides left out; none without nvidia-smi."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    rows = _query("index,name,memory.total,driver_version", None)
-    gpus = [Gpu(int(index), name, _megabytes(memory), driver) for index, name, memory, driver in rows]
-    if visible is None:
-        return gpus
-    return [gpu for gpu in gpus if str(gpu.index) in visible.split(",")]
+    rows = _query("index,uuid,name,memory.total,driver_version", None)
+    return [
+        Gpu(int(index), name, _megabytes(memory), driver)
+        for index, uuid, name, memory, driver in rows
+        if visible is None or _is_named(index, uuid, visible)
+    ]
 
 
 def local_look(indices: Sequence[int]) -> Look:
@@ -133,6 +133,12 @@ class GpuSampler:
             self._samples += self._ask()
             if self._done.wait(SAMPLE_INTERVAL_S):
                 return
+
+
+def _is_named(index: str, uuid: str, visible: str) -> bool:
+    """Say whether CUDA_VISIBLE_DEVICES names a GPU, by its index or by how its UUID begins."""
+    entries = [entry.strip() for entry in visible.split(",")]
+    return any(entry == index or (entry.startswith("GPU-") and uuid.startswith(entry)) for entry in entries)
 
 
 def _query(fields: str, index: int | None) -> list[list[str]]:

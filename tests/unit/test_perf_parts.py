@@ -22,7 +22,9 @@ from perf.regression import BATCH, CONCURRENCY, FACES, JOB, MOUTHS, SHARED_MEMOR
 
 SMI = """#!/bin/sh
 case "$1" in
-*index,name*) echo "0, NVIDIA H100 80GB HBM3, 81559, 550.54"; echo "1, NVIDIA L4, 23034, 550.54" ;;
+*index,uuid,name*)
+    echo "0, GPU-aaaa1111-0000, NVIDIA H100 80GB HBM3, 81559, 550.54"
+    echo "1, GPU-bbbb2222-0000, NVIDIA L4, 23034, 550.54" ;;
 *utilization*) echo "87, 2000, [N/A]" ;;
 esac
 """
@@ -37,16 +39,24 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
-def test_gpus_are_listed_with_their_driver(smi: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each visible GPU with its name, memory in MB and driver; hidden ones are left out."""
+def test_gpus_are_listed_with_their_driver(smi: None) -> None:
+    """Each with its name, memory in MB and driver."""
     found = gpu.list_gpus()
     assert [(card.index, card.name, card.driver) for card in found] == [
         (0, "NVIDIA H100 80GB HBM3", "550.54"),
         (1, "NVIDIA L4", "550.54"),
     ]
     assert found[0].memory_mb == pytest.approx(81559 * 1.048576, abs=0.1)  # MiB to MB
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert [card.index for card in gpu.list_gpus()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("visible", "indices"),
+    [("1", [1]), ("0, 1", [0, 1]), ("GPU-bbbb2222-0000", [1]), ("GPU-bbbb", [1]), ("", []), ("-1", [])],
+)
+def test_hidden_gpus_are_left_out(smi: None, monkeypatch: pytest.MonkeyPatch, visible: str, indices: list[int]) -> None:
+    """CUDA_VISIBLE_DEVICES names those that count, by index or, as clusters do, by UUID."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [card.index for card in gpu.list_gpus()] == indices
 
 
 def test_a_gpu_is_watched(smi: None) -> None:
