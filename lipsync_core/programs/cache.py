@@ -47,7 +47,7 @@ def open_cache(root: Path, model: str, record: CacheRecord) -> list[str]:
         ValueError: the folder cannot be written, or holds what it should not.
     """
     folder = root / f"{model}-{record.key()}"
-    stale = [_stale_line(model, other, record) for other in sorted(root.glob(f"{model}-{'?' * KEY_SHOWN}"))]
+    others = [path for path in sorted(root.glob(f"{model}-{'?' * KEY_SHOWN}")) if path != folder]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / RECORD_FILE
@@ -60,7 +60,7 @@ def open_cache(root: Path, model: str, record: CacheRecord) -> list[str]:
         ) from error
     for variable, part in INDUCTOR_VARIABLES.items():
         os.environ[variable] = str(folder / part)
-    return [line for line in stale if line]
+    return [_stale_line(model, other, record) for other in others]
 
 
 def program_hash(path: Path) -> str:
@@ -78,16 +78,15 @@ def program_hash(path: Path) -> str:
 
 
 def _stale_line(model: str, folder: Path, record: CacheRecord) -> str:
-    """Say what a folder was compiled for, where that is something else; empty where it is this."""
+    """Say what a folder was compiled for instead."""
     try:
         found = json.loads((folder / RECORD_FILE).read_text())
     except (OSError, ValueError):
         found = {}
     wanted = asdict(record)
-    differing = [key for key in wanted if found.get(key) != wanted[key]]
-    if not differing:
-        return ""
-    words = "; ".join(f"{key} {found.get(key, 'unknown')}, now {wanted[key]}" for key in differing)
+    words = "; ".join(
+        f"{key} {found.get(key, 'unknown')}, now {now}" for key, now in wanted.items() if found.get(key) != now
+    )
     return (
         f"{model}: the compile cache {folder} is stale ({words}) and not used: compiling anew, which takes minutes."
         f" Where no other server needs it: rm -r {folder}"

@@ -166,6 +166,16 @@ def test_a_stale_compile_cache_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     assert json.loads((folder / cache.RECORD_FILE).read_text())["torch"] == "2.12.0"
 
 
+def test_a_compile_cache_that_is_being_made_is_not_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two instances that start at once, one finds the other's folder with a record half written; it is its own."""
+    for variable in cache.INDUCTOR_VARIABLES:
+        monkeypatch.setenv(variable, "")
+    folder = tmp_path / f"unet-{RECORD.key()}"
+    folder.mkdir()
+    (folder / cache.RECORD_FILE).write_text('{"torch": "2.1')
+    assert cache.open_cache(tmp_path, "unet", RECORD) == []
+
+
 def test_open_cache_fails_where_nothing_can_be_written(tmp_path: Path) -> None:
     """The variable that names another folder is said."""
     (tmp_path / "file").touch()
