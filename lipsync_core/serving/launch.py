@@ -41,13 +41,17 @@ def server_arguments(options: argparse.Namespace) -> list[str]:
     """Lay out the models and build tritonserver's command line.
 
     Raises:
-        ValueError: nothing to serve, engines missing or stale, certificates or tokens that cannot be used.
+        ValueError: nothing to serve, engines missing or stale, certificates or tokens that cannot be used, no
+            temporary folder.
     """
     repository: Path = options.model_repository
     _check_flavour(repository, options.flavour)
     models = required_models(repository, options.models or _exported_models(repository, options.flavour))
     engines = _find_engines(options, models)
-    folder = link_models(repository, models, _empty_folder(), engines)
+    try:
+        folder = link_models(repository, models, _empty_folder(), engines)
+    except OSError as error:
+        raise ValueError(f"models: expected a temporary folder to link them in, got {error}. Mount one") from error
     return [
         options.tritonserver,
         f"--model-repository={folder}",
