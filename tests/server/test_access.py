@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from tritonclient.utils import InferenceServerException
 from client.connection import TritonConnection
 from lipsync_core.serving.access import ADMIN_TOKEN_HEADER, TOKEN_HEADER, Access
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
-from tests.server.certificates import write_authority, write_certificate
+from tests.certificates import Authority
 from tests.server.toy_models import write_toy_repository
 
 pytestmark = pytest.mark.server
@@ -68,15 +67,12 @@ def token_server(toys: Path) -> Iterator[EmbeddedServer]:
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Our authority, a server and a client of it; another authority with a client; an expired client."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl command to make certificates with")
     folder = tmp_path_factory.mktemp("certificates")
-    for authority in ("ours", "theirs"):
-        write_authority(folder, authority)
-    write_certificate(folder, "server", "ours")
-    write_certificate(folder, "client", "ours")
-    write_certificate(folder, "stranger", "theirs")
-    write_certificate(folder, "expired", "ours", days=-1)
+    ours, theirs = (Authority(folder, name) for name in ("ours", "theirs"))
+    for name in ("server", "client"):
+        ours.issue(name)
+    theirs.issue("stranger")
+    ours.issue("expired", days=-1)
     return folder
 
 

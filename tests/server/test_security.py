@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import subprocess
-import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from client.connection import TritonConnection
 from client.errors import AccessDenied, UsageError
 from client.pool_options import PoolOptions
 from client.servers import ServerPool
+from lipsync_core.serving.access import Access
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
 from tests.certificates import Authority, Pair
 from tests.server.clips import SPEECH, head_frame, write_video
@@ -24,23 +22,7 @@ from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model
 
 pytestmark = pytest.mark.server
 
-
-class SecureServer(EmbeddedServer):
-    """A server whose gRPC endpoint wants more than the start-up check has: it is asked by HTTP whether it is ready."""
-
-    def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + self.options.startup_timeout_s
-        while not self._answers_by_http():
-            assert time.monotonic() < deadline
-            assert self.is_alive(), self.log_excerpt()
-            time.sleep(0.05)
-
-    def _answers_by_http(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.options.http_port}/v2/health/ready", timeout=1):
-                return True
-        except OSError:
-            return False
+TOKEN = "callers-token-0123456789"
 
 
 @pytest.fixture(scope="module")
@@ -60,30 +42,23 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return repository
 
 
-@contextmanager
-def serve(toys: Path, *arguments: str) -> Iterator[SecureServer]:
-    with SecureServer(ServerOptions(toys, ("double",), http_port=free_port(), extra_arguments=arguments)) as server:
-        yield server
+def serve(toys: Path, access: Access | None = None) -> EmbeddedServer:
+    return EmbeddedServer(ServerOptions(toys, ("double",), http_port=free_port(), access=access or Access()))
 
 
-def by_tls(pair: Pair) -> tuple[str, ...]:
-    return (
-        "--grpc-use-ssl=true",
-        f"--grpc-server-cert={pair.certificate}",
-        f"--grpc-server-key={pair.key}",
-    )
+def by_tls(pair: Pair, client_ca: Path | None = None) -> Access:
+    return Access(pair.certificate, pair.key, client_ca)
 
 
 @pytest.fixture(scope="module")
-def tls_server(toys: Path, authority: Authority) -> Iterator[SecureServer]:
-    with serve(toys, *by_tls(authority.issue("server"))) as server:
+def tls_server(toys: Path, authority: Authority) -> Iterator[EmbeddedServer]:
+    with serve(toys, by_tls(authority.issue("server"))) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def mutual_server(toys: Path, authority: Authority) -> Iterator[SecureServer]:
-    mutual = ("--grpc-use-ssl-mutual=true", f"--grpc-root-cert={authority.certificate}")
-    with serve(toys, *by_tls(authority.issue("server")), *mutual) as server:
+def mutual_server(toys: Path, authority: Authority) -> Iterator[EmbeddedServer]:
+    with serve(toys, by_tls(authority.issue("server"), authority.certificate)) as server:
         yield server
 
 
@@ -94,19 +69,19 @@ def double(url: str | Address, security: Security, transport: str = "auto") -> N
 
 
 @pytest.mark.parametrize("transport", ["shm", "grpc"])
-def test_tls_works(tls_server: SecureServer, authority: Authority, transport: str) -> None:
+def test_tls_works(tls_server: EmbeddedServer, authority: Authority, transport: str) -> None:
     """Requests are answered by a server that the authority vouches for."""
     double(tls_server.url, Security(tls=True, ca=authority.certificate), transport)
 
 
-def test_unknown_authority_fails(tls_server: SecureServer, folder: Path) -> None:
+def test_unknown_authority_fails(tls_server: EmbeddedServer, folder: Path) -> None:
     """A server that another authority vouches for is refused, and the message says which option to look at."""
     other = Authority(folder, "other")
     with pytest.raises(AccessDenied, match=r"--tls-ca vouches for, got one refused: .*(certificate|issuer)"):
         double(tls_server.url, Security(tls=True, ca=other.certificate))
 
 
-def test_public_authorities_alone_fail(tls_server: SecureServer) -> None:
+def test_public_authorities_alone_fail(tls_server: EmbeddedServer) -> None:
     """Without --tls-ca a private authority is not believed."""
     with pytest.raises(AccessDenied, match="--tls-ca"):
         double(tls_server.url, Security(tls=True))
@@ -115,7 +90,7 @@ def test_public_authorities_alone_fail(tls_server: SecureServer) -> None:
 def test_expired_certificate_fails(toys: Path, authority: Authority) -> None:
     """A certificate that has run out is refused by that reason."""
     with (
-        serve(toys, *by_tls(authority.issue("expired", days=-1))) as server,
+        serve(toys, by_tls(authority.issue("expired", days=-1))) as server,
         pytest.raises(AccessDenied, match="certificate has expired"),
     ):
         double(server.url, Security(tls=True, ca=authority.certificate))
@@ -124,7 +99,7 @@ def test_expired_certificate_fails(toys: Path, authority: Authority) -> None:
 def test_certificate_for_another_name_fails(toys: Path, authority: Authority) -> None:
     """A certificate for another host is refused by that reason; for the name that was looked up it is right."""
     security = Security(tls=True, ca=authority.certificate)
-    with serve(toys, *by_tls(authority.issue("named", host="triton.internal"))) as server:
+    with serve(toys, by_tls(authority.issue("named", host="triton.internal"))) as server:
         with pytest.raises(AccessDenied, match=r"mismatch.*127\.0\.0\.1"):
             double(server.url, security)
         double(Address(server.url, "triton.internal"), security)
@@ -132,20 +107,20 @@ def test_certificate_for_another_name_fails(toys: Path, authority: Authority) ->
             double(Address(server.url, "elsewhere.internal"), security)
 
 
-def test_mutual_tls_works(mutual_server: SecureServer, authority: Authority) -> None:
+def test_mutual_tls_works(mutual_server: EmbeddedServer, authority: Authority) -> None:
     """A client whose certificate the server's authority signed is let in."""
     mine = authority.issue("client")
     double(mutual_server.url, Security(True, authority.certificate, mine.certificate, mine.key))
 
 
-def test_no_client_certificate_fails(mutual_server: SecureServer, authority: Authority) -> None:
+def test_no_client_certificate_fails(mutual_server: EmbeddedServer, authority: Authority) -> None:
     """The message says that the server wants one."""
     with pytest.raises(AccessDenied, match="expected a client certificate.*got no client certificate.*--tls-cert"):
         double(mutual_server.url, Security(tls=True, ca=authority.certificate))
 
 
 def test_client_certificate_of_another_authority_fails(
-    mutual_server: SecureServer, authority: Authority, folder: Path
+    mutual_server: EmbeddedServer, authority: Authority, folder: Path
 ) -> None:
     """The server refuses it, and the message says so."""
     stranger = Authority(folder, "third").issue("stranger")
@@ -154,7 +129,7 @@ def test_client_certificate_of_another_authority_fails(
         double(mutual_server.url, security)
 
 
-def test_plain_client_of_an_encrypting_server_fails(tls_server: SecureServer) -> None:
+def test_plain_client_of_an_encrypting_server_fails(tls_server: EmbeddedServer) -> None:
     """The message says to add --tls."""
     with pytest.raises(AccessDenied, match="got one that encrypts. Add --tls"):
         double(tls_server.url, Security())
@@ -168,15 +143,14 @@ def test_encrypting_client_of_a_plain_server_fails(toys: Path) -> None:
 
 def test_token_opens_a_restricted_server(toys: Path) -> None:
     """With the token requests are answered; without, or with a wrong one, they are refused at once."""
-    restricted = "--grpc-restricted-protocol=inference,shared-memory:authorization=Bearer secret"
-    with serve(toys, restricted) as server:
-        double(server.url, Security(token="secret"))
+    with serve(toys, Access(token=TOKEN)) as server:
+        double(server.url, Security(token=TOKEN))
         for security in (Security(), Security(token="guess")):
             with pytest.raises(AccessDenied, match="expected a token.*--token-file"):
                 double(server.url, security)
 
 
-def test_pool_fails_with_the_same_message(tls_server: SecureServer, folder: Path) -> None:
+def test_pool_fails_with_the_same_message(tls_server: EmbeddedServer, folder: Path) -> None:
     """Several servers, or a name for them, are held to the same rules."""
     other = Authority(folder, "fourth")
     options = PoolOptions(security=Security(tls=True, ca=other.certificate))
@@ -189,7 +163,7 @@ def test_pool_checks_the_name_that_was_looked_up(
 ) -> None:
     """Behind dns:/// the certificate must stand for the name, not for the addresses."""
     options = PoolOptions(security=Security(tls=True, ca=authority.certificate))
-    with serve(toys, *by_tls(authority.issue("behind", host="triton.internal"))) as server:
+    with serve(toys, by_tls(authority.issue("behind", host="triton.internal"))) as server:
         port = int(server.url.rpartition(":")[2])
         monkeypatch.setattr("client.addresses._look_up", lambda name: [Address(server.url, name.host)])
         with ServerPool(parse_urls([f"dns:///triton.internal:{port}"]), options) as pool:
@@ -233,7 +207,7 @@ def test_token_is_read_from_file_or_environment(tmp_path: Path, monkeypatch: pyt
 
 
 def test_command_says_in_one_line_what_is_refused(
-    tls_server: SecureServer, folder: Path, lipsync_command: list[str], tmp_path: Path
+    tls_server: EmbeddedServer, folder: Path, lipsync_command: list[str], tmp_path: Path
 ) -> None:
     """The exit code is that of a server that cannot be reached, and nothing is written."""
     other = Authority(folder, "fifth")
