@@ -16,7 +16,7 @@ import av
 import numpy as np
 
 from tests.media_clips import tone, write_sound
-from tests.server.clips import SPEECH, head_frame, write_video, write_wave
+from tests.server.clips import SPEECH, swaying_head, write_video, write_wave
 
 Make = Callable[[Path], Path]
 FRAMES = 40
@@ -27,7 +27,7 @@ HUGE = 100_000  # pixels
 @cache
 def head_frames(count: int = FRAMES) -> tuple[np.ndarray, ...]:
     """Return a head that sways."""
-    return tuple(head_frame(3 * np.sin(index / 6)) for index in range(count))
+    return tuple(swaying_head(count))
 
 
 def clip(suffix: str = ".mp4", *, frames: int = FRAMES, codec: str = "libx264", pix_fmt: str = "yuv420p") -> Make:

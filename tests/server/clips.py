@@ -23,6 +23,11 @@ def head_frame(shift: float = 0.0) -> np.ndarray:
     return cv2.warpAffine(head, move, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
 
 
+def swaying_head(count: int) -> list[np.ndarray]:
+    """Return frames of the head as it sways a little."""
+    return [head_frame(3 * np.sin(index / 6)) for index in range(count)]
+
+
 def empty_frame() -> np.ndarray:
     """Return a frame without a face, uint8 RGB [256, 256, 3]."""
     columns = np.linspace(40, 200, SIDE, dtype=np.uint8)

@@ -5,11 +5,10 @@ import signal
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from lipsync_core.serving.server import EmbeddedServer, descendants
-from tests.server.clips import SPEECH, empty_frame, head_frame, write_video
+from tests.server.clips import SPEECH, empty_frame, swaying_head, write_video
 from tests.waiting import is_gone
 
 pytestmark = pytest.mark.server
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.server
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a speaker, and a video without one."""
     folder = tmp_path_factory.mktemp("clips")
-    write_video(folder / "head.mp4", [head_frame(shift) for shift in 3 * np.sin(np.arange(20) / 6)])
+    write_video(folder / "head.mp4", swaying_head(20))
     write_video(folder / "empty.mp4", [empty_frame()] * 5)
     return folder
 

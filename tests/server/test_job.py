@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -16,7 +15,6 @@ import pytest
 from client.connection import TritonConnection
 from client.errors import NoFaceError, ServerUnavailable
 from client.job import Job, JobOptions
-from client.report import Report
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from tests.server.clips import (
     SPEECH,
@@ -24,32 +22,25 @@ from tests.server.clips import (
     head_frame,
     read_frames,
     read_planes,
+    swaying_head,
     write_video,
     write_wave,
 )
+from tests.server.jobs import Run, job_runner
 
 pytestmark = pytest.mark.server
-
-Run = Callable[..., Report]
 
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds of a head that sways a little."""
-    shifts = 3 * np.sin(np.arange(50) / 6)
-    return write_video(tmp_path_factory.mktemp("clips") / "head.mp4", [head_frame(shift) for shift in shifts])
+    return write_video(tmp_path_factory.mktemp("clips") / "head.mp4", swaying_head(50))
 
 
 @pytest.fixture
 def run(server: EmbeddedServer) -> Run:
     """Run one job through the shared server."""
-
-    def run_job(video: Path, audio: Path, output: Path, transport: str = "auto", **options: object) -> Report:
-        job_options = JobOptions(video, audio, output, **options)  # type: ignore[arg-type]
-        with Job(job_options) as job, TritonConnection(server.url, transport) as connection:  # type: ignore[arg-type]
-            return job.run(connection)
-
-    return run_job
+    return job_runner(server)
 
 
 def stamps(path: Path) -> list[float]:

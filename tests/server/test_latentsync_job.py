@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,40 +11,31 @@ import pytest
 
 from client.connection import TritonConnection
 from client.errors import MediaError, RequestRejected, ServerUnavailable
-from client.job import Job, JobOptions
 from client.media import AudioSource, VideoWriter
-from client.report import Report
 from client.speech import SpeechFeatures
 from lipsync_core.latentsync.options import DiffusionOptions, options_for
 from lipsync_core.serving.server import EmbeddedServer
-from tests.server.clips import SPEECH, empty_frame, head_frame, read_planes, write_video, write_wave
+from tests.server.clips import SPEECH, empty_frame, head_frame, read_planes, swaying_head, write_video, write_wave
+from tests.server.jobs import Run, job_runner
 
 pytest.importorskip("diffusers", reason="no diffusers; run: make test")
 
 pytestmark = pytest.mark.server
 
-Run = Callable[..., Report]
 QUICK = DiffusionOptions(num_inference_steps=3)
 
 
 @pytest.fixture
 def run(latentsync_server: EmbeddedServer) -> Run:
     """Run one job with small LatentSync networks through the shared server."""
-
-    def run_job(video: Path, audio: Path, output: Path, **options: object) -> Report:
-        settings = {"diffusion": QUICK, "lossless": True, "if_audio_longer": "cut", **options}
-        job_options = JobOptions(video, audio, output, model="latentsync", **settings)  # type: ignore[arg-type]
-        with Job(job_options) as job, TritonConnection(latentsync_server.url) as connection:
-            return job.run(connection)
-
-    return run_job
+    usual = {"diffusion": QUICK, "lossless": True, "if_audio_longer": "cut"}
+    return job_runner(latentsync_server, model="latentsync", **usual)
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty frames, so that a chunk of sixteen and a rest of four travel."""
-    shifts = 3 * np.sin(np.arange(20) / 6)
-    return write_video(tmp_path_factory.mktemp("clips") / "head.mp4", [head_frame(shift) for shift in shifts])
+    return write_video(tmp_path_factory.mktemp("clips") / "head.mp4", swaying_head(20))
 
 
 def test_faces_are_drawn_and_the_rest_stays(run: Run, clip: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from client.connection import TritonConnection
 from client.job import Job, JobOptions
 from lipsync_core.serving.server import EmbeddedServer
 from perf import quality, sync, syncnet
-from tests.server.clips import SPEECH, empty_frame, head_frame, read_frames, write_video
+from tests.server.clips import SPEECH, empty_frame, head_frame, read_frames, swaying_head, write_video
 
 pytestmark = pytest.mark.server
 
@@ -29,8 +29,7 @@ Measure = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three seconds of a head that sways a little and says nothing."""
-    shifts = 3 * np.sin(np.arange(FRAMES) / 6)
-    return write_video(tmp_path_factory.mktemp("quality") / "head.mp4", [head_frame(shift) for shift in shifts])
+    return write_video(tmp_path_factory.mktemp("quality") / "head.mp4", swaying_head(FRAMES))
 
 
 @pytest.fixture(scope="module")

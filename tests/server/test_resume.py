@@ -7,7 +7,6 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from client.connection import TritonConnection
@@ -16,7 +15,7 @@ from client.job import Job, JobOptions
 from client.report import Report
 from client.work_folder import default_work_dir
 from lipsync_core.serving.server import EmbeddedServer
-from tests.server.clips import SPEECH, empty_frame, head_frame, write_video
+from tests.server.clips import SPEECH, empty_frame, head_frame, swaying_head, write_video
 
 pytestmark = pytest.mark.server
 
@@ -26,8 +25,7 @@ ASKED_TWICE = 5  # the look at the clip before a job asks for some of the job's 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds of a head that sways a little."""
-    shifts = 3 * np.sin(np.arange(50) / 6)
-    return write_video(tmp_path_factory.mktemp("clips") / "head.mp4", [head_frame(shift) for shift in shifts])
+    return write_video(tmp_path_factory.mktemp("clips") / "head.mp4", swaying_head(50))
 
 
 class StopAfter:

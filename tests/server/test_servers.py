@@ -19,7 +19,7 @@ from client.job import Job, JobOptions
 from client.pool_options import PoolOptions
 from client.servers import ServerPool
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
-from tests.server.clips import SPEECH, head_frame, write_video
+from tests.server.clips import SPEECH, swaying_head, write_video
 from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model
 
 pytestmark = pytest.mark.server
@@ -87,8 +87,7 @@ def test_slow_server_gets_less(trio: list[EmbeddedServer], transport: str) -> No
 
 def test_job_survives_a_killed_and_a_frozen_server(model_repository: Path, tmp_path: Path) -> None:
     """With one of three servers killed and one frozen mid-job, the file is bit for bit that of a single server."""
-    shifts = 3 * np.sin(np.arange(60) / 6)
-    clip = write_video(tmp_path / "head.mp4", [head_frame(shift) for shift in shifts])
+    clip = write_video(tmp_path / "head.mp4", swaying_head(60))
     whole, broken = JobOptions(clip, SPEECH, tmp_path / "whole.mp4"), JobOptions(clip, SPEECH, tmp_path / "broken.mp4")
     with ExitStack() as stack:
         options = ServerOptions(model_repository, ("faces", "mouth_motion"))

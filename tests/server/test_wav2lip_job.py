@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -9,39 +8,30 @@ import cv2
 import numpy as np
 import pytest
 
-from client.connection import TritonConnection
 from client.errors import NoFaceError, UsageError
-from client.job import Job, JobOptions
-from client.report import Report
+from client.job import JobOptions
 from lipsync_core.serving.server import EmbeddedServer
 from lipsync_core.wav2lip.boxes import Pads
-from tests.server.clips import SPEECH, head_frame, read_frames, read_planes, write_video, write_wave
+from tests.server.clips import SPEECH, read_frames, read_planes, swaying_head, write_video, write_wave
+from tests.server.jobs import Run, job_runner
 
 pytest.importorskip("torch", reason="no torch; run: make test")
 
 pytestmark = pytest.mark.server
 
-Run = Callable[..., Report]
 BOX = (70.0, 50.0, 180.0, 190.0)  # about the head of head_frame()
 
 
 @pytest.fixture
 def run(wav2lip_server: EmbeddedServer) -> Run:
     """Run one job with Wav2Lip through the shared server."""
-
-    def run_job(video: Path, audio: Path, output: Path, **options: object) -> Report:
-        job_options = JobOptions(video, audio, output, model="wav2lip", **options)  # type: ignore[arg-type]
-        with Job(job_options) as job, TritonConnection(wav2lip_server.url) as connection:
-            return job.run(connection)
-
-    return run_job
+    return job_runner(wav2lip_server, model="wav2lip")
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second of a head that sways a little."""
-    shifts = 3 * np.sin(np.arange(25) / 6)
-    return write_video(tmp_path_factory.mktemp("clips") / "head.mp4", [head_frame(shift) for shift in shifts])
+    return write_video(tmp_path_factory.mktemp("clips") / "head.mp4", swaying_head(25))
 
 
 def write_rgb(path: Path, frames: np.ndarray) -> Path:

@@ -25,7 +25,7 @@ from client.web.settings import Settings
 from client.web.store import JobStore
 from lipsync_core.serving.server import EmbeddedServer, descendants, free_port
 from tests.chaos.traces import command_line
-from tests.server.clips import SPEECH, empty_frame, head_frame, write_video
+from tests.server.clips import SPEECH, empty_frame, head_frame, swaying_head, write_video
 from tests.waiting import is_gone, wait_until
 from tests.web_service import WebProcess, wait_for_state
 
@@ -36,8 +36,7 @@ LONG = {"fps": "120"}  # a thousand frames: long enough to be caught at work
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One second of a head that sways a little."""
-    shifts = 3 * np.sin(np.arange(25) / 6)
-    return write_video(tmp_path_factory.mktemp("clips") / "head.mp4", [head_frame(shift) for shift in shifts])
+    return write_video(tmp_path_factory.mktemp("clips") / "head.mp4", swaying_head(25))
 
 
 @pytest.fixture(scope="module")

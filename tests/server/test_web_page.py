@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from lipsync_core.serving.server import EmbeddedServer
-from tests.server.clips import SPEECH, empty_frame, head_frame, write_video
+from tests.server.clips import SPEECH, empty_frame, swaying_head, write_video
 from tests.waiting import wait_until
 from tests.web_service import TOKEN, WebProcess, wait_for_state
 
@@ -65,7 +65,7 @@ def open_page(page: Page, web: WebProcess) -> Iterator[Page]:
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A head that sways, two heads beside each other, and no head at all."""
     folder = tmp_path_factory.mktemp("clips")
-    heads = [head_frame(3 * np.sin(number / 6)) for number in range(25)]
+    heads = swaying_head(25)
     write_video(folder / "head.mp4", heads)
     write_video(folder / "two.mp4", [np.hstack([head, head[:, ::-1]]) for head in heads])
     write_video(folder / "empty.mp4", [empty_frame()] * 10)

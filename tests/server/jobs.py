@@ -1,0 +1,24 @@
+"""Runs whole jobs through a server, for tests that look at what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from client.connection import Transport, TritonConnection
+from client.job import Job, JobOptions
+from client.report import Report
+from lipsync_core.serving.server import EmbeddedServer
+
+Run = Callable[..., Report]
+
+
+def job_runner(server: EmbeddedServer, **usual: object) -> Run:
+    """Make a function that runs one job through a server; options that it is given come before the usual ones."""
+
+    def run(video: Path, audio: Path, output: Path, transport: Transport = "auto", **options: object) -> Report:
+        job_options = JobOptions(video, audio, output, **{**usual, **options})  # type: ignore[arg-type]
+        with Job(job_options) as job, TritonConnection(server.url, transport) as connection:
+            return job.run(connection)
+
+    return run
