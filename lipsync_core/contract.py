@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar, get_type_hints
 
 import numpy as np
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
 CONFIG_FILE = "config.pbtxt"
@@ -119,6 +119,12 @@ def parse_contract(text: str, name: str) -> ModelContract:
         config = text_format.Parse(text, model_config_pb2.ModelConfig())
     except text_format.ParseError as error:
         raise ValueError(f"{name}: expected a valid config.pbtxt, got {error}") from error
+    return contract_from_config(config, name)
+
+
+def contract_from_json(text: str, name: str) -> ModelContract:
+    """Parse a configuration in the form that Triton hands to its Python models."""
+    config = json_format.Parse(text, model_config_pb2.ModelConfig(), ignore_unknown_fields=True)
     return contract_from_config(config, name)
 
 

@@ -59,6 +59,16 @@ class Detections(NamedTuple):
     scores: np.ndarray
 
 
+def check_frames(frames: np.ndarray) -> None:
+    """Check that there is something to look at.
+
+    Raises:
+        ValueError: there is nothing.
+    """
+    if not frames.size:
+        raise ValueError(f"frames: expected at least one frame with pixels, got {list(frames.shape)}")
+
+
 def crop_regions(frame: np.ndarray, regions: np.ndarray, size: int, *, replicate_border: bool) -> np.ndarray:
     """Sample square regions of a frame, bilinear and without filtering, as the networks were trained.
 

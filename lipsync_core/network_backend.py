@@ -6,7 +6,6 @@ Imports triton_python_backend_utils, which exists inside Triton's Python stub al
 from __future__ import annotations
 
 import itertools
-import json
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,10 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import triton_python_backend_utils as pb_utils
-from google.protobuf import json_format
-from tritonclient.grpc import model_config_pb2
 
-from lipsync_core.contract import EXPORT_PARAMETER, ModelContract, contract_from_config
+from lipsync_core.contract import EXPORT_PARAMETER, ModelContract, contract_from_json
 
 DEFAULT_THREADS = 1  # one per instance: the instance_group decides how many cores a model uses
 
@@ -36,10 +33,7 @@ class NetworkBackend(ABC):
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the configuration and load the network of the model's version folder; Triton calls this once."""
-        config = json_format.ParseDict(
-            json.loads(args["model_config"]), model_config_pb2.ModelConfig(), ignore_unknown_fields=True
-        )
-        self.contract = contract_from_config(config, args["model_name"])
+        self.contract = contract_from_json(args["model_config"], args["model_name"])
         self.path = Path(args["model_repository"]).resolve() / args["model_version"] / self.MODEL_FILE
         if not self.path.is_file():
             raise self.refusal(f"expected {self.path}, got no such file. Write it with: {self.export_command}")

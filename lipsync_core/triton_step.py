@@ -6,7 +6,6 @@ Imports triton_python_backend_utils, which exists inside Triton's Python stub al
 from __future__ import annotations
 
 import inspect
-import json
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,10 +14,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from google.protobuf import json_format
-from tritonclient.grpc import model_config_pb2
 
-from lipsync_core.contract import ModelContract, contract_from_config, parse_parameters
+from lipsync_core.contract import ModelContract, contract_from_json, parse_parameters
 
 
 class CallFailed(RuntimeError):
@@ -52,10 +49,7 @@ class TritonStep:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the model's configuration and check `run` against it; Triton calls this once at load."""
-        config = json_format.ParseDict(
-            json.loads(args["model_config"]), model_config_pb2.ModelConfig(), ignore_unknown_fields=True
-        )
-        self.contract = contract_from_config(config, args["model_name"])
+        self.contract = contract_from_json(args["model_config"], args["model_name"])
         self.repository = Path(args["model_repository"]).parent
         self._check_signature()
         self.parameters = parse_parameters(self.Parameters, self.contract.parameters) if self.Parameters else None

@@ -123,16 +123,6 @@ def boxes_from_landmarks(landmarks: np.ndarray) -> np.ndarray:
     return np.concatenate([np.floor(points.min(axis=1)), np.ceil(points.max(axis=1))], axis=-1).astype(np.float32)
 
 
-def check_frames(frames: np.ndarray) -> None:
-    """Check that there is something to look at.
-
-    Raises:
-        ValueError: there is nothing.
-    """
-    if not frames.size:
-        raise ValueError(f"frames: expected at least one frame with pixels, got {list(frames.shape)}")
-
-
 def check_boxes(frames: np.ndarray, boxes: np.ndarray) -> None:
     """Check that frames and boxes belong together.
 

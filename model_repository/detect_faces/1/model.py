@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from lipsync_core.face import fill_slots, find_faces, in_batches, largest_faces
+from lipsync_core.face import check_frames, fill_slots, find_faces, in_batches, largest_faces
 from lipsync_core.triton_step import TritonStep
 
 
@@ -30,8 +30,7 @@ class TritonPythonModel(TritonStep):
 
     def run(self, frames: np.ndarray) -> dict[str, np.ndarray]:
         """Detect in whole frames, and by tiles in those where nothing was found."""
-        if not frames.size:
-            raise ValueError(f"frames: expected at least one frame with pixels, got {list(frames.shape)}")
+        check_frames(frames)
         found = [
             largest_faces(detections, self.parameters.max_faces)
             for detections in find_faces(frames, self._run_detector)

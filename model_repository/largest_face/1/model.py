@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lipsync_core.face import check_frames
 from lipsync_core.triton_step import TritonStep
 
 
@@ -19,8 +20,7 @@ class TritonPythonModel(TritonStep):
         return {"face_landmarks": landmarks}
 
     def _find(self, frames: np.ndarray) -> np.ndarray:
-        if not frames.size:
-            raise ValueError(f"frames: expected at least one frame with pixels, got {list(frames.shape)}")
+        check_frames(frames)
         found = self.infer("faces", {"frames": frames})["landmarks"]
         if not found.shape[1]:
             return np.full((len(frames), *found.shape[2:]), np.nan, np.float32)

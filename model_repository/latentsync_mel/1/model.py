@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lipsync_core.latentsync.mel import SAMPLE_RATE, SEGMENT_COLUMNS, column_count, cut_segments, log_mel, normalise
+from lipsync_core.latentsync.mel import (
+    COLUMNS_PER_SECOND,
+    SAMPLE_RATE,
+    SEGMENT_COLUMNS,
+    column_count,
+    cut_segments,
+    log_mel,
+    normalise,
+)
 from lipsync_core.triton_step import TritonStep
 
 
@@ -45,6 +53,6 @@ class TritonPythonModel(TritonStep):
         most = self.parameters.max_segments * SEGMENT_COLUMNS
         if columns > most:
             raise ValueError(
-                f"audio: expected at most {self.parameters.max_segments * 30} s in one request,"
+                f"audio: expected at most {most // COLUMNS_PER_SECOND} s in one request,"
                 f" got {len(audio) / SAMPLE_RATE:.1f} s. Send it in parts, with log_mel_peak"
             )
