@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import shutil
 import statistics
@@ -28,6 +26,7 @@ import torch
 from export.latentsync_graph import Part, export, open_session
 from export.latentsync_networks import UNET, load
 from export.model_file import MODEL_REPOSITORY, model_path
+from perf.machine.conditions import processor_name, usable_cores
 
 STAGES = ("export", "torch", "onnxruntime")
 SHAPES = {"sample": (1, 13, 16, 32, 32), "timestep": (1, 2), "audio_tokens": (1, 16, 50, 384)}
@@ -39,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the stages and print what they measured."""
     parser = argparse.ArgumentParser(prog="python -m perf latentsync-unet", description=__doc__)
     parser.add_argument("--runs", type=int, default=1, help="after a first one that is timed apart (default: 1)")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="default: all cores")
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help="keep the exported model and the outputs here")
     options = parser.parse_args(argv)
@@ -51,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = options.folder or Path(temporary)
         results = {stage: start_stage(stage, folder, options) for stage in STAGES}
         outputs = [np.load(folder / f"{stage}.npy") for stage in STAGES[1:]]
-    print(f"{platform.processor() or platform.machine()}, {options.threads} threads, fp32, sample {SHAPES['sample']}")
+    print(f"{processor_name()}, {options.threads} threads, fp32, sample {SHAPES['sample']}")
     print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}, one run of the three stages")
     for stage, result in results.items():
         print(f"{stage:12} {'   '.join(f'{name} {value:.1f}' for name, value in result.items())}")

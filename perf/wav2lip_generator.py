@@ -8,8 +8,6 @@ model_repository/wav2lip_generator/config.pbtxt.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
 import statistics
 import sys
@@ -25,6 +23,7 @@ from torch import nn
 
 from export.model_file import MODEL_REPOSITORY, model_path
 from export.wav2lip_networks import GENERATOR, export, load, trial_inputs
+from perf.machine.conditions import processor_name, usable_cores
 
 WARM_UP_RUNS = 2
 
@@ -35,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, help="real weights")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--runs", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="default: all cores")
     options = parser.parse_args(argv)
     module = load(GENERATOR, options.checkpoint)
     inputs = {name: value.numpy() for name, value in trial_inputs(GENERATOR, options.batch).items()}
@@ -48,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     difference = float(np.abs(runs["torch"]() - runs["onnxruntime"]()).max())
     seconds = take_turns(runs, options.runs)
-    print(f"{platform.processor() or platform.machine()}, {options.threads} threads, batch {options.batch}, fp32")
+    print(f"{processor_name()}, {options.threads} threads, batch {options.batch}, fp32")
     print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}, {options.runs} runs each, taking turns")
     for name, values in seconds.items():
         median = statistics.median(values)
