@@ -145,7 +145,7 @@ def is_ready() -> bool:
     try:
         connection.request("GET", "/v2/health/ready")
         return connection.getresponse().status == http.client.OK
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -79,6 +81,21 @@ def test_triton_that_ends_fails(modal_app: ModuleType, monkeypatch: pytest.Monke
     monkeypatch.setattr(modal_app, "HEALTH_PORT", 1)
     with pytest.raises(RuntimeError, match="Triton: expected it to be ready"):
         modal_app.start_triton()
+
+
+def test_port_that_answers_something_else_is_not_ready(modal_app: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no HTTP counts as no answer, and Triton is asked again."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as threads:
+
+        def answer() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(1024)
+                connection.sendall(b"nonsense\r\n\r\n")
+
+        threads.submit(answer)
+        monkeypatch.setattr(modal_app, "HEALTH_PORT", listener.getsockname()[1])
+        monkeypatch.setattr(modal_app, "POLL_S", 30.0)
+        assert not modal_app.is_ready()
 
 
 def test_gpus_are_compared(modal_app: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
