@@ -264,10 +264,11 @@ def test_a_cancelled_job_stops_within_one_step(latentsync: TritonConnection, lat
     with triton_grpc.InferenceServerClient(latentsync_server.url) as client:
         start = unet_counts(latentsync_server.url)[1]
         call = client.async_infer("latentsync", [tensor(name, array) for name, array in long.items()], keep)
-        while (runs := unet_counts(latentsync_server.url)[1]) < start + 3:
+        while unet_counts(latentsync_server.url)[1] < start + 3:
             time.sleep(0.02)
         call.cancel()
-        assert answered.wait(10)
+        runs = unet_counts(latentsync_server.url)[1]  # not before: on a busy machine steps run until the word is sent
+        assert answered.wait(60)
         time.sleep(2)
         # The step under way when they were counted, and one that began before the word arrived.
         assert unet_counts(latentsync_server.url)[1] <= runs + 2

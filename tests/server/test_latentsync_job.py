@@ -154,11 +154,11 @@ def test_interrupted_job_gives_its_requests_up(
         time.sleep(2)
         process.send_signal(signal.SIGINT)
         process.stderr.read()
-        assert process.wait(10) == 128 + signal.SIGINT
+        assert process.wait(60) == 128 + signal.SIGINT
     assert [path.name for path in tmp_path.iterdir()] == [".out.mp4.work"]
     started = time.monotonic()
     run(clip, SPEECH, tmp_path / "next.mkv")
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60  # many times what it takes; the chunks given up would take minutes
     with TritonConnection(latentsync_server.url, "shm") as connection:
         regions = connection._client.get_system_shared_memory_status().regions
         assert all(f"-{os.getpid()}-" in name for name in regions)

@@ -21,6 +21,7 @@ from client.servers import ServerPool
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from tests.server.clips import SPEECH, swaying_head, write_video
 from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.server
 
@@ -64,13 +65,6 @@ def ask_many(pool: ServerPool, count: int, at_once: int = 6) -> list[float]:
 def signal_all(server: EmbeddedServer, number: int) -> None:
     for pid in server.pids:
         os.kill(pid, number)
-
-
-def wait_until_lost(pool: ServerPool, url: str) -> None:
-    deadline = time.monotonic() + 30
-    while pool.is_connected(url):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("transport", ["shm", "grpc"])
@@ -122,12 +116,10 @@ def test_frozen_server_is_left_out_and_comes_back(tmp_path: Path) -> None:
             ask_many(pool, 8)
             signal_all(frozen, signal.SIGSTOP)
             assert ask_many(pool, 40) == [2.0 * number for number in range(40)]
-            wait_until_lost(pool, frozen.url)
+            wait_until(lambda: not pool.is_connected(frozen.url))
             answered = pool.answered[frozen.url]
             signal_all(frozen, signal.SIGCONT)
-            deadline = time.monotonic() + 30
-            while not pool.is_connected(frozen.url) and time.monotonic() < deadline:
-                time.sleep(0.05)
+            wait_until(lambda: pool.is_connected(frozen.url))
             ask_many(pool, 40)
             assert pool.answered[frozen.url] > answered
         import tritonclient.grpc as triton_grpc
@@ -150,9 +142,7 @@ def test_server_that_starts_later_takes_part(tmp_path: Path) -> None:
         assert pool.server_count == 2
         ask_many(pool, 4)
         with late:
-            deadline = time.monotonic() + 30
-            while not pool.is_connected(late.url) and time.monotonic() < deadline:
-                time.sleep(0.05)
+            wait_until(lambda: pool.is_connected(late.url))
             ask_many(pool, 20)
             assert pool.answered[late.url] > 0
 
@@ -255,8 +245,6 @@ def test_name_stands_for_all_its_servers(trio: list[EmbeddedServer], monkeypatch
     with ServerPool(servers, PoolOptions(**ALERT, look_up_every_s=0.1)) as pool:  # type: ignore[arg-type]
         ask_many(pool, 4)
         listed.append(trio[1])
-        deadline = time.monotonic() + 30
-        while pool.server_count < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: pool.server_count == 2)
         ask_many(pool, 40)
         assert all(pool.answered[server.url] for server in listed)
