@@ -317,9 +317,16 @@ def relevant_lines(log: str, limit: int) -> str:
 
 def free_port() -> int:
     """Return a TCP port of loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return TCP ports of loopback that nobody uses now, none of them twice."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((LOOPBACK, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def _port_taken_text(options: ServerOptions, grpc_port: int) -> str:

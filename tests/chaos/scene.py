@@ -10,12 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-from lipsync_core.serving.server import LOOPBACK, descendants, free_port
+from lipsync_core.serving.server import LOOPBACK, descendants, free_ports
 from tests.chaos import traces
 from tests.chaos.case import Case, Launch, Unexpected
 
@@ -96,10 +96,7 @@ class Served(Running):
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
         """Start it; see `serve`."""
-        ports: set[int] = set()
-        while len(ports) < 3:  # the same one may come twice
-            ports.add(free_port())
-        port, http_port, metrics_port = map(str, ports)
+        port, http_port, metrics_port = map(str, free_ports(3))
         listen = ["--grpc-port", port, "--http-port", http_port, "--metrics-port", metrics_port]
         super().__init__([*COMMAND, "serve", "--models", *MODELS, *listen], environment, log)
         self.url = f"{LOOPBACK}:{port}"
@@ -108,7 +105,8 @@ class Served(Running):
         """Send a signal to Triton and its Python stubs, which wake first; what supervises them lives on."""
         pids = [*self.named("tritonserver"), *self.named("triton_python_backend_stub")]
         for pid in reversed(pids) if number == signal.SIGCONT else pids:
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # a stub that saw its server go
+                os.kill(pid, number)
 
     def stop(self) -> None:
         """End it as Ctrl-C does, also where parts of it are frozen or gone."""

@@ -22,7 +22,7 @@ from tritonclient.utils import InferenceServerException
 from client.connection import TritonConnection
 from lipsync_core.serving.access import ADMIN_TOKEN_HEADER, TOKEN_HEADER
 from lipsync_core.serving.runtime import find_runtime
-from lipsync_core.serving.server import LOOPBACK, free_port
+from lipsync_core.serving.server import LOOPBACK, free_port, free_ports
 from tests.conftest import REPOSITORY, ROOT
 from tests.server.toy_models import write_toy_repository
 
@@ -36,7 +36,7 @@ READY_WITHIN_S = 120.0  # a busy machine takes its time
 def launched(folder: Path, *arguments: str) -> Iterator[SimpleNamespace]:
     """Run the image's entrypoint with the embedded tritonserver; its own addresses are put back on loopback."""
     runtime = find_runtime()
-    ports = {"grpc": free_port(), "http": free_port(), "metrics": free_port()}
+    ports = dict(zip(("grpc", "http", "metrics"), free_ports(3), strict=True))
     (folder / "tmp").mkdir(parents=True)
     log = folder / "log"
     command = [sys.executable, "-m", "lipsync_core.serving.launch", f"--tritonserver={runtime.executable}", *arguments]
