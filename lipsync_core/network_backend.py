@@ -103,10 +103,17 @@ class NetworkBackend(ABC):
         except Exception as error:  # noqa: BLE001  (one request must never end the model)
             if len(requests) > 1:
                 return [self._answer([request])[0] for request in requests]
-            name = f"[request id: {requests[0].request_id() or '<id_unknown>'}] {self.contract.name}"
-            pb_utils.Logger.log_error(f"{name}: {traceback.format_exc()}")
-            text = f"{self.contract.name}: {error}"
-            return [pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(text))]
+            return [self._failure(requests[0], error)]
+
+    def _failure(self, request: Any, error: Exception) -> Any:
+        """Refuse what the network does not take, a ValueError; anything else is a failure, in the log as a whole."""
+        refused = isinstance(error, ValueError)
+        if not refused:
+            name = f"[request id: {request.request_id() or '<id_unknown>'}] {self.contract.name}"
+            pb_utils.Logger.log_error(f"{name}: {''.join(traceback.format_exception(error))}")
+        code = pb_utils.TritonError.INVALID_ARG if refused else pb_utils.TritonError.INTERNAL
+        text = f"{self.contract.name}: {error}"
+        return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(text, code))
 
     def _run_joined(self, requests: list[Any]) -> list[Any]:
         """Feed one request's arrays as they lie in memory; copy only to join several."""

@@ -35,7 +35,7 @@ class Squares(nn.Module):
         return torch.bmm(values[:, :, None], values[:, None, :]).diagonal(dim1=1, dim2=2)
 
 
-def load(repository: Path, precision: str = "fp32", kind: str = "CPU", *, program: bool = True) -> Any:
+def load(repository: Path, precision: str = "fp32", kind: str = "CPU", *, program: bool = True, more: str = "") -> Any:
     """Load the backend as Triton does."""
     fake_triton.install()
     fake_triton.Logger.lines.clear()
@@ -45,7 +45,7 @@ def load(repository: Path, precision: str = "fp32", kind: str = "CPU", *, progra
         exported = torch.export.export(Squares(), (torch.ones(2, 3),), dynamic_shapes=axes)
         save_program(exported, repository / "1" / "model.pt2", ("values",), ("doubled",))
     model = fake_triton.load_module(BACKEND, "torch_backend").TritonPythonModel()
-    arguments = fake_triton.arguments(CONFIG.replace("PRECISION", precision), "toy", repository)
+    arguments = fake_triton.arguments(CONFIG.replace("PRECISION", precision) + more, "toy", repository)
     model.initialize({**arguments, "model_instance_kind": kind})
     return model
 
@@ -66,10 +66,45 @@ def test_requests_are_joined_and_answered_one_by_one(tmp_path: Path) -> None:
     assert "toy: fp32 on" in fake_triton.Logger.lines[0]
 
 
+class Scales(nn.Module):
+    """Takes its inputs in another order than the config below."""
+
+    def forward(self, factor: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        return values * factor
+
+
+def test_inputs_are_told_apart_by_name(tmp_path: Path) -> None:
+    """A program whose inputs stand in another order than in the config gets each its own, and runs as prepared."""
+    fake_triton.install()
+    fake_triton.Logger.lines.clear()
+    (tmp_path / "1").mkdir()
+    exported = torch.export.export(Scales(), (torch.ones(2, 1), torch.ones(2, 3)))
+    save_program(exported, tmp_path / "1" / "model.pt2", ("factor", "values"), ("doubled",))
+    config = CONFIG.replace("PRECISION", "fp32").replace("values=2x3", "values=2x3 factor=2x1")
+    config += 'input { name: "factor" data_type: TYPE_FP32 dims: [ 1 ] }\n'
+    model = fake_triton.load_module(BACKEND, "torch_backend").TritonPythonModel()
+    model.initialize(fake_triton.arguments(config, "toy", tmp_path))
+    asked = fake_triton.Request(values=np.ones((2, 3), np.float32), factor=np.array([[2], [3]], np.float32))
+    (response,) = model.execute([asked])
+    assert response.output_tensors()[0].as_numpy().tolist() == [[2, 2, 2], [3, 3, 3]]
+    assert len(fake_triton.Logger.lines) == 1  # that it is ready; nothing of shapes that are not static
+
+
+def test_refused_shape_fails_as_the_callers_mistake(tmp_path: Path) -> None:
+    """Where other shapes are refused, the caller is told so; the log says neither that it runs nor that it broke."""
+    refuse = 'parameters { key: "other_shapes" value { string_value: "refuse" } }\n'
+    good, bad = load(tmp_path, more=refuse).execute([request([1, 2, 3]), request([1, 2])])
+    assert np.array_equal(good.output_tensors()[0].as_numpy(), [[1, 4, 9]])
+    assert bad.error().code() == fake_triton.TritonError.INVALID_ARG
+    assert "toy: shapes: expected one of [[3]] behind the batch, got [[2]]" in bad.error().message()
+    assert len(fake_triton.Logger.lines) == 1  # that it is ready
+
+
 def test_overflow_fails_alone(tmp_path: Path) -> None:
     """A row that overflows half precision is an error that says what to set; its neighbours are answered."""
     good, bad = load(tmp_path, "fp16").execute([request([1, 2, 3]), request([1, 300, 3])])
     assert np.array_equal(good.output_tensors()[0].as_numpy(), [[1, 4, 9]])
+    assert bad.error().code() == fake_triton.TritonError.INTERNAL
     message = bad.error().message()
     assert "toy: doubled: expected finite values, got NaN or infinity in fp16. Set precision to bf16 or fp32" in message
 

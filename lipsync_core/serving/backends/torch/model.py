@@ -46,12 +46,14 @@ class TritonPythonModel(NetworkBackend):
         """Run the program.
 
         Raises:
+            ValueError: the config refuses shapes that are not static.
             FloatingPointError: half precision overflowed.
         """
-        if not self._runner.is_static(inputs):
-            self._log_other_shape(inputs)
+        arranged = [inputs[place] for place in self._order]
         with clear_memory_errors(self._device):
-            found = dict(zip(self._outputs, self._runner([inputs[place] for place in self._order]), strict=True))
+            found = dict(zip(self._outputs, self._runner(arranged), strict=True))
+        if not self._runner.is_static(arranged):
+            self._log_other_shape(inputs)
         outputs = [found[spec.name] for spec in self.contract.outputs]
         if self._settings.precision != "fp32":
             self._check_finite(outputs)
