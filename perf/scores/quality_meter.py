@@ -141,8 +141,9 @@ class QualityJob:
         progress.stage("comparing", self._result.frame_estimate)
         times: list[float] = []
         openings: list[tuple[float, float]] = []
-        with closing(prefetch(self._moments(connection), FOLLOWED_AHEAD)) as moments:
-            for moment, (outside, inside, flicker) in ordered_map(_with_figures, moments, WORKERS):
+        moments = prefetch(self._moments(connection), FOLLOWED_AHEAD)
+        with closing(ordered_map(_with_figures, moments, WORKERS)) as compared:
+            for moment, (outside, inside, flicker) in compared:
                 times.append(self._count(quality, moment))
                 openings.append((mouth_opening(moment.source_face), mouth_opening(moment.result_face)))
                 quality.outside.add(outside)
