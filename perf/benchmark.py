@@ -24,6 +24,7 @@ from client.job import MODELS, Model
 from client.serve import DEFAULT_REPOSITORY
 from lipsync_core.contract import missing_networks
 from lipsync_core.latentsync.options import SPEEDS
+from perf.arguments import whole_number
 from perf.benchmark_rows import Benchmark, Key, Row, load_benchmark
 from perf.job import JobRun, run_job
 from perf.load.results import JSON_FILE, check_identity, set_aside
@@ -207,7 +208,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--sample", action="append", type=parse_sample, metavar="NAME=VIDEO,SPEECH", help="(the demonstration's)"
     )
     parser.add_argument("--pipelines", nargs="+", choices=get_args(Model), help="(all that are exported)")
-    parser.add_argument("--runs", type=int, default=1, choices=range(1, 100), metavar="N", help="of each row (1)")
+    parser.add_argument("--runs", type=whole_number, default=1, metavar="N", help="of each row (1)")
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="DIR", help="(%(default)s)")
     parser.add_argument("--restart", action="store_true", help="begin anew; the old results are renamed")
     parser.add_argument("--cores", type=int, help="use only this many of the processor's cores")

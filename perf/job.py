@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from client.serve import DEFAULT_REPOSITORY
+from perf.arguments import whole_number
 from perf.machine.conditions import limit_cores, processor_name, usable_cores
 from perf.machine.gpu import GpuSampler, local_look
 from perf.machine.memory import MemorySampler
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m perf job", description=__doc__)
     parser.add_argument("video", type=Path)
     parser.add_argument("speech", type=Path)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=whole_number, default=3, metavar="N", help="(%(default)s)")
     parser.add_argument("--cores", type=int, help="use only this many of the processor's cores")
     options, passed_on = parser.parse_known_args(argv)
     limit_cores(options.cores)

@@ -26,6 +26,7 @@ import torch
 from export.latentsync_graph import Part, export, open_session
 from export.latentsync_networks import UNET, load
 from export.model_file import MODEL_REPOSITORY, model_path
+from perf.arguments import whole_number
 from perf.machine.conditions import processor_name, usable_cores
 
 STAGES = ("export", "torch", "onnxruntime")
@@ -37,7 +38,9 @@ NEEDED_GB = 16
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stages and print what they measured."""
     parser = argparse.ArgumentParser(prog="python -m perf latentsync-unet", description=__doc__)
-    parser.add_argument("--runs", type=int, default=1, help="after a first one that is timed apart (default: 1)")
+    parser.add_argument(
+        "--runs", type=whole_number, default=1, help="after a first one that is timed apart (default: 1)"
+    )
     parser.add_argument("--threads", type=int, default=usable_cores(), help="default: all cores")
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help="keep the exported model and the outputs here")

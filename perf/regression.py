@@ -27,6 +27,7 @@ from client.job import Job, JobOptions
 from client.media import AudioSource, VideoSource, VideoWriter
 from client.serve import DEFAULT_REPOSITORY
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from perf.arguments import whole_number
 from perf.load.sample_data import DEFAULT_FRAME_SIZE, FPS, SampleMaker, moving_head
 from perf.machine.conditions import limit_cores, machine_conditions
 
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ServerStartError: the embedded server does not start.
     """
     parser = argparse.ArgumentParser(prog="python -m perf regression", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, choices=range(1, 100), metavar="N", help="(%(default)s)")
+    parser.add_argument("--rounds", type=whole_number, default=ROUNDS, metavar="N", help="(%(default)s)")
     parser.add_argument("--cores", type=int, help="use only this many of the processor's cores")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(argv)

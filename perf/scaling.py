@@ -23,6 +23,7 @@ from client.pool_options import PoolOptions
 from client.serve import DEFAULT_REPOSITORY
 from client.servers import ServerPool
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from perf.arguments import whole_number
 
 WAITING_MODEL = "mouth_warp"
 WAIT = "    def run(\n"
@@ -40,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m perf scaling", description=__doc__)
     parser.add_argument("video", type=Path)
     parser.add_argument("speech", type=Path)
-    parser.add_argument("--servers", type=int, default=3)
+    parser.add_argument("--servers", type=whole_number, default=3, metavar="N", help="(%(default)s)")
     parser.add_argument("--wait-s", type=float, default=0.0)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=whole_number, default=3, metavar="N", help="(%(default)s)")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="lipsync-perf-") as folder, ExitStack() as stack:
         repository = waiting_repository(Path(folder), options.wait_s) if options.wait_s else DEFAULT_REPOSITORY

@@ -16,6 +16,7 @@ from client.connection import Transport, TritonConnection
 from client.job import Job, JobOptions
 from client.serve import DEFAULT_REPOSITORY
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from perf.arguments import whole_number
 
 MB = 1_000_000
 KIB = 1024
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m perf soak", description=__doc__)
     parser.add_argument("video", type=Path)
     parser.add_argument("speech", type=Path)
-    parser.add_argument("--jobs", type=int, default=20)
+    parser.add_argument("--jobs", type=whole_number, default=20, metavar="N", help="(%(default)s)")
     parser.add_argument("--transport", choices=["shm", "grpc"], default="shm")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="lipsync-perf-") as folder:

@@ -23,6 +23,7 @@ from torch import nn
 
 from export.model_file import MODEL_REPOSITORY, model_path
 from export.wav2lip_networks import GENERATOR, export, load, trial_inputs
+from perf.arguments import whole_number
 from perf.machine.conditions import processor_name, usable_cores
 
 WARM_UP_RUNS = 2
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m perf wav2lip-generator", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, help="real weights")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--runs", type=whole_number, default=15, metavar="N", help="(%(default)s)")
     parser.add_argument("--threads", type=int, default=usable_cores(), help="default: all cores")
     options = parser.parse_args(argv)
     module = load(GENERATOR, options.checkpoint)

@@ -122,6 +122,24 @@ def test_more_cores_than_there_are_fail() -> None:
         limit_cores(0)
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("job", "--runs"),
+        ("scaling", "--runs"),
+        ("scaling", "--servers"),
+        ("soak", "--jobs"),
+        ("wav2lip-generator", "--runs"),
+    ],
+)
+def test_no_run_at_all_fails(command: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Medians of nothing are refused before anything starts."""
+    with pytest.raises(SystemExit) as ended:
+        main([command, "video.mp4", "speech.wav", option, "0"])
+    assert ended.value.code == 2
+    assert f"argument {option}: expected a whole number of at least 1, got '0'" in capsys.readouterr().err
+
+
 def test_outside_a_checkout_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An installed copy has no commit to name."""
     monkeypatch.setattr(conditions, "ROOT", tmp_path)
