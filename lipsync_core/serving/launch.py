@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from lipsync_core.contract import CONFIG_FILE, missing_networks, required_models
+from lipsync_core.contract import CONFIG_FILE, check_networks, missing_networks, required_models
 from lipsync_core.serving.access import add_access_options, read_access
 from lipsync_core.serving.engines import FLAVOUR, engine_folder, find_gpu, models_with_engine, stale_engines
 from lipsync_core.serving.repository import link_models
@@ -41,13 +41,15 @@ def server_arguments(options: argparse.Namespace) -> list[str]:
     """Lay out the models and build tritonserver's command line.
 
     Raises:
-        ValueError: nothing to serve, engines missing or stale, certificates or tokens that cannot be used, no
-            temporary folder.
+        ValueError: nothing to serve, networks not exported, engines missing or stale, certificates or tokens that
+            cannot be used, no temporary folder.
     """
     repository: Path = options.model_repository
     _check_flavour(repository, options.flavour)
-    models = required_models(repository, options.models or _exported_models(repository, options.flavour))
+    config_name = None if options.flavour == FLAVOUR else options.flavour  # engines lie in a folder of their own
+    models = required_models(repository, options.models or _exported_models(repository, config_name))
     engines = _find_engines(options, models)
+    check_networks(repository, models, config_name)
     try:
         folder = link_models(repository, models, _empty_folder(), engines)
     except OSError as error:
@@ -91,9 +93,8 @@ def _check_flavour(repository: Path, flavour: str | None) -> None:
         raise ValueError(f"--flavour: expected one of {', '.join(known) or 'none'} in {repository}, got {flavour!r}")
 
 
-def _exported_models(repository: Path, flavour: str | None) -> list[str]:
+def _exported_models(repository: Path, config_name: str | None) -> list[str]:
     names = sorted(path.parent.name for path in repository.glob(f"*/{CONFIG_FILE}"))
-    config_name = None if flavour == FLAVOUR else flavour  # engines are looked for in their own folder, later
     exported = [name for name in names if not missing_networks(repository, name, config_name)]
     if not exported:
         raise ValueError(f"models: expected exported models in {repository}, got none. See: python -m export --help")

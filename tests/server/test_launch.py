@@ -24,7 +24,7 @@ from lipsync_core.serving.access import ADMIN_TOKEN_HEADER, TOKEN_HEADER
 from lipsync_core.serving.runtime import find_runtime
 from lipsync_core.serving.server import LOOPBACK, free_port, free_ports
 from tests.conftest import REPOSITORY, ROOT
-from tests.server.toy_models import write_toy_repository
+from tests.server.toy_models import DOUBLE_CONFIG, write_model, write_toy_repository
 
 pytestmark = pytest.mark.server
 
@@ -213,12 +213,15 @@ def test_the_log_has_iso_times(server: SimpleNamespace) -> None:
     assert time.strptime(started.split()[0], "%Y-%m-%dT%H:%M:%SZ")
 
 
-@pytest.mark.parametrize("missing", ["models", "token", "certificate", "gpu", "program", "flavour", "folder"])
+@pytest.mark.parametrize(
+    "missing", ["models", "token", "certificate", "gpu", "program", "flavour", "folder", "network"]
+)
 def test_launch_fails_in_one_line(tmp_path: Path, toys: Path, missing: str) -> None:
-    """Each is said: nothing to serve, no secret, certificate, GPU, program or flavour, no folder to write to."""
+    """Each is said: nothing to serve, no secret, certificate, GPU, program, flavour, network or folder."""
     (tmp_path / "empty").mkdir()
     if missing == "folder":
         (tmp_path / "lipsync-models").touch()
+    write_model(tmp_path / "unexported", "network", DOUBLE_CONFIG.replace('"python"', '"onnxruntime"'), None)
     (tmp_path / "token").touch()
     arguments, message = {
         "models": ([f"--model-repository={tmp_path / 'empty'}"], "models: expected exported models"),
@@ -229,6 +232,10 @@ def test_launch_fails_in_one_line(tmp_path: Path, toys: Path, missing: str) -> N
         ),
         "program": ([f"--model-repository={toys}"], "tritonserver: expected the program"),
         "folder": ([f"--model-repository={toys}"], "models: expected a temporary folder"),
+        "network": (
+            [f"--model-repository={tmp_path / 'unexported'}", "--models=network"],
+            "models: expected exported networks, got no model.onnx of network",
+        ),
         "flavour": ([f"--model-repository={toys}", "--flavour=torsch"], "--flavour: expected one of none in"),
         "gpu": (
             [f"--model-repository={REPOSITORY}", "--models=wav2lip", "--flavour=tensorrt"],
