@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import subprocess
@@ -72,7 +73,7 @@ def metrics_look(url: str) -> Look:
         try:
             with urllib.request.urlopen(f"http://{url}/metrics", timeout=QUERY_TIMEOUT_S) as answer:
                 return read_metrics(answer.read().decode())
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return []
 
     return look

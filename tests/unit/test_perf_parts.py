@@ -3,9 +3,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +84,19 @@ nv_inference_count{model="faces",version="1"} 7
 """
     assert gpu.read_metrics(text) == [gpu.GpuUse(93.0, 1500.0, 312.5), gpu.GpuUse(0.0, 0.0, 0.0)]
     assert gpu.metrics_look("127.0.0.1:1")() == []  # nobody answers
+
+
+def test_a_broken_answer_is_no_look() -> None:
+    """A server that dies while it answers ends neither the sampler nor the sweep."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as threads:
+
+        def answer() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(1024)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nnv_gpu")
+
+        threads.submit(answer)
+        assert gpu.metrics_look(f"127.0.0.1:{listener.getsockname()[1]}")() == []
 
 
 def test_without_a_driver_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
