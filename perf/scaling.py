@@ -22,6 +22,8 @@ from client.mouth_motion import MouthMotion
 from client.pool_options import PoolOptions
 from client.serve import DEFAULT_REPOSITORY
 from client.servers import ServerPool
+from lipsync_core.contract import required_models
+from lipsync_core.serving.repository import link_models
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from perf.arguments import whole_number
 
@@ -46,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=whole_number, default=3, metavar="N", help="(%(default)s)")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="lipsync-perf-") as folder, ExitStack() as stack:
-        repository = waiting_repository(Path(folder), options.wait_s) if options.wait_s else DEFAULT_REPOSITORY
         models = (MEDIAPIPE.model, MouthMotion.model)
+        repository = waiting_repository(Path(folder), models, options.wait_s) if options.wait_s else DEFAULT_REPOSITORY
         servers = [
             stack.enter_context(EmbeddedServer(ServerOptions(repository, models))) for _ in range(options.servers)
         ]
@@ -59,15 +61,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def waiting_repository(folder: Path, seconds: float) -> Path:
-    """Copy the model repository with a generator that waits before each chunk, one chunk at a time."""
-    copy = folder / "model_repository"
-    shutil.copytree(DEFAULT_REPOSITORY, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    model, config = copy / WAITING_MODEL / "1" / "model.py", copy / WAITING_MODEL / "config.pbtxt"
-    text = model.read_text()
-    model.write_text(text.replace(WAIT, WAITING_METHOD.format(seconds=seconds) + WAIT, 1))
+def waiting_repository(folder: Path, models: Sequence[str], seconds: float) -> Path:
+    """Lay out models with a generator that waits before each chunk, one chunk at a time; the others are links."""
+    repository = link_models(DEFAULT_REPOSITORY, required_models(DEFAULT_REPOSITORY, list(models)), folder / "models")
+    waiting = repository / WAITING_MODEL
+    waiting.unlink()
+    shutil.copytree(DEFAULT_REPOSITORY / WAITING_MODEL, waiting, ignore=shutil.ignore_patterns("__pycache__"))
+    model, config = waiting / "1" / "model.py", waiting / "config.pbtxt"
+    model.write_text(model.read_text().replace(WAIT, WAITING_METHOD.format(seconds=seconds) + WAIT, 1))
     config.write_text(config.read_text().replace("count: 2", "count: 1"))
-    return copy
+    return repository
 
 
 def run_job(job: JobOptions, servers: Sequence[EmbeddedServer]) -> tuple[float, list[int]]:

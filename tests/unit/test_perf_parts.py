@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from perf.machine import conditions, gpu
 from perf.machine.conditions import limit_cores, machine_conditions
 from perf.machine.memory import tree_bytes
 from perf.regression import BATCH, CONCURRENCY, FACES, JOB, MOUTHS, SHARED_MEMORY
+from perf.scaling import waiting_repository
 
 SMI = """#!/bin/sh
 case "$1" in
@@ -135,6 +137,15 @@ def test_more_cores_than_there_are_fail() -> None:
     """The usable number is named."""
     with pytest.raises(ValueError, match=r"--cores: expected 1 to \d+, got 0"):
         limit_cores(0)
+
+
+def test_a_waiting_server_has_one_slow_generator(tmp_path: Path) -> None:
+    """Only the generator is copied, and waits; the models around it, whose networks may be large, are links."""
+    repository = waiting_repository(tmp_path, ("faces", "mouth_motion"), 0.25)
+    assert {path.name for path in repository.iterdir() if not path.is_symlink()} == {"mouth_warp"}
+    assert (repository / "mouth_motion" / "config.pbtxt").is_file()
+    assert "time.sleep(0.25)" in (repository / "mouth_warp" / "1" / "model.py").read_text()
+    assert re.findall(r"count: (\d+)", (repository / "mouth_warp" / "config.pbtxt").read_text()) == ["1"]
 
 
 @pytest.mark.parametrize(
