@@ -215,9 +215,12 @@ class EmbeddedServer:
                 time.sleep(READY_POLL_S)
 
     def _answers_ready(self, client: triton_grpc.InferenceServerClient) -> bool:
-        """Ask by gRPC; with TLS by HTTP, as we have no client's certificate."""
-        if not self.options.access.uses_tls:
-            return self._answers_by_grpc(client)
+        """Ask by gRPC; with TLS by HTTP, as we have no client's certificate. Triton opens gRPC first of its ports."""
+        if not (self._answers_by_http() if self.options.access.uses_tls else self._answers_by_grpc(client)):
+            return False
+        return all(_listens(port) for port in (self.options.http_port, self.options.metrics_port) if port is not None)
+
+    def _answers_by_http(self) -> bool:
         connection = http.client.HTTPConnection(LOOPBACK, self.options.http_port, timeout=READY_CALL_TIMEOUT_S)
         try:
             connection.request("GET", "/v2/health/ready")
@@ -340,6 +343,14 @@ def _taken_ports(options: ServerOptions, grpc_port: int) -> list[int]:
 
 def _ports(options: ServerOptions, grpc_port: int) -> list[int]:
     return [port for port in (grpc_port, options.http_port, options.metrics_port) if port is not None]
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((LOOPBACK, port), READY_CALL_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _can_bind(port: int) -> bool:

@@ -243,6 +243,20 @@ def test_another_server_that_is_quicker_at_the_port_is_left_alone(
         assert server.is_alive()
 
 
+@pytest.mark.parametrize("endpoint", ["http_port", "metrics_port"])
+def test_server_is_not_ready_before_all_its_ports_are(
+    toys: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    """Triton answers by gRPC a moment before it opens HTTP and metrics, which callers are told of too."""
+    monkeypatch.setattr(EmbeddedServer, "_answers_by_grpc", lambda server, client: True)
+    with socket.socket() as later:
+        later.bind(("127.0.0.1", 0))
+        server = EmbeddedServer(ServerOptions(toys, ("double",), **{endpoint: later.getsockname()[1]}))
+        assert not server._answers_ready(None)
+        later.listen()
+        assert server._answers_ready(None)
+
+
 def test_unknown_model_fails_before_the_start(toys: Path) -> None:
     """A model that the repository lacks is named, with those that it has."""
     with pytest.raises(ServerStartError, match="expected one of caller, double, ensemble .*got 'triple'"):
