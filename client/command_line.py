@@ -30,6 +30,8 @@ MODEL_OPTIONS: Mapping[Model, tuple[str, ...]] = {
     "wav2lip": ("pads", "blend"),
     "latentsync": ("steps", "guidance", "seed", "scheduler", "speed", "resolution"),
 }
+# What the command line calls the settings of diffusion.
+DIFFUSION_OPTIONS = {"num_inference_steps": "--steps", "guidance_scale": "--guidance", "seed": "--seed"}
 MAX_FPS = 240
 MAX_SECONDS = 1_000_000
 EPILOG = """\
@@ -266,6 +268,9 @@ def server_options(options: argparse.Namespace) -> tuple[Servers | None, PoolOpt
     security = Security(options.tls, options.tls_ca, options.tls_cert, options.tls_key, read_token(options.token_file))
     if options.url is None and (options.tls or options.token_file):
         raise UsageError("--tls, --token-file: expected --url beside them, got none. Name the servers")
+    repository = options.model_repository
+    if options.url is None and repository != DEFAULT_REPOSITORY and not repository.is_dir():
+        raise UsageError(f"--model-repository: expected a folder of models, got {repository}, which is none")
     servers = None if options.url is None else parse_urls(options.url)
     return servers, PoolOptions(options.transport, options.timeout, security)
 
@@ -315,7 +320,8 @@ def _diffusion_options(options: argparse.Namespace) -> DiffusionOptions:
     try:
         return options_for(options.speed, options.steps, options.scheduler, options.guidance, options.seed)
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        name, _, rule = str(error).partition(":")
+        raise UsageError(f"{DIFFUSION_OPTIONS.get(name, name)}:{rule}") from error
 
 
 def _typed(parse: Callable[[str], Value]) -> Callable[[str], Value]:

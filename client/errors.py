@@ -8,7 +8,7 @@ class LipSyncError(Exception):
 
 
 class UsageError(LipSyncError):
-    """Options that do not go together."""
+    """Values of options that cannot be, or options that do not go together."""
 
     exit_code = 2
 

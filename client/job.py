@@ -127,6 +127,7 @@ class Job:
         Raises:
             MediaError: the video or the audio cannot be used.
             OutputError: the output cannot be written.
+            UsageError: an option's value does not fit the video or the output.
         """
         self.options = options
         self._clock = StageClock()
@@ -155,7 +156,7 @@ class Job:
         """Remove what an unfinished run wrote; what its work folder keeps is for the next one."""
         self._writer.abort()
         if self._folder is not None:
-            if isinstance(error, (NoFaceError, MediaError)):
+            if isinstance(error, (NoFaceError, MediaError, UsageError)):
                 self._folder.remove()  # the next run would end alike
             elif error is not None and len(self._folder):
                 error.add_note(f"finished parts are kept in {self._folder.path}: run the same command to go on")

@@ -8,7 +8,7 @@ from typing import Literal
 
 import av
 
-from client.errors import OutputError
+from client.errors import UsageError
 from client.media.pixels import NativeFormat, nearest_native, parse_native
 
 VideoCodec = Literal["auto", "h264", "hevc", "av1", "vp9", "ffv1", "prores"]
@@ -64,12 +64,12 @@ def choose_muxer(path: Path) -> str:
     """Choose the container by the output's extension.
 
     Raises:
-        OutputError: no video container has that extension.
+        UsageError: no video container has that extension.
     """
     muxer = MUXERS.get(path.suffix.lower())
     if muxer is None:
         known = " ".join(sorted(MUXERS))
-        raise OutputError(f"{path}: expected a name ending in one of {known}, got '{path.suffix}'. Rename the output")
+        raise UsageError(f"{path}: expected a name ending in one of {known}, got '{path.suffix}'. Rename the output")
     return muxer
 
 
@@ -96,14 +96,14 @@ def choose_encoder(
         threads: encoder threads.
 
     Raises:
-        OutputError: container, codec and options do not go together.
+        UsageError: container, codec and options do not go together.
     """
     muxer = choose_muxer(path)
     _check_quality(crf, preset)
     name = _automatic(muxer, native, lossless=lossless) if codec == "auto" else codec
     if name not in ALLOWED[muxer]:
         allowed = " ".join(sorted(ALLOWED[muxer]))
-        raise OutputError(
+        raise UsageError(
             f"--codec: expected one that {path.suffix} files hold ({allowed}), got {name}. "
             "Choose another codec or extension"
         )
@@ -145,9 +145,9 @@ def is_exact(native: NativeFormat, pix_fmt: str) -> bool:
 
 def _check_quality(crf: int, preset: str) -> None:
     if preset not in PRESETS:
-        raise OutputError(f"--preset: expected one of {' '.join(PRESETS)}, got {preset}")
+        raise UsageError(f"--preset: expected one of {' '.join(PRESETS)}, got {preset}")
     if not 0 <= crf <= X264_CRF_TOP:
-        raise OutputError(f"--crf: expected 0 to {X264_CRF_TOP}, got {crf}")
+        raise UsageError(f"--crf: expected 0 to {X264_CRF_TOP}, got {crf}")
 
 
 def _automatic(muxer: str, native: NativeFormat, *, lossless: bool) -> str:
@@ -176,7 +176,7 @@ def _is_native(name: str) -> bool:
 
 def _check_lossless(codec: str, native: NativeFormat, pix_fmt: str) -> None:
     if codec in ("prores", "av1") or not is_exact(native, pix_fmt) or (codec == "h264" and native.depth > 8):
-        raise OutputError(
+        raise UsageError(
             f"--lossless: expected a codec that keeps {native.name} exactly, got {codec}. "
             "Use --codec ffv1 with an .mkv output"
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from client.errors import MediaError
+from client.errors import MediaError, UsageError
 from client.media.geometry import Orientation
 from client.media.picture import Picture
 from client.media.pixels import BT709, ColorTags, NativeFormat, convert, is_transparent, nearest_native, to_native
@@ -71,7 +71,8 @@ class VideoSource:
         threads: decoder threads.
 
     Raises:
-        MediaError: the file cannot be used, or the span lies outside it.
+        MediaError: the file cannot be used.
+        UsageError: the span lies outside the file.
     """
 
     def __init__(
@@ -88,9 +89,11 @@ class VideoSource:
         self._seekable = True
         self.facts = self._probe()
         if self.is_still and (start or end is not None):
-            raise MediaError("--start, --end: expected a video, got a single picture. Cut the speech instead")
+            raise UsageError("--start, --end: expected a video, got a single picture. Cut the speech instead")
         if end is not None and end <= start:
-            raise MediaError(f"--end: expected a time after --start ({start:g} s), got {end:g} s. Swap or drop one")
+            raise UsageError(f"--end: expected a time after --start ({start:g} s), got {end:g} s. Swap or drop one")
+        if self._may_start_after_end():
+            next(self.frames())  # refuses it
 
     @property
     def width(self) -> int:
@@ -175,6 +178,7 @@ class VideoSource:
 
         Raises:
             MediaError: nothing can be decoded.
+            UsageError: the span begins after the file's end.
         """
         pending: tuple[Picture, int, int] | None = None
         timestamps = array("q")
@@ -249,6 +253,10 @@ class VideoSource:
             self._warn_about_look(frames[0])
             return _facts(reader, frames, self)
 
+    def _may_start_after_end(self) -> bool:
+        stated_s = self.facts.stated_duration_s
+        return self.start > 0 and (stated_s is None or self.start >= stated_s)
+
     def _warn_about_look(self, frame: av.VideoFrame) -> None:
         if is_transparent(frame):
             self.warn("its transparency is not kept")
@@ -304,7 +312,7 @@ class VideoSource:
     def _finish(self, reader: VideoReader, timestamps: array[int]) -> None:
         if not timestamps:
             if self.start > 0:
-                raise MediaError(
+                raise UsageError(
                     f"--start: expected a time within {self.path}, got {self.start:g} s. Choose an earlier one"
                 )
             raise _nothing_decodable(self.path)

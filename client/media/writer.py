@@ -52,7 +52,8 @@ class VideoWriter:
         warnings: what the user should know about the output.
 
     Raises:
-        OutputError: the output cannot be written, or the options do not go together.
+        OutputError: the output cannot be written.
+        UsageError: the options do not go together.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ NOTE_EVERY_S = 0.4
 TITLES: dict[type[LipSyncError], str] = {
     NoFaceError: "No face was found",
     MediaError: "The video or the audio cannot be used",
-    UsageError: "The options do not go together",
+    UsageError: "An option cannot be used as it is",
     OutputError: "The result cannot be written",
 }
 SERVERS_FAULT = "Something went wrong on the server, not with your files. Try again, or ask who runs this service"

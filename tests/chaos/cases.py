@@ -15,7 +15,7 @@ from tests.chaos import faults, media
 from tests.chaos.case import Case
 from tests.media_clips import tone
 
-DONE, MEDIA, NO_FACE, SERVER, REQUEST, OUTPUT = 0, 3, 4, 5, 6, 7  # exit codes; see lipsync --help
+DONE, USAGE, MEDIA, NO_FACE, SERVER, REQUEST, OUTPUT = 0, 2, 3, 4, 5, 6, 7  # exit codes; see lipsync --help
 SHORT = ("--if-audio-longer", "cut")
 LONG = ("--fps", "50")  # some 470 frames of speech: long enough to be caught at work
 RESUMED = (*LONG, "--resume")
@@ -124,7 +124,7 @@ OUTPUTS = [
     with_media("output: folder is absent", (OUTPUT,), output=named("absent/out.mp4"), says="Create it first"),
     with_media("output: is a folder", (OUTPUT,), output=a_folder),
     with_media("output: is the video", (OUTPUT,), output=one_of_the_inputs, says="one of the inputs"),
-    with_media("output: unknown extension", (OUTPUT,), output=named("out.xyz")),
+    with_media("output: unknown extension", (USAGE,), output=named("out.xyz")),
     with_media("output: disk is read-only", (OUTPUT,), launch=faults.small_output_disk("ro")),
     with_media("output: two jobs at once", (DONE,), options=LONG, fault=faults.second_job, after=1, same=True),
 ]

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from client.command_line import build_parser, job_options
+from client.command_line import build_parser, job_options, server_options
 from client.errors import UsageError
+from client.lipsync import main
+from tests.media_clips import tone, write_clip, write_sound
 
 FILES = ["--video", "v.mp4", "--audio", "a.wav", "--output", "o.mp4"]
 
@@ -51,3 +55,42 @@ def test_wrong_usage_fails_in_one_line(capsys: pytest.CaptureFixture[str], argum
         build_parser().parse_args(arguments)
     assert end.value.code == 2
     assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(
+    ("output", "arguments", "line"),
+    [
+        ("o.mp4", ["--crf", "52"], "lipsync: --crf: expected 0 to 51, got 52\n"),
+        ("o.webm", ["--codec", "h264"], "lipsync: --codec: expected one that .webm files hold (av1 vp9), got h264."),
+        ("o.mov", ["--lossless", "--codec", "prores"], "lipsync: --lossless: expected a codec that keeps yuv420p ex"),
+        ("o.xyz", [], "o.xyz: expected a name ending in one of"),
+        ("o.mp4", ["--start", "900"], "lipsync: --start: expected a time within"),
+        ("o.mp4", ["--start", "0.3", "--end", "0.2"], "lipsync: --end: expected a time after --start (0.3 s), got"),
+        ("o.mp4", ["--model", "latentsync", "--steps", "0"], "lipsync: --steps: expected 1 to 999, got 0."),
+        ("o.mp4", ["--model", "latentsync", "--guidance", "0"], "lipsync: --guidance: expected a finite number"),
+        ("o.mp4", ["--model", "latentsync", "--seed", "-1"], "lipsync: --seed: expected 0 to 4294967295, got -1\n"),
+    ],
+)
+def test_a_bad_value_fails_as_wrong_usage_before_any_server(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    output: str,
+    arguments: list[str],
+    line: str,
+) -> None:
+    """Wherever it is found: exit code 2 and one line, and nothing is started or written."""
+    monkeypatch.setattr("client.lipsync.open_pool", None)
+    video, speech = write_clip(tmp_path / "v.mp4"), write_sound(tmp_path / "a.wav", tone(0.5))
+    files = ["--video", str(video), "--audio", str(speech), "--output", str(tmp_path / output)]
+    assert main([*files, "--quiet", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert line in said
+    assert said.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "v.mp4"]
+
+
+def test_a_model_repository_that_is_none_fails() -> None:
+    """It is told apart from a server that does not start."""
+    with pytest.raises(UsageError, match="--model-repository: expected a folder of models, got nowhere"):
+        server_options(build_parser().parse_args([*FILES, "--model-repository", "nowhere"]))

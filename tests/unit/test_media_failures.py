@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from client.errors import OutputError
+from client.errors import OutputError, UsageError
 from client.media import AudioSource, VideoSource, VideoWriter, check_output, timeline
 from client.media.output import output_error
 from tests.limits import small_files
@@ -34,7 +34,7 @@ def source(tmp_path: Path) -> VideoSource:
 def test_writing_fails_for_an_unknown_extension(tmp_path: Path, source: VideoSource) -> None:
     """An extension without a container is refused, and the known ones are named."""
     for name in ("out.txt", "out", "out.gif"):
-        with pytest.raises(OutputError, match=r"expected a name ending in one of \.avi .*\.webm, got"):
+        with pytest.raises(UsageError, match=r"expected a name ending in one of \.avi .*\.webm, got"):
             VideoWriter(tmp_path / name, source)
 
 
@@ -85,7 +85,7 @@ def test_writing_fails_for_options_that_do_not_fit(tmp_path: Path, source: Video
         ("out.mov", {"codec": "prores", "lossless": True}, "--lossless: expected a codec that keeps yuv420p exactly"),
     ]
     for name, options, message in cases:
-        with pytest.raises(OutputError, match=message):
+        with pytest.raises(UsageError, match=message):
             VideoWriter(tmp_path / name, source, **options)  # type: ignore[arg-type]
     assert leftovers(tmp_path) == []
 

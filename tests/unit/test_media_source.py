@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from client.errors import MediaError
+from client.errors import MediaError, UsageError
 from client.media import Orientation, VideoSource, scan_frames
 from client.media.reader import RisingTimestamps, VideoReader
 from tests.media_clips import RATE, pattern, write_clip
@@ -130,7 +130,7 @@ def test_single_pictures_are_stills(tmp_path: Path, name: str, codec: str, pix_f
     assert (frame.picture.width, frame.picture.height) == (64, 48)
     if pix_fmt == "rgb24":
         np.testing.assert_array_equal(frame.picture.rgb(), pattern(0))
-    with pytest.raises(MediaError, match="--start, --end: expected a video, got a single picture. Cut the speech"):
+    with pytest.raises(UsageError, match="--start, --end: expected a video, got a single picture. Cut the speech"):
         VideoSource(path, end=1.0)
 
 
@@ -168,12 +168,21 @@ def test_blocks_are_read_again_in_any_order(tmp_path: Path) -> None:
 
 
 def test_a_span_beyond_the_file_fails(tmp_path: Path) -> None:
-    """A span without a frame is refused, and the message names the option."""
+    """A span without a frame is refused when the file is opened, and the message names the option."""
     path = write_clip(tmp_path / "clip.mp4")
-    with pytest.raises(MediaError, match=r"--start: expected a time within .*clip\.mp4, got 7 s"):
-        list(VideoSource(path, 7).frames())
-    with pytest.raises(MediaError, match=r"--end: expected a time after --start \(3 s\), got 2 s"):
+    with pytest.raises(UsageError, match=r"--start: expected a time within .*clip\.mp4, got 7 s"):
+        VideoSource(path, 7)
+    with pytest.raises(UsageError, match=r"--end: expected a time after --start \(3 s\), got 2 s"):
         VideoSource(path, 3, 2)
+
+
+def test_a_span_beyond_a_file_of_unknown_length_fails(tmp_path: Path) -> None:
+    """Where the file does not say how long it is, its frames do."""
+    path = write_clip(tmp_path / "clip.h264")
+    assert VideoSource(path).facts.stated_duration_s is None
+    assert len(list(VideoSource(path, 0.2).frames())) == 5
+    with pytest.raises(UsageError, match=r"--start: expected a time within .*clip\.h264, got 900 s"):
+        VideoSource(path, 900)
 
 
 def test_a_truncated_clip_gives_what_is_there(tmp_path: Path) -> None:
