@@ -17,11 +17,14 @@ ROOT = Path(__file__).resolve().parent.parent
 SPEECH = ROOT / "tests" / "data" / "speech.flac"  # synthesised for this project
 FOLDER = ROOT / "demo"
 PORTRAIT = (slice(0, 270), slice(90, 360))  # rows and columns of the head and shoulders
-SHEET_COLUMNS, SHEET_START_S, SHEET_STEP_S = 8, 1.0, 0.16  # a second or so of speech, sound by sound
+SHEET_CELLS, SHEET_START_S, SHEET_STEP_S = 8, 4.1, 0.16  # a second or so of speech, sound by sound
+STILL_COLUMNS = 4  # of a still image's sheet
 CELL_HEIGHT = 320  # pixels
+LABEL_PLACE, LABEL_SIZE = (10, 308), 0.6  # pixels of the cell; of OpenCV's letters, which are 22 pixels high
+DARK, BRIGHT = (0, 0, 0), (255, 255, 255)
 CLEAR_CHANGE = 0.5  # of the largest; a second encoding changes less
 CHANGE_BLUR = 15  # pixels: single pixels count for little
-SHEET_MARGIN = 3.0  # side of the square shown, in sizes of the change
+SHEET_MARGIN = 2.6  # side of the square shown, in sizes of the change
 MOUTH_HEIGHT = 0.66  # of the square: where the change's middle is placed, so that the face is in the middle
 
 
@@ -38,7 +41,7 @@ def main() -> int:
     if code:
         return code
     write_contact_sheet(video, output, sheet)
-    print(f"video: {output}\ncontact sheet (top: before, bottom: after): {sheet}")
+    print(f"video: {output}\ncontact sheet: {sheet}")
     return 0
 
 
@@ -52,13 +55,20 @@ def write_photograph(path: Path) -> Path:
 
 
 def write_contact_sheet(before: Path, after: Path, path: Path) -> None:
-    """Draw some frames of two videos below each other, cropped to where they differ most."""
+    """Draw some frames of two videos below each other, cropped to where they differ most; a still image only once."""
     start = min(SHEET_START_S, (VideoSource(after).duration or 0) / 2)
-    times = [start + i * SHEET_STEP_S for i in range(SHEET_COLUMNS)]
+    times = [start + i * SHEET_STEP_S for i in range(SHEET_CELLS)]
     pairs = list(zip(frames_at(before, times), frames_at(after, times), strict=True))
     rows, columns = crop_around_change(pairs)
-    sheet = [np.hstack([_cell(pair[side][rows, columns]) for pair in pairs]) for side in (0, 1)]
-    cv2.imwrite(str(path), cv2.cvtColor(np.vstack(sheet), cv2.COLOR_RGB2BGR))
+    cells = [
+        [_cell(pair[side][rows, columns], f"{name}, {time:.1f} s") for pair, time in zip(pairs, times, strict=True)]
+        for side, name in enumerate(("before", "after"))
+    ]
+    if VideoSource(before).is_still:
+        shown = [_cell(pairs[0][0][rows, columns], "before"), *cells[1][: SHEET_CELLS - 1]]
+        cells = [shown[i : i + STILL_COLUMNS] for i in range(0, SHEET_CELLS, STILL_COLUMNS)]
+    sheet = np.vstack([np.hstack(row) for row in cells])
+    cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
 
 
 def frames_at(path: Path, times_s: Sequence[float]) -> list[np.ndarray]:
@@ -92,9 +102,13 @@ def _change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.abs(cv2.blur(difference.mean(axis=2), (CHANGE_BLUR, CHANGE_BLUR)))
 
 
-def _cell(picture: np.ndarray) -> np.ndarray:
+def _cell(picture: np.ndarray, label: str) -> np.ndarray:
+    """Scale a picture to the sheet's height and write a label into its lower left corner."""
     width = round(picture.shape[1] * CELL_HEIGHT / picture.shape[0])
-    return cv2.resize(picture, (width, CELL_HEIGHT), interpolation=cv2.INTER_AREA)
+    cell = cv2.resize(picture, (width, CELL_HEIGHT), interpolation=cv2.INTER_AREA)
+    for colour, thickness in ((DARK, 4), (BRIGHT, 1)):  # an outline, so that it is read on any picture
+        cv2.putText(cell, label, LABEL_PLACE, cv2.FONT_HERSHEY_SIMPLEX, LABEL_SIZE, colour, thickness, cv2.LINE_AA)
+    return cell
 
 
 if __name__ == "__main__":
