@@ -17,7 +17,7 @@ from client.errors import LipSyncError, ServerUnavailable
 from client.job import Job
 from client.logs import LogProgress, set_up_logs, take_down_logs
 from client.progress import open_progress
-from client.serve import open_pool, serve_command
+from client.serve import open_pool, serve_command, weights_warnings
 from lipsync_core.serving.runtime import ServerStartError
 
 log = logging.getLogger("client.lipsync")  # under its own name it is __main__
@@ -78,6 +78,8 @@ def sync_command(arguments: Sequence[str]) -> int:
         servers, pool_settings = server_options(options)
         with open_pool(servers, options.model_repository, job_settings.needed_models, pool_settings) as (pool, start_s):
             report = job.run(pool, progress, start_s)
+    if servers is None:
+        report.warnings += weights_warnings(options.model_repository, job_settings.needed_models)
     if options.json:
         print(json.dumps(report.as_dict(), indent=2))
     elif not options.quiet:

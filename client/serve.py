@@ -15,14 +15,23 @@ from pathlib import Path
 from client.addresses import Servers
 from client.channel import IN_THE_CLEAR, Address
 from client.errors import ServerUnavailable, UsageError
+from client.face_finder import MEDIAPIPE
+from client.job import MODELS
 from client.pool_options import PoolOptions
 from client.servers import ServerPool
-from lipsync_core.contract import CONFIG_FILE, missing_networks, required_models
+from lipsync_core.contract import (
+    CONFIG_FILE,
+    export_commands,
+    missing_networks,
+    required_models,
+    synthetic_networks,
+)
 from lipsync_core.serving.access import add_access_options, read_access
 from lipsync_core.serving.server import LOOPBACK, EmbeddedServer, ServerOptions
 
 DEFAULT_REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
 GRPC_PORT, HTTP_PORT, METRICS_PORT = 8001, 8000, 8002  # Triton's own defaults
+MAX_PORT = 65_535
 STOP_GRACE_S = 10.0
 COMPILE_TIMEOUT_S = 3600.0  # a flavour may compile or tune at its first start
 POLL_S = 0.2
@@ -72,15 +81,16 @@ def serve_command(arguments: Sequence[str]) -> int:
     """Serve until interrupted; returns 0.
 
     Raises:
-        UsageError: options that do not go together.
+        UsageError: options that do not go together, unknown models, or nothing to serve.
         ServerStartError: the server does not start.
         ServerUnavailable: it ended by itself.
     """
     options = build_parser().parse_args(arguments)
-    models = options.models or exported_models(options.model_repository, options.model_config_name)
-    server_options = _server_options(options, tuple(models))
-    with EmbeddedServer(server_options) as server:
-        print(f"serving {', '.join(models)}", file=sys.stderr)
+    repository, flavour = options.model_repository, options.model_config_name
+    models = models_to_serve(repository, options.models, flavour)
+    with EmbeddedServer(_server_options(options, tuple(models))) as server:
+        for line in [*what_is_served(repository, models, flavour), *weights_warnings(repository, models, flavour)]:
+            print(line, file=sys.stderr)
         print(f"gRPC at {server.url}; log in {server.log_path}; Ctrl-C ends it", file=sys.stderr, flush=True)
         try:
             while server.is_alive():
@@ -123,13 +133,62 @@ def files_stamp(repository: Path, models: tuple[str, ...]) -> str:
 
 
 def exported_models(repository: Path, config_name: str | None = None) -> list[str]:
-    """Name every model of a repository that has all networks it needs; say on stderr which are left out."""
+    """Name every model of a repository that has all networks it needs."""
     names = sorted(path.parent.name for path in repository.glob(f"*/{CONFIG_FILE}"))
-    missing = {name: missing_networks(repository, name, config_name) for name in names}
-    left_out = [name for name in names if missing[name]]
-    if left_out:
-        print(f"not exported, so not served: {', '.join(left_out)} (see: python -m export --help)", file=sys.stderr)
-    return [name for name in names if not missing[name]]
+    return [name for name in names if not missing_networks(repository, name, config_name)]
+
+
+def models_to_serve(repository: Path, chosen: Sequence[str] | None, config_name: str | None = None) -> list[str]:
+    """Name the chosen models, or all that are exported.
+
+    Raises:
+        UsageError: no such flavour or model, or none is exported.
+    """
+    flavours = sorted({path.stem for path in repository.glob("*/configs/*.pbtxt")})
+    if config_name is not None and config_name not in flavours:
+        raise UsageError(f"--model-config-name: expected one of {', '.join(flavours) or 'none'}, got {config_name!r}")
+    models = list(chosen or exported_models(repository, config_name))
+    if not models:
+        raise UsageError(f"--model-repository: expected exported models, got none in {repository}. Run: make models")
+    try:
+        required_models(repository, models)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return models
+
+
+def what_is_served(repository: Path, models: Sequence[str], config_name: str | None = None) -> list[str]:
+    """Say for each generator, in a line, whether a server with these models has it, and else how it gets there."""
+    served = required_models(repository, list(models))
+    lines = []
+    for generator, needed in MODELS.items():
+        missing = [name for model in needed for name in missing_networks(repository, model, config_name)]
+        if {MEDIAPIPE.model, *needed} <= set(served):
+            lines.append(f"{generator}: ready")
+        elif missing:
+            commands = export_commands(repository, missing, config_name)
+            lines.append(f"{generator}: not exported. Write its networks with: {', '.join(commands)} (see its --help)")
+        else:
+            lines.append(f"{generator}: not among the models to serve")
+    return lines
+
+
+def weights_warnings(repository: Path, models: Sequence[str], config_name: str | None = None) -> list[str]:
+    """Name in a line the networks with made-up weights that these models run on; nothing where there are none."""
+    made_up = synthetic_networks(repository, list(models), config_name)
+    if not made_up:
+        return []
+    commands = export_commands(repository, made_up)
+    return [
+        f"made-up weights in {', '.join(made_up)}: the pictures are noise."
+        f" Give real ones with: {', '.join(commands)} (see its --help)"
+    ]
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_PORT:
+        raise argparse.ArgumentTypeError(f"expected a port, 1 to {MAX_PORT}, got {text!r}")
+    return int(text)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -140,12 +199,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--models", nargs="+", metavar="NAME", help="models to load, with what they need (all exported)"
     )
-    parser.add_argument("--grpc-port", type=int, default=GRPC_PORT, help="port for gRPC (%(default)s)")
+    parser.add_argument("--grpc-port", type=_port, default=GRPC_PORT, help="port for gRPC (%(default)s)")
     parser.add_argument(
         "--address", default=LOOPBACK, help="of gRPC (%(default)s); others need TLS, and a token or client certificates"
     )
-    parser.add_argument("--http-port", type=int, default=HTTP_PORT, help="port for HTTP (%(default)s)")
-    parser.add_argument("--metrics-port", type=int, default=METRICS_PORT, help="port for metrics (%(default)s)")
+    parser.add_argument("--http-port", type=_port, default=HTTP_PORT, help="port for HTTP (%(default)s)")
+    parser.add_argument("--metrics-port", type=_port, default=METRICS_PORT, help="port for metrics (%(default)s)")
     parser.add_argument(
         "--model-config-name", metavar="FLAVOUR", help="serve configs/FLAVOUR.pbtxt where models have it"
     )

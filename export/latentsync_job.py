@@ -9,6 +9,7 @@ from export import latentsync_download as hub
 from export.external_data import file_sha256
 from export.latentsync_graph import export
 from export.latentsync_networks import NETWORKS, UNET, VAE, WHISPER, checkpoint_file, load
+from export.model_file import note_weights
 from export.torch_onnx import Format, GraphPlan, Precision
 from export.torch_program import write_program
 from export.wav2lip import SYNTHETIC_LINE
@@ -76,6 +77,8 @@ def export_all(
             if "torch" in formats:
                 plan = GraphPlan(part.trial(2), part.free_axes, part.outputs)
                 yield write_program(repository, part.model, part.module, plan, part.trial)
+            for to_format in formats:
+                note_weights(repository, part.model, to_format, synthetic=network.option not in paths)
         if network is UNET:
             note_resolution(repository / "unet" / "1", version if UNET.option in paths else None)
         yield f"  {network.license_line if network.option in paths else SYNTHETIC_LINE}"

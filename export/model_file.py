@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from lipsync_core.contract import ModelContract, TensorSpec, read_contract
+from lipsync_core.contract import ModelContract, TensorSpec, read_contract, synthetic_note
 
 MODEL_REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
 VERSION_FOLDER = "1"
@@ -37,6 +37,15 @@ def write_model(network: onnx.ModelProto, repository: Path, model: str) -> str:
     content = network.SerializeToString()
     write_whole(path, content)
     return f"{path}: {len(content):,} bytes, sha256 {hashlib.sha256(content).hexdigest()}"
+
+
+def note_weights(repository: Path, model: str, to_format: str, *, synthetic: bool) -> None:
+    """Leave a note beside a network that was written, "onnx" or "torch", if its weights are made up; else none."""
+    note = synthetic_note(repository / model, {"onnx": "onnxruntime"}.get(to_format, to_format))
+    if synthetic:
+        note.write_text("made-up weights: what they draw is noise\n", encoding="utf-8")
+    else:
+        note.unlink(missing_ok=True)
 
 
 def holds_valid_model(repository: Path, model: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export.model_file import MODEL_REPOSITORY
+from export.model_file import MODEL_REPOSITORY, note_weights
 
 INSTALL_HINT = "Install them with: pip install 'lipsync-triton[export,torch]'"
 SYNTHETIC_LINE = "made-up weights: they draw noise, for tests and benchmarks only"
@@ -44,6 +44,8 @@ def run(arguments: argparse.Namespace) -> None:
     for network, module in zip(chosen, modules, strict=True):
         for chosen_format in dict.fromkeys(arguments.format):
             print(networks.export(network, module, arguments.precision, arguments.repository, chosen_format))
+            synthetic = checkpoints[network.model] is None
+            note_weights(arguments.repository, network.model, chosen_format, synthetic=synthetic)
         print(f"  {network.license_line if checkpoints[network.model] else SYNTHETIC_LINE}")
 
 

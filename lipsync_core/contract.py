@@ -14,6 +14,7 @@ from tritonclient.grpc import model_config_pb2
 CONFIG_FILE = "config.pbtxt"
 EXPORT_PARAMETER = "export"  # what follows `python -m export` to write the model's network
 NETWORK_FILES = {"onnxruntime": "model.onnx", "torch": "model.pt2", "tensorrt": "model.plan"}  # by backend
+SYNTHETIC_SUFFIX = ".synthetic"  # of the note beside a network whose weights are made up
 CALLS_PARAMETER = "calls"  # names, separated by blanks, of the models that a BLS model calls
 # Keys that Triton's backends read themselves; a step's own parameters never hold them.
 BACKEND_PARAMETERS = frozenset(
@@ -182,6 +183,30 @@ def missing_networks(repository: Path, name: str, config_name: str | None = None
     return [model for model, file in files.items() if file and not (repository / model / "1" / file).is_file()]
 
 
+def synthetic_note(model_dir: Path, backend: str) -> Path:
+    """Say where it is noted that a backend's network has made-up weights; engines have those of their graph."""
+    file = NETWORK_FILES["onnxruntime" if backend == "tensorrt" else backend]
+    return model_dir / "1" / f"{file}{SYNTHETIC_SUFFIX}"
+
+
+def synthetic_networks(repository: Path, names: list[str], config_name: str | None = None) -> list[str]:
+    """List the models, of those given and of what they need, whose network for a flavour has made-up weights."""
+    contracts = [read_contract(repository / model, config_name) for model in required_models(repository, names)]
+    return [
+        contract.name
+        for contract in contracts
+        if contract.backend in NETWORK_FILES and synthetic_note(repository / contract.name, contract.backend).is_file()
+    ]
+
+
+def export_commands(repository: Path, models: list[str], config_name: str | None = None) -> list[str]:
+    """List the commands that write the networks of models, each once."""
+    contracts = [read_contract(repository / model, config_name) for model in models]
+    return sorted(
+        {f"python -m export {contract.parameters.get(EXPORT_PARAMETER, '')}".rstrip() for contract in contracts}
+    )
+
+
 def check_networks(repository: Path, models: list[str], config_name: str | None = None) -> None:
     """Check that the networks of models have been written.
 
@@ -192,12 +217,10 @@ def check_networks(repository: Path, models: list[str], config_name: str | None 
     if missing:
         contracts = [read_contract(repository / model, config_name) for model in missing]
         files = sorted({NETWORK_FILES[contract.backend] for contract in contracts})
-        commands = sorted(
-            {f"python -m export {contract.parameters.get(EXPORT_PARAMETER, '')}" for contract in contracts}
-        )
+        commands = export_commands(repository, missing, config_name)
         raise ValueError(
             f"models: expected exported networks, got no {' or '.join(files)} of {', '.join(missing)}."
-            f" Write them with: {', '.join(command.rstrip() for command in commands)} (see its --help)"
+            f" Write them with: {', '.join(commands)} (see its --help)"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from client.connection import TritonConnection
 from client.errors import LipSyncError, RequestRejected, ServerUnavailable
 from client.job import DETECTORS, MODELS, DetectorName, Model
 from client.pool_options import PoolOptions
-from client.serve import STOP_GRACE_S, exported_models
+from client.serve import STOP_GRACE_S, exported_models, weights_warnings, what_is_served
 from client.web.views import ModelList, ModelView
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
@@ -158,6 +159,8 @@ def open_triton(options: argparse.Namespace) -> Iterator[TritonAccess]:
     models = tuple(exported_models(repository))
     if not models:
         raise LipSyncError(f"{repository}: expected exported models, got none. Run: make models")
+    for line in [*what_is_served(repository, models), *weights_warnings(repository, models)]:
+        print(line, file=sys.stderr, flush=True)
     server = EmbeddedServer(ServerOptions(repository, models, grpc_port=free_port(), stop_grace_s=STOP_GRACE_S))
     with _Keeper(server) as keeper:
         yield TritonAccess.of(argparse.Namespace(**vars(options) | {"url": [keeper.url]}))

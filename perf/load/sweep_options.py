@@ -83,6 +83,9 @@ def sweep_options(arguments: argparse.Namespace) -> SweepOptions:
 def measurable_models(repository: Path, flavour: str | None) -> list[str]:
     """Name the exported models whose inputs' makers are exported too; say on stderr which are left out."""
     exported, maker = exported_models(repository), SampleMaker(repository, flavour)
+    missing = [model for model in maker.contracts if model not in exported]
+    if missing:
+        say(f"not exported, so not measured: {', '.join(missing)} (see: python -m export --help)")
     possible = [model for model in exported if set(maker.needed_models(model)) <= set(exported)]
     left_out = [model for model in exported if model not in possible]
     if left_out:

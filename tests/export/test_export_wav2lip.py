@@ -17,6 +17,7 @@ import export  # noqa: E402
 from export.__main__ import main  # noqa: E402  (its wav2lip command imports torch)
 from export.checkpoint import module_shapes  # noqa: E402
 from export.wav2lip_networks import DETECTOR, GENERATOR, NETWORKS, Network, load  # noqa: E402
+from lipsync_core.contract import synthetic_note  # noqa: E402
 from lipsync_core.wav2lip.s3fd import find_faces, whole_boxes  # noqa: E402
 from tests.conftest import REPOSITORY  # noqa: E402
 from tests.data.wav2lip_goldens import FOLDER, detector_images, generator_inputs  # noqa: E402
@@ -223,3 +224,19 @@ def test_a_checkpoint_is_exported_in_half_precision(
     types = {tensor.data_type for tensor in onnx.load_from_string(content).graph.initializer}
     assert onnx.TensorProto.FLOAT16 in types
     assert not (empty_repository / "wav2lip_generator" / "1").exists()
+
+
+def test_made_up_weights_are_noted_beside_the_network(
+    modules: dict[str, torch.nn.Module], empty_repository: Path, wav2lip_repository: Path
+) -> None:
+    """The export of a checkpoint takes the note away."""
+    for model in ("wav2lip_generator", "s3fd"):
+        assert synthetic_note(wav2lip_repository / model, "onnxruntime").is_file()
+        assert synthetic_note(wav2lip_repository / model, "torch").is_file()
+    note = synthetic_note(empty_repository / "s3fd", "onnxruntime")
+    note.parent.mkdir(exist_ok=True)
+    note.touch()
+    path = empty_repository / "s3fd.pth"
+    torch.save(modules[DETECTOR.model].state_dict(), path)
+    assert main(["wav2lip", "--s3fd", str(path), "--repository", str(empty_repository)]) == 0
+    assert not note.exists()

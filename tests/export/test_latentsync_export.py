@@ -24,7 +24,7 @@ from export.latentsync_unet import SMALL_CHANNELS, LatentSyncUNet  # noqa: E402
 from export.synthetic_weights import latentsync_weights  # noqa: E402
 from export.wav2lip_networks import GENERATOR  # noqa: E402
 from export.wav2lip_networks import load as load_wav2lip  # noqa: E402
-from lipsync_core.contract import read_contract  # noqa: E402
+from lipsync_core.contract import read_contract, synthetic_note  # noqa: E402
 from lipsync_core.latentsync.options import read_trained_resolution  # noqa: E402
 from tests.conftest import REPOSITORY  # noqa: E402
 from tests.latentsync_models import NETWORK_MODELS, small_networks  # noqa: E402
@@ -371,6 +371,13 @@ def test_the_resolution_of_given_weights_is_noted(repository: Path) -> None:
         assert read_trained_resolution(folder) == resolution
     note_resolution(folder, None)
     assert read_trained_resolution(folder) is None
+
+
+def test_made_up_weights_are_noted_beside_each_network(latentsync_repository: Path) -> None:
+    """For both formats, and for all that comes from the same weights."""
+    for model in ("unet", "unet_shallow", "vae_encoder", "vae_decoder", "whisper_encoder"):
+        for backend in ("onnxruntime", "torch"):
+            assert synthetic_note(latentsync_repository / model, backend).is_file()
 
 
 def test_a_network_keeps_its_weights_apart_from_its_half(unet_weights: Weights) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import av
@@ -10,6 +11,7 @@ import pytest
 
 from client.errors import NoFaceError, UsageError
 from client.job import JobOptions
+from client.lipsync import main
 from lipsync_core.serving.server import EmbeddedServer
 from lipsync_core.wav2lip.boxes import Pads
 from tests.server.clips import SPEECH, read_frames, read_planes, swaying_head, write_video, write_wave
@@ -110,6 +112,18 @@ def test_the_originals_detector_can_be_chosen(run: Run, clip: Path, tmp_path: Pa
     """With S3FD the faces come from its boxes alone; the recipe's weights see some in every frame."""
     report = run(clip, SPEECH, tmp_path / "out.mp4", detector="s3fd", end_s=0.2, if_audio_longer="cut")
     assert report.frames == 5
+
+
+def test_a_command_with_its_own_server_tells_made_up_weights(
+    wav2lip_repository: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who exported them once for a trial learns why the pictures are noise."""
+    files = ["--video", str(clip), "--audio", str(SPEECH), "--output", str(tmp_path / "out.mp4")]
+    box = ",".join(map(str, BOX))
+    options = ["--model=wav2lip", f"--face-box={box}", "--end=0.2", "--if-audio-longer=cut", "--quiet", "--json"]
+    assert main([*files, *options, f"--model-repository={wav2lip_repository}"]) == 0
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert warning.startswith("made-up weights in wav2lip_generator: the pictures are noise. Give real ones with: ")
 
 
 def test_boxes_fail_with_the_generator_that_needs_lips(clip: Path, tmp_path: Path) -> None:

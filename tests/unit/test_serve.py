@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from client.errors import UsageError
+from client.serve import build_parser, exported_models, models_to_serve, weights_warnings, what_is_served
+from lipsync_core.contract import missing_networks, synthetic_note
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """All configurations of the project, without any network."""
+    for config in REPOSITORY.glob("*/config.pbtxt"):
+        (tmp_path / config.parent.name / "1").mkdir(parents=True)
+        shutil.copy(config, tmp_path / config.parent.name)
+        if (config.parent / "configs").is_dir():
+            shutil.copytree(config.parent / "configs", tmp_path / config.parent.name / "configs")
+    return tmp_path
+
+
+def write_networks(repository: Path, model: str, *, synthetic: bool = False) -> None:
+    """Put an empty file in the place of each network that a model needs."""
+    for name in missing_networks(repository, model):
+        (repository / name / "1" / "model.onnx").touch()
+        if synthetic:
+            synthetic_note(repository / name, "onnxruntime").touch()
+
+
+def test_generators_are_listed_by_the_names_that_jobs_use(repository: Path) -> None:
+    """Each is ready, or the command that writes its networks is named."""
+    write_networks(repository, "mouth_motion")
+    write_networks(repository, "faces")
+    assert what_is_served(repository, exported_models(repository)) == [
+        "mouth-motion: ready",
+        "wav2lip: not exported. Write its networks with: python -m export wav2lip (see its --help)",
+        "latentsync: not exported. Write its networks with: python -m export latentsync (see its --help)",
+    ]
+    assert what_is_served(repository, ["faces"])[0] == "mouth-motion: not among the models to serve"
+    write_networks(repository, "wav2lip")
+    assert what_is_served(repository, exported_models(repository))[1] == "wav2lip: ready"
+    assert what_is_served(repository, ["wav2lip", "faces"], "torch")[2] == (
+        "latentsync: not exported. Write its networks with: python -m export latentsync --format torch (see its --help)"
+    )
+
+
+def test_made_up_weights_are_told(repository: Path) -> None:
+    """In one line, with the command that replaces them, for what runs on them and for nothing else."""
+    write_networks(repository, "mouth_motion")
+    write_networks(repository, "faces")
+    write_networks(repository, "wav2lip", synthetic=True)
+    assert weights_warnings(repository, ["mouth_motion", "faces"]) == []
+    line = "made-up weights in wav2lip_generator: the pictures are noise. Give real ones with: python -m export wav2lip"
+    for flavour in (None, "tensorrt"):  # engines are built from the same graph
+        assert weights_warnings(repository, ["faces", "wav2lip"], flavour) == [f"{line} (see its --help)"]
+    assert weights_warnings(repository, ["faces", "wav2lip"], "torch") == []
+
+
+def test_serving_fails_for_what_is_not_there(repository: Path) -> None:
+    """Unknown models and flavours, and a folder without models, are wrong usage."""
+    with pytest.raises(UsageError, match=r"model: expected one of .* got 'wav2lop'"):
+        models_to_serve(repository, ["wav2lop"])
+    with pytest.raises(UsageError, match=r"--model-config-name: expected one of tensorrt, torch, .* got 'torhc'"):
+        models_to_serve(repository, None, "torhc")
+    with pytest.raises(UsageError, match="--model-repository: expected exported models, got none in"):
+        models_to_serve(repository / "nowhere", None)
+
+
+def test_a_port_that_cannot_be_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    """The kernel would take another one in its place."""
+    with pytest.raises(SystemExit) as end:
+        build_parser().parse_args(["--grpc-port", "99999"])
+    assert end.value.code == 2
+    assert "--grpc-port: expected a port, 1 to 65535, got '99999'" in capsys.readouterr().err
