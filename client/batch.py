@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import IO, Literal
 
 from client.addresses import parse_urls
-from client.command_line import OneLineParser
 from client.errors import BatchError, OutputError, UsageError
+from client.option_parser import OneLineParser
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,6 @@ def build_parser() -> argparse.ArgumentParser:
         description="Run many jobs. Each line of the file is a JSON object with video, audio and output, and any other"
         " option of lipsync by its name, such as crf or face. Options given here count for all jobs that do not say"
         " otherwise. Run again, the command leaves out what is done and goes on with what is not.",
-        allow_abbrev=False,
     )
     parser.add_argument("--batch", type=Path, required=True, metavar="JOBS.jsonl", help="the file of jobs")
     parser.add_argument("--jobs", type=_count, metavar="N", help="run so many at once (one for each server)")
@@ -307,7 +306,7 @@ def _last_message(errors: str) -> str:
 
 def _split(passed_on: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split the options for all jobs: the URLs of servers, and those that change what comes out of a job."""
-    parser = OneLineParser(prog="lipsync --batch", add_help=False, allow_abbrev=False)
+    parser = OneLineParser(prog="lipsync --batch", add_help=False)
     parser.add_argument("--url", action="append", default=[])
     for name in ("--transport", "--timeout", "--tls-ca", "--tls-cert", "--tls-key", "--token-file"):
         parser.add_argument(name)

@@ -153,7 +153,7 @@ def read_token(path: Path | None) -> str | None:
         UsageError: the file cannot be read.
     """
     if path is None:
-        return os.environ.get(TOKEN_VARIABLE)
+        return os.environ.get(TOKEN_VARIABLE) or None
     try:
         return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import NoReturn, TypeVar, get_args
+from typing import TypeVar, get_args
 
 from client.addresses import Servers, parse_urls
 from client.channel import TOKEN_VARIABLE, Security, read_token
@@ -17,6 +16,7 @@ from client.errors import UsageError
 from client.faces import parse_face_choice
 from client.job import MODELS, DetectorName, JobOptions, Model
 from client.media import PRESETS, IfAudioLonger, IfAudioShorter, VideoCodec
+from client.option_parser import OneLineParser
 from client.pool_options import PoolOptions
 from client.serve import DEFAULT_REPOSITORY
 from client.wav2lip import Blend
@@ -52,15 +52,6 @@ other commands:
   lipsync serve      start the server alone, for many jobs with --url (see lipsync serve --help)
   lipsync --batch    run the jobs of a file (see lipsync --batch --help)
 """
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Says in one line what is wrong with the options, without the whole usage before it."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the message and end the program."""
-        text = re.sub(r"^argument \S+: (?=--)", "", message)  # our own parsers name the option themselves
-        self.exit(UsageError.exit_code, f"{self.prog}: {text}. See {self.prog} --help\n")
 
 
 def build_parser() -> argparse.ArgumentParser:

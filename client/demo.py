@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from client import lipsync
 from client.media import VideoSource
+from client.option_parser import OneLineParser
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEECH = ROOT / "tests" / "data" / "speech.flac"  # synthesised for this project
@@ -30,7 +30,7 @@ MOUTH_HEIGHT = 0.66  # of the square: where the change's middle is placed, so th
 
 def main() -> int:
     """Make the sample, run the lipsync command on it, and draw the sheet."""
-    parser = argparse.ArgumentParser(prog="python -m client.demo", description=__doc__)
+    parser = OneLineParser(prog="python -m client.demo", description=__doc__)
     parser.add_argument("--video", type=Path, help="a video or image of yours (a photograph of an astronaut)")
     parser.add_argument("--audio", type=Path, default=SPEECH, help="a speech of yours (a synthesised one)")
     options, passed_on = parser.parse_known_args()

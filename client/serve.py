@@ -17,6 +17,7 @@ from client.channel import IN_THE_CLEAR, Address
 from client.errors import ServerUnavailable, UsageError
 from client.face_finder import MEDIAPIPE
 from client.job import MODELS
+from client.option_parser import OneLineParser
 from client.pool_options import PoolOptions
 from client.servers import ServerPool
 from lipsync_core.contract import (
@@ -193,7 +194,7 @@ def _port(text: str) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="lipsync serve", description="Serve the models, on loopback by default, until interrupted."
     )
     parser.add_argument(

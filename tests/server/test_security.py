@@ -196,9 +196,11 @@ def test_choices_that_do_not_go_together_fail(authority: Authority, folder: Path
 
 
 def test_token_is_read_from_file_or_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file counts before the environment; neither means no token."""
+    """The file counts before the environment; neither, or an empty variable, means no token."""
     (tmp_path / "token").write_text("secret\n")
     monkeypatch.delenv("LIPSYNC_TOKEN", raising=False)
+    assert read_token(None) is None
+    monkeypatch.setenv("LIPSYNC_TOKEN", "")
     assert read_token(None) is None
     monkeypatch.setenv("LIPSYNC_TOKEN", "other")
     assert (read_token(None), read_token(tmp_path / "token")) == ("other", "secret")

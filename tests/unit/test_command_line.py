@@ -47,6 +47,7 @@ def test_a_models_own_options_count() -> None:
         ([], "lipsync: the following arguments are required: --video, --audio, --output. See lipsync --help\n"),
         ([*FILES, "--fps", "0"], "lipsync: --fps: expected 1 to 240 frames per second, got '0'. See lipsync --help\n"),
         ([*FILES, "--crff", "2"], "lipsync: unrecognized arguments: --crff 2. See lipsync --help\n"),
+        ([*FILES, "--verb"], "lipsync: unrecognized arguments: --verb. See lipsync --help\n"),
     ],
 )
 def test_wrong_usage_fails_in_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], line: str) -> None:
