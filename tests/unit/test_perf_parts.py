@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -123,14 +124,15 @@ def test_memory_of_what_a_process_started_counts() -> None:
 
 def test_processes_that_end_meanwhile_are_left_out() -> None:
     """A tree can be walked while its processes come and go, and what stays in it is always found."""
-    churn = "while :; do true & true & wait; done"
-    with subprocess.Popen(["sh", "-c", churn]) as coming_and_going, subprocess.Popen(["sleep", "600"]) as staying:
+    churn = "sleep 600 & echo $!; while :; do sh -c :; done"
+    with subprocess.Popen(["sh", "-c", churn], stdout=subprocess.PIPE, text=True, start_new_session=True) as shell:
         try:
+            assert shell.stdout is not None
+            staying = int(shell.stdout.readline())
             for _ in range(2000):
-                assert {coming_and_going.pid, staying.pid} <= set(descendants(os.getpid()))
+                assert {shell.pid, staying} <= set(descendants(shell.pid))
         finally:
-            coming_and_going.kill()
-            staying.kill()
+            os.killpg(shell.pid, signal.SIGKILL)
 
 
 def test_more_cores_than_there_are_fail() -> None:
