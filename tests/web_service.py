@@ -113,3 +113,13 @@ def wait_for_state(client: httpx.Client, job_id: str, *states: str) -> dict[str,
 
     found: dict[str, Any] = wait_until(look)
     return found
+
+
+def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
+    """Check that an answer is an RFC 9457 problem, and give it."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    said: dict[str, Any] = answer.json()
+    assert said["status"] == status
+    assert {"type", "title", "detail"} <= set(said)
+    return said

@@ -6,11 +6,11 @@ import http.client
 import os
 import re
 import subprocess
-import threading
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
+
+from perf.machine.sampler import Sampler
 
 QUERY_TIMEOUT_S = 10.0
 SAMPLE_INTERVAL_S = 0.5
@@ -92,29 +92,19 @@ def read_metrics(text: str) -> list[GpuUse]:
     ]
 
 
-class GpuSampler:
-    """Looks at GPUs in a thread while its context is open; does nothing without a look."""
+class GpuSampler(Sampler):
+    """Looks at GPUs; sees none without a look."""
 
     def __init__(self, look: Look | None) -> None:
         """Choose how to look."""
-        self._ask = look
+        super().__init__()
+        self._ask = look or (lambda: [])
         self._samples: list[GpuUse] = []
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True, name="gpu-sampler")
 
-    def __enter__(self) -> GpuSampler:
-        """Begin to look."""
-        if self._ask is not None:
-            self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop looking."""
-        self._done.set()
-        if self._ask is not None:
-            self._thread.join()
+    def look(self) -> float:
+        """Ask for each GPU's use."""
+        self._samples += self._ask()
+        return SAMPLE_INTERVAL_S
 
     @property
     def figures(self) -> dict[str, float]:
@@ -127,13 +117,6 @@ class GpuSampler:
             "gpu_memory_mb": max(sample.memory_mb for sample in self._samples),
             "gpu_power_w": round(sum(sample.power_w for sample in self._samples) / count, 1),
         }
-
-    def _look(self) -> None:
-        assert self._ask is not None
-        while True:
-            self._samples += self._ask()
-            if self._done.wait(SAMPLE_INTERVAL_S):
-                return
 
 
 def _is_named(index: str, uuid: str, visible: str) -> bool:

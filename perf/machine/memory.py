@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
-from types import TracebackType
 
 from lipsync_core.serving.server import descendants
+from perf.machine.sampler import Sampler
 
 SHORTEST_PAUSE_S = 0.05
 PAUSE_PER_LOOK = 20  # looking takes at most a twentieth of the time that it measures
 KIB, MB = 1024, 1_000_000
 
 
-class MemorySampler:
+class MemorySampler(Sampler):
     """Adds up the proportional memory of a process tree in a thread, and keeps the largest sum."""
 
     def __init__(self, pid: int) -> None:
         """Choose the tree's root."""
+        super().__init__()
         self.peak_mb = 0.0
         self._pid = pid
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True, name="memory-sampler")
 
-    def __enter__(self) -> MemorySampler:
-        """Begin to look."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop looking."""
-        self._done.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        pause = SHORTEST_PAUSE_S
-        while not self._done.wait(pause):
-            started = time.perf_counter()
-            self.peak_mb = max(self.peak_mb, tree_bytes(self._pid) / MB)
-            pause = max(SHORTEST_PAUSE_S, PAUSE_PER_LOOK * (time.perf_counter() - started))
+    def look(self) -> float:
+        """Add up what the tree has now; the larger it is, the longer the pause."""
+        started = time.perf_counter()
+        self.peak_mb = max(self.peak_mb, tree_bytes(self._pid) / MB)
+        return max(SHORTEST_PAUSE_S, PAUSE_PER_LOOK * (time.perf_counter() - started))
 
 
 def tree_bytes(pid: int) -> int:

@@ -17,16 +17,13 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from client.errors import UsageError
 from client.web import service_routes, upload
-from client.web.__main__ import main
 from client.web.app import create_app
 from client.web.service import Service
-from client.web.settings import build_parser, parse_tokens, settings_from
 from client.web.upload import shown_name
 from tests.limits import small_files
 from tests.waiting import wait_until
-from tests.web_service import NOWHERE, OTHER_TOKEN, TOKEN, files, listening, make_service, open_client
+from tests.web_service import OTHER_TOKEN, TOKEN, files, listening, make_service, open_client, problem
 
 HALF = b'--b\r\nContent-Disposition: form-data; name="video"; filename="v"\r\n\r\nhalf'
 TOKENS = {"ann": TOKEN, "bob": OTHER_TOKEN}
@@ -46,15 +43,6 @@ def stored(client: TestClient) -> Path:
 
 def left_over(client: TestClient) -> list[Path]:
     return [*(stored(client) / "uploads").iterdir(), *(stored(client) / "jobs").iterdir()]
-
-
-def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    said: dict[str, Any] = answer.json()
-    assert said["status"] == status
-    assert {"type", "title", "detail"} <= set(said)
-    return said
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -403,50 +391,3 @@ def test_bad_json_fails(tmp_path: Path) -> None:
         said = problem(client.post("/jobs", content=json.dumps({"video_url": "https://x"}), headers=json_type), 422)
         assert "audio_url" in said["detail"]
         problem(client.post("/jobs", content=b'"' + b"x" * 100_000, headers=json_type), 413)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--workers", "-1"], "--workers"),
-        (["--max-jobs", "0"], "--max-jobs"),
-        (["--keep-hours", "0"], "--keep-hours"),
-        (["--keep-hours", "nan"], "--keep-hours"),
-    ],
-)
-def test_bad_setting_fails_by_name(arguments: list[str], message: str) -> None:
-    """A limit out of range is named."""
-    with pytest.raises(UsageError, match=message):
-        settings_from(build_parser().parse_args(arguments), {})
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("--data", "/dev/null/jobs", "--data: expected a folder of our own, got /dev/null/jobs (Not a directory)"),
-        ("--host", "a..b", "--port: expected a free port on a..b"),
-    ],
-)
-def test_place_that_cannot_be_had_fails_in_one_line(
-    capsys: pytest.CaptureFixture[str], name: str, value: str, message: str
-) -> None:
-    """What the command line names wrongly is no defect."""
-    assert main(["--port", "0", "--url", NOWHERE, name, value]) == 2
-    assert capsys.readouterr().err.startswith(f"lipsync web: {message}")
-
-
-def test_wrong_usage_fails_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """As with every other command, the options are not listed before the message."""
-    with pytest.raises(SystemExit) as ending:
-        main(["--port", "http"])
-    assert ending.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("python -m client.web: argument --port: invalid int value: 'http'. See")
-
-
-@pytest.mark.parametrize("text", ["ann", "ann:short", "ann:" + "a" * 20 + ",ann:" + "b" * 20, ":" + "a" * 20])
-def test_bad_tokens_fail(text: str) -> None:
-    """A token that is short, nameless or doubled is refused before anything starts, and not repeated."""
-    with pytest.raises(UsageError, match="LIPSYNC_WEB_TOKENS") as raised:
-        parse_tokens(text)
-    assert "a" * 20 not in str(raised.value)
