@@ -7,10 +7,10 @@ import os
 import socket
 from pathlib import Path
 
-from export.model_file import MODEL_REPOSITORY, VERSION_FOLDER
+from export.model_file import MODEL_REPOSITORY
 from export.tensorrt_engine import build_engine, find_toolchain, read_profile
 from export.tensorrt_verify import verify_engine
-from lipsync_core.contract import CONFIG_FILE, read_contract
+from lipsync_core.contract import CONFIG_FILE, VERSION_FOLDER, read_contract
 from lipsync_core.serving.engines import FLAVOUR, engine_folder, exported_with_engine, models_with_engine, stale_engines
 from lipsync_core.serving.repository import ENGINE_FILE
 

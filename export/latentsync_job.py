@@ -13,6 +13,7 @@ from export.model_file import note_weights
 from export.torch_onnx import Format, GraphPlan, Precision
 from export.torch_program import write_program
 from export.wav2lip import SYNTHETIC_LINE
+from lipsync_core.contract import VERSION_FOLDER
 from lipsync_core.latentsync.options import RESOLUTION_FILE, RESOLUTIONS
 
 
@@ -80,7 +81,7 @@ def export_all(
             for to_format in formats:
                 note_weights(repository, part.model, to_format, synthetic=network.option not in paths)
         if network is UNET:
-            note_resolution(repository / "unet" / "1", version if UNET.option in paths else None)
+            note_resolution(repository / "unet" / VERSION_FOLDER, version if UNET.option in paths else None)
         yield f"  {network.license_line if network.option in paths else SYNTHETIC_LINE}"
 
 

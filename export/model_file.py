@@ -11,11 +11,17 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from lipsync_core.contract import ModelContract, TensorSpec, read_contract, synthetic_note
+from lipsync_core.contract import (
+    NETWORK_FILES,
+    VERSION_FOLDER,
+    ModelContract,
+    TensorSpec,
+    read_contract,
+    synthetic_note,
+)
 
 MODEL_REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
-VERSION_FOLDER = "1"
-MODEL_FILE = "model.onnx"
+MODEL_FILE = NETWORK_FILES["onnxruntime"]
 
 
 def model_path(repository: Path, model: str) -> Path:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from export.model_file import MODEL_FILE, VERSION_FOLDER, write_whole
-from lipsync_core.contract import ModelContract, read_contract
+from export.model_file import MODEL_FILE, write_whole
+from lipsync_core.contract import VERSION_FOLDER, ModelContract, read_contract
 from lipsync_core.programs.config import Shapes, parse_shapes
 from lipsync_core.serving.engines import FLAVOUR, NVIDIA_SMI, RECORD_FILE, find_gpu
 from lipsync_core.serving.repository import ENGINE_FILE

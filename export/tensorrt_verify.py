@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from export.model_file import MODEL_FILE, VERSION_FOLDER
+from export.model_file import MODEL_FILE
 from export.tensorrt_engine import Toolchain, read_profile
-from lipsync_core.contract import ModelContract, read_contract
+from lipsync_core.contract import VERSION_FOLDER, ModelContract, read_contract
 from lipsync_core.serving.engines import FLAVOUR, RECORD_FILE
 from lipsync_core.serving.repository import ENGINE_FILE
 

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from export.external_data import file_sha256
-from export.model_file import VERSION_FOLDER
 from export.torch_onnx import GraphPlan
-from lipsync_core.contract import ModelContract, read_contract
+from lipsync_core.contract import VERSION_FOLDER, ModelContract, read_contract
 from lipsync_core.programs.program import PROGRAM_FILE, Program, load_program, save_program
 
 BOUND = 1e-5  # of the output's standard deviation: the same operators, in the same order

@@ -12,6 +12,7 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
 CONFIG_FILE = "config.pbtxt"
+VERSION_FOLDER = "1"  # of every model
 EXPORT_PARAMETER = "export"  # what follows `python -m export` to write the model's network
 NETWORK_FILES = {"onnxruntime": "model.onnx", "torch": "model.pt2", "tensorrt": "model.plan"}  # by backend
 SYNTHETIC_SUFFIX = ".synthetic"  # of the note beside a network whose weights are made up
@@ -180,13 +181,14 @@ def missing_networks(repository: Path, name: str, config_name: str | None = None
     """List the models that a model needs, itself included, whose network for a flavour has not been written."""
     models = required_models(repository, [name])
     files = {model: NETWORK_FILES.get(read_contract(repository / model, config_name).backend) for model in models}
-    return [model for model, file in files.items() if file and not (repository / model / "1" / file).is_file()]
+    paths = {model: repository / model / VERSION_FOLDER / file for model, file in files.items() if file}
+    return [model for model, path in paths.items() if not path.is_file()]
 
 
 def synthetic_note(model_dir: Path, backend: str) -> Path:
     """Say where it is noted that a backend's network has made-up weights; engines have those of their graph."""
     file = NETWORK_FILES["onnxruntime" if backend == "tensorrt" else backend]
-    return model_dir / "1" / f"{file}{SYNTHETIC_SUFFIX}"
+    return model_dir / VERSION_FOLDER / f"{file}{SYNTHETIC_SUFFIX}"
 
 
 def synthetic_networks(repository: Path, names: list[str], config_name: str | None = None) -> list[str]:

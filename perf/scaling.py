@@ -22,7 +22,7 @@ from client.mouth_motion import MouthMotion
 from client.pool_options import PoolOptions
 from client.serve import DEFAULT_REPOSITORY
 from client.servers import ServerPool
-from lipsync_core.contract import required_models
+from lipsync_core.contract import VERSION_FOLDER, required_models
 from lipsync_core.serving.repository import link_models
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from perf.arguments import whole_number
@@ -67,7 +67,7 @@ def waiting_repository(folder: Path, models: Sequence[str], seconds: float) -> P
     waiting = repository / WAITING_MODEL
     waiting.unlink()
     shutil.copytree(DEFAULT_REPOSITORY / WAITING_MODEL, waiting, ignore=shutil.ignore_patterns("__pycache__"))
-    model, config = waiting / "1" / "model.py", waiting / "config.pbtxt"
+    model, config = waiting / VERSION_FOLDER / "model.py", waiting / "config.pbtxt"
     model.write_text(model.read_text().replace(WAIT, WAITING_METHOD.format(seconds=seconds) + WAIT, 1))
     config.write_text(config.read_text().replace("count: 2", "count: 1"))
     return repository

@@ -13,7 +13,9 @@ import torch
 from torch import nn
 from torch.export.passes import move_to_device_pass
 
-PROGRAM_FILE = "model.pt2"
+from lipsync_core.contract import NETWORK_FILES
+
+PROGRAM_FILE = NETWORK_FILES["torch"]
 NAMES_FILE = "tensors.json"  # inside of the program's file
 METADATA_CHECK = torch.ops.aten._assert_tensor_metadata.default
 

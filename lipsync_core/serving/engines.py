@@ -12,12 +12,19 @@ import re
 import subprocess
 from pathlib import Path
 
-from lipsync_core.contract import CONFIG_FILE, ModelContract, read_contract, required_models
-from lipsync_core.serving.repository import ENGINE_FILE, VERSION_FOLDER
+from lipsync_core.contract import (
+    CONFIG_FILE,
+    NETWORK_FILES,
+    VERSION_FOLDER,
+    ModelContract,
+    read_contract,
+    required_models,
+)
+from lipsync_core.serving.repository import ENGINE_FILE
 
 FLAVOUR = "tensorrt"
 RECORD_FILE = "model.plan.json"
-GRAPH_FILE = "model.onnx"
+GRAPH_FILE = NETWORK_FILES["onnxruntime"]
 IMAGE_VARIABLE = "LIPSYNC_TRITON_TAG"  # set in our images: the tag of NVIDIA's, which fixes TensorRT's version
 NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader")
 NVIDIA_SMI_TIMEOUT_S = 30

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lipsync_core.contract import CONFIG_FILE
+from lipsync_core.contract import CONFIG_FILE, NETWORK_FILES, VERSION_FOLDER
 
-ENGINE_FILE = "model.plan"
-VERSION_FOLDER = "1"
+ENGINE_FILE = NETWORK_FILES["tensorrt"]
 
 
 def link_models(repository: Path, models: list[str], folder: Path, engines: Path | None = None) -> Path:

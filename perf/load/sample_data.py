@@ -19,7 +19,7 @@ from client.demo import PORTRAIT, SPEECH
 from client.media import AudioSource
 from client.mouth_motion import build_profile
 from lipsync_core.audio import AUDIO_SAMPLE_RATE
-from lipsync_core.contract import ModelContract, TensorSpec, read_contract
+from lipsync_core.contract import VERSION_FOLDER, ModelContract, TensorSpec, read_contract
 from lipsync_core.latentsync.mel import column_count, log_mel_peak
 from lipsync_core.latentsync.options import (
     MAX_BRANCHES,
@@ -29,7 +29,6 @@ from lipsync_core.latentsync.options import (
     read_trained_resolution,
 )
 from lipsync_core.latentsync.windows import positions_at
-from lipsync_core.serving.repository import VERSION_FOLDER
 from lipsync_core.wav2lip.mel import window_starts_at
 
 FPS = 25

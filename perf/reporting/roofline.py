@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 from onnx import shape_inference
 
-from lipsync_core.contract import ModelContract
+from lipsync_core.contract import NETWORK_FILES, VERSION_FOLDER, ModelContract
 from perf.load.results import Work
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -48,7 +48,7 @@ def served_work(repository: Path, contract: ModelContract, inputs: Mapping[str, 
         contract: the model's.
         inputs: one item, without batch axis.
     """
-    path = repository / contract.name / "1" / "model.onnx"
+    path = repository / contract.name / VERSION_FOLDER / NETWORK_FILES["onnxruntime"]
     if not path.is_file():
         return None
     batch = (1,) if contract.max_batch_size else ()

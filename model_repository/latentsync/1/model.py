@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from lipsync_core.contract import VERSION_FOLDER
 from lipsync_core.latentsync.diffusion import Noise, draw_noise, sync_faces
 from lipsync_core.latentsync.options import (
     MAX_BRANCHES,
@@ -51,7 +52,7 @@ class TritonPythonModel(TorchStep):
         if self.branches_per_call not in (1, MAX_BRANCHES):
             raise ValueError(f"branches_per_call: expected 1 or {MAX_BRANCHES}, got {self.branches_per_call}")
         self._options(None, None, None, None, None)
-        self._trained_resolution = read_trained_resolution(self.repository / "unet" / "1")
+        self._trained_resolution = read_trained_resolution(self.repository / "unet" / VERSION_FOLDER)
 
     def run(
         self,

@@ -12,13 +12,14 @@ import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb_utils
 
+from lipsync_core.contract import NETWORK_FILES
 from lipsync_core.network_backend import NetworkBackend, thread_count
 
 
 class TritonPythonModel(NetworkBackend):
     """One instance of an ONNX model."""
 
-    MODEL_FILE = "model.onnx"
+    MODEL_FILE = NETWORK_FILES["onnxruntime"]
 
     def load(self, kind: str, device_id: int) -> None:
         """Open an ONNX Runtime session on the instance's device with the config's thread counts."""
