@@ -40,6 +40,7 @@ from tests.data.syncnet_goldens import FOLDER, detector_image, lip_frames, speec
 KEYS = json.loads((FOLDER / "keys.json").read_text())
 RECORDED = np.load(FOLDER / "networks.npz")
 EMBEDDING = 2e-5  # float32 against float32 in other blocks; measured 1e-6. One grey level darker moves them by 0.007
+LAYER = 2e-5  # of the layer's own values: other processors sum in another order; measured 3e-6
 DISTANCE = 1e-4  # the recipe's; measured 3e-6
 SCORE, BOX_PX = 1e-4, 0.01  # measured 2e-6 and 3e-4; the recipe allows 1e-3 and 0.05
 
@@ -151,9 +152,10 @@ def test_golden_layers_hold(reference_dir: Path) -> None:
     for name in names:
         value = seen[name].numpy()
         assert value.shape == tuple(goldens[f"{name}.shape"]), name
-        scale = np.abs(goldens[f"{name}.stat"]).max()
-        assert np.abs([value.mean(), value.std(ddof=1)] - goldens[f"{name}.stat"]).max() < 1e-5 * scale, name
-        assert np.abs(value.reshape(-1)[:8] - goldens[f"{name}.first8"]).max() < 1e-5 * scale, name
+        statistics = [value.mean(), value.std(ddof=1)]
+        for found, golden in ((statistics, f"{name}.stat"), (value.reshape(-1)[:8], f"{name}.first8")):
+            scale = np.abs([*goldens[f"{name}.stat"], *goldens[golden]]).max()
+            assert np.abs(found - goldens[golden]).max() < LAYER * scale, golden
     assert np.abs(embeddings[0][0].numpy() - goldens["lip_emb"]).max() < EMBEDDING
     assert np.abs(embeddings[1][0].numpy() - goldens["aud_emb"]).max() < EMBEDDING
     assert np.abs(seen["netcnnlip.20"].numpy().reshape(-1) - goldens["lip_feature512"]).max() < EMBEDDING
