@@ -37,7 +37,7 @@ $(HELM): $(READY)
 
 models: $(MODELS)
 
-$(MODELS): $(READY) $(wildcard export/*.py)
+$(MODELS): $(READY) $(wildcard export/*/*.py export/*.py)
 	$(BIN)/python -m export faces
 	touch $@
 

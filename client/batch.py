@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from client.addresses import parse_urls
+from client.cli.parser import OneLineParser
 from client.errors import BatchError, OutputError, UsageError
-from client.option_parser import OneLineParser
+from client.servers.addresses import parse_urls
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from client import lipsync
+from client.cli.parser import OneLineParser
 from client.media import VideoSource
-from client.option_parser import OneLineParser
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEECH = ROOT / "tests" / "data" / "speech.flac"  # synthesised for this project

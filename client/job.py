@@ -15,13 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-from client.calls import JobCalls
-from client.connection import TritonCalls
+from client.chunks import IN_FLIGHT, LipGenerator, Synchroniser, chunk_frames, region_around, sync_frames
 from client.errors import MediaError, NoFaceError, UsageError
-from client.face_finder import MEDIAPIPE, S3FD, Detector, FaceFinder, FixedFace
-from client.faces import LARGEST, FaceChoice
 from client.flow import batched, ordered_map
-from client.latentsync import LatentSync
 from client.media import (
     DEFAULT_CRF,
     DEFAULT_PRESET,
@@ -36,14 +32,18 @@ from client.media import (
     scan_frames,
     timeline,
 )
-from client.mouth_motion import MouthMotion, face_extent, moved
-from client.pipeline import IN_FLIGHT, LipGenerator, Synchroniser, chunk_frames, region_around, sync_frames
+from client.pipelines.latentsync import LatentSync
+from client.pipelines.mouth_motion import MouthMotion, face_extent, moved
+from client.pipelines.speech import FEATURES_MODEL
+from client.pipelines.wav2lip import DEFAULT_PADS, Blend, Wav2Lip, Wav2LipOptions
 from client.progress import JobProgress, SilentProgress
 from client.report import Report, StageClock
-from client.resume import drop_folder, open_folder, wants_folder, work_dir
-from client.speech import FEATURES_MODEL
-from client.wav2lip import DEFAULT_PADS, Blend, Wav2Lip, Wav2LipOptions
-from client.work_folder import WorkFolder
+from client.resume.calls import JobCalls
+from client.resume.job_folder import drop_folder, open_folder, wants_folder, work_dir
+from client.resume.work_folder import WorkFolder
+from client.servers.connection import TritonCalls
+from client.tracking.faces import LARGEST, FaceChoice
+from client.tracking.finder import MEDIAPIPE, S3FD, Detector, FaceFinder, FixedFace
 from lipsync_core.latentsync.options import DiffusionOptions
 from lipsync_core.wav2lip.boxes import Pads
 

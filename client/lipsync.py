@@ -12,12 +12,12 @@ import traceback
 from collections.abc import Sequence
 
 from client.batch import batch_command
-from client.command_line import build_parser, job_options, server_options
+from client.cli.arguments import build_parser, job_options, server_options
 from client.errors import LipSyncError, ServerUnavailable
 from client.job import Job
 from client.logs import LogProgress, set_up_logs, take_down_logs
 from client.progress import open_progress
-from client.serve import open_pool, serve_command, weights_warnings
+from client.servers.embedded import open_pool, serve_command, weights_warnings
 from lipsync_core.serving.runtime import ServerStartError
 
 log = logging.getLogger("client.lipsync")  # under its own name it is __main__

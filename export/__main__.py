@@ -6,7 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from export import engines, faces, latentsync, wav2lip
+from export.engines import command as engines
+from export.faces import command as faces
+from export.latentsync import command as latentsync
+from export.wav2lip import command as wav2lip
 
 COMMANDS = {
     "faces": faces,

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from client.connection import TritonConnection
+from client.servers.connection import TritonConnection
 from lipsync_core.contract import missing_networks
 from lipsync_core.serving.runtime import ServerStartError, find_runtime
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions

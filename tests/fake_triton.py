@@ -160,8 +160,8 @@ def install(models: Mapping[str, Callable[[dict[str, np.ndarray]], dict[str, np.
         setattr(module, item.__name__, item)
     module.get_input_tensor_by_name = get_input_tensor_by_name  # type: ignore[attr-defined]
     sys.modules["triton_python_backend_utils"] = module
-    for name in ("triton_step", "triton_tensors", "network_backend"):
-        sys.modules.pop(f"lipsync_core.{name}", None)
+    for name in ("step", "tensors", "network_backend"):
+        sys.modules.pop(f"lipsync_core.triton.{name}", None)
 
 
 def load_module(path: Path, name: str) -> Any:

@@ -27,7 +27,7 @@ def small_networks() -> Path:
     configs = [REPOSITORY / model / "config.pbtxt" for model in NETWORK_MODELS]
     digest = hashlib.sha256()
     program = ROOT / "lipsync_core" / "programs" / "program.py"  # writes model.pt2
-    for path in [*sorted((ROOT / "export").glob("*.py")), program, *configs, ROOT / "constraints.txt"]:
+    for path in [*sorted((ROOT / "export").rglob("*.py")), program, *configs, ROOT / "constraints.txt"]:
         digest.update(path.read_bytes())
     folder = ROOT / "build" / f"latentsync-small-{digest.hexdigest()[:16]}"
     if folder.is_dir():

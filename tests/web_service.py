@@ -15,8 +15,8 @@ import httpx
 import uvicorn
 from starlette.testclient import TestClient
 
-from client.addresses import parse_urls
-from client.pool_options import PoolOptions
+from client.servers.addresses import parse_urls
+from client.servers.options import PoolOptions
 from client.web.app import create_app
 from client.web.job_queue import JobQueue
 from client.web.service import Service

@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
-from client.web import job_routes, seed_routes, service_routes
+from client.web import job_routes, legacy_routes, service_routes
 from client.web.metrics import Metrics, MetricsMiddleware
 from client.web.problems import Problem, add_problem_handlers
 from client.web.security import Gatekeeper, SecurityMiddleware
@@ -29,7 +29,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.gatekeeper = Gatekeeper(settings)
     app.state.metrics = Metrics(service)
     add_problem_handlers(app)
-    for routes in (job_routes, service_routes, seed_routes):
+    for routes in (job_routes, service_routes, legacy_routes):
         app.include_router(routes.router)
 
     @app.get("/", include_in_schema=False)

@@ -12,13 +12,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from client.command_line import add_server_options
+from client.cli.arguments import add_server_options
 from client.errors import LipSyncError, MediaError
-from client.face_finder import FaceFinder
-from client.faces import MIN_CHOSEN_SCORE
 from client.media import VideoSource
 from client.report import StageClock
-from client.servers import ServerPool
+from client.servers.pool import ServerPool
+from client.tracking.faces import MIN_CHOSEN_SCORE
+from client.tracking.finder import FaceFinder
 from client.web.job_process import EXIT_RETRY
 from client.web.job_settings import in_api_words
 from client.web.problems import ProblemError

@@ -15,14 +15,14 @@ import sys
 import time
 from pathlib import Path
 
-from client.addresses import Servers
-from client.command_line import add_server_options, server_options
+from client.cli.arguments import add_server_options, server_options
 from client.errors import LipSyncError, MediaError, NoFaceError, OutputError, ServerUnavailable, UsageError
 from client.job import Job
 from client.lipsync import end_on_signals, give_freed_frames_back
 from client.logs import set_up_logs
-from client.pool_options import PoolOptions
-from client.servers import ServerPool
+from client.servers.addresses import Servers
+from client.servers.options import PoolOptions
+from client.servers.pool import ServerPool
 from client.web.job_settings import JobSettings, in_api_words
 from client.web.store import JobStore
 

@@ -18,13 +18,13 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from client.command_line import MAX_FPS, MAX_SECONDS
+from client.cli.arguments import MAX_FPS, MAX_SECONDS
 from client.errors import OutputError, UsageError
-from client.faces import parse_face_choice
 from client.job import DetectorName, JobOptions, Model
 from client.media import PRESETS, IfAudioLonger, IfAudioShorter, VideoCodec
 from client.media.encoders import ALLOWED, MUXERS, X264_CRF_TOP
-from client.wav2lip import Blend
+from client.pipelines.wav2lip import Blend
+from client.tracking.faces import parse_face_choice
 from lipsync_core.latentsync.options import MAX_SEED, MAX_STEPS, RESOLUTIONS, SCHEDULERS, SPEEDS, options_for
 from lipsync_core.wav2lip.boxes import Pads
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from client.command_line import add_server_options
+from client.cli.arguments import add_server_options
+from client.cli.parser import OneLineParser
 from client.errors import UsageError
-from client.option_parser import OneLineParser
 
 HOST, PORT = "127.0.0.1", 8080
 DEFAULT_DATA = Path(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")) / "lipsync-web"

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.addresses import Servers
-from client.command_line import server_options
-from client.connection import TritonConnection
+from client.cli.arguments import server_options
 from client.errors import LipSyncError, RequestRejected, ServerUnavailable
 from client.job import DETECTORS, MODELS, DetectorName, Model
-from client.pool_options import PoolOptions
-from client.serve import STOP_GRACE_S, exported_models, weights_warnings, what_is_served
+from client.servers.addresses import Servers
+from client.servers.connection import TritonConnection
+from client.servers.embedded import STOP_GRACE_S, exported_models, weights_warnings, what_is_served
+from client.servers.options import PoolOptions
 from client.web.views import ModelList, ModelView
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port

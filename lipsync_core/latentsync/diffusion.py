@@ -13,7 +13,7 @@ import torch
 
 from lipsync_core.latentsync.mask import EDGE_MULTIPLE, LATENT_STRIDE, latent_mask, pixel_mask
 from lipsync_core.latentsync.options import DiffusionOptions, check_frames
-from lipsync_core.schedule import check_finite, denoise, make_scheduler
+from lipsync_core.latentsync.schedule import check_finite, denoise, make_scheduler
 
 LATENT_CHANNELS = 4
 SCALING_FACTOR = 0.18215  # latents over what the VAE gives; its own

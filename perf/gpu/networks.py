@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from export.batch_norms import fold_batch_norms
-from export.latentsync_unet import (
+from export.latentsync.unet import (
     FULL_CHANNELS,
     SAMPLE_CHANNELS,
     SMALL_CHANNELS,
@@ -25,9 +24,10 @@ from export.latentsync_unet import (
     original_key,
     position_table,
 )
-from export.latentsync_vae import VaeDecoder, VaeEncoder, build_vae
-from export.synthetic_weights import generator_weights, latentsync_spread
-from export.wav2lip_generator import Wav2LipGenerator
+from export.shared.batch_norms import fold_batch_norms
+from export.shared.synthetic_weights import generator_weights, latentsync_spread
+from export.vae.network import VaeDecoder, VaeEncoder, build_vae
+from export.wav2lip.generator import Wav2LipGenerator
 from lipsync_core.latentsync.options import MAX_BRANCHES
 from lipsync_core.programs.runner import StaticRunner
 from lipsync_core.programs.settings import ProgramSettings

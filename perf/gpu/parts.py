@@ -1,4 +1,4 @@
-"""What perf.profile_gpu measures, part by part; the most important first."""
+"""What perf.gpu.profile measures, part by part; the most important first."""
 
 from __future__ import annotations
 

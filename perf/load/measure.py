@@ -10,8 +10,8 @@ import numpy as np
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from client.connection import CONNECT_TIMEOUT_S, TritonConnection
 from client.errors import ServerUnavailable
+from client.servers.connection import CONNECT_TIMEOUT_S, TritonConnection
 from lipsync_core.contract import ModelContract
 from perf.load.perf_analyzer import AnalyzerFailed, PerfAnalyzer, SampleRequest
 from perf.load.results import Load, Point, Step

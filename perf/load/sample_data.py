@@ -14,13 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from client.connection import TritonConnection
 from client.demo import PORTRAIT, SPEECH
 from client.media import AudioSource
-from client.mouth_motion import build_profile
-from lipsync_core.audio import AUDIO_SAMPLE_RATE
+from client.pipelines.mouth_motion import build_profile
+from client.servers.connection import TritonConnection
+from lipsync_core.audio.mouth_shapes import AUDIO_SAMPLE_RATE
 from lipsync_core.contract import VERSION_FOLDER, ModelContract, TensorSpec, read_contract
-from lipsync_core.latentsync.mel import column_count, log_mel_peak
 from lipsync_core.latentsync.options import (
     MAX_BRANCHES,
     SCHEDULERS,
@@ -30,6 +29,7 @@ from lipsync_core.latentsync.options import (
 )
 from lipsync_core.latentsync.windows import positions_at
 from lipsync_core.wav2lip.mel import window_starts_at
+from lipsync_core.whisper.mel import column_count, log_mel_peak
 
 FPS = 25
 DEFAULT_FRAME_SIZE = 540  # pixels: about the region that a client sends of a 1080x1920 talking head

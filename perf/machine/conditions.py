@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from client.serve import DEFAULT_REPOSITORY
+from client.servers.embedded import DEFAULT_REPOSITORY
 from perf.machine.gpu import list_gpus
 
 ROOT = DEFAULT_REPOSITORY.parent

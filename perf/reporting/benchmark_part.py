@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perf.benchmark_rows import SEED_COLUMNS, Benchmark, Row, seed_rows
+from perf.jobs.benchmark_rows import SEED_COLUMNS, Benchmark, Row, seed_rows
 from perf.reporting.page import Block, Heading, Paragraph, Picture, Table
 from perf.reporting.plots import Bar, draw_bars, short
 

@@ -9,20 +9,20 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from client.connection import TritonConnection
+from client.chunks import chunk_frames
 from client.errors import NoFaceError
-from client.face_finder import FaceFinder
-from client.faces import MIN_CHOSEN_SCORE
 from client.flow import batched, prefetch
 from client.media import TimelineFrame, VideoSource, at_rate, timeline
-from client.pipeline import chunk_frames
 from client.progress import JobProgress
 from client.report import StageClock
-from export.s3fd import S3FD
-from lipsync_core.syncnet.mfcc import FPS
-from lipsync_core.syncnet.s3fd import MIN_SCORE, faces_in_frame, find_faces, shrink
-from lipsync_core.syncnet.tracks import MIN_FACE_SIZE, SceneCutter, Track, find_tracks
+from client.servers.connection import TritonConnection
+from client.tracking.faces import MIN_CHOSEN_SCORE
+from client.tracking.finder import FaceFinder
+from export.wav2lip.s3fd import S3FD
 from lipsync_core.wav2lip.faces import boxes_from_landmarks
+from perf.scores.syncnet.mfcc import FPS
+from perf.scores.syncnet.s3fd import MIN_SCORE, faces_in_frame, find_faces, shrink
+from perf.scores.syncnet.tracks import MIN_FACE_SIZE, SceneCutter, Track, find_tracks
 
 DECODED_AHEAD = 2  # windows
 

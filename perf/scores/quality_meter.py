@@ -12,19 +12,19 @@ from itertools import tee, zip_longest
 
 import numpy as np
 
-from client.connection import TritonConnection
+from client.chunks import IN_FLIGHT, chunk_frames
 from client.errors import MediaError, NoFaceError
-from client.face_finder import FaceFinder, FoundFrame, follow
-from client.faces import Face, FaceChoice
 from client.flow import batched, ordered_map, prefetch
 from client.media import AudioSource, IfAudioLonger, SourceFrame, TimelineFrame, VideoSource, timeline
-from client.pipeline import IN_FLIGHT, chunk_frames
 from client.progress import JobProgress
 from client.report import StageClock
-from client.tracking import Observation, smooth_landmarks
-from lipsync_core.sync import LEAST_FRAMES, SyncScore, score_curves
+from client.servers.connection import TritonConnection
+from client.tracking.faces import Face, FaceChoice
+from client.tracking.finder import FaceFinder, FoundFrame, follow
+from client.tracking.follow import Observation, smooth_landmarks
+from perf.scores.mouth_sync import LEAST_FRAMES, SyncScore, score_curves
 from perf.scores.picture import Tally, compare, mouth_region, surroundings, warping_error
-from perf.sync import curves_at, mouth_opening
+from perf.scores.sync import curves_at, mouth_opening
 
 WORKERS = 2  # pairs of frames compared at once
 FOLLOWED_AHEAD = 4  # pairs of frames whose faces were found, before they are compared

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from client.connection import TritonConnection
 from client.errors import UsageError
-from client.face_finder import MEDIAPIPE
 from client.media import AudioSource, VideoSource
 from client.progress import JobProgress
-from client.serve import DEFAULT_REPOSITORY, open_server
-from export.syncnet_networks import SYNTHETIC_LINE, load_detector, load_syncnet, synthetic_syncnet
-from lipsync_core.syncnet.distances import MAX_SHIFT
-from lipsync_core.syncnet.tracks import Track
+from client.servers.connection import TritonConnection
+from client.servers.embedded import DEFAULT_REPOSITORY, open_server
+from client.tracking.finder import MEDIAPIPE
 from perf.scores.face_tracks import find_video_tracks, original_detector, served_detector
+from perf.scores.syncnet.distances import MAX_SHIFT
+from perf.scores.syncnet.tracks import Track
+from perf.scores.syncnet.weights import SYNTHETIC_LINE, load_detector, load_syncnet, synthetic_syncnet
 from perf.scores.syncnet_meter import TrackScore, VideoSound, measure_crop, measure_tracks
 
 FEW_WINDOWS = 75  # with fewer, pairs beyond the ends shape the figures

@@ -10,9 +10,9 @@ import torch
 from client.errors import MediaError
 from client.media import AudioSource, SpeechWindows, VideoSource
 from client.progress import JobProgress
-from export.syncnet import EMBEDDING, SyncNet
-from lipsync_core.syncnet.distances import MAX_SHIFT, SyncNetScore, pair_distances, score, score_valid_pairs
-from lipsync_core.syncnet.mfcc import (
+from perf.scores.face_tracks import frames_at_25
+from perf.scores.syncnet.distances import MAX_SHIFT, SyncNetScore, pair_distances, score, score_valid_pairs
+from perf.scores.syncnet.mfcc import (
     FPS,
     FRAME_SAMPLES,
     SAMPLE_RATE,
@@ -22,8 +22,8 @@ from lipsync_core.syncnet.mfcc import (
     whole_samples,
     window_count,
 )
-from lipsync_core.syncnet.tracks import Track, crop_face, crop_path, resize
-from perf.scores.face_tracks import frames_at_25
+from perf.scores.syncnet.network import EMBEDDING, SyncNet
+from perf.scores.syncnet.tracks import Track, crop_face, crop_path, resize
 
 BLOCK_WINDOWS = 24  # run at once; the first layer alone makes 4.6 MB of each
 SILENT_PEAK = 1e-3  # of full scale, -60 dB

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 
-from client.work_folder import default_work_dir
+from client.resume.work_folder import default_work_dir
 from tests.chaos import traces
 from tests.chaos.case import Case, Result, Skip, Unexpected, Verdict
 from tests.chaos.faults import after_answers

@@ -88,9 +88,9 @@ def write_networks() -> None:
     """Run our modules in float64."""
     import torch
 
-    from export.syncnet_networks import synthetic_detector, synthetic_syncnet
-    from lipsync_core.syncnet.mfcc import audio_windows
-    from lipsync_core.syncnet.s3fd import shrink
+    from perf.scores.syncnet.mfcc import audio_windows
+    from perf.scores.syncnet.s3fd import shrink
+    from perf.scores.syncnet.weights import synthetic_detector, synthetic_syncnet
 
     torch.set_grad_enabled(False)
     network = synthetic_syncnet().double()

@@ -77,7 +77,7 @@ def write_networks() -> None:
     """Run our modules in float64."""
     import torch
 
-    from export.wav2lip_networks import DETECTOR, GENERATOR, load
+    from export.wav2lip.networks import DETECTOR, GENERATOR, load
 
     torch.set_grad_enabled(False)
     inputs = [torch.from_numpy(array).double() for array in generator_inputs()]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from client.connection import TritonConnection
+from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
 from tests.conftest import ROOT
 from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model

@@ -7,8 +7,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from export import faces
-from export.wheel import fetch_wheel
+from export.faces import command as faces
+from export.shared.wheel import fetch_wheel
 from lipsync_core.face import Network
 
 NETWORKS = {

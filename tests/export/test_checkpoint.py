@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="no torch; run: make test")
 
-from export.checkpoint import load_checkpoint, module_shapes  # noqa: E402  (imports torch)
+from export.shared.checkpoint import load_checkpoint, module_shapes  # noqa: E402  (imports torch)
 
 
 class Small(torch.nn.Module):

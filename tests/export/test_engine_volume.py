@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from export import tensorrt_engine
 from export.__main__ import main
+from export.engines import build as tensorrt_engine
 from lipsync_core.contract import required_models
 from lipsync_core.serving import launch
 from lipsync_core.serving.engines import IMAGE_VARIABLE, engine_folder, stale_engines

@@ -15,8 +15,8 @@ torch = pytest.importorskip("torch", reason="no torch; run: make test")
 
 import export  # noqa: E402
 from export.__main__ import main  # noqa: E402  (its wav2lip command imports torch)
-from export.checkpoint import module_shapes  # noqa: E402
-from export.wav2lip_networks import DETECTOR, GENERATOR, NETWORKS, Network, load  # noqa: E402
+from export.shared.checkpoint import module_shapes  # noqa: E402
+from export.wav2lip.networks import DETECTOR, GENERATOR, NETWORKS, Network, load  # noqa: E402
 from lipsync_core.contract import synthetic_note  # noqa: E402
 from lipsync_core.wav2lip.s3fd import find_faces, whole_boxes  # noqa: E402
 from tests.conftest import REPOSITORY  # noqa: E402
@@ -191,7 +191,7 @@ def test_export_fails_without_weights(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_export_fails_without_torch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """It is an extra of its own, and the line says which."""
-    monkeypatch.delitem(sys.modules, "export.wav2lip_networks")
+    monkeypatch.delitem(sys.modules, "export.wav2lip.networks")
     monkeypatch.delattr(export, "wav2lip_networks")
     monkeypatch.setitem(sys.modules, "torch", None)
     assert main(["wav2lip", "--synthetic-weights"]) == 1

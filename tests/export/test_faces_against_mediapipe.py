@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.attention import lip_indices
-from export.faces import ATTENTION_LANDMARKS
-from export.tflite_graph import read_tflite
-from export.wheel import read_members
+from export.faces.attention import lip_indices
+from export.faces.command import ATTENTION_LANDMARKS
+from export.faces.tflite_graph import read_tflite
+from export.shared.wheel import read_members
 from lipsync_core.face import (
     SHORT_RANGE_DETECTOR,
     Detections,

@@ -15,15 +15,17 @@ pytest.importorskip("diffusers", reason="no diffusers; run: make test")
 import huggingface_hub  # noqa: E402
 from diffusers import UNet2DConditionModel  # noqa: E402
 
-from export import external_data, latentsync_download, latentsync_networks  # noqa: E402  (imports torch)
 from export.__main__ import main  # noqa: E402
-from export.latentsync_graph import export, open_session, relative_error  # noqa: E402
-from export.latentsync_job import note_resolution  # noqa: E402
-from export.latentsync_networks import UNET, VAE, WHISPER, load, original_shapes  # noqa: E402
-from export.latentsync_unet import SMALL_CHANNELS, LatentSyncUNet  # noqa: E402
-from export.synthetic_weights import latentsync_weights  # noqa: E402
-from export.wav2lip_networks import GENERATOR  # noqa: E402
-from export.wav2lip_networks import load as load_wav2lip  # noqa: E402
+from export.latentsync import download as latentsync_download  # noqa: E402
+from export.latentsync import networks as latentsync_networks  # noqa: E402  (imports torch)
+from export.latentsync.graph import export, open_session, relative_error  # noqa: E402
+from export.latentsync.job import note_resolution  # noqa: E402
+from export.latentsync.networks import UNET, VAE, WHISPER, load, original_shapes  # noqa: E402
+from export.latentsync.unet import SMALL_CHANNELS, LatentSyncUNet  # noqa: E402
+from export.shared import external_data  # noqa: E402
+from export.shared.synthetic_weights import latentsync_weights  # noqa: E402
+from export.wav2lip.networks import GENERATOR  # noqa: E402
+from export.wav2lip.networks import load as load_wav2lip  # noqa: E402
 from lipsync_core.contract import read_contract, synthetic_note  # noqa: E402
 from lipsync_core.latentsync.options import read_trained_resolution  # noqa: E402
 from tests.conftest import REPOSITORY  # noqa: E402
@@ -239,7 +241,7 @@ def test_large_weights_lie_beside_the_graph(repository: Path, monkeypatch: pytes
 
 def test_export_fails_where_a_graph_is_unlike_torch(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is written then."""
-    monkeypatch.setattr("export.latentsync_graph.BOUNDS", {"fp32": 0.0})
+    monkeypatch.setattr("export.latentsync.graph.BOUNDS", {"fp32": 0.0})
     shallow = UNET.parts(load(UNET, None, small=True))[1]
     with pytest.raises(ValueError, match="unet_shallow: expected ONNX within 0 standard deviations of torch, got"):
         export(shallow, "fp32", repository)
@@ -313,7 +315,7 @@ def test_what_is_not_given_is_downloaded(
     digest = hashlib.sha256(content).hexdigest()
     file = latentsync_download.HubFile("openai/whisper", "0" * 40, "tiny.pt", digest)
     monkeypatch.setattr(latentsync_download, "WHISPER", file)
-    monkeypatch.setattr("export.latentsync_job.NETWORKS", (WHISPER,))
+    monkeypatch.setattr("export.latentsync.job.NETWORKS", (WHISPER,))
     serve(monkeypatch, tmp_path / "hub", (file, content))
     assert main(["latentsync", "--download", "--repository", str(repository)]) == 0
     printed = capsys.readouterr().out
@@ -382,7 +384,7 @@ def test_made_up_weights_are_noted_beside_each_network(latentsync_repository: Pa
 
 def test_a_network_keeps_its_weights_apart_from_its_half(unet_weights: Weights) -> None:
     """Halving for the export changes nothing in the network that it is compared with; norms stay as they are."""
-    from export.torch_onnx import HalfPrecision
+    from export.shared.torch_onnx import HalfPrecision
 
     network = load(UNET, None, small=True)
     assert isinstance(network, LatentSyncUNet)

@@ -11,10 +11,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="no torch; run: make test")
 pytest.importorskip("diffusers", reason="no diffusers; run: make test")
 
-from export.latentsync_graph import open_session  # noqa: E402  (imports torch)
-from export.latentsync_networks import NETWORKS, UNET, VAE, WHISPER, Network, load, original_shapes  # noqa: E402
-from export.latentsync_unet import LatentSyncUNet, ShallowUNet  # noqa: E402
-from export.synthetic_weights import latentsync_weights  # noqa: E402
+from export.latentsync.graph import open_session  # noqa: E402  (imports torch)
+from export.latentsync.networks import NETWORKS, UNET, VAE, WHISPER, Network, load, original_shapes  # noqa: E402
+from export.latentsync.unet import LatentSyncUNet, ShallowUNet  # noqa: E402
+from export.shared.synthetic_weights import latentsync_weights  # noqa: E402
 from tests.latentsync_models import small_networks  # noqa: E402
 
 BOUND = 1e-4  # the issue's, of the output's standard deviation; measured 6e-6, fp32 against fp32 in another order

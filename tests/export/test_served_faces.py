@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from client.connection import TritonConnection
 from client.errors import RequestRejected
+from client.servers.connection import TritonConnection
 from lipsync_core.contract import read_contract
 from lipsync_core.face import (
     LANDMARKS,

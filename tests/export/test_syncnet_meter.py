@@ -11,12 +11,12 @@ torch = pytest.importorskip("torch", reason="no torch; run: make test")
 from client.errors import MediaError, NoFaceError  # noqa: E402
 from client.media import AudioSource, TimelineFrame, VideoSource  # noqa: E402
 from client.progress import SilentProgress  # noqa: E402
-from export.syncnet import EMBEDDING, SyncNet  # noqa: E402
-from lipsync_core.syncnet.distances import MAX_SHIFT, pair_distances  # noqa: E402
-from lipsync_core.syncnet.mfcc import audio_windows  # noqa: E402
-from lipsync_core.syncnet.tracks import Track  # noqa: E402
 from perf.scores import syncnet_meter  # noqa: E402
 from perf.scores.face_tracks import find_video_tracks, frames_at_25  # noqa: E402
+from perf.scores.syncnet.distances import MAX_SHIFT, pair_distances  # noqa: E402
+from perf.scores.syncnet.mfcc import audio_windows  # noqa: E402
+from perf.scores.syncnet.network import EMBEDDING, SyncNet  # noqa: E402
+from perf.scores.syncnet.tracks import Track  # noqa: E402
 from perf.scores.syncnet_meter import TrackMeter, VideoSound, measure_tracks  # noqa: E402
 from tests.data.syncnet_goldens import speech  # noqa: E402
 from tests.media_clips import burst, write_clip, write_sound  # noqa: E402

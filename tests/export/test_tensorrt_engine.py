@@ -14,10 +14,10 @@ import onnx
 import pytest
 from onnx import helper
 
-from export import tensorrt_engine
 from export.__main__ import main
-from export.tensorrt_engine import FLAVOUR, Toolchain, build_engine, find_toolchain, read_profile
-from export.tensorrt_verify import Arrays, RunEngine, verify_engine
+from export.engines import build as tensorrt_engine
+from export.engines.build import FLAVOUR, Toolchain, build_engine, find_toolchain, read_profile
+from export.engines.verify import Arrays, RunEngine, verify_engine
 from lipsync_core.contract import ModelContract, read_contract
 from tests.conftest import REPOSITORY
 

@@ -8,8 +8,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="no torch; run: make test")
 pytest.importorskip("diffusers", reason="no diffusers; run: make test")
 
-from perf import profile_gpu  # noqa: E402
 from perf.gpu import parts as gpu_parts  # noqa: E402
+from perf.gpu import profile as profile_gpu  # noqa: E402
 from perf.gpu.networks import Size, build_unet, chunk_inputs, count_flops  # noqa: E402
 from perf.gpu.timing import Profile, relative_error  # noqa: E402
 

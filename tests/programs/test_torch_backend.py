@@ -142,7 +142,7 @@ def test_loading_fails_for_another_networks_program(tmp_path: Path) -> None:
 def test_tensors_travel_where_they_lie() -> None:
     """On the CPU as views by numpy, elsewhere by DLPack, both ways."""
     fake_triton.install()
-    from lipsync_core import triton_tensors
+    from lipsync_core.triton import tensors as triton_tensors
 
     values = torch.arange(6.0).reshape(2, 3)
     tensor = triton_tensors.to_triton("values", values)

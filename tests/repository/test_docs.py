@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from client.command_line import EPILOG, build_parser
+from client.cli.arguments import EPILOG, build_parser
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docker" / "README.md"]

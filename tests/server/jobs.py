@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from client.connection import Transport, TritonConnection
 from client.job import Job, JobOptions
 from client.report import Report
+from client.servers.connection import Transport, TritonConnection
 from lipsync_core.serving.server import EmbeddedServer
 
 Run = Callable[..., Report]

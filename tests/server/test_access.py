@@ -11,7 +11,7 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from client.connection import TritonConnection
+from client.servers.connection import TritonConnection
 from lipsync_core.serving.access import ADMIN_TOKEN_HEADER, TOKEN_HEADER, Access
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
 from tests.certificates import Authority

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.connection import TritonConnection
 from client.errors import RequestRejected, ServerUnavailable
-from client.shared_memory import REGION_PREFIX
+from client.servers.connection import TritonConnection
+from client.servers.shared_memory import REGION_PREFIX
 from lipsync_core.serving import runtime
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, ending_words, free_port, relevant_lines
@@ -146,7 +146,7 @@ def test_normal_end_leaves_nothing(toys: Path) -> None:
 def test_shared_memory_of_a_killed_client_is_taken_back(toy_server: EmbeddedServer) -> None:
     """The next client frees on the server what a killed one had registered, and /dev/shm holds no file of it."""
     script = (
-        "import os, sys, numpy as np\nfrom client.connection import TritonConnection\n"
+        "import os, sys, numpy as np\nfrom client.servers.connection import TritonConnection\n"
         "connection = TritonConnection(sys.argv[1], 'shm')\n"
         "connection.infer('double', {'values': np.zeros(10**6, np.float32)})\nos.kill(os.getpid(), 9)"
     )
@@ -165,7 +165,7 @@ def test_full_shared_memory_fails_with_what_to_do(toy_server: EmbeddedServer, mo
         def refuse(*arguments: int) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr("client.shared_memory.os.posix_fallocate", refuse)
+        monkeypatch.setattr("client.servers.shared_memory.os.posix_fallocate", refuse)
         with pytest.raises(ServerUnavailable, match="/dev/shm: expected room .*--transport grpc"):
             connection.infer("double", {"values": np.zeros(10**6, np.float32)})
     assert not any(name.endswith("-2") for name in shared_memory(f"{REGION_PREFIX}{os.getpid()}-"))

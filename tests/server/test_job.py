@@ -11,9 +11,9 @@ import av
 import numpy as np
 import pytest
 
-from client.connection import TritonConnection
 from client.errors import NoFaceError, ServerUnavailable
 from client.job import Job, JobOptions
+from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from tests.server.clips import (
     SPEECH,

@@ -13,15 +13,15 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from client.connection import TritonConnection
 from client.errors import RequestRejected
+from client.servers.connection import TritonConnection
 from lipsync_core import face
 from lipsync_core.latentsync.alignment import affine_matrices, align_faces, running_bias
 from lipsync_core.latentsync.composite import composite_faces
-from lipsync_core.latentsync.mel import log_mel_peak, segment_count, segment_part
 from lipsync_core.latentsync.options import DiffusionOptions
 from lipsync_core.latentsync.windows import audio_tokens, features_for_frames
 from lipsync_core.serving.server import EmbeddedServer
+from lipsync_core.whisper.mel import log_mel_peak, segment_count, segment_part
 from tests.conftest import LATENTSYNC_RESOLUTION as RESOLUTION
 from tests.server.clips import head_frame
 
@@ -30,7 +30,7 @@ pytest.importorskip("diffusers", reason="no diffusers; run: make test")
 pytest.importorskip("transformers", reason="no transformers; run: make test")
 
 from lipsync_core.latentsync.diffusion import ChunkUnet, draw_noise, sync_faces  # noqa: E402
-from lipsync_core.schedule import denoise, make_scheduler  # noqa: E402
+from lipsync_core.latentsync.schedule import denoise, make_scheduler  # noqa: E402
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

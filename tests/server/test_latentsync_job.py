@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.connection import TritonConnection
 from client.errors import MediaError, RequestRejected, ServerUnavailable
 from client.media import AudioSource, VideoWriter
-from client.speech import SpeechFeatures
+from client.pipelines.speech import SpeechFeatures
+from client.servers.connection import TritonConnection
 from lipsync_core.latentsync.options import DiffusionOptions, options_for
 from lipsync_core.serving.server import EmbeddedServer
 from tests.server.clips import SPEECH, empty_frame, head_frame, read_planes, swaying_head, write_video, write_wave

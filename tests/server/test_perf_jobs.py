@@ -10,10 +10,10 @@ import pytest
 
 from lipsync_core.latentsync.options import SPEEDS
 from lipsync_core.serving.server import EmbeddedServer
-from perf import benchmark
 from perf.__main__ import main
-from perf.benchmark_rows import load_benchmark
-from perf.job import JobRun
+from perf.jobs import benchmark
+from perf.jobs.benchmark_rows import load_benchmark
+from perf.jobs.job import JobRun
 from tests.server.clips import head_frame, write_video, write_wave
 
 pytestmark = pytest.mark.server

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.connection import TritonConnection
+from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer
 from perf.__main__ import main
 from perf.load.perf_analyzer import find_perf_analyzer

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.connection import TritonConnection
 from client.job import Job, JobOptions
+from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer
-from perf import quality, sync, syncnet
+from perf.scores import quality, sync
+from perf.scores import syncnet_command as syncnet
 from tests.server.clips import SPEECH, empty_frame, head_frame, read_frames, swaying_head, write_video
 
 pytestmark = pytest.mark.server
@@ -44,7 +45,7 @@ def result(source: Path, server: EmbeddedServer) -> Path:
 
 @pytest.fixture(scope="module")
 def measure(server: EmbeddedServer) -> Measure:
-    """Run `perf.quality` and return its JSON."""
+    """Run `perf.scores.quality` and return its JSON."""
 
     def run(*arguments: Path | str) -> dict[str, Any]:
         printed = io.StringIO()
@@ -219,9 +220,10 @@ def write_published_files(folder: Path) -> tuple[Path, Path]:
     """Write both files as they are published, with the recipe's weights; such a detector is sure of no face."""
     import torch
 
-    from export import syncnet_networks, synthetic_weights
-    from export.checkpoint import module_shapes
-    from export.syncnet import SyncNet
+    from export.shared import synthetic_weights
+    from export.shared.checkpoint import module_shapes
+    from perf.scores.syncnet import weights as syncnet_networks
+    from perf.scores.syncnet.network import SyncNet
 
     files = {
         "syncnet_v2.model": synthetic_weights.syncnet_weights(module_shapes(SyncNet())),

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from client.connection import TritonConnection
 from client.errors import RequestRejected
+from client.servers.connection import TritonConnection
 
 pytestmark = pytest.mark.server
 

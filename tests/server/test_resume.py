@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from client.connection import TritonConnection
 from client.errors import NoFaceError, ServerUnavailable
 from client.job import Job, JobOptions
 from client.report import Report
-from client.work_folder import default_work_dir
+from client.resume.work_folder import default_work_dir
+from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer
 from tests.server.clips import SPEECH, empty_frame, head_frame, swaying_head, write_video
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.addresses import Servers, parse_urls
-from client.channel import Address, Security, read_token
-from client.connection import TritonConnection
 from client.errors import AccessDenied, UsageError
-from client.pool_options import PoolOptions
-from client.servers import ServerPool
+from client.servers.addresses import Servers, parse_urls
+from client.servers.channel import Address, Security, read_token
+from client.servers.connection import TritonConnection
+from client.servers.options import PoolOptions
+from client.servers.pool import ServerPool
 from lipsync_core.serving.access import Access
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
 from tests.certificates import Authority, Pair
@@ -165,7 +165,7 @@ def test_pool_checks_the_name_that_was_looked_up(
     options = PoolOptions(security=Security(tls=True, ca=authority.certificate))
     with serve(toys, by_tls(authority.issue("behind", host="triton.internal"))) as server:
         port = int(server.url.rpartition(":")[2])
-        monkeypatch.setattr("client.addresses._look_up", lambda name: [Address(server.url, name.host)])
+        monkeypatch.setattr("client.servers.addresses._look_up", lambda name: [Address(server.url, name.host)])
         with ServerPool(parse_urls([f"dns:///triton.internal:{port}"]), options) as pool:
             assert pool.infer("double", {"values": np.ones(3, np.float32)})["doubled"].tolist() == [2, 2, 2]
         with pytest.raises(AccessDenied, match="mismatch"):

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.addresses import parse_urls
 from client.errors import NoAnswer, RequestRejected, ServerUnavailable
 from client.job import Job, JobOptions
-from client.pool_options import PoolOptions
-from client.servers import ServerPool
+from client.servers.addresses import parse_urls
+from client.servers.options import PoolOptions
+from client.servers.pool import ServerPool
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from tests.server.clips import SPEECH, swaying_head, write_video
 from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model
@@ -240,7 +240,7 @@ def test_name_stands_for_all_its_servers(trio: list[EmbeddedServer], monkeypatch
         assert (host, port) == ("triton.internal", 8001)
         return [(0, 0, 0, "", ("127.0.0.1", int(server.url.rpartition(":")[2]))) for server in listed]
 
-    monkeypatch.setattr("client.addresses.socket.getaddrinfo", look_up)
+    monkeypatch.setattr("client.servers.addresses.socket.getaddrinfo", look_up)
     servers = parse_urls(["dns:///triton.internal:8001"])
     with ServerPool(servers, PoolOptions(**ALERT, look_up_every_s=0.1)) as pool:  # type: ignore[arg-type]
         ask_many(pool, 4)

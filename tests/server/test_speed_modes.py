@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.connection import TritonConnection
 from client.job import JobOptions
+from client.servers.connection import TritonConnection
 from lipsync_core.latentsync.options import SPEEDS, options_for
 from lipsync_core.serving.server import EmbeddedServer
 from tests.server.clips import SPEECH, head_frame, write_video
@@ -14,7 +14,7 @@ from tests.server.clips import SPEECH, head_frame, write_video
 pytest.importorskip("diffusers", reason="no diffusers; run: make test")
 pytest.importorskip("skimage", reason="no scikit-image; run: make test")
 
-from perf.speed_modes import as_table, main, measure
+from perf.jobs.speed_modes import as_table, main, measure
 
 pytestmark = pytest.mark.server
 

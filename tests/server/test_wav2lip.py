@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from client.connection import TritonConnection
 from client.errors import RequestRejected
+from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer
 from lipsync_core.wav2lip.boxes import Pads, pad_boxes, smooth_boxes
 from lipsync_core.wav2lip.faces import boxes_from_landmarks
@@ -89,7 +89,7 @@ def test_a_clip_is_what_the_spec_says(wav2lip: TritonConnection, speech: np.ndar
 
 def plain_wav2lip(frames: np.ndarray, boxes: np.ndarray, mel: np.ndarray) -> np.ndarray:
     """Do what the original does at 25 fps, with no code of the steps that are tested."""
-    from export.wav2lip_networks import GENERATOR, load
+    from export.wav2lip.networks import GENERATOR, load
 
     generator, synced = load(GENERATOR, None), frames.copy()
     for i, (x1, y1, x2, y2) in enumerate(boxes.tolist()):

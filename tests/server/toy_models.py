@@ -14,7 +14,7 @@ instance_group [ { kind: KIND_CPU } ]
 """
 DOUBLE_MODEL = """
 import time
-from lipsync_core.triton_step import TritonStep
+from lipsync_core.triton.step import TritonStep
 
 class TritonPythonModel(TritonStep):
     def run(self, values):
@@ -28,7 +28,7 @@ CALLER_CONFIG = DOUBLE_CONFIG.replace('"doubled"', '"called"') + (
     'parameters { key: "calls" value { string_value: "double" } }\n'
 )
 CALLER_MODEL = """
-from lipsync_core.triton_step import TritonStep
+from lipsync_core.triton.step import TritonStep
 
 class TritonPythonModel(TritonStep):
     def run(self, values):

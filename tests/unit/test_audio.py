@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lipsync_core.audio import AUDIO_SAMPLE_RATE, band_level, mel_power, mouth_shapes
+from lipsync_core.audio.mouth_shapes import AUDIO_SAMPLE_RATE, band_level, mel_power, mouth_shapes
 
 FPS = 25
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from client.command_line import build_parser, job_options, server_options
+from client.cli.arguments import build_parser, job_options, server_options
 from client.errors import UsageError
 from client.lipsync import main
 from tests.media_clips import tone, write_clip, write_sound

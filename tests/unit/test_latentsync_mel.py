@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lipsync_core.latentsync.mel import (
+from lipsync_core.whisper.mel import (
     FFT_SIZE,
     HOP,
     SEGMENT_COLUMNS,

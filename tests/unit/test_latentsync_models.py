@@ -15,8 +15,8 @@ from lipsync_core.latentsync import windows  # noqa: E402
 from lipsync_core.latentsync.alignment import affine_matrices, align_faces, running_bias  # noqa: E402
 from lipsync_core.latentsync.composite import composite_faces  # noqa: E402
 from lipsync_core.latentsync.diffusion import draw_noise, sync_faces  # noqa: E402
-from lipsync_core.latentsync.mel import cut_segments, log_mel, normalise, segment_part  # noqa: E402
 from lipsync_core.latentsync.options import RESOLUTION_FILE, DiffusionOptions  # noqa: E402
+from lipsync_core.whisper.mel import cut_segments, log_mel, normalise, segment_part  # noqa: E402
 from tests import fake_triton  # noqa: E402
 from tests.unit.latentsync_fakes import FakeNetworks  # noqa: E402
 from tests.unit.test_latentsync_faces import PHOTO, POINTS  # noqa: E402

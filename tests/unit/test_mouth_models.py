@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lipsync_core.audio import mouth_shapes
+from lipsync_core.audio.mouth_shapes import mouth_shapes
 from lipsync_core.mouth import sync_mouths
 from tests import fake_triton
 from tests.unit.mouth_samples import astronaut

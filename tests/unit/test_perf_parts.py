@@ -16,14 +16,15 @@ import numpy as np
 import pytest
 
 from lipsync_core.serving.server import descendants
-from perf import install_perf_analyzer, regression
 from perf.__main__ import main
+from perf.jobs import regression
+from perf.jobs.regression import BATCH, CONCURRENCY, FACES, JOB, MOUTHS, SHARED_MEMORY
+from perf.jobs.scaling import waiting_repository
+from perf.load import install_perf_analyzer
 from perf.load.sample_data import compatible, fit
 from perf.machine import conditions, gpu
 from perf.machine.conditions import limit_cores, machine_conditions
 from perf.machine.memory import tree_bytes
-from perf.regression import BATCH, CONCURRENCY, FACES, JOB, MOUTHS, SHARED_MEMORY
-from perf.scaling import waiting_repository
 
 SMI = """#!/bin/sh
 case "$1" in

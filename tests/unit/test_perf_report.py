@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="no matplotlib; run: make test")
 
 from perf.__main__ import main
-from perf.benchmark_rows import Benchmark, Key, Row, load_benchmark, seed_rows
+from perf.jobs.benchmark_rows import Benchmark, Key, Row, load_benchmark, seed_rows
 from perf.load.results import Load, Point, Results, Work
 from perf.reporting.page import Paragraph, Picture, Table, as_html, as_markdown
 from perf.reporting.sweep_part import choose

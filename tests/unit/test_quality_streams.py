@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from client.media import AudioSource, SourceFrame, TimelineFrame, VideoSource, timeline
-from lipsync_core.sync import speech_curves
+from perf.scores.mouth_sync import speech_curves
 from perf.scores.quality_meter import pair_frames
-from perf.sync import curves_at
+from perf.scores.sync import curves_at
 from tests.media_clips import write_clip, write_sound
 from tests.unit.test_audio import frame_times, syllables
 

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="no torch; run: make test")
 pytest.importorskip("diffusers", reason="no diffusers; run: make test")
 
-from lipsync_core.schedule import denoise, guide, make_scheduler  # noqa: E402
+from lipsync_core.latentsync.schedule import denoise, guide, make_scheduler  # noqa: E402
 
 LATENTS = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 4, 3, 8, 8), np.float32))
 

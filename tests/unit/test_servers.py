@@ -8,17 +8,18 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from client import server_state, servers
-from client.addresses import parse_urls
-from client.channel import Address
-from client.command_line import build_parser, server_options
-from client.connection import TritonConnection
+from client.chunks import FAN_OUT_BYTES, IN_FLIGHT, chunk_frames, requests_in_flight
+from client.cli.arguments import build_parser, server_options
 from client.errors import ServerUnavailable, UsageError
-from client.pipeline import FAN_OUT_BYTES, IN_FLIGHT, chunk_frames, requests_in_flight
-from client.pool_options import PoolOptions
-from client.serve import open_pool
-from client.server_state import BACKOFF_S, MAX_BACKOFF_S, ServerState, backoff_s
-from client.servers import ServerPool
+from client.servers import pool as servers
+from client.servers import state as server_state
+from client.servers.addresses import parse_urls
+from client.servers.channel import Address
+from client.servers.connection import TritonConnection
+from client.servers.embedded import open_pool
+from client.servers.options import PoolOptions
+from client.servers.pool import ServerPool
+from client.servers.state import BACKOFF_S, MAX_BACKOFF_S, ServerState, backoff_s
 from lipsync_core.contract import ModelContract
 from lipsync_core.serving import runtime
 from lipsync_core.serving.runtime import ServerStartError

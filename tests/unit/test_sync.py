@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lipsync_core.audio import mouth_shapes
-from lipsync_core.sync import mouth_openings, score_sync
+from lipsync_core.audio.mouth_shapes import mouth_shapes
+from perf.scores.mouth_sync import mouth_openings, score_sync
 from tests.unit.mouth_samples import astronaut
 from tests.unit.test_audio import frame_times, syllables
 

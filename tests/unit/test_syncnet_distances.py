@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lipsync_core.syncnet.distances import frame_confidences, pair_distances, score, score_valid_pairs
-from lipsync_core.syncnet.filters import median_filter
+from perf.scores.syncnet.distances import frame_confidences, pair_distances, score, score_valid_pairs
+from perf.scores.syncnet.filters import median_filter
 from tests.data.syncnet_goldens import CASES, FOLDER
 
 RECORDED = np.load(FOLDER / "distances.npz")

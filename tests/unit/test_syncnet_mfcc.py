@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lipsync_core.syncnet.mfcc import audio_windows, filterbank, lifter, mfcc, whole_samples, window_count
+from perf.scores.syncnet.mfcc import audio_windows, filterbank, lifter, mfcc, whole_samples, window_count
 from tests.data.syncnet_goldens import FOLDER, speech
 
 EXACT = 1e-9  # float64 sums in another order; measured 2e-12

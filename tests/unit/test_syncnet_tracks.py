@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lipsync_core.syncnet.tracks import SceneCutter, crop_face, crop_path, find_tracks, iou
+from perf.scores.syncnet.tracks import SceneCutter, crop_face, crop_path, find_tracks, iou
 from tests.data.syncnet_goldens import FOLDER
 
 RECORDED = np.load(FOLDER / "tracks.npz")

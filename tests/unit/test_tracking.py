@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from client.faces import Face, FaceChoice, parse_face_choice
-from client.tracking import CutDetector, FaceLinker, Observation, bridge_gaps, smooth_landmarks
+from client.tracking.faces import Face, FaceChoice, parse_face_choice
+from client.tracking.follow import CutDetector, FaceLinker, Observation, bridge_gaps, smooth_landmarks
 
 
 def face(x: float, y: float = 0.0, size: float = 100.0, score: float = 0.9) -> Face:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.faces import Face
 from client.media import AudioSource
-from client.tracking import Observation
-from client.wav2lip import Wav2Lip, Wav2LipOptions
+from client.pipelines.wav2lip import Wav2Lip, Wav2LipOptions
+from client.tracking.faces import Face
+from client.tracking.follow import Observation
 from lipsync_core.wav2lip.boxes import Pads, pad_boxes, smooth_boxes
 from lipsync_core.wav2lip.mel import mel_spectrogram, mel_windows, window_starts
 

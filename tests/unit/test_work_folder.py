@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client import work_folder
-from client.calls import JobCalls, request_key
-from client.connection import LargeOutput
 from client.errors import MediaError, OutputError
-from client.resume import drop_folder
-from client.work_folder import ANSWER_SUFFIX, WorkFolder, default_work_dir, file_digest
+from client.resume import work_folder
+from client.resume.calls import JobCalls, request_key
+from client.resume.job_folder import drop_folder
+from client.resume.work_folder import ANSWER_SUFFIX, WorkFolder, default_work_dir, file_digest
+from client.servers.connection import LargeOutput
 from lipsync_core.contract import ModelContract
 
 FACTS = {"video": "a", "audio": "b"}

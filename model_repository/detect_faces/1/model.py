@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from lipsync_core.face import check_frames, fill_slots, find_faces, in_batches, largest_faces
-from lipsync_core.triton_step import TritonStep
+from lipsync_core.triton.step import TritonStep
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from lipsync_core.face import (
     landmark_detections,
     regions_from_detections,
 )
-from lipsync_core.triton_step import TritonStep
+from lipsync_core.triton.step import TritonStep
 
 
 @dataclass(frozen=True)

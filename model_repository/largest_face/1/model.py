@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lipsync_core.face import check_frames
-from lipsync_core.triton_step import TritonStep
+from lipsync_core.triton.step import TritonStep
 
 
 class TritonPythonModel(TritonStep):

@@ -23,7 +23,7 @@ from lipsync_core.latentsync.options import (
     options_for,
     read_trained_resolution,
 )
-from lipsync_core.triton_tensors import TorchStep
+from lipsync_core.triton.tensors import TorchStep
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from lipsync_core import face
 from lipsync_core.latentsync.alignment import affine_matrices, align_faces, has_face, running_bias
 from lipsync_core.latentsync.mask import EDGE_MULTIPLE
 from lipsync_core.latentsync.options import MAX_RESOLUTION, check_frames
-from lipsync_core.triton_step import TritonStep
+from lipsync_core.triton.step import TritonStep
 
 
 @dataclass(frozen=True)

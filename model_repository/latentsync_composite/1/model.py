@@ -5,7 +5,7 @@ import numpy as np
 
 from lipsync_core.latentsync.alignment import has_face
 from lipsync_core.latentsync.composite import composite_faces
-from lipsync_core.triton_step import TritonStep
+from lipsync_core.triton.step import TritonStep
 
 
 class TritonPythonModel(TritonStep):

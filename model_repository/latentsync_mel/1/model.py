@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lipsync_core.latentsync.mel import (
+from lipsync_core.triton.step import TritonStep
+from lipsync_core.whisper.mel import (
     COLUMNS_PER_SECOND,
     SAMPLE_RATE,
     SEGMENT_COLUMNS,
@@ -15,7 +16,6 @@ from lipsync_core.latentsync.mel import (
     log_mel,
     normalise,
 )
-from lipsync_core.triton_step import TritonStep
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from lipsync_core.audio import mouth_shapes
-from lipsync_core.triton_step import TritonStep
+from lipsync_core.audio.mouth_shapes import mouth_shapes
+from lipsync_core.triton.step import TritonStep
 
 
 class TritonPythonModel(TritonStep):

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from lipsync_core.mouth import ClipMouth, sync_mouths
-from lipsync_core.triton_step import TritonStep
+from lipsync_core.triton.step import TritonStep
 
 
 class TritonPythonModel(TritonStep):

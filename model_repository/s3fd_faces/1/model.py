@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lipsync_core.face import check_frames, fill_slots
-from lipsync_core.triton_step import TritonStep
+from lipsync_core.triton.step import TritonStep
 from lipsync_core.wav2lip.s3fd import enlarge_small, find_faces
 
 

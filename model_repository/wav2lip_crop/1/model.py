@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from lipsync_core.face import check_frames
-from lipsync_core.triton_step import TritonStep
+from lipsync_core.triton.step import TritonStep
 from lipsync_core.wav2lip.faces import boxes_from_landmarks, check_boxes, generator_input
 
 

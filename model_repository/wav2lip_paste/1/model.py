@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from lipsync_core.triton_step import TritonStep
+from lipsync_core.triton.step import TritonStep
 from lipsync_core.wav2lip.faces import paste_faces
 
 

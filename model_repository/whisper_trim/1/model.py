@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lipsync_core.triton_step import TritonStep
+from lipsync_core.triton.step import TritonStep
 
 
 class TritonPythonModel(TritonStep):

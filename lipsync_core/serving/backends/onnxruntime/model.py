@@ -13,7 +13,7 @@ import onnxruntime
 import triton_python_backend_utils as pb_utils
 
 from lipsync_core.contract import NETWORK_FILES
-from lipsync_core.network_backend import NetworkBackend, thread_count
+from lipsync_core.triton.network_backend import NetworkBackend, thread_count
 
 
 class TritonPythonModel(NetworkBackend):

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 import triton_python_backend_utils as pb_utils
 
-from lipsync_core.network_backend import NetworkBackend
 from lipsync_core.programs import cache
 from lipsync_core.programs.config import read_settings
 from lipsync_core.programs.device import card_name, choose_device, clear_memory_errors, find_compiler
 from lipsync_core.programs.program import PROGRAM_FILE, load_program
 from lipsync_core.programs.runner import StaticRunner
-from lipsync_core.triton_tensors import from_triton, to_triton
+from lipsync_core.triton.network_backend import NetworkBackend
+from lipsync_core.triton.tensors import from_triton, to_triton
 
 
 class TritonPythonModel(NetworkBackend):

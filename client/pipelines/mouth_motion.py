@@ -1,0 +1,96 @@
+"""The client's half of the `mouth_motion` ensemble: what its requests carry beside the frames."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+
+import numpy as np
+
+from client.chunks import LipRequest, Observations
+from client.media import Region, TimelineFrame
+from client.pipelines.speech import SpeechShapes
+from client.servers.connection import TritonCalls
+from client.tracking.faces import Face
+from client.tracking.follow import Observation, smooth_landmarks
+from lipsync_core.mouth import InteriorChooser, MouthProfile, MouthProfileBuilder, opening_gaps
+
+FACE_MARGIN = 0.35  # of the face's size: what the warp reaches around the landmarks, down to the throat
+
+
+class MouthMotion:
+    """Prepares requests in the order of the clip; each is then complete and may go to any server at any time."""
+
+    model = "mouth_motion"
+    chunk_frames = None
+
+    def __init__(
+        self,
+        connection: TritonCalls,
+        speech_blocks: Iterable[np.ndarray],
+        scanned: Iterable[tuple[np.ndarray, np.ndarray]],
+    ) -> None:
+        """Learn the speaker's mouth.
+
+        Args:
+            connection: to the server that turns speech into mouth shapes.
+            speech_blocks: the speech, consecutive blocks float32 mono [S] at 16 kHz.
+            scanned: sampled faces of the clip: pictures uint8 RGB [h, w, 3] with landmarks float32 [468, 3].
+        """
+        self._shapes = SpeechShapes(connection, speech_blocks)
+        self._profile = build_profile(scanned)
+        self._chooser: InteriorChooser | None = None  # of the followed face, anew with every track
+        self._track: int | None = None
+
+    def smooth(self, observations: Observations) -> Generator[Observation[TimelineFrame], None, None]:
+        """Take the jitter out of the landmarks."""
+        return smooth_landmarks(observations)
+
+    def request(self, frames: Sequence[TimelineFrame], faces: Sequence[Face], tracks: Sequence[int]) -> LipRequest:
+        """Prepare landmarks, mouth shapes, and what the scan found."""
+        landmarks = stack_landmarks(faces)
+        shapes = self._shapes.at(np.array([frame.time_s + frame.duration_s / 2 for frame in frames]))
+        inputs = {"shapes": shapes}
+        if self._profile is not None:
+            inputs |= self._profile.tensors
+            if len(self._profile.interior_frames):
+                inputs["interior_indices"] = self._choose_interiors(self._profile, shapes, landmarks, tracks)
+        return LipRequest(face_extent(landmarks), lambda region: {"landmarks": moved(landmarks, region), **inputs})
+
+    def _choose_interiors(
+        self, profile: MouthProfile, shapes: np.ndarray, landmarks: np.ndarray, tracks: Sequence[int]
+    ) -> np.ndarray:
+        gaps = opening_gaps(shapes[:, 0], profile.max_gap)
+        indices = np.empty(len(tracks), np.int32)
+        for i, track in enumerate(tracks):
+            if track != self._track:
+                self._track = track
+                self._chooser = InteriorChooser(profile)
+            assert self._chooser is not None
+            indices[i] = self._chooser.choose(gaps[i : i + 1], landmarks[i : i + 1])[0]
+        return indices
+
+
+def stack_landmarks(faces: Sequence[Face]) -> np.ndarray:
+    """Return the faces' landmarks, float32 [F, 468, 3]."""
+    return np.stack([face.landmarks for face in faces if face.landmarks is not None])
+
+
+def moved(landmarks: np.ndarray, region: Region) -> np.ndarray:
+    """Bring landmarks [..., 3] from the frame's pixels to those of a region of it."""
+    return landmarks - np.array([region[0], region[1], 0], np.float32)
+
+
+def face_extent(landmarks: np.ndarray) -> tuple[float, float, float, float]:
+    """Return x1, y1, x2, y2 around landmarks [F, 468, 3], with room for the warp."""
+    low, high = landmarks[:, :, :2].min(axis=(0, 1)), landmarks[:, :, :2].max(axis=(0, 1))
+    margin = FACE_MARGIN * (high - low).max()
+    (x1, y1), (x2, y2) = low - margin, high + margin
+    return float(x1), float(y1), float(x2), float(y2)
+
+
+def build_profile(scanned: Iterable[tuple[np.ndarray, np.ndarray]]) -> MouthProfile | None:
+    """Gather a profile from sampled faces; None where there is none."""
+    builder = MouthProfileBuilder()
+    for frame, landmarks in scanned:
+        builder.add(frame, landmarks)
+    return builder.build()

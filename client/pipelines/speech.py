@@ -1,0 +1,135 @@
+"""The speech as mouth shapes or features over time, asked for from the server a piece at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+
+import numpy as np
+
+from client.errors import MediaError
+from client.media import AudioSource, SpeechWindows, TimelineFrame
+from client.servers.connection import TritonCalls
+from lipsync_core.audio.mouth_shapes import AUDIO_SAMPLE_RATE
+from lipsync_core.whisper.mel import find_peak, position_count, segment_count, segment_part
+
+SHAPES_MODEL = "mouth_shapes"
+GRID_HZ = 100  # shapes are smooth over 60 ms; between grid points they are interpolated
+WINDOW_S = 60  # one request's audio; loudness and cues are judged within it
+OVERLAP_S = 20  # of neighbouring windows, cross-faded
+WINDOW_SAMPLES = WINDOW_S * AUDIO_SAMPLE_RATE
+HOP_S = WINDOW_S - OVERLAP_S
+SHAPE_SIZE = 2  # opening, spread
+FEATURES_MODEL = "whisper_features"
+SAME_TIME_S = 0.001  # containers that count milliseconds round frame times by half of this
+
+
+def frame_number(frame: TimelineFrame, fps: float) -> int | None:
+    """Return a frame's number in a video of constant rate; None where it is not shown at the time of any."""
+    number = round(frame.time_s * fps)
+    return number if abs(number / fps - frame.time_s) <= SAME_TIME_S else None
+
+
+class SpeechShapes:
+    """Mouth shapes at any time of a speech of any length; audio is read only as far as it is asked for."""
+
+    def __init__(self, connection: TritonCalls, blocks: Iterable[np.ndarray]) -> None:
+        """Take the speech as consecutive blocks, float32 mono [S] at 16 kHz."""
+        self._connection = connection
+        self._blocks = iter(blocks)
+        self._samples = np.zeros(0, np.float32)  # of the next window
+        self._window_start_s = 0
+        self._curve = np.zeros((0, SHAPE_SIZE), np.float32)
+        self._settled_s = 0.0  # up to here later windows change nothing
+        self._ended = False
+
+    def at(self, times_s: np.ndarray) -> np.ndarray:
+        """Return float32 [F, 2], opening and spread, at float64 [F] seconds; closed outside the speech."""
+        while not self._ended and len(times_s) and times_s.max() >= self._settled_s:
+            self._add_window()
+        if not len(self._curve):
+            return np.zeros((len(times_s), SHAPE_SIZE), np.float32)
+        grid = np.arange(len(self._curve)) / GRID_HZ
+        shapes = [np.interp(times_s, grid, self._curve[:, i], left=0, right=0) for i in range(SHAPE_SIZE)]
+        return np.stack(shapes, axis=1).astype(np.float32)
+
+    def _add_window(self) -> None:
+        self._fill_window()
+        window = self._samples[:WINDOW_SAMPLES]
+        count = -(-len(window) * GRID_HZ // AUDIO_SAMPLE_RATE)
+        if count:
+            times = np.arange(count) / GRID_HZ
+            answer = self._connection.infer(SHAPES_MODEL, {"audio": window, "frame_times": times})
+            self._join(answer["mouth_shapes"])
+        self._settled_s = self._window_start_s + (WINDOW_S if self._ended else HOP_S)
+        self._samples = self._samples[HOP_S * AUDIO_SAMPLE_RATE :]
+        self._window_start_s += HOP_S
+
+    def _fill_window(self) -> None:
+        """Read until the window is full, and one sample more to know whether another follows."""
+        parts, count = [self._samples], len(self._samples)
+        while count <= WINDOW_SAMPLES:
+            block = next(self._blocks, None)
+            if block is None:
+                self._ended = True
+                break
+            parts.append(block)
+            count += len(block)
+        self._samples = np.concatenate(parts)
+
+    def _join(self, shapes: np.ndarray) -> None:
+        """Append a window's shapes, fading over from the last window where the two overlap."""
+        start = self._window_start_s * GRID_HZ
+        before = self._curve[start:]
+        weight = np.linspace(0, 1, len(before), dtype=np.float32)[:, None]
+        faded = before * (1 - weight) + shapes[: len(before)] * weight
+        self._curve = np.concatenate([self._curve[:start], faded, shapes[len(before) :]])
+
+
+class SpeechFeatures:
+    """Whisper's features at any time of a speech of any length, 50 per second; some 30 s of them are held."""
+
+    def __init__(self, connection: TritonCalls, audio: AudioSource) -> None:
+        """Take the speech; it is read once here, for the peak that its loudness is judged by.
+
+        Raises:
+            MediaError: it is too short for any feature.
+        """
+        self._connection = connection
+        self._sample_count = round(audio.duration * AUDIO_SAMPLE_RATE)
+        if not self.count:
+            raise MediaError(f"{audio.path.name}: expected speech of at least 0.02 s, got {audio.duration:.4f} s")
+        self._peak = find_peak(self._parts(SpeechWindows(audio)))
+        self._speech = SpeechWindows(audio)
+        self._next_segment = 0
+        self._features = np.zeros((0, 0, 0), np.float32)
+        self._start = 0  # position of the first one held
+
+    @property
+    def count(self) -> int:
+        """Positions of the whole speech."""
+        return position_count(self._sample_count)
+
+    def between(self, start: int, stop: int) -> np.ndarray:
+        """Return float32 [stop - start, 5, 384]; starts never fall from call to call."""
+        while self._start + len(self._features) < stop:
+            self._add_segment(start)
+        return self._features[start - self._start : stop - self._start]
+
+    def _add_segment(self, still_needed: int) -> None:
+        part = segment_part(self._next_segment, self._sample_count)
+        inputs = {
+            "audio": self._speech.window(part.samples.start, part.samples.stop),
+            "first_column": np.array([part.first_column], np.int32),
+            "column_count": np.array([part.column_count], np.int32),
+            "log_mel_peak": np.array([self._peak], np.float32),
+        }
+        added = self._connection.infer(FEATURES_MODEL, inputs)["audio_features"]
+        kept = self._features[max(0, still_needed - self._start) :]
+        self._start += len(self._features) - len(kept)
+        self._features = np.concatenate([kept, added]) if len(kept) else added
+        self._next_segment += 1
+
+    def _parts(self, speech: SpeechWindows) -> Generator[np.ndarray, None, None]:
+        for segment in range(segment_count(self._sample_count)):
+            part = segment_part(segment, self._sample_count)
+            yield speech.window(part.samples.start, part.samples.stop)

@@ -1,0 +1,1 @@
+"""Keeps a job's finished parts, so that an interrupted job can continue."""

@@ -1,0 +1,139 @@
+"""A job's own calls to Triton: each with an id of its own, and answered from the work folder where it can be."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from client.errors import LipSyncError
+from client.resume.work_folder import DIGEST_BYTES, WorkFolder
+from client.servers.connection import LargeOutput, Transport, TritonCalls
+from client.tracing import span
+from lipsync_core.contract import ModelContract
+
+log = logging.getLogger(__name__)
+
+REFERENCE_INPUT = "frames"
+CHANGE_SUFFIX = "-frames"  # marks an output that is kept as its difference from the input frames
+PIXEL = np.dtype(np.uint8)
+
+
+class JobCalls:
+    """Stands between one job and Triton.
+
+    Attributes:
+        request_count: requests that the job made.
+        reused_count: those of them that were answered from the work folder.
+    """
+
+    def __init__(self, triton: TritonCalls, job_id: str, folder: WorkFolder | None = None) -> None:
+        """Ask this server or pool, and keep answers in this folder."""
+        self._triton = triton
+        self._job_id = job_id
+        self._folder = folder
+        self._counting = threading.Lock()
+        self.request_count = 0
+        self.reused_count = 0
+
+    @property
+    def transport(self) -> Transport:
+        """How large tensors travel."""
+        return self._triton.transport
+
+    @property
+    def server_count(self) -> int:
+        """How many servers work for the job."""
+        return self._triton.server_count
+
+    def contract(self, model: str) -> ModelContract:
+        """Ask for a model's inputs, outputs and parameters; see TritonConnection."""
+        return self._triton.contract(model)
+
+    def identity(self, model: str) -> str:
+        """Ask which version of a model is served; see TritonConnection."""
+        return self._triton.identity(model)
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, np.ndarray],
+        large_outputs: Mapping[str, LargeOutput] | None = None,
+        request_id: str = "",
+    ) -> dict[str, np.ndarray]:
+        """Answer from the work folder, else ask the server and keep its answer; see TritonConnection."""
+        with self._counting:
+            self.request_count += 1
+            request_id = request_id or f"{self._job_id}-{self.request_count}"
+        if self._folder is None:
+            return self._ask(model, inputs, large_outputs, request_id)
+        key = request_key(self._triton.identity(model), inputs)
+        kept = self._folder.load(key)
+        if kept is not None:
+            with self._counting:
+                self.reused_count += 1
+            return _without_changes(kept, inputs)
+        answer = self._ask(model, inputs, large_outputs, request_id)
+        self._folder.save(key, _with_changes(answer, inputs))
+        return answer
+
+    def _ask(
+        self,
+        model: str,
+        inputs: Mapping[str, np.ndarray],
+        large_outputs: Mapping[str, LargeOutput] | None,
+        request_id: str,
+    ) -> dict[str, np.ndarray]:
+        started = time.perf_counter()
+        facts: dict[str, object] = {"job": self._job_id, "request": request_id, "model": model}
+        try:
+            with span(model, facts):
+                answer = self._triton.infer(model, inputs, large_outputs, request_id)
+        except LipSyncError as error:
+            seconds = round(time.perf_counter() - started, 3)
+            log.info("request failed", extra={**facts, "seconds": seconds, "error": str(error)})
+            raise
+        log.debug("request answered", extra={**facts, "seconds": round(time.perf_counter() - started, 3)})
+        return answer
+
+    def cancel(self) -> None:
+        """Make all requests under way fail at once."""
+        self._triton.cancel()
+
+
+def request_key(identity: str, inputs: Mapping[str, np.ndarray]) -> str:
+    """Name a request by all that its answer depends on: the model, and every input's name, dtype, shape and content."""
+    content = hashlib.blake2b(identity.encode(), digest_size=DIGEST_BYTES)
+    for name in sorted(inputs):
+        array = np.ascontiguousarray(inputs[name])
+        content.update(f"|{name} {array.dtype.str} {array.shape}|".encode())
+        content.update(array.reshape(-1).view(PIXEL).data)
+    return content.hexdigest()
+
+
+def _with_changes(answer: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Replace outputs that resemble the input frames by their difference, modulo 256, which compresses well."""
+    frames = inputs.get(REFERENCE_INPUT)
+    return {
+        (f"{name}{CHANGE_SUFFIX}" if _is_like(frames, array) else name): (
+            array - frames if _is_like(frames, array) else array
+        )
+        for name, array in answer.items()
+    }
+
+
+def _without_changes(kept: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Undo _with_changes."""
+    frames = inputs.get(REFERENCE_INPUT)
+    return {
+        name.removesuffix(CHANGE_SUFFIX): array + frames if name.endswith(CHANGE_SUFFIX) else array
+        for name, array in kept.items()
+    }
+
+
+def _is_like(frames: np.ndarray | None, array: np.ndarray) -> bool:
+    return frames is not None and frames.dtype == array.dtype == PIXEL and frames.shape == array.shape

@@ -1,0 +1,1 @@
+"""Reaches Triton servers: addresses, channels, connections, the pool over several, the embedded server."""

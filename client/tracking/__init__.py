@@ -1,0 +1,1 @@
+"""Finds faces in frames and follows one of them."""

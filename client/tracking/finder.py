@@ -1,0 +1,122 @@
+"""Looks for faces in pictures through a face model of the server, and follows one of them. Knows no files."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import cv2
+import numpy as np
+
+from client.media import Picture
+from client.report import StageClock
+from client.servers.connection import TritonCalls
+from client.tracking.faces import Face, FaceChoice, faces_of_frame
+from client.tracking.follow import THUMBNAIL_SIDE, CutDetector, FaceLinker, Observation, bridge_gaps
+
+ANALYSIS_LONG_SIDE = 960  # pixels; enough for the landmarks of faces from a tenth of the picture on
+
+
+class HasPicture(Protocol):
+    """Anything that shows a picture: a frame of the source, or of the output's timeline."""
+
+    @property
+    def picture(self) -> Picture:
+        """The picture."""
+
+
+Frame = TypeVar("Frame", bound=HasPicture)
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A face model of the server, and the longest side of the pictures it is shown; None for full size."""
+
+    model: str
+    long_side: int | None
+
+
+MEDIAPIPE = Detector("faces", ANALYSIS_LONG_SIDE)
+S3FD = Detector("s3fd_faces", None)  # what the original Wav2Lip looks with, as it looks: at full size, slowly
+
+
+@dataclass(frozen=True)
+class FoundFrame(Generic[Frame]):
+    """A frame with all faces in it, in its own pixels, and a small grey picture of it."""
+
+    frame: Frame
+    faces: list[Face]
+    thumbnail: np.ndarray
+
+
+class FaceFinder:
+    """Finds the faces of frames."""
+
+    def __init__(self, connection: TritonCalls, clock: StageClock, detector: Detector = MEDIAPIPE) -> None:
+        """Ask this server for this detector."""
+        self._connection = connection
+        self._clock = clock
+        self._detector = detector
+        self._last: tuple[Picture, list[Face], np.ndarray] | None = None  # a still repeats: looked at once
+
+    def find(self, window: Sequence[Frame]) -> list[FoundFrame[Frame]]:
+        """Find all faces in each frame of a window; may be called for several windows at once."""
+        last = self._last
+        known = {} if last is None else {id(last[0]): last}
+        new = {id(frame.picture): frame.picture for frame in window if id(frame.picture) not in known}
+        if new:
+            looked_at = self._look_at(list(new.values()))
+            known |= {id(picture): (picture, *found) for picture, found in zip(new.values(), looked_at, strict=True)}
+        self._last = known[id(window[-1].picture)]
+        return [FoundFrame(frame, *known[id(frame.picture)][1:]) for frame in window]
+
+    def _look_at(self, pictures: Sequence[Picture]) -> list[tuple[list[Face], np.ndarray]]:
+        """Return each picture's faces in its own pixels, and its thumbnail."""
+        with self._clock.time("convert"):
+            shown = np.stack([picture.rgb(long_side=self._detector.long_side) for picture in pictures])
+        with self._clock.time("faces"):
+            answer = self._connection.infer(self._detector.model, {"frames": shown})
+        height, width = shown.shape[1:3]
+        landmarks = answer.get("landmarks")
+        found = []
+        for i, picture in enumerate(pictures):
+            scale = (picture.width / width, picture.height / height)
+            faces = faces_of_frame(answer["boxes"][i], answer["scores"][i], None if landmarks is None else landmarks[i])
+            found.append(([_scaled(face, *scale) for face in faces], _thumbnail(shown[i])))
+        return found
+
+
+class FixedFace:
+    """Stands for a FaceFinder where the user says where the face is."""
+
+    def __init__(self, box: np.ndarray) -> None:
+        """Take the box, float32 [4], x1, y1, x2, y2 in pixels."""
+        self._found = ([Face(box, score=1.0)], np.zeros((THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.float32))
+
+    def find(self, window: Sequence[Frame]) -> list[FoundFrame[Frame]]:
+        """Return the face for each frame of a window."""
+        return [FoundFrame(frame, *self._found) for frame in window]
+
+
+def follow(found: Iterable[FoundFrame[Frame]], choice: FaceChoice) -> Generator[Observation[Frame], None, None]:
+    """Follow one face through all frames, short gaps bridged."""
+    cuts, linker = CutDetector(), FaceLinker(choice)
+
+    def linked() -> Generator[Observation[Frame], None, None]:
+        for item in found:
+            face, track = linker.link(item.faces, cuts.is_cut(item.thumbnail))
+            yield Observation(item.frame, face, track)
+
+    return bridge_gaps(linked())
+
+
+def _scaled(face: Face, x: float, y: float) -> Face:
+    """Bring a face from the looked-at picture to the frame's own pixels; depth scales like x."""
+    landmarks = None if face.landmarks is None else face.landmarks * np.array([x, y, x], np.float32)
+    return Face(face.box * np.array([x, y, x, y], np.float32), face.score, landmarks)
+
+
+def _thumbnail(picture: np.ndarray) -> np.ndarray:
+    small = cv2.resize(picture, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+    return small.mean(axis=2, dtype=np.float32)

@@ -1,0 +1,194 @@
+"""Follows one face through a stream of frames: linked by overlap, gaps bridged, jitter smoothed.
+
+Works frame by frame with a bounded look-ahead. Knows nothing of video files or Triton.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from client.tracking.faces import Face, FaceChoice
+
+Frame = TypeVar("Frame")
+
+MIN_OVERLAP = 0.25  # intersection over union that links a face to the frame before
+MAX_GAP_FRAMES = 5  # frames without the face that are bridged
+LARGER_FACTOR = 2.0  # a face this many times larger than the one followed...
+LARGER_FRAMES = 12  # ...for this many frames takes its place, where the largest was asked for
+SMOOTHING_SIGMA = 0.7  # frames; reference/face/SPEC.md 8.2
+SMOOTHING_RADIUS = 2  # frames on either side: 5 taps
+THUMBNAIL_SIDE = 32  # pixels; frames are compared for shot cuts at this size
+CUT_DIFFERENCE = 22.0  # mean grey-level difference of two thumbnails, 0 to 255
+CUT_CORRELATION = 0.75  # their correlation; motion and flashes keep it higher than a new shot does
+
+
+@dataclass(frozen=True)
+class Observation(Generic[Frame]):
+    """A frame with the followed face.
+
+    Attributes:
+        frame: whatever the caller follows faces through; handed on as it came.
+        face: the followed face, None where there is no usable one.
+        track: changes whenever another face, or the same one after a cut or a long gap, is followed.
+    """
+
+    frame: Frame
+    face: Face | None
+    track: int
+
+
+class CutDetector:
+    """Tells where a new shot begins, from small grey pictures of consecutive frames."""
+
+    def __init__(self) -> None:
+        """Start before the first frame."""
+        self._last: np.ndarray | None = None
+
+    def is_cut(self, thumbnail: np.ndarray) -> bool:
+        """Compare a float32 [h, w] grey picture with the one before; the first frame is no cut."""
+        last, self._last = self._last, thumbnail
+        if last is None or float(np.abs(thumbnail - last).mean()) < CUT_DIFFERENCE:
+            return False
+        a, b = thumbnail - thumbnail.mean(), last - last.mean()
+        scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
+        return scale == 0 or float((a * b).sum()) / scale < CUT_CORRELATION
+
+
+class FaceLinker:
+    """Chooses a face when a shot begins and finds it again in every frame by overlap."""
+
+    def __init__(self, choice: FaceChoice) -> None:
+        """Follow the face that `choice` picks."""
+        self._choice = choice
+        self._face: Face | None = None
+        self._missing = 0
+        self._larger = 0
+        self._track = 0
+
+    def link(self, faces: list[Face], cut: bool) -> tuple[Face | None, int]:
+        """Return the followed face of the next frame, None where it is missing, and the number of its track."""
+        if cut or self._missing > MAX_GAP_FRAMES:
+            self._face = None
+        if self._face is None:
+            return self._choose(faces)
+        position = self._position_of(self._face, faces)
+        if position is None:
+            self._missing += 1
+            return None, self._track
+        self._missing = 0
+        self._face = faces[position]
+        if self._is_outgrown(faces):
+            return self._choose(faces)
+        return self._face, self._track
+
+    def _choose(self, faces: list[Face]) -> tuple[Face | None, int]:
+        position = self._choice.pick(faces)
+        self._face = None if position is None else faces[position]
+        self._missing = self._larger = 0
+        self._track += 1
+        return self._face, self._track
+
+    def _position_of(self, face: Face, faces: list[Face]) -> int | None:
+        overlaps = [face.overlap(other) for other in faces]
+        best = int(np.argmax(overlaps)) if overlaps else -1
+        return best if best >= 0 and overlaps[best] >= MIN_OVERLAP else None
+
+    def _is_outgrown(self, faces: list[Face]) -> bool:
+        """Say whether the largest face has been another, much larger one for a while."""
+        assert self._face is not None
+        largest = max(face.area for face in faces)
+        self._larger = self._larger + 1 if largest > LARGER_FACTOR * self._face.area else 0
+        return self._choice.rule == "largest" and self._larger >= LARGER_FRAMES
+
+
+def bridge_gaps(
+    observations: Iterable[Observation[Frame]], max_gap: int = MAX_GAP_FRAMES
+) -> Generator[Observation[Frame], None, None]:
+    """Fill gaps of at most max_gap frames within a track, linearly between the faces around them."""
+    gap: list[Observation[Frame]] = []
+    before: Observation[Frame] | None = None
+    for observation in observations:
+        if observation.face is None:
+            gap.append(observation)
+            if len(gap) > max_gap or before is None or before.track != observation.track:
+                yield from gap
+                gap, before = [], None
+            continue
+        if gap and before is not None and before.track == observation.track:
+            yield from _interpolate(before, gap, observation)
+        else:
+            yield from gap
+        gap, before = [], observation
+        yield observation
+    yield from gap
+
+
+def _interpolate(
+    before: Observation[Frame], gap: list[Observation[Frame]], after: Observation[Frame]
+) -> list[Observation[Frame]]:
+    assert before.face is not None
+    assert after.face is not None
+    shares = [(i + 1) / (len(gap) + 1) for i in range(len(gap))]
+    return [
+        dataclasses.replace(observation, face=before.face.between(after.face, share))
+        for observation, share in zip(gap, shares, strict=True)
+    ]
+
+
+def smooth_landmarks(observations: Iterable[Observation[Frame]]) -> Generator[Observation[Frame], None, None]:
+    """Smooth the landmarks of each unbroken run of a track with a 5-tap Gaussian; its ends are repeated."""
+    window: deque[Observation[Frame]] = deque(maxlen=2 * SMOOTHING_RADIUS + 1)
+    position = 0  # of the next observation to hand on, within the window
+    for observation in observations:
+        if len(window) == window.maxlen:
+            position -= 1
+        window.append(observation)
+        position_due = len(window) - 1 - SMOOTHING_RADIUS
+        if position_due >= position:
+            yield _smoothed(window, position)
+            position += 1
+    while position < len(window):
+        yield _smoothed(window, position)
+        position += 1
+
+
+def _smoothed(window: deque[Observation[Frame]], position: int) -> Observation[Frame]:
+    center = window[position]
+    if center.face is None or center.face.landmarks is None:
+        return center
+    total = np.zeros_like(center.face.landmarks, dtype=np.float64)
+    for offset in range(-SMOOTHING_RADIUS, SMOOTHING_RADIUS + 1):
+        total += _TAPS[offset + SMOOTHING_RADIUS] * _landmarks_at(window, position, offset)
+    face = dataclasses.replace(center.face, landmarks=total.astype(np.float32))
+    return dataclasses.replace(center, face=face)
+
+
+def _landmarks_at(window: deque[Observation[Frame]], position: int, offset: int) -> np.ndarray:
+    """Landmarks `offset` frames away, or the last ones of the same unbroken run on the way there."""
+    step = 1 if offset > 0 else -1
+    nearest = window[position].face
+    for distance in range(1, abs(offset) + 1):
+        index = position + step * distance
+        if not 0 <= index < len(window):
+            break
+        neighbour = window[index]
+        if neighbour.face is None or neighbour.track != window[position].track:
+            break
+        nearest = neighbour.face
+    assert nearest is not None
+    assert nearest.landmarks is not None
+    return nearest.landmarks
+
+
+def _gaussian_taps() -> np.ndarray:
+    taps = np.exp(-0.5 * (np.arange(-SMOOTHING_RADIUS, SMOOTHING_RADIUS + 1) / SMOOTHING_SIGMA) ** 2)
+    return taps / taps.sum()
+
+
+_TAPS = _gaussian_taps()

@@ -1,0 +1,155 @@
+"""An engine against its ONNX graph on the same inputs: is it this machine's, how far off is it, and how fast.
+
+Knows TensorRT's runtime, no builder. The engine's tensors are torch's, on the GPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from export.engines.build import Toolchain, read_profile
+from export.shared.model_file import MODEL_FILE
+from lipsync_core.contract import VERSION_FOLDER, ModelContract, read_contract
+from lipsync_core.serving.engines import FLAVOUR, RECORD_FILE
+from lipsync_core.serving.repository import ENGINE_FILE
+
+BOUNDS = {"fp32": 1e-2, "fp16": 0.05}  # of the output's standard deviation; TensorRT's float32 uses TF32 products
+RUNS, WARM_UP_RUNS = 10, 3
+SEED = 0
+
+Arrays = dict[str, np.ndarray]
+RunEngine = Callable[[bytes, Arrays, Mapping[str, np.dtype]], tuple[Arrays, list[float]]]
+
+
+def verify_engine(repository: Path, model: str, toolchain: Toolchain, run_engine: RunEngine | None = None) -> str:
+    """Compare a model's engine with its ONNX graph at the sizes that it is tuned for.
+
+    Args:
+        repository: the model repository.
+        model: the model's name; its engine has been built.
+        toolchain: this machine's.
+        run_engine: runs an engine and times it; with TensorRT when left out.
+
+    Returns:
+        A line that says how far the engine is from ONNX Runtime, and both speeds.
+
+    Raises:
+        ValueError: no engine; one for another GPU, TensorRT or graph; or it is too far off.
+    """
+    contract, folder = read_contract(repository / model, FLAVOUR), repository / model / VERSION_FOLDER
+    engine, record = read_engine(folder, model)
+    check_record(model, record, toolchain, engine, folder / MODEL_FILE)
+    inputs = trial_inputs(contract, read_profile(contract).opt)
+    expected, onnx_seconds = _run_onnx(folder / MODEL_FILE, inputs)
+    outputs = {spec.name: spec.dtype for spec in contract.outputs}
+    run = run_engine or (lambda *arguments: run_with_tensorrt(toolchain.tensorrt, *arguments))
+    found, seconds = run(engine, inputs, outputs)
+    error = max(float(np.abs(found[name] - expected[name]).max() / expected[name].std()) for name in outputs)
+    bound = BOUNDS[record["precision"]]
+    if not error <= bound:  # NaN included
+        raise ValueError(
+            f"{model}: expected the engine within {bound:g} standard deviations of ONNX Runtime, got {error:.2g}."
+            f" Export the model with --precision fp32 and build again: python -m export engines {model}"
+        )
+    ours, theirs = 1e3 * statistics.median(seconds), 1e3 * statistics.median(onnx_seconds)
+    return (
+        f"{model}: {record['precision']}, largest difference from ONNX Runtime {error:.2g} of the output's standard"
+        f" deviation, bound {bound:g}; median {ours:.2f} ms, ONNX Runtime on the CPU {theirs:.0f} ms"
+    )
+
+
+def read_engine(folder: Path, model: str) -> tuple[bytes, dict[str, Any]]:
+    """Read an engine and the record of what it belongs to.
+
+    Raises:
+        ValueError: one of them is missing or broken.
+    """
+    try:
+        return (folder / ENGINE_FILE).read_bytes(), json.loads((folder / RECORD_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{model}: expected {ENGINE_FILE} and {RECORD_FILE} in {folder}, got {error}."
+            f" Build them: python -m export engines {model}"
+        ) from error
+
+
+def check_record(model: str, record: Mapping[str, Any], toolchain: Toolchain, engine: bytes, graph: Path) -> None:
+    """Check that an engine belongs to this machine and to the model's graph.
+
+    Raises:
+        ValueError: it belongs to another GPU, driver, TensorRT or graph, or the record to another engine.
+    """
+    here = {
+        "tensorrt": toolchain.version,
+        "gpu": toolchain.gpu,
+        "engine_sha256": hashlib.sha256(engine).hexdigest(),
+        "onnx_sha256": hashlib.sha256(graph.read_bytes()).hexdigest() if graph.is_file() else "none",
+    }
+    differing = [f"{key} {record.get(key)}, here {value}" for key, value in here.items() if record.get(key) != value]
+    if differing:
+        raise ValueError(
+            f"{model}: expected an engine for this machine and graph, got one for {'; '.join(differing)}."
+            f" Build it again here: python -m export engines {model}"
+        )
+
+
+def trial_inputs(contract: ModelContract, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
+    """Make inputs of these shapes, standard normal, or any bytes."""
+    random = np.random.default_rng(SEED)
+    return {
+        spec.name: random.integers(0, 256, shapes[spec.name], np.uint8)
+        if spec.dtype == np.uint8
+        else random.standard_normal(shapes[spec.name], np.float32)
+        for spec in contract.inputs
+    }
+
+
+def run_with_tensorrt(
+    trt: Any, engine: bytes, inputs: Arrays, outputs: Mapping[str, np.dtype]
+) -> tuple[Arrays, list[float]]:
+    """Run an engine on the GPU; its outputs, and the seconds of each run after warming up.
+
+    Raises:
+        ValueError: TensorRT does not take the engine.
+    """
+    import torch  # noqa: PLC0415  (heavy, and only here)
+
+    loaded = trt.Runtime(trt.Logger(trt.Logger.WARNING)).deserialize_cuda_engine(engine)
+    if loaded is None:
+        raise ValueError("engine: expected one that this TensorRT reads, got another. Its messages stand above")
+    context, stream = loaded.create_execution_context(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    tensors = {name: torch.from_numpy(array).cuda() for name, array in inputs.items()}
+    for name, tensor in tensors.items():
+        context.set_input_shape(name, tuple(tensor.shape))
+    for name, dtype in outputs.items():
+        empty = torch.from_numpy(np.empty(tuple(context.get_tensor_shape(name)), dtype))
+        tensors[name] = empty.cuda()
+    for name, tensor in tensors.items():
+        context.set_tensor_address(name, tensor.data_ptr())
+    torch.cuda.synchronize()
+    seconds = []
+    for _ in range(WARM_UP_RUNS + RUNS):
+        begin = time.perf_counter()
+        context.execute_async_v3(stream.cuda_stream)
+        stream.synchronize()
+        seconds.append(time.perf_counter() - begin)
+    return {name: tensors[name].cpu().numpy() for name in outputs}, seconds[WARM_UP_RUNS:]
+
+
+def _run_onnx(path: Path, inputs: Arrays) -> tuple[Arrays, list[float]]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [node.name for node in session.get_outputs()]
+    begin = time.perf_counter()
+    found = session.run(names, inputs)
+    return dict(zip(names, found, strict=True)), [time.perf_counter() - begin]

@@ -1,0 +1,1 @@
+"""The face detector and landmark networks, from mediapipe's wheel."""

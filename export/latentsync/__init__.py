@@ -1,0 +1,1 @@
+"""LatentSync's UNet."""

@@ -1,0 +1,1 @@
+"""Wav2Lip's generator and S3FD."""

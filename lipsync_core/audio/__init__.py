@@ -1,0 +1,1 @@
+"""Sample rates, mel scales and mouth shapes."""

@@ -1,0 +1,1 @@
+"""Whole jobs: benchmark, regression, scaling, soak, speed modes."""

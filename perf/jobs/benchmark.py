@@ -1,0 +1,224 @@
+"""Whole jobs from file to file, as the seed project measured them: pipeline, GPU, sample and time.
+
+python -m perf benchmark runs every pipeline that is exported, in each of its speed modes, on every GPU of the machine
+(on the processor where there is none) and every sample. Options after -- go to the command lipsync. Finished rows are
+kept: the same command goes on where an interrupted one stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import shlex
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from client.demo import SPEECH, write_photograph
+from client.job import MODELS, Model
+from client.servers.embedded import DEFAULT_REPOSITORY
+from lipsync_core.contract import missing_networks
+from lipsync_core.latentsync.options import SPEEDS
+from perf.arguments import whole_number
+from perf.jobs.benchmark_rows import Benchmark, Key, Row, load_benchmark
+from perf.jobs.job import JobRun, run_job
+from perf.load.results import JSON_FILE, check_identity, set_aside
+from perf.machine.conditions import limit_cores, machine_conditions, now
+from perf.machine.gpu import Gpu, list_gpus
+
+DEFAULT_OUTPUT = DEFAULT_REPOSITORY.parent / "build" / "perf" / "benchmark"
+IDENTITY = ("machine", "cores", "gpus", "commit", "options")
+CPU = "CPU"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A video and a speech under a name."""
+
+    name: str
+    video: Path
+    speech: Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row to measure."""
+
+    key: Key
+    sample: Sample
+    gpu: Gpu | None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run or continue a benchmark; 0 when every row was measured, else 1.
+
+    Raises:
+        ValueError: nothing to run, or results of other conditions in the output folder.
+    """
+    arguments, passed_on = split_arguments(list(sys.argv[1:] if argv is None else argv))
+    options = build_parser().parse_args(arguments)
+    limit_cores(options.cores)
+    conditions = {**machine_conditions(), "options": shlex.join(passed_on), "runs": options.runs}
+    benchmark = open_benchmark(options.output, conditions, restart=options.restart)
+    with tempfile.TemporaryDirectory(prefix="lipsync-perf-") as folder:
+        samples = options.sample or [Sample("demo", write_photograph(Path(folder) / "photograph.png"), SPEECH)]
+        planned = plan(chosen_pipelines(options, passed_on), samples, list_gpus())
+        pending = [run for run in planned if run.key not in benchmark.rows or benchmark.rows[run.key].note]
+        say(f"{len(planned)} rows, {len(planned) - len(pending)} measured already; results in {options.output}")
+        try:
+            for run in pending:
+                row = measure_row(run, passed_on, options.runs)
+                benchmark.rows[run.key] = row
+                benchmark.save(options.output)
+                say(f"{run.key}: {row.note or f'{row.seconds_per_second:.2f} s per second of video'}")
+        except KeyboardInterrupt:
+            kept = f"{len(benchmark.rows)} rows kept in {options.output}"
+            raise KeyboardInterrupt(f"{kept}. Run the same command to go on") from None
+    say(f"look at them with: python -m perf report {options.output}")
+    return int(any(benchmark.rows[run.key].note for run in planned))
+
+
+def measure_row(run: Run, passed_on: Sequence[str], count: int) -> Row:
+    """Run a job several times; the row holds medians, of memory the largest."""
+    visible = {"CUDA_VISIBLE_DEVICES": "" if run.gpu is None else str(run.gpu.index)}
+    speed = ["--speed", run.key.speed] if run.key.pipeline == "latentsync" else []
+    command = ["--model", run.key.pipeline, *speed, *passed_on]
+    sample = run.sample
+    row = Row(run.key, sample.video.name, sample.speech.name, now())
+    watched = [] if run.gpu is None else [run.gpu.index]
+    try:
+        runs = [run_job(sample.video, sample.speech, command, {**os.environ, **visible}, watched) for _ in range(count)]
+    except ValueError as error:
+        return dataclasses.replace(row, note=str(error))
+    middle = sorted(runs, key=lambda job: job.report["seconds"])[len(runs) // 2]
+    return dataclasses.replace(row, figures=figures_of(runs), stages=middle.report["seconds_per_stage"])
+
+
+def figures_of(runs: Sequence[JobRun]) -> dict[str, float]:
+    """Medians of times, the largest of memory."""
+    reports = [run.report for run in runs]
+    seconds = statistics.median(report["seconds"] for report in reports)
+    duration, frames = reports[0]["duration_s"], reports[0]["frames"]
+    starts = [report["server_start_s"] for report in reports if report["server_start_s"] is not None]
+    figures = {
+        "time_sec": seconds,
+        "video_s": duration,
+        "seconds_per_second": round(seconds / duration, 3),
+        "fps": round(frames / seconds, 2),
+        "peak_host_mb": max(run.peak_host_mb for run in runs),
+        "frames_synced": reports[0]["frames_synced"],
+        "frames": frames,
+        "spread": round((max(r["seconds"] for r in reports) - min(r["seconds"] for r in reports)) / seconds, 3),
+    }
+    memory = [run.gpu["gpu_memory_mb"] for run in runs if run.gpu]
+    figures |= {"peak_gpu_mb": max(memory)} if memory else {}
+    figures |= {"server_start_s": statistics.median(starts)} if starts else {}
+    return figures
+
+
+def plan(pipelines: Sequence[Model], samples: Sequence[Sample], gpus: Sequence[Gpu]) -> list[Run]:
+    """List all rows: each pipeline and speed mode, on each GPU, with each sample."""
+    places: list[Gpu | None] = list(gpus) or [None]
+    return [
+        Run(Key(pipeline, CPU if gpu is None else f"{gpu.index}: {gpu.name}", sample.name, speed), sample, gpu)
+        for pipeline in pipelines
+        for speed in (SPEEDS if pipeline == "latentsync" else SPEEDS[:1])
+        for gpu in places
+        for sample in samples
+    ]
+
+
+def chosen_pipelines(options: argparse.Namespace, passed_on: Sequence[str]) -> list[Model]:
+    """The pipelines that were asked for, or all that can run.
+
+    Raises:
+        ValueError: none can run.
+    """
+    if options.pipelines:
+        return list(options.pipelines)
+    known, _ = repository_option().parse_known_args(list(passed_on))
+    if known.url is not None:
+        return list(get_args(Model))
+    possible = [
+        pipeline
+        for pipeline, models in MODELS.items()
+        if not any(missing_networks(known.model_repository, model) for model in models)
+    ]
+    if not possible:
+        raise ValueError(f"{known.model_repository}: expected an exported pipeline, got none. Run: make models")
+    return possible
+
+
+def repository_option() -> argparse.ArgumentParser:
+    """Read from lipsync's options which models a job would have."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--model-repository", type=Path, default=DEFAULT_REPOSITORY)
+    parser.add_argument("--url")
+    return parser
+
+
+def open_benchmark(folder: Path, conditions: dict[str, Any], *, restart: bool) -> Benchmark:
+    """Continue the rows in a folder, or begin new ones; old ones are renamed, never lost.
+
+    Raises:
+        ValueError: what is there was measured under other conditions.
+    """
+    path = folder / JSON_FILE
+    if not path.is_file():
+        return Benchmark(conditions)
+    old = load_benchmark(path)
+    if restart:
+        set_aside(folder, old.conditions)
+        return Benchmark(conditions)
+    check_identity(path, old.conditions, conditions, IDENTITY)
+    return old
+
+
+def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Divide our options from those that follow --."""
+    if "--" not in arguments:
+        return arguments, []
+    at = arguments.index("--")
+    return arguments[:at], arguments[at + 1 :]
+
+
+def parse_sample(text: str) -> Sample:
+    """Parse NAME=VIDEO,SPEECH."""
+    name, equals, files = text.partition("=")
+    video, comma, speech = files.partition(",")
+    if not (name and equals and video and comma and speech):
+        raise argparse.ArgumentTypeError(f"expected NAME=VIDEO,SPEECH, got {text!r}")
+    for path in (video, speech):
+        if not Path(path).is_file():
+            raise argparse.ArgumentTypeError(f"{path}: expected a file, got none")
+    return Sample(name, Path(video), Path(speech))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m perf benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sample", action="append", type=parse_sample, metavar="NAME=VIDEO,SPEECH", help="(the demonstration's)"
+    )
+    parser.add_argument("--pipelines", nargs="+", choices=get_args(Model), help="(all that are exported)")
+    parser.add_argument("--runs", type=whole_number, default=1, metavar="N", help="of each row (1)")
+    parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="DIR", help="(%(default)s)")
+    parser.add_argument("--restart", action="store_true", help="begin anew; the old results are renamed")
+    parser.add_argument("--cores", type=int, help="use only this many of the processor's cores")
+    return parser
+
+
+def say(text: str) -> None:
+    """Tell the user on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

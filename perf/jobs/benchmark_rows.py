@@ -1,0 +1,106 @@
+"""Rows of the end-to-end benchmark, ours and the seed project's published ones, as JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from perf.load.results import CSV_FILE, JSON_FILE, csv_text, flat_conditions, read_document, write_text
+
+KIND = "benchmark"
+SEED_FIGURES = Path(__file__).with_name("published_figures.csv")
+SEED_COLUMNS = ("pipeline", "gpu", "sample", "video", "audio", "time_sec")  # the seed's own, in its order
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a row measures."""
+
+    pipeline: str
+    gpu: str
+    sample: str
+    speed: str
+
+    def __str__(self) -> str:
+        """Say it in a few words."""
+        return f"{self.pipeline} ({self.speed}), {self.gpu}, {self.sample}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Attributes:
+        key: what it measures.
+        video, audio: names of the files.
+        time: when it was measured, ISO 8601, UTC; empty for published figures.
+        note: why there are no figures, or where published ones come from.
+        figures: time_sec from the first look at the media to the finished file, without the server's start;
+            seconds_per_second of video; fps; peak_host_mb of all processes; peak_gpu_mb.
+        stages: seconds that each of the client's stages worked; they overlap.
+    """
+
+    key: Key
+    video: str
+    audio: str
+    time: str = ""
+    note: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def seconds_per_second(self) -> float:
+        """Seconds of work per second of video."""
+        return self.figures["seconds_per_second"]
+
+
+@dataclass
+class Benchmark:
+    """Rows by key, and the conditions that they were measured under."""
+
+    conditions: dict[str, Any]
+    rows: dict[Key, Row] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write both files, each whole or not at all; the CSV begins with the seed's columns."""
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [dataclasses.asdict(row) for row in self.rows.values()]
+        document = {"kind": KIND, "conditions": self.conditions, "rows": rows}
+        write_text(folder / JSON_FILE, json.dumps(document, indent=1) + "\n")
+        write_text(folder / CSV_FILE, csv_text([self._flat(row) for row in self.rows.values()]))
+
+    def _flat(self, row: Row) -> dict[str, Any]:
+        known = {**dataclasses.asdict(row.key), "video": row.video, "audio": row.audio, **row.figures}
+        first = {name: known.get(name, "") for name in SEED_COLUMNS}
+        stages = {"stages": json.dumps(row.stages), "note": row.note, "time": row.time}
+        return {**first, **known, **stages, **flat_conditions(self.conditions)}
+
+
+def load_benchmark(path: Path) -> Benchmark:
+    """Read rows from a folder or its JSON file.
+
+    Raises:
+        ValueError: there are none, or it is no such file.
+    """
+    document = read_document(path, KIND)
+    try:
+        rows = [Row(key=Key(**entry.pop("key")), **entry) for entry in document["rows"]]
+        return Benchmark(document["conditions"], {row.key: row for row in rows})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected results of a benchmark, got {error}") from error
+
+
+def seed_rows() -> list[Row]:
+    """The figures that the seed project published, each with its source."""
+    rows = []
+    with SEED_FIGURES.open(encoding="utf-8", newline="") as file:
+        for entry in csv.DictReader(file):
+            key = Key(*(entry[name] for name in ("pipeline", "gpu", "sample", "speed")))
+            figures = {name: float(entry[name]) for name in ("time_sec", "video_s", "seconds_per_second")}
+            rows.append(Row(key, entry["video"], entry["audio"], note=entry["source"], figures=figures))
+    return rows

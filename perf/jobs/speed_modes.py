@@ -1,0 +1,143 @@
+"""What LatentSync's speeds save, and how far each is from `exact` with the same seed: python -m perf speed-modes.
+
+Every speed lip-syncs the same clip through one server, without loss. Distances are taken in the mouth region alone; on
+made-up weights they compare the modes as arithmetic and say nothing of what people would see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from client.chunks import IN_FLIGHT, chunk_frames, region_around
+from client.flow import batched, ordered_map
+from client.job import Job, JobOptions
+from client.media import SourceFrame, VideoSource
+from client.pipelines.mouth_motion import face_extent, moved
+from client.report import Report, StageClock
+from client.servers.connection import TritonConnection
+from client.servers.embedded import DEFAULT_REPOSITORY, open_server
+from client.tracking.faces import LARGEST
+from client.tracking.finder import FaceFinder, follow
+from client.tracking.follow import Observation
+from lipsync_core.latentsync.options import DEFAULT_SEED, RESOLUTIONS, SPEEDS, options_for
+from perf.scores.picture import Tally, compare, mouth_region
+
+EXACT = SPEEDS[0]
+
+
+@dataclass(frozen=True)
+class SpeedFigures:
+    """One speed: its job's report, and its distance from `exact` in the mouth region."""
+
+    report: Report
+    distance: Tally
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run every speed and print one line for each."""
+    options = build_parser().parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="lipsync-perf-") as folder, ExitStack() as stack:
+        jobs = {speed: _job(options, speed, Path(folder)) for speed in SPEEDS}
+        models = jobs[EXACT].needed_models
+        url, _ = stack.enter_context(open_server(options.url, options.model_repository, models))
+        connection = stack.enter_context(TritonConnection(url))
+        print(as_table(measure(jobs, connection)))
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(prog="python -m perf speed-modes", description=__doc__)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("speech", type=Path)
+    parser.add_argument("--end", type=float, default=2.0, metavar="S", help="seconds of the video (%(default)s)")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of all speeds (%(default)s)")
+    parser.add_argument("--resolution", type=int, choices=RESOLUTIONS.values(), help="pixels of the face's edge")
+    parser.add_argument("--url", metavar="HOST:PORT", help="a running Triton instead of one of our own")
+    parser.add_argument("--model-repository", type=Path, default=DEFAULT_REPOSITORY, metavar="DIR")
+    return parser
+
+
+def measure(jobs: Mapping[str, JobOptions], connection: TritonConnection) -> dict[str, SpeedFigures]:
+    """Run a job per speed, `exact` among them, and compare the others' frames with its own.
+
+    The first job of all is run twice, as the first one pays for what a server does once.
+
+    Raises:
+        LipSyncError: a job fails.
+    """
+    _run(jobs[EXACT], connection)
+    reports = {speed: _run(job, connection) for speed, job in jobs.items()}
+    distances = {speed: Tally() for speed in jobs}
+    outputs = {speed: job.output for speed, job in jobs.items()}
+    for mouth, pictures in _mouths(jobs[EXACT], outputs, connection):
+        for speed, picture in pictures.items():
+            distances[speed].add(compare(pictures[EXACT], picture, mouth)[1])
+    return {speed: SpeedFigures(reports[speed], distances[speed]) for speed in jobs}
+
+
+def as_table(figures: Mapping[str, SpeedFigures]) -> str:
+    """Return one line per speed."""
+    lines = [f"{'speed':10}{'seconds per second':>20}{'times exact':>13}{'PSNR, dB':>10}{'SSIM':>8}"]
+    exact = figures[EXACT].report.realtime_factor
+    for speed, figure in figures.items():
+        psnr, ssim = figure.distance.psnr_db, figure.distance.mean_ssim
+        factor = figure.report.realtime_factor
+        far = "-" if psnr is None or ssim is None else f"{psnr:10.2f}{ssim:8.4f}"
+        lines.append(f"{speed:10}{factor:20.2f}{exact / factor:13.2f}{far:>18}")
+    return "\n".join(lines)
+
+
+def _job(options: argparse.Namespace, speed: str, folder: Path) -> JobOptions:
+    return JobOptions(
+        options.video,
+        options.speech,
+        folder / f"{speed}.mkv",
+        model="latentsync",
+        diffusion=options_for(speed, seed=options.seed),
+        resolution=options.resolution,
+        end_s=options.end,
+        if_audio_longer="cut",
+        lossless=True,
+        resume=False,
+    )
+
+
+def _run(options: JobOptions, connection: TritonConnection) -> Report:
+    with Job(options) as job:
+        return job.run(connection)
+
+
+def _mouths(
+    job: JobOptions, outputs: Mapping[str, Path], connection: TritonConnection
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Yield each frame's mouth region, and what every speed drew around it; faces are the source's."""
+    results = [VideoSource(path).frames() for path in outputs.values()]
+    for observed, *drawn in zip(_faces(job, connection), *results, strict=True):
+        landmarks = None if observed.face is None else observed.face.landmarks
+        region = None if landmarks is None else region_around(face_extent(landmarks[None]), observed.frame.picture)
+        if landmarks is None or region is None:
+            continue
+        pictures = [frame.picture.rgb(region) for frame in drawn]
+        height, width = pictures[0].shape[:2]
+        yield mouth_region([moved(landmarks, region)], height, width), dict(zip(outputs, pictures, strict=True))
+
+
+def _faces(job: JobOptions, connection: TritonConnection) -> Iterator[Observation[SourceFrame]]:
+    source = VideoSource(job.video, job.start_s, job.end_s)
+    finder = FaceFinder(connection, StageClock())
+    windows = batched(source.frames(), chunk_frames(source.frame_bytes))
+    with closing(ordered_map(finder.find, windows, IN_FLIGHT)) as found:
+        yield from follow((frame for window in found for frame in window), LARGEST)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Scenes, face tracks and crops, as the originals prepare a video of 25 fps. Knows no network and no files.
+
+A box is (x1, y1, x2, y2) in pixels.
+
+Source: reference/syncnet/SPEC.md section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from perf.scores.syncnet.filters import median_filter
+
+CUT_THRESHOLD = 30.0  # mean difference of hue, saturation and value
+MIN_SCENE_FRAMES = 15
+COMPARED_WIDTH = 256  # pixels that frames are thinned out to, about, before they are compared
+
+MAX_STEP = 25  # frames from one detection of a track to the next
+MIN_IOU = 0.5  # a larger overlap joins a track
+MIN_TRACK = 100  # frames; a track has more detections than this
+MIN_FACE_SIZE = 100  # pixels; the larger of a track's mean width and height exceeds this
+
+SMOOTHED_FRAMES = 13
+CROP_SIZE = 224  # pixels, edge of what the network sees
+CROP_SCALE = 0.4  # of the half size, beyond the box on every side; twice below
+GREY = 110  # around the frame
+
+
+class SceneCutter:
+    """Tells where a new scene begins, from consecutive frames."""
+
+    def __init__(self) -> None:
+        """Start before the first frame."""
+        self._last: np.ndarray | None = None
+        self._frames_since_cut = MIN_SCENE_FRAMES
+
+    def is_cut(self, frame: np.ndarray) -> bool:
+        """Compare a frame, uint8 RGB [H, W, 3], with the one before; the first one is no cut."""
+        step = max(1, round(frame.shape[1] / COMPARED_WIDTH))
+        thinned = np.ascontiguousarray(frame[::step, ::step])
+        last, self._last = self._last, cv2.cvtColor(thinned, cv2.COLOR_RGB2HSV)
+        self._frames_since_cut += 1
+        if last is None or last.shape != self._last.shape or self._frames_since_cut < MIN_SCENE_FRAMES:
+            return False
+        if float(cv2.absdiff(last, self._last).mean()) < CUT_THRESHOLD:
+            return False
+        self._frames_since_cut = 0
+        return True
+
+
+@dataclass(frozen=True)
+class Track:
+    """One face through consecutive frames.
+
+    Attributes:
+        first: number of its first frame.
+        boxes: float64 [F, 4], gaps filled in.
+    """
+
+    first: int
+    boxes: np.ndarray
+
+    @property
+    def end(self) -> int:
+        """Number of the frame after its last one."""
+        return self.first + len(self.boxes)
+
+
+def find_tracks(detections: Sequence[np.ndarray], first: int = 0, min_track: int = MIN_TRACK) -> list[Track]:
+    """Join the faces of one scene's frames to tracks.
+
+    Args:
+        detections: float [N, 4] per frame, its faces in the detector's order.
+        first: number of the scene's first frame.
+        min_track: a track has more detections than this.
+
+    Returns:
+        The tracks in the order of their discovery; too short or too small ones are dropped.
+    """
+    remaining = [list(boxes.astype(np.float64)) for boxes in detections]
+    tracks = []
+    while members := _take_track(remaining):
+        frames = np.array([frame for frame, _ in members])
+        boxes = np.array([box for _, box in members])
+        wanted = np.arange(frames[0], frames[-1] + 1)
+        filled = np.stack([np.interp(wanted, frames, boxes[:, i]) for i in range(4)], axis=1)
+        mean_size = (filled[:, 2:] - filled[:, :2]).mean(axis=0)
+        if len(members) > min_track and mean_size.max() > MIN_FACE_SIZE:
+            tracks.append(Track(first + int(wanted[0]), filled))
+    return tracks
+
+
+def _take_track(remaining: list[list[np.ndarray]]) -> list[tuple[int, np.ndarray]]:
+    """Take the first face that is left, and those that join it, out of their frames."""
+    members: list[tuple[int, np.ndarray]] = []
+    for frame, boxes in enumerate(remaining):
+        position = 0
+        while position < len(boxes):
+            if not members or _joins(members[-1], frame, boxes[position]):
+                members.append((frame, boxes.pop(position)))  # and so the next face is passed over, as in the originals
+            position += 1
+        if members and frame - members[-1][0] >= MAX_STEP:
+            break  # no later face can join
+    return members
+
+
+def _joins(last: tuple[int, np.ndarray], frame: int, box: np.ndarray) -> bool:
+    return frame - last[0] <= MAX_STEP and iou(last[1], box) > MIN_IOU
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boxes."""
+    shared = np.maximum(0, np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).prod()
+    both = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared
+    return float(shared / both)
+
+
+@dataclass(frozen=True)
+class CropPath:
+    """Where a track's crops lie: half sizes and centres in pixels, float64 [F] each, smoothed."""
+
+    half_sizes: np.ndarray
+    centres_x: np.ndarray
+    centres_y: np.ndarray
+
+
+def crop_path(boxes: np.ndarray) -> CropPath:
+    """Smooth a track's boxes, float64 [F, 4]; the first and last six come out smaller and nearer the origin."""
+    x1, y1, x2, y2 = boxes.T
+    curves = (np.maximum(y2 - y1, x2 - x1) / 2, (x1 + x2) / 2, (y1 + y2) / 2)
+    return CropPath(*(median_filter(curve, SMOOTHED_FRAMES) for curve in curves))
+
+
+def crop_face(frame: np.ndarray, path: CropPath, index: int) -> np.ndarray:
+    """Cut one frame's face out.
+
+    Args:
+        frame: uint8 [H, W, 3], any order of colours.
+        path: of the track.
+        index: the frame's place in the track.
+
+    Returns:
+        uint8 [224, 224, 3].
+    """
+    half, x, y = path.half_sizes[index], path.centres_x[index], path.centres_y[index]
+    pad = int(half * (1 + 2 * CROP_SCALE))
+    rows = int(y + pad - half), int(y + pad + half * (1 + 2 * CROP_SCALE))
+    columns = int(x + pad - half * (1 + CROP_SCALE)), int(x + pad + half * (1 + CROP_SCALE))
+    padded = cv2.copyMakeBorder(frame, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=(GREY, GREY, GREY))
+    return resize(padded[max(0, rows[0]) : rows[1], max(0, columns[0]) : columns[1]])
+
+
+def resize(picture: np.ndarray) -> np.ndarray:
+    """Bring a picture, uint8 [h, w, 3], to the network's size, its aspect not kept."""
+    return cv2.resize(picture, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)

@@ -1,0 +1,89 @@
+"""What measures lip-sync by the papers' protocol: SyncNet and its face detector, filled from their published files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from export.shared.checkpoint import Others, check_weights, module_shapes, read_weights
+from export.shared.synthetic_weights import sfd_weights, syncnet_weights
+from export.wav2lip.s3fd import S3FD, SYNCNET_NAMES, SYNCNET_S3FD
+from perf.scores.syncnet.network import SyncNet
+
+Value = TypeVar("Value")
+
+SYNCNET = "SyncNet (syncnet_v2.model)"
+DETECTOR = "SyncNet's S3FD (sfd_face.pth)"
+SYNTHETIC_LINE = "the weights are made up: the figures say nothing"
+PUBLISHED_NAMES = {own: published for published, own in SYNCNET_NAMES.items()}
+COUNTER = "num_batches_tracked"  # of batch norms; not used, and left out of some files
+
+
+def load_syncnet(path: Path) -> SyncNet:
+    """Build SyncNet and fill it from the published file, every key and shape checked.
+
+    Raises:
+        ValueError: the file is missing, broken or holds something else, an older SyncNet for example.
+    """
+    network = SyncNet()
+    weights = _without_counters(read_weights(path))
+    others: Others = {DETECTOR: ("--s3fd", detector_shapes())}
+    check_weights(path, weights, _without_counters(module_shapes(network)), SYNCNET, others)
+    network.load_state_dict(weights, strict=False)  # the counters alone may be missing
+    return network.eval()
+
+
+def load_detector(path: Path) -> S3FD:
+    """Build SyncNet's face detector and fill it from the published file, every key and shape checked.
+
+    Raises:
+        ValueError: the file is missing, broken or holds something else, Wav2Lip's detector for example.
+    """
+    weights = read_weights(path)
+    others: Others = {
+        SYNCNET: ("--weights", module_shapes(SyncNet())),
+        "Wav2Lip's S3FD": ("python -m export wav2lip --s3fd", module_shapes(S3FD())),
+    }
+    check_weights(path, weights, detector_shapes(), DETECTOR, others)
+    return _fill_detector(weights)
+
+
+def synthetic_syncnet() -> SyncNet:
+    """Build SyncNet with the recipe's made-up weights, which know nothing about lips."""
+    network = SyncNet()
+    network.load_state_dict(_tensors(syncnet_weights(module_shapes(network))))
+    return network.eval()
+
+
+def synthetic_detector() -> S3FD:
+    """Build the detector with the recipe's made-up weights, which know nothing about faces."""
+    return _fill_detector(_tensors(sfd_weights(detector_shapes())))
+
+
+def detector_shapes() -> dict[str, tuple[int, ...]]:
+    """List the detector's weights by their published names."""
+    return _renamed(module_shapes(S3FD(SYNCNET_S3FD)), PUBLISHED_NAMES)
+
+
+def _fill_detector(weights: Mapping[str, Tensor]) -> S3FD:
+    network = S3FD(SYNCNET_S3FD)
+    network.load_state_dict(_renamed(weights, SYNCNET_NAMES))
+    return network.eval()
+
+
+def _renamed(values: Mapping[str, Value], names: Mapping[str, str]) -> dict[str, Value]:
+    """Rename the layers in keys such as conv1_1.weight."""
+    parts = {key: key.rpartition(".") for key in values}
+    return {f"{names[layer]}.{kind}": values[key] for key, (layer, _, kind) in parts.items()}
+
+
+def _without_counters(values: Mapping[str, Value]) -> dict[str, Value]:
+    return {key: value for key, value in values.items() if not key.endswith(COUNTER)}
+
+
+def _tensors(weights: Mapping[str, object]) -> dict[str, Tensor]:
+    return {key: torch.as_tensor(value) for key, value in weights.items()}
