@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.conftest import REPOSITORY, ROOT
 
-NETWORK_MODELS = ("unet", "unet_shallow", "vae_encoder", "vae_decoder", "whisper_encoder")
+NETWORK_MODELS = ("latentsync_unet", "latentsync_unet_shallow", "vae_encoder", "vae_decoder", "whisper_encoder")
 
 
 def export_small(repository: Path, file_format: str) -> bool:

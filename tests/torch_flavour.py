@@ -9,9 +9,9 @@ from tritonclient.grpc import model_config_pb2
 
 FLAVOUR = "torch"
 SMALL_SHAPES = {  # of the tests' small networks and faces of 64 pixels
-    "unet": "sample=1x13x16x8x8 timestep=1x1 audio_tokens=1x16x50x384;"
+    "latentsync_unet": "sample=1x13x16x8x8 timestep=1x1 audio_tokens=1x16x50x384;"
     " sample=1x13x16x8x8 timestep=1x2 audio_tokens=1x16x50x384",
-    "unet_shallow": "sample=1x13x16x8x8 timestep=1x2 audio_tokens=1x16x50x384 deep_features=1x2x32x16x8x8",
+    "latentsync_unet_shallow": "sample=1x13x16x8x8 timestep=1x2 audio_tokens=1x16x50x384 deep_features=1x2x32x16x8x8",
     "vae_encoder": "images=8x3x64x64",
     "vae_decoder": "latents=8x4x8x8",
     "whisper_encoder": "mel=1x80x3000",

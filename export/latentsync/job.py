@@ -81,7 +81,7 @@ def export_all(
             for to_format in formats:
                 note_weights(repository, part.model, to_format, synthetic=network.option not in paths)
         if network is UNET:
-            note_resolution(repository / "unet" / VERSION_FOLDER, version if UNET.option in paths else None)
+            note_resolution(repository / "latentsync_unet" / VERSION_FOLDER, version if UNET.option in paths else None)
         yield f"  {network.license_line if network.option in paths else SYNTHETIC_LINE}"
 
 

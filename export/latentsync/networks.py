@@ -170,8 +170,8 @@ def _unet_parts(unet: nn.Module) -> list[Part]:
     features = {"deep_features": {2: "channels"}}
     axes = {**CHUNK_AXES, "deep_features": {0: "batch", 1: "branches", 3: "frames", 4: "8*height", 5: "8*width"}}
     return [
-        Part("unet", unet, CHUNK_AXES, ("noise_pred", "deep_features"), _chunk, features),
-        Part("unet_shallow", ShallowUNet(unet).eval(), axes, ("noise_pred",), with_features, features),
+        Part("latentsync_unet", unet, CHUNK_AXES, ("noise_pred", "deep_features"), _chunk, features),
+        Part("latentsync_unet_shallow", ShallowUNet(unet).eval(), axes, ("noise_pred",), with_features, features),
     ]
 
 

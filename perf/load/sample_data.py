@@ -67,7 +67,7 @@ class SampleMaker:
         names = sorted(path.parent.name for path in repository.glob("*/config.pbtxt"))
         self.contracts = {name: read_contract(repository / name, flavour) for name in names}
         self._frame_size = frame_size
-        self._trained_resolution = read_trained_resolution(repository / "unet" / VERSION_FOLDER)
+        self._trained_resolution = read_trained_resolution(repository / "latentsync_unet" / VERSION_FOLDER)
 
     def needed_models(self, model: str) -> list[str]:
         """Name the models that make a model's inputs, itself included."""

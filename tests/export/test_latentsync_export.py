@@ -215,7 +215,7 @@ def test_a_small_network_is_exported_in_half_precision(repository: Path, capsys:
     """Same inputs and outputs, half the size; errors, hashes and licences are printed."""
     shallow = UNET.parts(load(UNET, None, small=True))[1]
     lines = export(shallow, "fp16", repository)
-    path = repository / "unet_shallow" / "1" / "model.onnx"
+    path = repository / "latentsync_unet_shallow" / "1" / "model.onnx"
     content = path.read_bytes()
     assert f"{len(content):,} bytes, sha256 {hashlib.sha256(content).hexdigest()}" in lines
     assert "fp16, largest difference from torch in fp32 0.00" in lines
@@ -227,7 +227,7 @@ def test_a_small_network_is_exported_in_half_precision(repository: Path, capsys:
 def test_large_weights_lie_beside_the_graph(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a file named by its hash; a later export replaces both, and only both."""
     monkeypatch.setattr(external_data, "EMBEDDED_BYTES", 0)
-    folder = repository / "unet_shallow" / "1"
+    folder = repository / "latentsync_unet_shallow" / "1"
     for shift in (0, 1):
         shallow = UNET.parts(load(UNET, None, small=True, seed_shift=shift))[1]
         lines = export(shallow, "fp32", repository)
@@ -243,14 +243,14 @@ def test_export_fails_where_a_graph_is_unlike_torch(repository: Path, monkeypatc
     """Nothing is written then."""
     monkeypatch.setattr("export.latentsync.graph.BOUNDS", {"fp32": 0.0})
     shallow = UNET.parts(load(UNET, None, small=True))[1]
-    with pytest.raises(ValueError, match="unet_shallow: expected ONNX within 0 standard deviations of torch, got"):
+    with pytest.raises(ValueError, match="latentsync_unet_shallow: expected ONNX within 0 standard deviations of torch, got"):
         export(shallow, "fp32", repository)
-    assert not list((repository / "unet_shallow" / "1").iterdir())
+    assert not list((repository / "latentsync_unet_shallow" / "1").iterdir())
 
 
 def test_export_fails_where_a_graph_is_unlike_its_config(repository: Path) -> None:
     """Names and sizes stand in config.pbtxt."""
-    path = repository / "unet_shallow" / "config.pbtxt"
+    path = repository / "latentsync_unet_shallow" / "config.pbtxt"
     path.write_text(path.read_text().replace("[ -1, 50, 384 ]", "[ -1, 50, 768 ]"))
     with pytest.raises(
         ValueError, match=r"expected the inputs of config.pbtxt, audio_tokens float32 \[-1, -1, 50, 768"
@@ -366,7 +366,7 @@ def test_the_other_versions_checkpoint_fails(
 
 def test_the_resolution_of_given_weights_is_noted(repository: Path) -> None:
     """Beside the UNet, by its version; made-up weights serve any resolution and take an older note away."""
-    folder = repository / "unet" / "1"
+    folder = repository / "latentsync_unet" / "1"
     folder.mkdir(exist_ok=True)
     for version, resolution in (("1.6", 512), ("1.5", 256)):
         note_resolution(folder, version)
@@ -377,7 +377,7 @@ def test_the_resolution_of_given_weights_is_noted(repository: Path) -> None:
 
 def test_made_up_weights_are_noted_beside_each_network(latentsync_repository: Path) -> None:
     """For both formats, and for all that comes from the same weights."""
-    for model in ("unet", "unet_shallow", "vae_encoder", "vae_decoder", "whisper_encoder"):
+    for model in ("latentsync_unet", "latentsync_unet_shallow", "vae_encoder", "vae_decoder", "whisper_encoder"):
         for backend in ("onnxruntime", "torch"):
             assert synthetic_note(latentsync_repository / model, backend).is_file()
 

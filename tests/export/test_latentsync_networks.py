@@ -49,7 +49,7 @@ class Networks:
     """The UNet and its shallow step behind one interface: torch or ONNX Runtime."""
 
     def __init__(self, unet: LatentSyncUNet, sessions: dict[str, onnxruntime.InferenceSession] | None = None) -> None:
-        self.modules = {"unet": unet, "unet_shallow": ShallowUNet(unet)}
+        self.modules = {"latentsync_unet": unet, "latentsync_unet_shallow": ShallowUNet(unet)}
         self.sessions = sessions
 
     def __call__(self, model: str, **inputs: np.ndarray) -> list[np.ndarray]:
@@ -123,9 +123,9 @@ def test_the_golden_unet_holds(networks: Networks, latentsync_dir: Path) -> None
     """The original's output at four timesteps, and without audio."""
     goldens = np.load(latentsync_dir / "unet_small.npz")
     for timestep, expected in zip(goldens["timesteps"], goldens["out"], strict=True):
-        found = networks("unet", **chunk(goldens["x"], goldens["audio"], timestep))[0]
+        found = networks("latentsync_unet", **chunk(goldens["x"], goldens["audio"], timestep))[0]
         assert relative(found[:, 0], expected) <= BOUND
-    silent = networks("unet", **chunk(goldens["x"], np.zeros_like(goldens["audio"]), 501))[0]
+    silent = networks("latentsync_unet", **chunk(goldens["x"], np.zeros_like(goldens["audio"]), 501))[0]
     assert relative(silent[:, 0], goldens["out_null_audio_t501"]) <= BOUND
 
 
@@ -133,7 +133,7 @@ def test_the_second_branch_hears_silence(networks: Networks, latentsync_dir: Pat
     """Both of the original's outputs, with the speech and without, from one call that is given the speech alone."""
     goldens = np.load(latentsync_dir / "unet_small.npz")
     place = goldens["timesteps"].tolist().index(501)
-    found, _ = networks("unet", **chunk(goldens["x"], goldens["audio"], 501, branches=2))
+    found, _ = networks("latentsync_unet", **chunk(goldens["x"], goldens["audio"], 501, branches=2))
     expected = np.stack([goldens["out"][place], goldens["out_null_audio_t501"]], axis=1)
     assert relative(found, expected) <= BOUND
 
@@ -142,9 +142,9 @@ def test_the_golden_unet_holds_for_other_sizes(networks: Networks, latentsync_di
     """A last chunk of ten frames, of one frame, and twice the resolution, from the same graph."""
     goldens = np.load(latentsync_dir / "unet_small.npz")
     for frames, name in ((10, "out_10frames_t501"), (1, "out_1frame_t501")):
-        found = networks("unet", **chunk(goldens["x"][:, :, :frames], goldens["audio"], 501))[0]
+        found = networks("latentsync_unet", **chunk(goldens["x"][:, :, :frames], goldens["audio"], 501))[0]
         assert relative(found[:, 0], goldens[name]) <= BOUND
-    found = networks("unet", **chunk(goldens["x16"], goldens["audio"][:16], 501))[0]
+    found = networks("latentsync_unet", **chunk(goldens["x16"], goldens["audio"][:16], 501))[0]
     assert relative(found[:, 0], goldens["out16_t501"]) <= BOUND
 
 
@@ -154,7 +154,7 @@ def test_samples_of_a_batch_carry_their_own_timesteps(networks: Networks, latent
     goldens = np.load(latentsync_dir / "unet_small.npz")
     inputs = chunk(goldens["x"], goldens["audio"], 0)
     inputs["timestep"] = np.repeat(goldens["timesteps"][:2, None].astype(np.float32), branches, axis=1)
-    found = networks("unet", **inputs)[0]
+    found = networks("latentsync_unet", **inputs)[0]
     for i in range(2):
         assert relative(found[i, 0], goldens["out"][i, i]) <= BOUND
 
@@ -166,8 +166,8 @@ def test_the_shallow_step_of_fresh_features_is_the_whole_step(
     """It differs only by what it is given from an earlier step."""
     goldens = np.load(latentsync_dir / "unet_small.npz")
     inputs = chunk(goldens["x"], goldens["audio"], 261, branches=branches)
-    noise_pred, deep_features = networks("unet", **inputs)
-    assert relative(networks("unet_shallow", **inputs, deep_features=deep_features)[0], noise_pred) <= BOUND
+    noise_pred, deep_features = networks("latentsync_unet", **inputs)
+    assert relative(networks("latentsync_unet_shallow", **inputs, deep_features=deep_features)[0], noise_pred) <= BOUND
 
 
 def test_the_golden_probes_hold(unet: LatentSyncUNet, latentsync_dir: Path) -> None:
@@ -233,9 +233,9 @@ def denoise(networks: Networks, inputs: Run, steps: int, guidance_scale: float, 
         sample = np.concatenate([latents, constants], axis=1)
         step = chunk(sample, inputs["audio"], float(timestep), branches=2 if guided else 1)
         if index % interval == 0:
-            noise_pred, features = networks("unet", **step)
+            noise_pred, features = networks("latentsync_unet", **step)
         else:
-            (noise_pred,) = networks("unet_shallow", **step, deep_features=features)
+            (noise_pred,) = networks("latentsync_unet_shallow", **step, deep_features=features)
         speech, silence = noise_pred[:, 0], noise_pred[:, -1]
         noise = silence + guidance_scale * (speech - silence)  # without guidance both are the same
         moved = scheduler.step(torch.from_numpy(noise), timestep, torch.from_numpy(latents)).prev_sample
@@ -254,7 +254,7 @@ def test_the_golden_full_size_unet_holds(latentsync_dir: Path) -> None:
     assert isinstance(full, LatentSyncUNet)
     networks = Networks(full)
     inputs = chunk(goldens["x"], goldens["audio"], float(goldens["timestep"]), branches=2)
-    found = networks("unet", **inputs)[0]
+    found = networks("latentsync_unet", **inputs)[0]
     assert relative(found, np.stack([goldens["out"], goldens["out_null_audio"]], axis=1)) <= BOUND
 
 

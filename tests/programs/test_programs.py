@@ -156,10 +156,10 @@ def test_a_stale_compile_cache_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     for variable in cache.INDUCTOR_VARIABLES:
         monkeypatch.setenv(variable, "")
     old = cache.CacheRecord("2.12.0", "an older card", RECORD.program, RECORD.settings)
-    assert cache.open_cache(tmp_path, "unet", old) == []
-    assert cache.open_cache(tmp_path, "unet", old) == []
-    assert cache.open_cache(tmp_path, "unet_shallow", RECORD) == []
-    (line,) = cache.open_cache(tmp_path, "unet", RECORD)
+    assert cache.open_cache(tmp_path, "latentsync_unet", old) == []
+    assert cache.open_cache(tmp_path, "latentsync_unet", old) == []
+    assert cache.open_cache(tmp_path, "latentsync_unet_shallow", RECORD) == []
+    (line,) = cache.open_cache(tmp_path, "latentsync_unet", RECORD)
     folder = tmp_path / f"unet-{old.key()}"
     assert "is stale (torch 2.12.0, now 2.13.0; card an older card, now a card)" in line
     assert line.endswith(f"rm -r {folder}")
@@ -173,14 +173,14 @@ def test_a_compile_cache_that_is_being_made_is_not_stale(tmp_path: Path, monkeyp
     folder = tmp_path / f"unet-{RECORD.key()}"
     folder.mkdir()
     (folder / cache.RECORD_FILE).write_text('{"torch": "2.1')
-    assert cache.open_cache(tmp_path, "unet", RECORD) == []
+    assert cache.open_cache(tmp_path, "latentsync_unet", RECORD) == []
 
 
 def test_open_cache_fails_where_nothing_can_be_written(tmp_path: Path) -> None:
     """The variable that names another folder is said."""
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="compile cache: expected to write .* in LIPSYNC_COMPILE_CACHE"):
-        cache.open_cache(tmp_path / "file", "unet", RECORD)
+        cache.open_cache(tmp_path / "file", "latentsync_unet", RECORD)
 
 
 def test_choose_device_fails_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

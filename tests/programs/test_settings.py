@@ -34,7 +34,7 @@ def test_served_faces_are_static() -> None:
     """Chunks of the resolution that latentsync_align is set to, and of the other one, with guidance and without."""
     edge = int(read_contract(REPOSITORY / "latentsync_align").parameters["resolution"])
     frames = int(read_contract(REPOSITORY / "latentsync").parameters["num_frames"])
-    _, shapes = read_settings(read_contract(REPOSITORY / "unet", "torch"))
+    _, shapes = read_settings(read_contract(REPOSITORY / "latentsync_unet", "torch"))
     sides = {without_batch(sizes)[0][1:] for sizes in shapes}
     assert sides == {(frames, edge // 8, edge // 8), (frames, 32, 32), (frames, 64, 64)}
     assert {batch_of(sizes) for sizes in shapes} == {1}

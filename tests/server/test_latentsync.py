@@ -72,14 +72,14 @@ class ServedNetworks:
     def unet(
         self, sample: torch.Tensor, timestep: torch.Tensor, audio_tokens: torch.Tensor, *, deep: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        outputs = self._ask("unet", sample=sample, timestep=timestep, audio_tokens=audio_tokens)
+        outputs = self._ask("latentsync_unet", sample=sample, timestep=timestep, audio_tokens=audio_tokens)
         return outputs["noise_pred"], outputs["deep_features"]
 
     def unet_shallow(
         self, sample: torch.Tensor, timestep: torch.Tensor, audio_tokens: torch.Tensor, deep_features: torch.Tensor
     ) -> torch.Tensor:
         inputs = {"sample": sample, "timestep": timestep, "audio_tokens": audio_tokens}
-        return self._ask("unet_shallow", **inputs, deep_features=deep_features)["noise_pred"]
+        return self._ask("latentsync_unet_shallow", **inputs, deep_features=deep_features)["noise_pred"]
 
     def _ask(self, model: str, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         outputs = self._connection.infer(model, {name: tensor.numpy() for name, tensor in inputs.items()})
@@ -308,7 +308,7 @@ def test_a_request_without_speech_fails(latentsync: TritonConnection) -> None:
 def unet_counts(url: str) -> tuple[int, int]:
     """Samples that the UNet has seen, and in how many runs."""
     with triton_grpc.InferenceServerClient(url) as client:
-        statistics = client.get_inference_statistics("unet").model_stats[0]
+        statistics = client.get_inference_statistics("latentsync_unet").model_stats[0]
         return int(statistics.inference_count), int(statistics.execution_count)
 
 

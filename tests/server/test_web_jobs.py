@@ -269,7 +269,7 @@ def test_cancelled_diffusion_frees_the_server_within_a_step(
 
     def steps_run() -> int:
         with triton_grpc.InferenceServerClient(latentsync_server.url) as triton:
-            return int(triton.get_inference_statistics("unet").model_stats[0].execution_count)
+            return int(triton.get_inference_statistics("latentsync_unet").model_stats[0].execution_count)
 
     with WebProcess(tmp_path, "--url", latentsync_server.url) as web, web.client() as client:
         choices = {"model": "latentsync", "if_audio_longer": "cut"}

@@ -71,8 +71,8 @@ def served(networks: FakeNetworks) -> Calls:
     return {
         "vae_encoder": lambda inputs: {"moments": networks.encode(*tensors(inputs)).numpy()},
         "vae_decoder": lambda inputs: {"decoded": networks.decode(*tensors(inputs)).numpy()},
-        "unet": unet,
-        "unet_shallow": lambda inputs: {"noise_pred": networks.unet_shallow(*tensors(inputs)).numpy()},
+        "latentsync_unet": unet,
+        "latentsync_unet_shallow": lambda inputs: {"noise_pred": networks.unet_shallow(*tensors(inputs)).numpy()},
     }
 
 
@@ -80,7 +80,7 @@ def test_a_speech_becomes_segments() -> None:
     """By itself the whole; with the optional inputs a part of a longer one, on that one's floor."""
     columns = log_mel(SPEECH)
     mel, counts = cut_segments(normalise(columns, float(columns.max())))
-    whole = ask("latentsync_mel", audio=SPEECH)
+    whole = ask("whisper_mel", audio=SPEECH)
     assert np.array_equal(whole["mel"], mel)
     assert whole["position_counts"].tolist() == counts.tolist() == [1500, 50]
     part = segment_part(1, len(SPEECH))
@@ -89,7 +89,7 @@ def test_a_speech_becomes_segments() -> None:
         "column_count": np.array([part.column_count], np.int32),
         "log_mel_peak": columns.max(keepdims=True).reshape(1),
     }
-    assert np.array_equal(ask("latentsync_mel", audio=SPEECH[part.samples], **options)["mel"], mel[1:])
+    assert np.array_equal(ask("whisper_mel", audio=SPEECH[part.samples], **options)["mel"], mel[1:])
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_a_speech_becomes_segments() -> None:
         ({"audio": SPEECH, "first_column": np.array([3100], np.int32)}, "expected columns within 0 to 3100"),
     ],
 )
-def test_latentsync_mel_fails_on_audio_that_does_not_fit(inputs: dict[str, np.ndarray], message: str) -> None:
+def test_whisper_mel_fails_on_audio_that_does_not_fit(inputs: dict[str, np.ndarray], message: str) -> None:
     """What is wrong is named."""
-    error = error_of("latentsync_mel", **inputs)
+    error = error_of("whisper_mel", **inputs)
     assert message in error.message()
     assert error.code() == fake_triton.TritonError.INVALID_ARG
 
@@ -319,7 +319,7 @@ def test_latentsync_fails_to_load_beside_an_unreadable_note(tmp_path: Path) -> N
 
 
 def note_resolution(repository: Path, text: str) -> None:
-    path = repository / "unet" / "1" / RESOLUTION_FILE
+    path = repository / "latentsync_unet" / "1" / RESOLUTION_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{text}\n")
 
@@ -379,13 +379,13 @@ def test_latentsync_fails_when_cancelled() -> None:
     networks = FakeNetworks()
     request = fake_triton.Request(frames=FRAMES)
     calls = dict(job(networks))
-    unet = calls["unet"]
+    unet = calls["latentsync_unet"]
 
     def cancelling_unet(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         request.cancelled = networks.calls.count("unet") == 2
         return unet(inputs)
 
-    error = answer("latentsync", request, {**calls, "unet": cancelling_unet}).error()
+    error = answer("latentsync", request, {**calls, "latentsync_unet": cancelling_unet}).error()
     assert error.code() == fake_triton.TritonError.CANCELLED
     assert networks.calls.count("unet") == 3
 

@@ -129,7 +129,7 @@ def test_results_without_a_common_point_fail_to_be_compared(tmp_path: Path, caps
     written_benchmark(tmp_path / "benchmark")
     assert main(["compare", str(tmp_path / "sweep"), str(tmp_path / "benchmark")]) == 1
     assert "expected results of a sweep as in" in capsys.readouterr().err
-    load = Load("unet", 1, "shm", "concurrency", 1)
+    load = Load("latentsync_unet", 1, "shm", "concurrency", 1)
     Results(dict(CONDITIONS), {load: measured(load, 1.0)}).save(tmp_path / "other")
     assert main(["compare", str(tmp_path / "sweep"), str(tmp_path / "other")]) == 1
     assert "measured again, got none" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from tests.perf_fakes import sweep_results
 def test_results_come_back_as_they_were_saved(tmp_path: Path) -> None:
     """Points, steps and conditions survive the file, crashed ones too."""
     results = sweep_results()
-    load = Load("unet", 1, "shm", "rate", 2.5)
+    load = Load("latentsync_unet", 1, "shm", "rate", 2.5)
     results.points[load] = Point(load, "crashed", "2026-01-01T00:00:00+00:00", "killed by signal 9")
     results.save(tmp_path)
     again = load_results(tmp_path)

@@ -52,7 +52,7 @@ class TritonPythonModel(TorchStep):
         if self.branches_per_call not in (1, MAX_BRANCHES):
             raise ValueError(f"branches_per_call: expected 1 or {MAX_BRANCHES}, got {self.branches_per_call}")
         self._options(None, None, None, None, None)
-        self._trained_resolution = read_trained_resolution(self.repository / "unet" / VERSION_FOLDER)
+        self._trained_resolution = read_trained_resolution(self.repository / "latentsync_unet" / VERSION_FOLDER)
 
     def run(
         self,
@@ -112,7 +112,7 @@ class TritonPythonModel(TorchStep):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Run the UNet; deep features travel only when they are needed."""
         inputs = {"sample": sample, "timestep": timestep, "audio_tokens": audio_tokens}
-        outputs = self.infer_tensors("unet", inputs, ["noise_pred", "deep_features"] if deep else ["noise_pred"])
+        outputs = self.infer_tensors("latentsync_unet", inputs, ["noise_pred", "deep_features"] if deep else ["noise_pred"])
         return outputs["noise_pred"], outputs.get("deep_features")
 
     def unet_shallow(
@@ -120,7 +120,7 @@ class TritonPythonModel(TorchStep):
     ) -> torch.Tensor:
         """Run the UNet's outermost layers."""
         inputs = {"sample": sample, "timestep": timestep, "audio_tokens": audio_tokens, "deep_features": deep_features}
-        return self.infer_tensors("unet_shallow", inputs, ["noise_pred"])["noise_pred"]
+        return self.infer_tensors("latentsync_unet_shallow", inputs, ["noise_pred"])["noise_pred"]
 
     def _options(
         self,
