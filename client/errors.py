@@ -46,7 +46,7 @@ class LipSyncError(Exception):
         got: object = "",
         advice: str = "",
     ) -> None:
-        """Keep the fields; `message` stands alone, the others form `<about>: expected <rule>, got <value>. <advice>`."""
+        """Keep the fields. Without a message they form `<about>: expected <rule>, got <value>. <advice>`."""
         super().__init__(message)
         self.message = message
         self.about = str(about)

@@ -9,24 +9,30 @@ from collections.abc import Sequence
 
 from perf.failures import run_command
 
-# What each module of this folder measures; each has main(arguments) -> exit code and prints its own --help.
+# Command -> its module below perf/, which has main(arguments) -> exit code, and what it measures.
 COMMANDS = {
-    "sweep": "throughput and latency of every model: concurrency, batch, request rate, transport (perf_analyzer)",
-    "benchmark": "whole jobs from file to file: pipeline, speed mode, GPU and sample, as the seed measured them",
-    "report": "one HTML and one Markdown page with tables and plots of results",
-    "compare": "two results of one kind, with what changed beyond the noise",
-    "regression": "quick ratios on this machine against their limits, for CI",
-    "job": "one job several times: seconds per second of video, by stage, and peak memory",
-    "soak": "memory of one server over many jobs",
-    "sync": "does the mouth in a video follow a speech?",
-    "quality": "a result against its source and speech: picture, flicker, lag",
-    "syncnet": "SyncNet's LSE-D, LSE-C and offset, with your weights",
-    "scaling": "throughput of one server, two, three",
-    "profile-gpu": "the networks on a GPU: correct, how fast, how much memory",
-    "speed-modes": "what LatentSync's speeds save, and how far each is from exact",
+    "sweep": (
+        "load.sweep",
+        "throughput and latency of every model: concurrency, batch, request rate, transport (perf_analyzer)",
+    ),
+    "benchmark": (
+        "jobs.benchmark",
+        "whole jobs from file to file: pipeline, speed mode, GPU and sample, as the seed measured them",
+    ),
+    "report": ("reporting.report", "one HTML and one Markdown page with tables and plots of results"),
+    "compare": ("reporting.compare", "two results of one kind, with what changed beyond the noise"),
+    "regression": ("jobs.regression", "quick ratios on this machine against their limits, for CI"),
+    "job": ("jobs.job", "one job several times: seconds per second of video, by stage, and peak memory"),
+    "soak": ("jobs.soak", "memory of one server over many jobs"),
+    "sync": ("scores.sync", "does the mouth in a video follow a speech?"),
+    "quality": ("scores.quality", "a result against its source and speech: picture, flicker, lag"),
+    "syncnet": ("scores.syncnet_command", "SyncNet's LSE-D, LSE-C and offset, with your weights"),
+    "scaling": ("jobs.scaling", "throughput of one server, two, three"),
+    "profile-gpu": ("gpu.profile", "the networks on a GPU: correct, how fast, how much memory"),
+    "speed-modes": ("jobs.speed_modes", "what LatentSync's speeds save, and how far each is from exact"),
     "wav2lip-generator": "the generator's speed beside torch's",
-    "latentsync-unet": "the full-size UNet on a CPU: speed and memory",
-    "install-perf-analyzer": "fetch the perf_analyzer binary from hash-pinned wheels",
+    "latentsync-unet": ("gpu.latentsync_unet", "the full-size UNet on a CPU: speed and memory"),
+    "install-perf-analyzer": ("load.install_perf_analyzer", "fetch the perf_analyzer binary from hash-pinned wheels"),
 }
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
@@ -43,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"perf: expected one of {', '.join(COMMANDS)}, got {command!r}", file=sys.stderr)
         return EXIT_USAGE
     try:
-        module = importlib.import_module(f"perf.{command.replace('-', '_')}")
+        module = importlib.import_module(f"perf.{COMMANDS[command][0]}")
         return run_command(f"perf {command}", lambda: int(module.main(rest)))
     except KeyboardInterrupt as interrupt:
         print(f"perf {command}: interrupted{'; ' if str(interrupt) else ''}{interrupt}", file=sys.stderr)
@@ -53,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def usage() -> str:
     """List the commands."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()]
+    lines = [f"  {name:{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
     return "\n".join(["usage: python -m perf COMMAND [--help] ...", "", "commands:", *lines])
 
 

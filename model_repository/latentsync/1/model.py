@@ -112,7 +112,8 @@ class TritonPythonModel(TorchStep):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Run the UNet; deep features travel only when they are needed."""
         inputs = {"sample": sample, "timestep": timestep, "audio_tokens": audio_tokens}
-        outputs = self.infer_tensors("latentsync_unet", inputs, ["noise_pred", "deep_features"] if deep else ["noise_pred"])
+        wanted = ["noise_pred", "deep_features"] if deep else ["noise_pred"]
+        outputs = self.infer_tensors("latentsync_unet", inputs, wanted)
         return outputs["noise_pred"], outputs.get("deep_features")
 
     def unet_shallow(
