@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -72,10 +72,13 @@ class Security:
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work, before anything is sent."""
+        """Make paths absolute, so that they hold in child processes; refuse what cannot work."""
+        for name in ("ca", "certificate", "key"):
+            path = getattr(self, name)
+            object.__setattr__(self, name, None if path is None else path.absolute())
         if not self.tls and (self.ca or self.certificate or self.key):
             raise UsageError("--tls: expected it beside --tls-ca, --tls-cert and --tls-key, got none. Add --tls")
         if (self.certificate is None) != (self.key is None):

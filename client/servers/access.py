@@ -1,0 +1,102 @@
+"""Where the servers are and how to reach them: one value that front ends build and hand to their child processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from client.errors import UsageError, ref
+from client.servers.addresses import Servers, parse_urls
+from client.servers.channel import IN_THE_CLEAR, Security, read_token
+from client.servers.connection import REQUEST_TIMEOUT_S, Transport
+from client.servers.options import PoolOptions
+
+
+@dataclass(frozen=True)
+class ServerAccess:
+    """Where the servers are and how to reach them.
+
+    Its JSON holds the token: give it to a child process through stdin or an inherited descriptor. Arguments and
+    environments of processes can be read by others.
+
+    Attributes:
+        urls: what the user gave, as `parse_urls` reads it; empty if the client starts its own server.
+        transport: how large tensors travel, see `TritonConnection`.
+        request_timeout_s: timeout per request, in seconds.
+        security: encryption, certificates and token; only for servers that are given by URL.
+
+    Raises:
+        UsageError: a URL cannot be read, or security is given without URLs.
+    """
+
+    urls: tuple[str, ...] = ()
+    transport: Transport = "auto"
+    request_timeout_s: float = REQUEST_TIMEOUT_S
+    security: Security = IN_THE_CLEAR
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, before anything is sent."""
+        if self.urls:
+            parse_urls(self.urls)
+        elif self.security != IN_THE_CLEAR:
+            raise security_without_url()
+
+    @property
+    def servers(self) -> Servers | None:
+        """The parsed addresses; None if the client starts its own server."""
+        return parse_urls(self.urls) if self.urls else None
+
+    @property
+    def pool(self) -> PoolOptions:
+        """Options of a `ServerPool` over these servers, with default timings."""
+        return PoolOptions(self.transport, self.request_timeout_s, self.security)
+
+    def as_json(self) -> str:
+        """Return everything, the token included, in one line of JSON for `from_json`."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> ServerAccess:
+        """Rebuild what `as_json` wrote in another process.
+
+        Raises:
+            UsageError: a file that was usable there cannot be used any more.
+        """
+        fields = json.loads(text)
+        security = fields.pop("security")
+        paths = {name: Path(security.pop(name)) for name in ("ca", "certificate", "key") if security[name] is not None}
+        return cls(**fields | {"urls": tuple(fields["urls"]), "security": Security(**security | paths)})
+
+
+def read_access(
+    urls: Sequence[str] | None,
+    *,
+    transport: Transport = "auto",
+    request_timeout_s: float = REQUEST_TIMEOUT_S,
+    tls: bool = False,
+    tls_ca: Path | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    token_file: Path | None = None,
+) -> ServerAccess:
+    """Build a ServerAccess from the values of a front end's options.
+
+    The token comes from the file, else from the environment; without URLs a token of the environment is not used.
+
+    Raises:
+        UsageError: a URL or a file cannot be used, or the options do not go together.
+    """
+    if not urls and (tls or token_file):
+        raise security_without_url()
+    token = read_token(token_file) if urls else None
+    security = Security(tls, tls_ca, tls_cert, tls_key, token)
+    return ServerAccess(tuple(urls or ()), transport, request_timeout_s, security)
+
+
+def security_without_url() -> UsageError:
+    """Return the error of TLS or a token where the client starts its own server."""
+    return UsageError(
+        option=("tls", "token_file"), expected=f"{ref('url')} beside them", got="none", advice="Name the servers"
+    )
