@@ -133,7 +133,7 @@ def models_folder() -> Path:
 def served_pipelines() -> list[str]:
     """Name the generators whose networks are all exported."""
     from client.job import MODELS  # noqa: PLC0415  (the project is in the image, not where Modal's command runs)
-    from lipsync_core.contract import missing_networks  # noqa: PLC0415
+    from lipsync_core.repository import missing_networks  # noqa: PLC0415
 
     folder = models_folder()
     return [name for name, needed in MODELS.items() if not any(missing_networks(folder, model) for model in needed)]

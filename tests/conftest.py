@@ -12,7 +12,7 @@ from typing import NoReturn
 import pytest
 
 from client.servers.connection import TritonConnection
-from lipsync_core.contract import missing_networks
+from lipsync_core.repository import missing_networks
 from lipsync_core.serving.runtime import ServerStartError, find_runtime
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from tests.torch_flavour import FLAVOUR, serve_programs_on_cpu

@@ -20,13 +20,8 @@ from client.servers.channel import IN_THE_CLEAR, Address
 from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
 from client.tracking.finder import MEDIAPIPE
-from lipsync_core.contract import (
-    CONFIG_FILE,
-    export_commands,
-    missing_networks,
-    required_models,
-    synthetic_networks,
-)
+from lipsync_core.contract import CONFIG_FILE
+from lipsync_core.repository import export_commands, missing_networks, required_models, synthetic_networks
 from lipsync_core.serving.access import add_access_options, read_access
 from lipsync_core.serving.server import LOOPBACK, EmbeddedServer, ServerOptions
 

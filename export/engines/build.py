@@ -17,10 +17,11 @@ import numpy as np
 import onnx
 
 from export.shared.model_file import MODEL_FILE, write_whole
-from lipsync_core.contract import VERSION_FOLDER, ModelContract, read_contract
+from lipsync_core.contract import ModelContract, read_contract
 from lipsync_core.programs.config import Shapes, parse_shapes
+from lipsync_core.repository import VERSION_FOLDER
 from lipsync_core.serving.engines import FLAVOUR, NVIDIA_SMI, RECORD_FILE, find_gpu
-from lipsync_core.serving.repository import ENGINE_FILE
+from lipsync_core.serving.links import ENGINE_FILE
 
 MIN_TENSORRT_MAJOR = 10
 WHERE_TO_BUILD = "Build engines where they will run: on the GPU machine, in the Triton container's own TensorRT"

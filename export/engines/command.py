@@ -10,9 +10,10 @@ from pathlib import Path
 from export.engines.build import build_engine, find_toolchain, read_profile
 from export.engines.verify import verify_engine
 from export.shared.model_file import MODEL_REPOSITORY
-from lipsync_core.contract import CONFIG_FILE, VERSION_FOLDER, read_contract
+from lipsync_core.contract import CONFIG_FILE, read_contract
+from lipsync_core.repository import VERSION_FOLDER
 from lipsync_core.serving.engines import FLAVOUR, engine_folder, exported_with_engine, models_with_engine, stale_engines
-from lipsync_core.serving.repository import ENGINE_FILE
+from lipsync_core.serving.links import ENGINE_FILE
 
 TIMING_CACHE = Path("build") / "tensorrt_timing.cache"
 

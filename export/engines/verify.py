@@ -18,9 +18,10 @@ import onnxruntime
 
 from export.engines.build import Toolchain, read_profile
 from export.shared.model_file import MODEL_FILE
-from lipsync_core.contract import VERSION_FOLDER, ModelContract, read_contract
+from lipsync_core.contract import ModelContract, read_contract
+from lipsync_core.repository import VERSION_FOLDER
 from lipsync_core.serving.engines import FLAVOUR, RECORD_FILE
-from lipsync_core.serving.repository import ENGINE_FILE
+from lipsync_core.serving.links import ENGINE_FILE
 
 BOUNDS = {"fp32": 1e-2, "fp16": 0.05}  # of the output's standard deviation; TensorRT's float32 uses TF32 products
 RUNS, WARM_UP_RUNS = 10, 3

@@ -13,8 +13,8 @@ from export.shared.model_file import note_weights
 from export.shared.torch_onnx import Format, GraphPlan, Precision
 from export.shared.torch_program import write_program
 from export.wav2lip.command import SYNTHETIC_LINE
-from lipsync_core.contract import VERSION_FOLDER
 from lipsync_core.latentsync.options import RESOLUTION_FILE, RESOLUTIONS
+from lipsync_core.repository import VERSION_FOLDER
 
 
 def find_checkpoints(given: Mapping[str, Path | None], *, download: bool, version: hub.Version) -> dict[str, Path]:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from export.shared.external_data import file_sha256
 from export.shared.torch_onnx import GraphPlan
-from lipsync_core.contract import VERSION_FOLDER, ModelContract, read_contract
+from lipsync_core.contract import ModelContract, read_contract
 from lipsync_core.programs.program import PROGRAM_FILE, Program, load_program, save_program
+from lipsync_core.repository import VERSION_FOLDER
 
 BOUND = 1e-5  # of the output's standard deviation: the same operators, in the same order
 

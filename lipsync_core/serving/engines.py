@@ -12,15 +12,9 @@ import re
 import subprocess
 from pathlib import Path
 
-from lipsync_core.contract import (
-    CONFIG_FILE,
-    NETWORK_FILES,
-    VERSION_FOLDER,
-    ModelContract,
-    read_contract,
-    required_models,
-)
-from lipsync_core.serving.repository import ENGINE_FILE
+from lipsync_core.contract import CONFIG_FILE, ModelContract, read_contract
+from lipsync_core.repository import NETWORK_FILES, VERSION_FOLDER, required_models
+from lipsync_core.serving.links import ENGINE_FILE
 
 FLAVOUR = "tensorrt"
 RECORD_FILE = "model.plan.json"

@@ -13,10 +13,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from lipsync_core.contract import CONFIG_FILE, check_networks, missing_networks, required_models
+from lipsync_core.contract import CONFIG_FILE
+from lipsync_core.repository import check_networks, missing_networks, required_models
 from lipsync_core.serving.access import add_access_options, read_access
 from lipsync_core.serving.engines import FLAVOUR, engine_folder, find_gpu, models_with_engine, stale_engines
-from lipsync_core.serving.repository import link_models
+from lipsync_core.serving.links import link_models
 
 EXIT_USAGE = 2
 STOP_GRACE_S = 120  # a chunk under way, of the slowest pipeline, may finish

@@ -23,9 +23,9 @@ from types import TracebackType
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from lipsync_core.contract import check_networks, required_models
+from lipsync_core.repository import check_networks, required_models
 from lipsync_core.serving.access import TOKEN_HEADER, Access
-from lipsync_core.serving.repository import link_models
+from lipsync_core.serving.links import link_models
 from lipsync_core.serving.runtime import ServerStartError, find_runtime
 
 LOOPBACK = "127.0.0.1"

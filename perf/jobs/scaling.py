@@ -22,8 +22,8 @@ from client.servers.embedded import DEFAULT_REPOSITORY
 from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
 from client.tracking.finder import MEDIAPIPE
-from lipsync_core.contract import VERSION_FOLDER, required_models
-from lipsync_core.serving.repository import link_models
+from lipsync_core.repository import VERSION_FOLDER, required_models
+from lipsync_core.serving.links import link_models
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from perf.arguments import whole_number
 

@@ -19,7 +19,7 @@ from client.media import AudioSource
 from client.pipelines.mouth_motion import build_profile
 from client.servers.connection import TritonConnection
 from lipsync_core.audio.mouth_shapes import AUDIO_SAMPLE_RATE
-from lipsync_core.contract import VERSION_FOLDER, ModelContract, TensorSpec, read_contract
+from lipsync_core.contract import ModelContract, TensorSpec, read_contract
 from lipsync_core.latentsync.options import (
     MAX_BRANCHES,
     SCHEDULERS,
@@ -28,6 +28,7 @@ from lipsync_core.latentsync.options import (
     read_trained_resolution,
 )
 from lipsync_core.latentsync.windows import positions_at
+from lipsync_core.repository import VERSION_FOLDER
 from lipsync_core.wav2lip.mel import window_starts_at
 from lipsync_core.whisper.mel import column_count, log_mel_peak
 

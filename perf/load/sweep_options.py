@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.servers.embedded import DEFAULT_REPOSITORY, exported_models
-from lipsync_core.contract import ModelContract, required_models
+from lipsync_core.contract import ModelContract
+from lipsync_core.repository import required_models
 from perf.load.results import Load, Mode, Transport
 from perf.load.sample_data import DEFAULT_FRAME_SIZE, SampleMaker
 

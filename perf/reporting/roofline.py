@@ -12,7 +12,8 @@ import onnx
 import onnxruntime
 from onnx import shape_inference
 
-from lipsync_core.contract import NETWORK_FILES, VERSION_FOLDER, ModelContract
+from lipsync_core.contract import ModelContract
+from lipsync_core.repository import NETWORK_FILES, VERSION_FOLDER
 from perf.load.results import Work
 
 Shapes = Mapping[str, tuple[int, ...]]

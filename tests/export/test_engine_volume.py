@@ -10,7 +10,7 @@ from onnx import helper
 
 from export.__main__ import main
 from export.engines import build as tensorrt_engine
-from lipsync_core.contract import required_models
+from lipsync_core.repository import required_models
 from lipsync_core.serving import launch
 from lipsync_core.serving.engines import IMAGE_VARIABLE, engine_folder, stale_engines
 from tests.conftest import REPOSITORY

@@ -17,7 +17,7 @@ import export  # noqa: E402
 from export.__main__ import main  # noqa: E402  (its wav2lip command imports torch)
 from export.shared.checkpoint import module_shapes  # noqa: E402
 from export.wav2lip.networks import DETECTOR, GENERATOR, NETWORKS, Network, load  # noqa: E402
-from lipsync_core.contract import synthetic_note  # noqa: E402
+from lipsync_core.repository import synthetic_note  # noqa: E402
 from lipsync_core.wav2lip.s3fd import find_faces, whole_boxes  # noqa: E402
 from tests.conftest import REPOSITORY  # noqa: E402
 from tests.data.wav2lip_goldens import FOLDER, detector_images, generator_inputs  # noqa: E402

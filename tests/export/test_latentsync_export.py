@@ -26,8 +26,9 @@ from export.shared import external_data  # noqa: E402
 from export.shared.synthetic_weights import latentsync_weights  # noqa: E402
 from export.wav2lip.networks import GENERATOR  # noqa: E402
 from export.wav2lip.networks import load as load_wav2lip  # noqa: E402
-from lipsync_core.contract import read_contract, synthetic_note  # noqa: E402
+from lipsync_core.contract import read_contract  # noqa: E402
 from lipsync_core.latentsync.options import read_trained_resolution  # noqa: E402
+from lipsync_core.repository import synthetic_note  # noqa: E402
 from tests.conftest import REPOSITORY  # noqa: E402
 from tests.latentsync_models import NETWORK_MODELS, small_networks  # noqa: E402
 

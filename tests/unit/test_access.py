@@ -7,7 +7,7 @@ import pytest
 from client.errors import UsageError
 from client.servers import embedded as serve
 from lipsync_core.serving.access import Access, read_token
-from lipsync_core.serving.repository import link_models
+from lipsync_core.serving.links import link_models
 from lipsync_core.serving.server import ServerOptions
 
 TOKEN = "callers-token-0123456789"

@@ -7,7 +7,7 @@ import pytest
 
 from client.errors import UsageError
 from client.servers.embedded import build_parser, exported_models, models_to_serve, weights_warnings, what_is_served
-from lipsync_core.contract import missing_networks, synthetic_note
+from lipsync_core.repository import missing_networks, synthetic_note
 from tests.conftest import REPOSITORY
 
 

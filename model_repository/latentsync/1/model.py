@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lipsync_core.contract import VERSION_FOLDER
 from lipsync_core.latentsync.diffusion import Noise, draw_noise, sync_faces
 from lipsync_core.latentsync.options import (
     MAX_BRANCHES,
@@ -23,6 +22,7 @@ from lipsync_core.latentsync.options import (
     options_for,
     read_trained_resolution,
 )
+from lipsync_core.repository import VERSION_FOLDER
 from lipsync_core.triton.tensors import TorchStep
 
 
