@@ -21,11 +21,16 @@ from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
 from client.tracking.finder import MEDIAPIPE
 from lipsync_core.contract import CONFIG_FILE
-from lipsync_core.repository import export_commands, missing_networks, required_models, synthetic_networks
+from lipsync_core.repository import (
+    DEFAULT_REPOSITORY,
+    export_commands,
+    missing_networks,
+    required_models,
+    synthetic_networks,
+)
 from lipsync_core.serving.access import add_access_options, read_access
 from lipsync_core.serving.server import LOOPBACK, EmbeddedServer, ServerOptions
 
-DEFAULT_REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 GRPC_PORT, HTTP_PORT, METRICS_PORT = 8001, 8000, 8002  # Triton's own defaults
 MAX_PORT = 65_535
 STOP_GRACE_S = 10.0

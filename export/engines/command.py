@@ -9,9 +9,8 @@ from pathlib import Path
 
 from export.engines.build import build_engine, find_toolchain, read_profile
 from export.engines.verify import verify_engine
-from export.shared.model_file import MODEL_REPOSITORY
 from lipsync_core.contract import CONFIG_FILE, read_contract
-from lipsync_core.repository import VERSION_FOLDER
+from lipsync_core.repository import DEFAULT_REPOSITORY, VERSION_FOLDER
 from lipsync_core.serving.engines import FLAVOUR, engine_folder, exported_with_engine, models_with_engine, stale_engines
 from lipsync_core.serving.links import ENGINE_FILE
 
@@ -32,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="build nothing: compare built engines with their ONNX graphs, and time them",
     )
     parser.add_argument("--timing-cache", type=Path, help=f"default: {TIMING_CACHE}, or beside the engines with --into")
-    parser.add_argument("--repository", type=Path, default=MODEL_REPOSITORY, help="default: %(default)s")
+    parser.add_argument("--repository", type=Path, default=DEFAULT_REPOSITORY, help="default: %(default)s")
     parser.add_argument(
         "--into",
         type=Path,

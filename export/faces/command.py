@@ -14,8 +14,9 @@ from export.faces.attention import ATTENTION_CONVERTERS, lip_indices, refine_lip
 from export.faces.onnx_writer import OnnxWriter
 from export.faces.tflite_graph import keep_needed, read_tflite
 from export.faces.tflite_to_onnx import normalised_images, write_graph
-from export.shared.model_file import MODEL_REPOSITORY, holds_valid_model, model_path, write_model, write_whole
+from export.shared.model_file import holds_valid_model, model_path, write_model, write_whole
 from export.shared.wheel import PinnedWheel, check_wheel, fetch_wheel, read_members
+from lipsync_core.repository import DEFAULT_REPOSITORY
 
 MEDIAPIPE = PinnedWheel(
     requirement="mediapipe==0.10.21",
@@ -118,7 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare this sub-command's options."""
     parser.add_argument("--wheel", type=Path, help=f"use this {MEDIAPIPE.file_name} and download nothing")
     parser.add_argument("--if-missing", action="store_true", help="do nothing when the models are there and valid")
-    parser.add_argument("--repository", type=Path, default=MODEL_REPOSITORY, help="default: %(default)s")
+    parser.add_argument("--repository", type=Path, default=DEFAULT_REPOSITORY, help="default: %(default)s")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export.shared.model_file import MODEL_REPOSITORY
 from export.wav2lip.command import INSTALL_HINT, add_formats, add_synthetic_weights
+from lipsync_core.repository import DEFAULT_REPOSITORY
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", choices=("full", "small"), default="full", help="small: made-up weights only, tests")
     parser.add_argument("--version", choices=("1.5", "1.6"), default="1.5", help="256 or 512 pixels (default: 1.5)")
     add_formats(parser)
-    parser.add_argument("--repository", type=Path, default=MODEL_REPOSITORY, help="default: %(default)s")
+    parser.add_argument("--repository", type=Path, default=DEFAULT_REPOSITORY, help="default: %(default)s")
 
 
 def run(arguments: argparse.Namespace) -> None:

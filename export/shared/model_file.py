@@ -14,7 +14,6 @@ from onnx import helper
 from lipsync_core.contract import ModelContract, TensorSpec, read_contract
 from lipsync_core.repository import NETWORK_FILES, VERSION_FOLDER, synthetic_note
 
-MODEL_REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 MODEL_FILE = NETWORK_FILES["onnxruntime"]
 
 

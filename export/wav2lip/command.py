@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export.shared.model_file import MODEL_REPOSITORY, note_weights
+from export.shared.model_file import note_weights
+from lipsync_core.repository import DEFAULT_REPOSITORY
 
 INSTALL_HINT = "Install them with: pip install 'lipsync-triton[export,torch]'"
 SYNTHETIC_LINE = "made-up weights: they draw noise, for tests and benchmarks only"
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--s3fd", type=Path, help="s3fd.pth: exports the original's face detector")
     add_synthetic_weights(parser)
     add_formats(parser)
-    parser.add_argument("--repository", type=Path, default=MODEL_REPOSITORY, help="default: %(default)s")
+    parser.add_argument("--repository", type=Path, default=DEFAULT_REPOSITORY, help="default: %(default)s")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -25,7 +25,8 @@ import torch
 
 from export.latentsync.graph import Part, export, open_session
 from export.latentsync.networks import UNET, load
-from export.shared.model_file import MODEL_REPOSITORY, model_path
+from export.shared.model_file import model_path
+from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.arguments import whole_number
 from perf.machine.conditions import processor_name, usable_cores
 
@@ -84,7 +85,7 @@ def run_stage(stage: str, folder: Path, runs: int) -> dict[str, float]:
     begin = time.perf_counter()
     if stage == "export":
         part = unet_part()
-        shutil.copytree(MODEL_REPOSITORY / "unet", folder / "unet", ignore=shutil.ignore_patterns("1"))
+        shutil.copytree(DEFAULT_REPOSITORY / "unet", folder / "unet", ignore=shutil.ignore_patterns("1"))
         print(export(part, "fp32", folder))
         return {"total_s": time.perf_counter() - begin, "peak_gb": peak_gb()}
     inputs = trial_inputs()

@@ -21,8 +21,9 @@ import onnxruntime
 import torch
 from torch import nn
 
-from export.shared.model_file import MODEL_REPOSITORY, model_path
+from export.shared.model_file import model_path
 from export.wav2lip.networks import GENERATOR, export, load, trial_inputs
+from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.arguments import whole_number
 from perf.machine.conditions import processor_name, usable_cores
 
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def exported_session(module: nn.Module, folder: Path, threads: int) -> onnxruntime.InferenceSession:
     """Export the generator as the command does, into a folder of its own, and open it."""
-    shutil.copytree(MODEL_REPOSITORY / GENERATOR.model, folder / GENERATOR.model, ignore=shutil.ignore_patterns("1"))
+    shutil.copytree(DEFAULT_REPOSITORY / GENERATOR.model, folder / GENERATOR.model, ignore=shutil.ignore_patterns("1"))
     export(GENERATOR, module, "fp32", folder)
     session_options = onnxruntime.SessionOptions()
     session_options.intra_op_num_threads = threads

@@ -21,9 +21,8 @@ from typing import Any, get_args
 
 from client.demo import SPEECH, write_photograph
 from client.job import MODELS, Model
-from client.servers.embedded import DEFAULT_REPOSITORY
 from lipsync_core.latentsync.options import SPEEDS
-from lipsync_core.repository import missing_networks
+from lipsync_core.repository import DEFAULT_REPOSITORY, missing_networks
 from perf.arguments import whole_number
 from perf.jobs.benchmark_rows import Benchmark, Key, Row, load_benchmark
 from perf.jobs.job import JobRun, run_job

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from client.servers.embedded import DEFAULT_REPOSITORY
+from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.arguments import whole_number
 from perf.machine.conditions import limit_cores, processor_name, usable_cores
 from perf.machine.gpu import GpuSampler, local_look

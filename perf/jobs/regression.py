@@ -25,7 +25,7 @@ from client.demo import SPEECH
 from client.job import Job, JobOptions
 from client.media import AudioSource, VideoSource, VideoWriter
 from client.servers.connection import TritonConnection
-from client.servers.embedded import DEFAULT_REPOSITORY
+from lipsync_core.repository import DEFAULT_REPOSITORY
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from perf.arguments import whole_number
 from perf.load.sample_data import DEFAULT_FRAME_SIZE, FPS, SampleMaker, moving_head

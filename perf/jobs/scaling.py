@@ -18,11 +18,10 @@ from pathlib import Path
 from client.job import Job, JobOptions
 from client.pipelines.mouth_motion import MouthMotion
 from client.servers.addresses import parse_urls
-from client.servers.embedded import DEFAULT_REPOSITORY
 from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
 from client.tracking.finder import MEDIAPIPE
-from lipsync_core.repository import VERSION_FOLDER, required_models
+from lipsync_core.repository import DEFAULT_REPOSITORY, VERSION_FOLDER, required_models
 from lipsync_core.serving.links import link_models
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from perf.arguments import whole_number

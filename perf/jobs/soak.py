@@ -14,7 +14,7 @@ from pathlib import Path
 
 from client.job import Job, JobOptions
 from client.servers.connection import Transport, TritonConnection
-from client.servers.embedded import DEFAULT_REPOSITORY
+from lipsync_core.repository import DEFAULT_REPOSITORY
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from perf.arguments import whole_number
 

@@ -23,11 +23,12 @@ from client.media import SourceFrame, VideoSource
 from client.pipelines.mouth_motion import face_extent, moved
 from client.report import Report, StageClock
 from client.servers.connection import TritonConnection
-from client.servers.embedded import DEFAULT_REPOSITORY, open_server
+from client.servers.embedded import open_server
 from client.tracking.faces import LARGEST
 from client.tracking.finder import FaceFinder, follow
 from client.tracking.follow import Observation
 from lipsync_core.latentsync.options import DEFAULT_SEED, RESOLUTIONS, SPEEDS, options_for
+from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.scores.picture import Tally, compare, mouth_region
 
 EXACT = SPEEDS[0]

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from client.servers.embedded import DEFAULT_REPOSITORY
+from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.load.results import Load
 
 BINARY = "perf_analyzer"

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.servers.embedded import DEFAULT_REPOSITORY, exported_models
+from client.servers.embedded import exported_models
 from lipsync_core.contract import ModelContract
-from lipsync_core.repository import required_models
+from lipsync_core.repository import DEFAULT_REPOSITORY, required_models
 from perf.load.results import Load, Mode, Transport
 from perf.load.sample_data import DEFAULT_FRAME_SIZE, SampleMaker
 

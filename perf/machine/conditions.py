@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from client.servers.embedded import DEFAULT_REPOSITORY
+from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.machine.gpu import list_gpus
 
 ROOT = DEFAULT_REPOSITORY.parent

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from client.servers.embedded import DEFAULT_REPOSITORY
+from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.jobs.benchmark_rows import KIND as BENCHMARK
 from perf.jobs.benchmark_rows import load_benchmark
 from perf.load.results import KIND as SWEEP

@@ -18,9 +18,10 @@ from client.errors import UsageError
 from client.media import AudioSource, IfAudioLonger, VideoSource
 from client.progress import open_progress
 from client.servers.connection import TritonConnection
-from client.servers.embedded import DEFAULT_REPOSITORY, open_server
+from client.servers.embedded import open_server
 from client.tracking.faces import LARGEST, parse_face_choice
 from client.tracking.finder import MEDIAPIPE
+from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.failures import run_command
 from perf.scores.mouth_sync import SyncScore
 from perf.scores.sync import score_table

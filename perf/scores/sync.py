@@ -21,11 +21,12 @@ from client.flow import batched, ordered_map
 from client.media import AudioSource, SpeechWindows, VideoSource
 from client.report import StageClock
 from client.servers.connection import TritonConnection
-from client.servers.embedded import DEFAULT_REPOSITORY, open_server
+from client.servers.embedded import open_server
 from client.tracking.faces import LARGEST, Face, FaceChoice, parse_face_choice
 from client.tracking.finder import MEDIAPIPE, FaceFinder, follow
 from client.tracking.follow import smooth_landmarks
 from lipsync_core.audio.mouth_shapes import AUDIO_SAMPLE_RATE
+from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.failures import run_command
 from perf.scores.mouth_sync import SyncScore, mouth_openings, score_curves, speech_curves
 

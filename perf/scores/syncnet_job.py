@@ -9,8 +9,9 @@ from client.errors import UsageError
 from client.media import AudioSource, VideoSource
 from client.progress import JobProgress
 from client.servers.connection import TritonConnection
-from client.servers.embedded import DEFAULT_REPOSITORY, open_server
+from client.servers.embedded import open_server
 from client.tracking.finder import MEDIAPIPE
+from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.scores.face_tracks import find_video_tracks, original_detector, served_detector
 from perf.scores.syncnet.distances import MAX_SHIFT
 from perf.scores.syncnet.tracks import Track
