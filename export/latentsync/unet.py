@@ -1,6 +1,6 @@
 """LatentSync's UNet: diffusers' UNetMotionModel with the original's norms, loadable under the original's key names.
 
-Source: reference/latentsync/SPEC.md section (a) and (f).
+Source: docs/specs/latentsync.md, "UNet" and "DeepCache".
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Made-up weights of full size, the same on every machine: everything runs and is measured without real ones.
 
-What they draw is textured noise, and what they judge says nothing. The rules follow reference/wav2lip/RECIPE.md,
-reference/latentsync/RECIPE.md and reference/syncnet/RECIPE.md.
+What they draw is textured noise, and what they judge says nothing. Source: docs/specs/synthetic-weights.md.
 Knows shapes, no network.
 """
 

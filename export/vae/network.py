@@ -1,6 +1,6 @@
 """LatentSync's VAE: diffusers' AutoencoderKL, its two halves as networks of their own.
 
-Source: reference/latentsync/SPEC.md section (b).
+Source: docs/specs/vae.md, "Encoder and decoder".
 """
 
 from __future__ import annotations

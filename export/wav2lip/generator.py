@@ -2,7 +2,7 @@
 
 State-dict keys are those of the published checkpoints, so these load strictly.
 
-Source: reference/wav2lip/SPEC.md section 2; "A Lip Sync Expert Is All You Need", Prajwal et al., 2020.
+Source: docs/specs/wav2lip.md, "Generator"; "A Lip Sync Expert Is All You Need", Prajwal et al., 2020.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Wav2Lip's and SyncNet's are trained apart and differ in a few places. State-dict keys are those of Wav2Lip's published
 s3fd.pth, so it loads strictly; SyncNet's sfd_face.pth has other names for the same layers.
 
-Source: reference/wav2lip/SPEC.md section 6 and reference/syncnet/SPEC.md section 6; "S3FD: Single Shot Scale-invariant
-Face Detector", Zhang et al., 2017.
+Source: docs/specs/wav2lip.md, "S3FD"; docs/specs/syncnet.md, "S3FD of this pipeline"; "S3FD: Single Shot
+Scale-invariant Face Detector", Zhang et al., 2017.
 """
 
 from __future__ import annotations

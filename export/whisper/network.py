@@ -1,6 +1,6 @@
 """Whisper tiny's encoder with all its hidden states, loadable from OpenAI's file and from Hugging Face's.
 
-Source: reference/latentsync/SPEC.md section (c).
+Source: docs/specs/whisper.md, "Encoder" and "Checkpoint files".
 """
 
 from __future__ import annotations

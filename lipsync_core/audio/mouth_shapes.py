@@ -16,7 +16,7 @@ MEL_RANGE_HZ = (80.0, 7600.0)
 POWER_FLOOR = 1e-10  # keeps the logarithm of digital silence finite
 SPECTRUM_BLOCK = 4096  # hops worked on at once: bounds memory for long audio
 
-# The numbers below are settled by listening and looking (reference/face/SPEC.md, 8.1); levels in dB.
+# Settled by listening and looking; levels in dB. Source: docs/specs/mouth-motion.md, "Audio to mouth shape".
 VOCAL_BAND_HZ = (350.0, 3800.0)  # skips the hum of voicing, so that m, n and b close
 LOUDNESS_REACH_S = 3.0  # the local loudness range looks this far to both sides
 LOUDNESS_STEP = 10  # hops between two looks

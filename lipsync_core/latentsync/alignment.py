@@ -6,7 +6,7 @@ squeezed into a square. Both ways use it: the drawn face returns by the same mat
 The original steadies faces by a running value of the nose's offset from the template, the bias. It is an argument and
 a result here, so that chunks give what the whole clip would have given.
 
-Source: reference/latentsync/SPEC.md (d).
+Source: docs/specs/latentsync.md, "Alignment".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Drawn faces back into their frames, behind a soft edge. Pixels out of the faces' reach keep their value.
 
-Source: reference/latentsync/SPEC.md (d), "Paste-back".
+Source: docs/specs/latentsync.md, "Paste-back".
 """
 
 from __future__ import annotations

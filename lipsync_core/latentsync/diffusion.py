@@ -1,6 +1,6 @@
 """One chunk of aligned faces, drawn anew to its audio tokens. The networks are callables; knows nothing of servers.
 
-Source: reference/latentsync/SPEC.md (a), (b), (e) and (f).
+Source: docs/specs/latentsync.md, "UNet", "Mask" and "Diffusion loop"; docs/specs/vae.md, "Scaling".
 """
 
 from __future__ import annotations

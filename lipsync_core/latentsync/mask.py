@@ -1,6 +1,6 @@
 """Which part of an aligned face is kept and which is drawn anew.
 
-Source: the default mask of LatentSync, reference/latentsync/SPEC.md (e): a bowl over cheeks, mouth, chin and jaw,
+Source: the default mask of LatentSync, docs/specs/latentsync.md, "Mask": a bowl over cheeks, mouth, chin and jaw,
 with a notch for the nose.
 """
 

@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistep
 
 from lipsync_core.latentsync.options import MAX_BRANCHES, MAX_STEPS
 
-# The noise that the network was trained with; source: reference/latentsync/SPEC.md (f).
+# The noise that the network was trained with; source: docs/specs/latentsync.md, "Diffusion loop".
 TRAINING: dict[str, Any] = {
     "num_train_timesteps": 1000,
     "beta_schedule": "scaled_linear",

@@ -1,6 +1,6 @@
 """Audio features to each frame's audio tokens. Knows nothing of pictures and networks.
 
-Source: reference/latentsync/SPEC.md (c) 5 and 6.
+Source: docs/specs/latentsync.md, "Audio tokens".
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class MouthGeometry:
     the face.
     """
 
-    eye_span: float  # 3-D distance of the outer eye corners, pixels: the unit D of reference/face/SPEC.md
+    eye_span: float  # 3-D distance of the outer eye corners, pixels: the unit D of docs/specs/face.md
     rotation: FloatArray  # [2, 2], image -> local
     origin: FloatArray  # [2], image
     centre_x: float

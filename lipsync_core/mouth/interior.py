@@ -15,7 +15,7 @@ from lipsync_core.mouth.geometry import (
 )
 from lipsync_core.mouth.warp import Image, Opening
 
-# Lengths in eye spans unless said otherwise; the numbers are settled by looking (reference/face/SPEC.md, 8.4).
+# Lengths in eye spans unless said otherwise; the numbers are settled by looking (docs/specs/mouth-motion.md).
 LIP_POINTS = (17, 84, 314, 85, 315, 16)  # face mesh, middle of the lower lip
 CHEEK_POINTS = (50, 280, 101, 330, 117, 346)
 LUMA = np.array([0.30, 0.59, 0.11], np.float32)

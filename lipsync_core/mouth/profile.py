@@ -19,7 +19,7 @@ from lipsync_core.mouth.geometry import (
 from lipsync_core.mouth.target import wide_gap
 from lipsync_core.mouth.warp import Box, Image
 
-# Lengths in eye spans unless said otherwise; the numbers are settled by looking (reference/face/SPEC.md, 8.4).
+# Lengths in eye spans unless said otherwise; the numbers are settled by looking (docs/specs/mouth-motion.md).
 INTERIORS = 6  # at most
 OPEN_GAP = 0.09  # a mouth this open shows its inside
 CANDIDATES = 24  # crops kept while scanning

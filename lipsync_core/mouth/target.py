@@ -13,7 +13,7 @@ from lipsync_core.mouth.geometry import (
     smoothstep,
 )
 
-# Lengths in eye spans unless said otherwise; the numbers are settled by looking (reference/face/SPEC.md, 8.2).
+# Lengths in eye spans unless said otherwise; the numbers are settled by looking (docs/specs/mouth-motion.md).
 MAX_GAP_RANGE = (0.12, 0.20)  # gap of a wide-open mouth, limits
 MAX_GAP_DEFAULT = 0.15  # where the clip's own mouth never opens
 SILENT_GAP = 0.06  # a clip whose mouth opens less than this is of a silent person

@@ -12,7 +12,7 @@ from lipsync_core.mouth.target import MouthTarget
 
 Image = NDArray[np.uint8]
 
-# Lengths in eye spans unless said otherwise; the numbers are settled by looking (reference/face/SPEC.md, 8.3).
+# Lengths in eye spans unless said otherwise; the numbers are settled by looking (docs/specs/mouth-motion.md).
 REGION_HALF_WIDTHS = 1.95  # the changed region reaches this far to both sides, in half mouth widths
 REGION_ABOVE_NOSE, REGION_UNDER_CHIN = 0.02, 0.43
 LATTICE = 3  # pixels: far from the lips the motion is computed this coarsely

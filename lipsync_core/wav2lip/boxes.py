@@ -2,7 +2,7 @@
 
 A box is (x1, y1, x2, y2) in whole pixels, its right and lower edges outside of it.
 
-Source: reference/wav2lip/SPEC.md section 5.
+Source: docs/specs/wav2lip.md, "Face boxes".
 """
 
 from __future__ import annotations

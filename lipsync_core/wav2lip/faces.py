@@ -2,7 +2,7 @@
 
 Frames are uint8 RGB; the networks' side is BGR, turned here and nowhere else.
 
-Source: reference/wav2lip/SPEC.md sections 3 and 7; the blend is our own.
+Source: docs/specs/wav2lip.md, "Inputs and output" and "Resizing and pasting"; the blend is our own.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Speech to mel windows, one per frame, exactly as the generator was trained. Knows nothing of pictures.
 
-Source: reference/wav2lip/SPEC.md section 4.
+Source: docs/specs/wav2lip.md, "Mel spectrogram" and "Mel windows".
 """
 
 from __future__ import annotations

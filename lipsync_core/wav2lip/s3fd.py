@@ -1,6 +1,6 @@
 """What S3FD sees, as faces: anchors decoded, overlaps removed, the best one chosen. Knows no network.
 
-Source: reference/wav2lip/SPEC.md section 6. SyncNet's detector differs as perf/scores/syncnet/s3fd.py says.
+Source: docs/specs/wav2lip.md, "S3FD". SyncNet's detector differs as perf/scores/syncnet/s3fd.py says.
 """
 
 from __future__ import annotations

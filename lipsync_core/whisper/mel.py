@@ -3,7 +3,7 @@
 The floor under the logarithm hangs on the loudest moment of the whole speech, its peak. With the peak, a segment can
 be computed from its own samples, and is then what the whole speech would have given, to the last bit.
 
-Source: reference/latentsync/SPEC.md (c).
+Source: docs/specs/whisper.md, "Log-mel segments".
 """
 
 from __future__ import annotations

@@ -11,10 +11,18 @@ from client.cli.arguments import EPILOG, build_parser
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docker" / "README.md"]
+SPECS = ROOT / "docs" / "specs"
+SOURCES = [
+    path
+    for folder in ("client", "export", "lipsync_core", "model_repository", "perf", "tests")
+    for path in (ROOT / folder).rglob("*.py")
+]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 CODE_ROW = re.compile(r"^\| ([\d, ]+) \| (.+) \|$", re.MULTILINE)
 CODE_LINE = re.compile(r"^  ([\d, ]+?)  (.+)$", re.MULTILINE)
+CITED_PAGE = re.compile(r"docs/specs/([a-z0-9-]+\.md)((?:(?:,| and| or)?\s+#?\s*\"[^\"]+\")*)")
+PRIVATE_SOURCE = re.compile(r"reference/\w+/(?:SPEC|RECIPE)")
 MAKE_TARGET = re.compile(r"\bmake ([a-z]+)")
 
 
@@ -24,7 +32,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*PAGES, *sorted(SPECS.glob("*.md"))], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     """Every file that a page names is there, and has the heading that is named."""
     for link in LINK.findall(CODE_BLOCK.sub("", page.read_text(encoding="utf-8"))):
@@ -34,6 +42,24 @@ def test_links_lead_somewhere(page: Path) -> None:
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+def test_cited_sections_are_there() -> None:
+    """A source in the code that is one of our pages exists, with the sections that are named."""
+    cited = 0
+    for path in SOURCES:
+        for name, sections in CITED_PAGE.findall(path.read_text(encoding="utf-8")):
+            headings = re.findall(r"^#+ (.+)$", (SPECS / name).read_text(encoding="utf-8"), re.MULTILINE)
+            unknown = set(re.findall(r"\"([^\"]+)\"", sections)) - set(headings)
+            assert not unknown, f"{path}: {name}: {unknown}"
+            cited += 1
+    assert cited > 20
+
+
+def test_sources_are_open_to_readers() -> None:
+    """No file cites a specification that is not part of the repository."""
+    for path in SOURCES:
+        assert not PRIVATE_SOURCE.search(path.read_text(encoding="utf-8")), path
 
 
 def test_every_page_is_in_the_readme() -> None:

@@ -24,7 +24,7 @@ from lipsync_core.latentsync.mask import latent_mask, pixel_mask
 from lipsync_core.latentsync.sampling import coverage, places_of, resize_bicubic, sample_bilinear
 
 TRUNCATION = 0.006  # of the values: a float on the edge of a whole number may fall to either side
-# The mask's outline in words of its maker: a bowl with a notch for the nose; reference/latentsync/SPEC.md (e).
+# The mask's outline in words of its maker: a bowl with a notch for the nose; docs/specs/latentsync.md, "Mask".
 OUTLINE = (
     *((9, 95), (9, 135), (12, 170), (22, 188), (34, 202), (49, 215), (60, 222), (95, 238), (108, 241), (152, 242)),
     *((164, 239), (183, 231), (202, 220), (223, 201), (240, 177), (244, 169), (247, 134), (246, 95), (178, 95)),

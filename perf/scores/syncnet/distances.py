@@ -1,6 +1,6 @@
 """Lip and sound embeddings to distances, offset and confidence. Knows nothing of what the embeddings were made of.
 
-Source: reference/syncnet/SPEC.md section 4.
+Source: docs/specs/syncnet.md, "From embeddings to figures".
 """
 
 from __future__ import annotations

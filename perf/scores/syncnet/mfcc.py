@@ -1,6 +1,6 @@
 """Speech to the cepstral windows that SyncNet hears. Knows nothing of pictures.
 
-Source: reference/syncnet/SPEC.md section 3.2; the features are those of python_speech_features 0.6.
+Source: docs/specs/syncnet.md, "MFCC"; the features are those of python_speech_features 0.6.
 """
 
 from __future__ import annotations

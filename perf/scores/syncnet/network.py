@@ -3,7 +3,7 @@
 State-dict keys are those of the published syncnet_v2.model, so it loads strictly. It is run in torch, to measure with;
 nothing is exported.
 
-Source: reference/syncnet/SPEC.md section 2; "Out of time: automated lip sync in the wild", Chung and Zisserman, 2016.
+Source: docs/specs/syncnet.md, "Network"; "Out of time: automated lip sync in the wild", Chung and Zisserman, 2016.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What SyncNet's S3FD sees, as faces. The anchors' geometry is that of Wav2Lip's detector. Knows no network.
 
-Source: reference/syncnet/SPEC.md section 6.
+Source: docs/specs/syncnet.md, "S3FD of this pipeline".
 """
 
 from __future__ import annotations

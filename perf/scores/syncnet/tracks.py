@@ -2,7 +2,7 @@
 
 A box is (x1, y1, x2, y2) in pixels.
 
-Source: reference/syncnet/SPEC.md section 5.
+Source: docs/specs/syncnet.md, "Tracks and crops".
 """
 
 from __future__ import annotations
