@@ -1,7 +1,9 @@
 """Reads and writes the user's media with PyAV, as streams, without reaching beyond the files that were named."""
 
 from client.media.audio import SPEECH_RATE, AudioSource, SpeechWindows
-from client.media.encoders import DEFAULT_CRF, DEFAULT_PRESET, PRESETS, VideoCodec
+from client.media.codecs import CODEC_NAMES, DEFAULT_CRF, DEFAULT_PRESET, MAX_CRF, PRESETS
+from client.media.containers import CONTAINERS
+from client.media.encoders import VideoCodec
 from client.media.geometry import Orientation, Region
 from client.media.output import check_output, output_error
 from client.media.picture import Picture, align_region
@@ -20,8 +22,11 @@ from client.media.timeline import (
 from client.media.writer import VideoWriter
 
 __all__ = [
+    "CODEC_NAMES",
+    "CONTAINERS",
     "DEFAULT_CRF",
     "DEFAULT_PRESET",
+    "MAX_CRF",
     "PRESETS",
     "SPEECH_RATE",
     "AudioSource",

@@ -13,23 +13,9 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
 from client.media.audio import AudioSource
+from client.media.containers import Container
 from client.media.opening import first_stream, open_media
 
-# What players accept in each container, narrower than what its writer would store (and some writers abort the program
-# on what they do not know).
-COPYABLE = {
-    "mp4": "aac mp3 ac3 eac3 alac opus flac",
-    "mov": "aac mp3 ac3 eac3 alac pcm_s16le pcm_s16be pcm_s24le pcm_s24be pcm_s32le pcm_f32le",
-    "matroska": "aac mp3 mp2 ac3 eac3 alac opus flac vorbis dts truehd wavpack tta pcm_u8 pcm_s16le pcm_s24le pcm_s32le"
-    " pcm_f32le",
-    "webm": "opus vorbis",
-    "mpegts": "aac mp3 mp2 ac3 eac3",
-    "flv": "aac mp3",
-}
-EDIT_LISTS = {"mp4", "mov"}  # can start in the middle of a packet, as encoder delay asks for
-ENCODERS = {"webm": "libopus", "avi": "pcm_s16le"}  # avi keeps no timestamps, so nothing with encoder delay
-DEFAULT_ENCODER = "aac"
-LOSSLESS_ENCODERS = {"mp4": "alac", "mov": "alac", "matroska": "flac", "avi": "pcm_s24le"}
 BIT_RATE_PER_CHANNEL = {"aac": 128_000, "libopus": 96_000}  # bits per second, from 44.1 kHz up
 REFERENCE_RATE = 44_100  # Hz
 SMALLEST_BIT_RATE = 32_000  # bits per second and channel
@@ -54,25 +40,35 @@ class AudioTrack(ABC):
         """Release what the track holds."""
 
 
-def open_audio_track(container: OutputContainer, source: AudioSource, *, copy: bool, lossless: bool) -> AudioTrack:
-    """Add the audio to an output, by copying its packets if that is wanted and loses nothing, else by encoding it."""
-    if copy and source.is_clean and source.codec in COPYABLE.get(container.format.name, "").split():
-        return _CopiedAudio(container, source)
-    return _EncodedAudio(container, source, lossless=lossless)
+def open_audio_track(
+    output: OutputContainer, container: Container, source: AudioSource, *, copy: bool, lossless: bool
+) -> AudioTrack:
+    """Add the audio to an output.
+
+    Args:
+        output: the output, before its header is written.
+        container: its format.
+        source: the audio.
+        copy: copy the packets if the container holds them and nothing is lost; else, or if False, encode the samples.
+        lossless: encode without loss where the container holds a lossless codec.
+    """
+    if copy and source.is_clean and source.codec in container.audio_codecs:
+        return _CopiedAudio(output, container, source)
+    return _EncodedAudio(output, container, source, lossless=lossless)
 
 
 class _CopiedAudio(AudioTrack):
-    def __init__(self, container: OutputContainer, source: AudioSource) -> None:
+    def __init__(self, output: OutputContainer, container: Container, source: AudioSource) -> None:
         self.warnings = []
         self._stack = ExitStack()
         self._input = self._stack.enter_context(open_media(source.path))
         self._source = first_stream(self._input, "audio", source.path)
-        # Elsewhere whole packets of encoder delay are left out; the delay of other codecs is no whole packet, and the
-        # container's writer shifts sound and pictures alike.
-        self._drops_delay = container.format.name not in EDIT_LISTS and source.codec == "aac"
+        # Without edit lists, whole packets of encoder delay are left out. The delay of other codecs is less than a
+        # packet, and the muxer shifts audio and video alike.
+        self._drops_delay = not container.has_edit_lists and source.codec == "aac"
         self._start_s = Fraction(source.start_s).limit_denominator(1_000_000)
         try:
-            self.stream = container.add_stream_from_template(self._source)
+            self.stream = output.add_stream_from_template(self._source)
         except BaseException:
             self.close()
             raise
@@ -97,16 +93,16 @@ class _CopiedAudio(AudioTrack):
 
 
 class _EncodedAudio(AudioTrack):
-    def __init__(self, container: OutputContainer, source: AudioSource, *, lossless: bool) -> None:
+    def __init__(self, output: OutputContainer, container: Container, source: AudioSource, *, lossless: bool) -> None:
         self.warnings = []
         self._frames = source.frames()
         self._rate = source.rate
         self._end: Fraction | None = None
-        encoder = _encoder(container.format.name, lossless=lossless)
+        encoder = (container.lossless_audio_encoder if lossless else None) or container.audio_encoder
         layout = _layout(source.channels, source.layout, MOST_CHANNELS)
         self._source_layout = _layout(source.channels, source.layout, source.channels)
         rate = _supported_rate(encoder, source.rate)
-        self.stream = container.add_stream(encoder, rate=rate, layout=layout)  # type: ignore[assignment]
+        self.stream = output.add_stream(encoder, rate=rate, layout=layout)  # type: ignore[assignment]
         per_channel = BIT_RATE_PER_CHANNEL.get(encoder)
         if per_channel:
             scaled = max(SMALLEST_BIT_RATE, per_channel * min(rate, REFERENCE_RATE) // REFERENCE_RATE)
@@ -163,12 +159,6 @@ class _EncodedAudio(AudioTrack):
         wanted = [name for name in formats if name.startswith("s32" if deep else "s16")]
         if wanted:
             self.stream.codec_context.format = wanted[0]
-
-
-def _encoder(muxer: str, *, lossless: bool) -> str:
-    if lossless and muxer in LOSSLESS_ENCODERS:
-        return LOSSLESS_ENCODERS[muxer]
-    return ENCODERS.get(muxer, DEFAULT_ENCODER)
 
 
 def _layout(channels: int, name: str, most: int) -> str:

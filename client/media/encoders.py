@@ -1,4 +1,4 @@
-"""Chooses container, encoder, pixel format and encoder options for an output; opens nothing."""
+"""Chooses container, encoder, pixel format and encoder options for an output. Opens no file."""
 
 from __future__ import annotations
 
@@ -8,37 +8,22 @@ from typing import Literal
 
 import av
 
-from client.errors import UsageError
+from client.errors import UsageError, ref
+from client.media.codecs import (
+    AUTOMATIC,
+    DEFAULT_CRF,
+    DEFAULT_PRESET,
+    MAX_CRF,
+    PRESETS,
+    Codec,
+    EncoderSettings,
+    automatic_codec,
+    codecs_in,
+)
+from client.media.containers import Container, choose_container
 from client.media.pixels import NativeFormat, nearest_native, parse_native
 
 VideoCodec = Literal["auto", "h264", "hevc", "av1", "vp9", "ffv1", "prores"]
-DEFAULT_CRF = 18
-DEFAULT_PRESET = "veryfast"  # 0.4 s per second of 1080x1920 at 2 threads; medium takes 0.9 for files as large
-PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
-LOOKAHEAD = 10  # frames; each holds a picture, and more gains little at constant quality
-
-MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi",
-          ".ts": "mpegts", ".flv": "flv"}  # fmt: skip
-KEEPS_ROTATION = {"mp4", "mov", "matroska", "webm"}
-FAST_START = {"mp4", "mov"}
-FIXED_RATE = {"avi"}  # stores a rate, not timestamps
-LIBRARIES = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9", "ffv1": "ffv1",
-             "prores": "prores_ks"}  # fmt: skip
-ALLOWED = {
-    "mp4": {"h264", "hevc", "av1", "vp9"},
-    "mov": {"h264", "hevc", "prores", "ffv1"},
-    "matroska": {"h264", "hevc", "av1", "vp9", "ffv1", "prores"},
-    "webm": {"vp9", "av1"},
-    "avi": {"h264", "ffv1"},
-    "mpegts": {"h264", "hevc"},
-    "flv": {"h264"},
-}
-EVEN_SIZES = {"libx264", "libx265", "libsvtav1", "prores_ks"}
-SVT_PRESETS = {"ultrafast": 12, "superfast": 11, "veryfast": 10, "faster": 9, "fast": 8, "medium": 7, "slow": 5,
-               "slower": 4, "veryslow": 2}  # fmt: skip
-VPX_SPEEDS = {"ultrafast": 8, "superfast": 7, "veryfast": 6, "faster": 5, "fast": 4, "medium": 3, "slow": 2,
-              "slower": 1, "veryslow": 0}  # fmt: skip
-X264_CRF_TOP, VPX_CRF_TOP = 51, 63  # the worst quality on each scale
 
 
 @dataclass(frozen=True)
@@ -46,38 +31,30 @@ class EncoderChoice:
     """What an output is written with.
 
     Attributes:
-        muxer: FFmpeg's name of the container format.
+        container: the container.
+        codec: the codec.
         encoder: FFmpeg's name of the encoder.
-        pix_fmt: pixel format the encoder gets.
+        pix_fmt: pixel format of the frames that the encoder is given.
         options: encoder options.
-        tag: codec tag, where players insist on one.
     """
 
-    muxer: str
+    container: Container
+    codec: Codec
     encoder: str
     pix_fmt: str
     options: dict[str, str]
-    tag: str | None
 
-
-def choose_muxer(path: Path) -> str:
-    """Choose the container by the output's extension.
-
-    Raises:
-        UsageError: no video container has that extension.
-    """
-    muxer = MUXERS.get(path.suffix.lower())
-    if muxer is None:
-        known = " ".join(sorted(MUXERS))
-        raise UsageError(f"{path}: expected a name ending in one of {known}, got '{path.suffix}'. Rename the output")
-    return muxer
+    @property
+    def tag(self) -> str | None:
+        """Codec tag, where players insist on one."""
+        return self.codec.tags.get(self.container.muxer)
 
 
 def choose_encoder(
     path: Path,
     native: NativeFormat,
     *,
-    codec: VideoCodec = "auto",
+    codec: str = AUTOMATIC,
     crf: int = DEFAULT_CRF,
     preset: str = DEFAULT_PRESET,
     lossless: bool = False,
@@ -88,33 +65,29 @@ def choose_encoder(
     Args:
         path: the output; its extension names the container.
         native: the pictures' format.
-        codec: auto takes ffv1 or lossless H.264/HEVC for lossless, VP9 or AV1 in webm, HEVC for more than 8 bits,
-            else H.264.
-        crf: constant quality on x264's scale, 0 to 51, smaller is better.
-        preset: speed, in x264's words.
+        codec: the codec's name; auto means ffv1 or lossless H.264/HEVC for lossless, VP9 or AV1 in webm, HEVC for
+            more than 8 bits per sample, else H.264.
+        crf: constant quality on x264's scale, 0 to 51; smaller is better.
+        preset: speed, one of `PRESETS`.
         lossless: keep every sample.
         threads: encoder threads.
 
     Raises:
         UsageError: container, codec and options do not go together.
     """
-    muxer = choose_muxer(path)
+    container = choose_container(path)
     _check_quality(crf, preset)
-    name = _automatic(muxer, native, lossless=lossless) if codec == "auto" else codec
-    if name not in ALLOWED[muxer]:
-        allowed = " ".join(sorted(ALLOWED[muxer]))
-        raise UsageError(
-            f"--codec: expected one that {path.suffix} files hold ({allowed}), got {name}. "
-            "Choose another codec or extension"
-        )
-    encoder = "libx264rgb" if name == "h264" and native.is_rgb and lossless else LIBRARIES[name]
-    pix_fmt = nearest_format(native, encoder_formats(encoder), keep_rgb=lossless or name == "ffv1")
+    chosen = _codec(container, path.suffix, native, codec, lossless=lossless)
+    encoder = chosen.encoder
+    if lossless and native.is_rgb and chosen.lossless_rgb_encoder:
+        encoder = chosen.lossless_rgb_encoder
+    pix_fmt = nearest_format(native, encoder_formats(encoder), keep_rgb=lossless or chosen.keeps_rgb)
     if lossless:
-        _check_lossless(name, native, pix_fmt)
-    options = _options(name, crf, preset, lossless, threads)
-    if muxer in FIXED_RATE:
+        _check_lossless(chosen, native, pix_fmt)
+    options = chosen.options(EncoderSettings(crf, preset, lossless, threads))
+    if not container.keeps_timestamps:
         options["bf"] = "0"  # without timestamps, frames must be stored in the order they are shown
-    return EncoderChoice(muxer, encoder, pix_fmt, options, "hvc1" if _wants_hvc1(name, muxer) else None)
+    return EncoderChoice(container, chosen, encoder, pix_fmt, options)
 
 
 def encoder_formats(encoder: str) -> list[str]:
@@ -145,19 +118,33 @@ def is_exact(native: NativeFormat, pix_fmt: str) -> bool:
 
 def _check_quality(crf: int, preset: str) -> None:
     if preset not in PRESETS:
-        raise UsageError(f"--preset: expected one of {' '.join(PRESETS)}, got {preset}")
-    if not 0 <= crf <= X264_CRF_TOP:
-        raise UsageError(f"--crf: expected 0 to {X264_CRF_TOP}, got {crf}")
+        raise UsageError(option="preset", expected=f"one of {' '.join(PRESETS)}", got=preset)
+    if not 0 <= crf <= MAX_CRF:
+        raise UsageError(option="crf", expected=f"0 to {MAX_CRF}", got=crf)
 
 
-def _automatic(muxer: str, native: NativeFormat, *, lossless: bool) -> str:
-    allowed = ALLOWED[muxer]
-    order = ["h264", "vp9"] if native.depth == 8 else ["hevc", "av1", "h264"]
-    if lossless:
-        order = ["ffv1", *(["h264"] if native.depth == 8 else ["hevc"]), "vp9"]
-        if muxer == "mov":  # players that take mov know no ffv1
-            order = order[1:]
-    return next((name for name in order if name in allowed), sorted(allowed)[0])
+def _codec(container: Container, suffix: str, native: NativeFormat, name: str, *, lossless: bool) -> Codec:
+    if name == AUTOMATIC:
+        return automatic_codec(container.muxer, native.depth, lossless=lossless)
+    held = {codec.name: codec for codec in codecs_in(container.muxer)}
+    if name not in held:
+        raise UsageError(
+            option="codec",
+            expected=f"one that {suffix} files hold ({' '.join(sorted(held))})",
+            got=name,
+            advice="Choose another codec or extension",
+        )
+    return held[name]
+
+
+def _check_lossless(codec: Codec, native: NativeFormat, pix_fmt: str) -> None:
+    if native.depth > codec.lossless_depth or not is_exact(native, pix_fmt):
+        raise UsageError(
+            option="lossless",
+            expected=f"a codec that keeps {native.name} exactly",
+            got=codec.name,
+            advice=f"Set {ref('codec')} to ffv1 and write an .mkv file",
+        )
 
 
 def _loss(native: NativeFormat, name: str) -> tuple[bool, int, int, int, int]:
@@ -172,36 +159,3 @@ def _loss(native: NativeFormat, name: str) -> tuple[bool, int, int, int, int]:
 
 def _is_native(name: str) -> bool:
     return nearest_native(name).name == name
-
-
-def _check_lossless(codec: str, native: NativeFormat, pix_fmt: str) -> None:
-    if codec in ("prores", "av1") or not is_exact(native, pix_fmt) or (codec == "h264" and native.depth > 8):
-        raise UsageError(
-            f"--lossless: expected a codec that keeps {native.name} exactly, got {codec}. "
-            "Use --codec ffv1 with an .mkv output"
-        )
-
-
-def _wants_hvc1(codec: str, muxer: str) -> bool:
-    return codec == "hevc" and muxer in ("mp4", "mov")
-
-
-def _options(codec: str, crf: int, preset: str, lossless: bool, threads: int) -> dict[str, str]:
-    vpx_crf = str(round(crf * VPX_CRF_TOP / X264_CRF_TOP))
-    if codec == "h264":
-        quality = {"qp": "0"} if lossless else {"crf": str(crf)}
-        return {"preset": preset, "rc-lookahead": str(LOOKAHEAD), **quality}
-    if codec == "hevc":
-        params = f"log-level=none:pools={threads}:frame-threads=1:rc-lookahead={LOOKAHEAD}"
-        if lossless:
-            return {"preset": preset, "x265-params": f"{params}:lossless=1"}
-        return {"preset": preset, "crf": str(crf), "x265-params": params}
-    if codec == "av1":
-        return {"preset": str(SVT_PRESETS[preset]), "crf": vpx_crf, "svtav1-params": f"lp={threads}"}
-    if codec == "vp9":
-        quality = {"lossless": "1"} if lossless else {"crf": vpx_crf, "b": "0"}
-        return {"deadline": "good", "cpu-used": str(min(VPX_SPEEDS[preset], 5)), "row-mt": "1",
-                "lag-in-frames": str(LOOKAHEAD), **quality}  # fmt: skip
-    if codec == "ffv1":
-        return {"level": "3", "slices": "4", "slicecrc": "1"}
-    return {}  # prores takes the best profile of its pixel format

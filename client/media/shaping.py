@@ -5,7 +5,8 @@ from __future__ import annotations
 import av
 import numpy as np
 
-from client.media.encoders import EVEN_SIZES, KEEPS_ROTATION, EncoderChoice, is_exact
+from client.media.containers import Container
+from client.media.encoders import EncoderChoice, is_exact
 from client.media.geometry import Orientation
 from client.media.picture import PLANES, Picture
 from client.media.pixels import BT709, LIMITED_RANGE, ColorTags, NativeFormat, convert, parse_native, plane_array
@@ -16,9 +17,9 @@ RGB_SPACE = 0  # AVCOL_SPC_RGB
 PICTURE_TYPE_NONE = 0  # the encoder decides
 
 
-def stored_native(source: VideoSource, muxer: str) -> NativeFormat:
+def stored_native(source: VideoSource, container: Container) -> NativeFormat:
     """Return the native format that a container's pictures have, turned upright where it cannot store a rotation."""
-    turns = _turns_pixels(source, muxer) and source.facts.orientation.transposed
+    turns = _turns_pixels(source, container) and source.facts.orientation.transposed
     return source.facts.native.transposed if turns else source.facts.native
 
 
@@ -37,8 +38,8 @@ class FrameShape:
     def __init__(self, source: VideoSource, choice: EncoderChoice) -> None:
         """Work out what stands between the source's pictures and this encoder."""
         facts = source.facts
-        self._turn = facts.orientation if _turns_pixels(source, choice.muxer) else Orientation()
-        self._native = stored_native(source, choice.muxer)
+        self._turn = facts.orientation if _turns_pixels(source, choice.container) else Orientation()
+        self._native = stored_native(source, choice.container)
         self._pix_fmt = choice.pix_fmt
         self.orientation = Orientation() if self._turn.is_turned else facts.orientation
         width, height = self._turn.size(facts.coded_width, facts.coded_height)
@@ -84,12 +85,12 @@ class FrameShape:
         return lines
 
 
-def _turns_pixels(source: VideoSource, muxer: str) -> bool:
-    return muxer not in KEEPS_ROTATION and source.facts.orientation.is_turned
+def _turns_pixels(source: VideoSource, container: Container) -> bool:
+    return not container.keeps_rotation and source.facts.orientation.is_turned
 
 
 def _padding(width: int, height: int, choice: EncoderChoice) -> tuple[int, int]:
-    if choice.encoder not in EVEN_SIZES or choice.pix_fmt.startswith("bgr"):
+    if not choice.codec.needs_even_size or choice.pix_fmt.startswith("bgr"):
         return 0, 0
     across, down = parse_native(choice.pix_fmt).grid
     return -width % across, -height % down

@@ -17,16 +17,9 @@ from av.video.stream import VideoStream
 
 from client.media.audio import AudioSource
 from client.media.audio_track import AudioTrack, open_audio_track
-from client.media.encoders import (
-    DEFAULT_CRF,
-    DEFAULT_PRESET,
-    FAST_START,
-    FIXED_RATE,
-    EncoderChoice,
-    VideoCodec,
-    choose_encoder,
-    choose_muxer,
-)
+from client.media.codecs import AUTOMATIC, DEFAULT_CRF, DEFAULT_PRESET
+from client.media.containers import choose_container
+from client.media.encoders import EncoderChoice, choose_encoder
 from client.media.output import PendingFile, check_output, output_error
 from client.media.picture import Picture
 from client.media.shaping import FrameShape, stored_native
@@ -62,7 +55,7 @@ class VideoWriter:
         source: VideoSource,
         audio: AudioSource | None = None,
         *,
-        codec: VideoCodec = "auto",
+        codec: str = AUTOMATIC,
         crf: int = DEFAULT_CRF,
         preset: str = DEFAULT_PRESET,
         lossless: bool = False,
@@ -75,21 +68,23 @@ class VideoWriter:
         self._cut_audio = cut_audio
         check_output(self.path, [source.path, *([audio.path] if audio else [])])
         threads = threads or min(MOST_THREADS, _cores())
-        choice = choose_encoder(self.path, stored_native(source, choose_muxer(self.path)), codec=codec, crf=crf,
-                                preset=preset, lossless=lossless, threads=threads)  # fmt: skip
-        self._shape = FrameShape(source, choice)
-        self._clock = _Clock(source, choice, rate)
+        native = stored_native(source, choose_container(self.path))
+        self._choice = choose_encoder(
+            self.path, native, codec=codec, crf=crf, preset=preset, lossless=lossless, threads=threads
+        )
+        self._shape = FrameShape(source, self._choice)
+        self._clock = _Clock(source, self._choice, rate)
         self.warnings = list(self._shape.warnings)
         self._pending = PendingFile(self.path)
         self._container: OutputContainer | None = None
         self._track: AudioTrack | None = None
         with self._guarded():
             try:
-                self._open(choice, threads)
+                self._open(threads)
                 self._open_audio(audio, copy=True, lossless=lossless)
             except (av.FFmpegError, ValueError):  # perhaps the container refuses the audio as it is
                 self._close_files()
-                self._open(choice, threads)
+                self._open(threads)
                 self._open_audio(audio, copy=False, lossless=lossless)
 
     def __enter__(self) -> VideoWriter:
@@ -143,11 +138,13 @@ class VideoWriter:
         self._pending.discard()
         self._close_files()
 
-    def _open(self, choice: EncoderChoice, threads: int) -> None:
+    def _open(self, threads: int) -> None:
+        choice = self._choice
         os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder's own log: errors only
-        # Matroska would get a random id else: the same job is to give the same file
-        options = {"movflags": "faststart"} if choice.muxer in FAST_START else {"fflags": "bitexact"}
-        self._container = av.open(str(self._pending.part), "w", format=choice.muxer, container_options=options)
+        # "bitexact" keeps Matroska from writing a random id: the same job gives the same file.
+        options = {"movflags": "faststart"} if choice.container.has_index_in_front else {"fflags": "bitexact"}
+        muxer = choice.container.muxer
+        self._container = av.open(str(self._pending.part), "w", format=muxer, container_options=options)
         rate = self._clock.rate.limit_denominator(1001)
         self._stream: VideoStream = self._container.add_stream(choice.encoder, rate=rate, options=choice.options)  # type: ignore[assignment]
         context, shape = self._stream.codec_context, self._shape
@@ -167,7 +164,7 @@ class VideoWriter:
         assert self._container is not None
         self._audio: Iterator[tuple[Fraction, av.Packet[av.AudioStream]]] = iter(())
         if audio is not None:
-            self._track = open_audio_track(self._container, audio, copy=copy, lossless=lossless)
+            self._track = open_audio_track(self._container, self._choice.container, audio, copy=copy, lossless=lossless)
             self._audio = self._track.packets()
         self._container.start_encoding()  # opens the encoders, so that what they refuse is known at once
         if self._track is not None:
@@ -219,7 +216,7 @@ class _Clock:
     def __init__(self, source: VideoSource, choice: EncoderChoice, rate: Fraction | None) -> None:
         self.rate = rate or (STILL_RATE if source.is_still else source.rate)
         self._timeline = output_time_base(source, rate)
-        self.time_base = 1 / self.rate if choice.muxer in FIXED_RATE else self._timeline
+        self.time_base = self._timeline if choice.container.keeps_timestamps else 1 / self.rate
         self.end_s = Fraction(0)
         self._last: int | None = None
 

@@ -21,8 +21,8 @@ from pydantic_core import CoreSchema, core_schema
 from client.cli.arguments import MAX_FPS, MAX_SECONDS
 from client.errors import OutputError, UsageError
 from client.job import DetectorName, JobOptions, Model
-from client.media import PRESETS, IfAudioLonger, IfAudioShorter, VideoCodec
-from client.media.encoders import ALLOWED, MUXERS, X264_CRF_TOP
+from client.media import CONTAINERS, MAX_CRF, PRESETS, IfAudioLonger, IfAudioShorter, VideoCodec
+from client.media.codecs import codecs_in
 from client.pipelines.wav2lip import Blend
 from client.tracking.faces import parse_face_choice
 from lipsync_core.latentsync.options import MAX_SEED, MAX_STEPS, RESOLUTIONS, SCHEDULERS, SPEEDS, options_for
@@ -98,7 +98,7 @@ class JobSettings(BaseModel):
     codec: VideoCodec = Field(
         JobOptions.codec, description="auto: h264, hevc for sources of more than 8 bits, vp9 in webm."
     )
-    crf: int = Field(JobOptions.crf, ge=0, le=X264_CRF_TOP, description="Quality: less is better and larger.")
+    crf: int = Field(JobOptions.crf, ge=0, le=MAX_CRF, description="Quality: less is better and larger.")
     preset: Annotated[str, _OneOf(PRESETS)] = Field(JobOptions.preset, description="The encoder's time against size.")
     lossless: bool = Field(JobOptions.lossless, description="Encode without any loss.")
     detector: DetectorName = Field(
@@ -140,7 +140,7 @@ class JobSettings(BaseModel):
         """Refuse what does not go together, in the client's own words where it has them."""
         if self.end is not None and self.end <= self.start:
             raise ValueError(f"end: expected a time after start ({self.start:g} s), got {self.end:g} s")
-        allowed = ALLOWED[MUXERS[f".{self.container}"]]
+        allowed = {codec.name for codec in codecs_in(CONTAINERS[f".{self.container}"])}
         if self.codec not in {"auto", *allowed}:
             raise ValueError(f"codec: expected one that {self.container} holds ({', '.join(sorted(allowed))})")
         try:

@@ -79,10 +79,10 @@ def test_writing_fails_onto_an_input(tmp_path: Path, source: VideoSource) -> Non
 def test_writing_fails_for_options_that_do_not_fit(tmp_path: Path, source: VideoSource) -> None:
     """Codec, quality, preset and lossless must go together with the container."""
     cases: list[tuple[str, dict[str, object], str]] = [
-        ("out.webm", {"codec": "h264"}, r"--codec: expected one that \.webm files hold \(av1 vp9\), got h264"),
-        ("out.mp4", {"preset": "speedy"}, "--preset: expected one of ultrafast"),
-        ("out.mp4", {"crf": 99}, "--crf: expected 0 to 51, got 99"),
-        ("out.mov", {"codec": "prores", "lossless": True}, "--lossless: expected a codec that keeps yuv420p exactly"),
+        ("out.webm", {"codec": "h264"}, r"codec: expected one that \.webm files hold \(av1 vp9\), got h264"),
+        ("out.mp4", {"preset": "speedy"}, "preset: expected one of ultrafast"),
+        ("out.mp4", {"crf": 99}, "crf: expected 0 to 51, got 99"),
+        ("out.mov", {"codec": "prores", "lossless": True}, "lossless: expected a codec that keeps yuv420p exactly"),
     ]
     for name, options, message in cases:
         with pytest.raises(UsageError, match=message):
@@ -129,7 +129,7 @@ def test_writing_fails_when_the_file_cannot_grow(tmp_path: Path, name: str) -> N
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     """The system's words for a full disk become ours."""
     error = output_error(tmp_path / "out.mp4", OSError(errno.ENOSPC, "No space left on device"))
-    assert str(error).endswith("out.mp4: cannot be written: the disk is full. Free some space or choose another place")
+    assert str(error).endswith("out.mp4: cannot be written: the disk is full. Free some space or choose another folder")
 
 
 def test_an_error_leaves_nothing_and_keeps_what_was_there(tmp_path: Path, source: VideoSource) -> None:

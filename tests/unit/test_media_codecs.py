@@ -1,0 +1,63 @@
+"""The tables of codecs and containers: consistent, and each the only place to touch for a new one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import av
+import pytest
+
+from client.errors import UsageError
+from client.media import CODEC_NAMES, CONTAINERS, PRESETS
+from client.media.codecs import CODECS, Codec, EncoderSettings, automatic_codec, codecs_in
+from client.media.containers import OUTPUT_CONTAINERS, choose_container
+from client.media.encoders import choose_encoder
+from client.media.pixels import parse_native
+
+MJPEG = dataclasses.replace(CODECS[0], name="mjpeg", encoder="mjpeg", options=lambda settings: {"q": str(settings.crf)})
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+def test_every_record_is_usable(codec: Codec) -> None:
+    """Encoders exist, containers are known, and every preset and quality gives options."""
+    assert set(codec.containers) <= set(CONTAINERS.values())
+    assert av.Codec(codec.encoder, "w").is_encoder
+    for preset in PRESETS:
+        for lossless in (False, True):
+            options = codec.options(EncoderSettings(18, preset, lossless, 2))
+            assert all(isinstance(value, str) for value in options.values())
+
+
+def test_every_container_holds_a_codec_that_auto_chooses() -> None:
+    """Whatever is to be encoded, each container gives a codec that it holds."""
+    for container in OUTPUT_CONTAINERS:
+        for depth in (8, 10):
+            for lossless in (False, True):
+                assert automatic_codec(container.muxer, depth, lossless=lossless) in codecs_in(container.muxer)
+
+
+@pytest.mark.parametrize(("muxer", "depth", "lossless", "expected"), [
+    ("mp4", 8, False, "h264"), ("mp4", 10, False, "hevc"), ("mp4", 8, True, "h264"), ("mp4", 10, True, "hevc"),
+    ("matroska", 8, True, "ffv1"), ("matroska", 10, True, "ffv1"), ("mov", 8, True, "h264"), ("mov", 10, True, "hevc"),
+    ("webm", 8, False, "vp9"), ("webm", 10, False, "av1"), ("webm", 8, True, "vp9"), ("webm", 10, True, "vp9"),
+    ("avi", 10, False, "h264"), ("avi", 8, True, "ffv1"), ("flv", 10, False, "h264"), ("mpegts", 10, False, "hevc"),
+])  # fmt: skip
+def test_auto_suits_container_and_depth(muxer: str, depth: int, lossless: bool, expected: str) -> None:
+    """The automatic choice is the most widely played codec that keeps the depth."""
+    assert automatic_codec(muxer, depth, lossless=lossless).name == expected
+
+
+def test_one_record_adds_a_codec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its record in the table, a codec can be asked for by name, and is refused where no container holds it."""
+    monkeypatch.setattr("client.media.codecs.CODECS", (*CODECS, dataclasses.replace(MJPEG, containers=("avi",))))
+    choice = choose_encoder(Path("out.avi"), parse_native("yuv444p"), codec="mjpeg", crf=3)
+    assert (choice.encoder, choice.options["q"]) == ("mjpeg", "3")
+    with pytest.raises(UsageError, match=r"codec: expected one that \.mp4 files hold .*, got mjpeg"):
+        choose_encoder(Path("out.mp4"), parse_native("yuv420p"), codec="mjpeg")
+
+
+def test_names_for_users_come_from_the_tables() -> None:
+    """What the options offer are the records' names and extensions."""
+    assert CODEC_NAMES == ("auto", "h264", "hevc", "av1", "vp9", "ffv1", "prores")
+    assert choose_container(Path("A.MKV")).muxer == CONTAINERS[".mkv"] == "matroska"
