@@ -159,8 +159,10 @@ class Synchroniser:
         synced_frames = self._connection.infer(model, {"frames": frames, **inputs}, large)["synced_frames"]
         if synced_frames.shape != frames.shape:
             raise RequestRejected(
-                f"{model}: expected synced_frames {frames.shape}, got {synced_frames.shape}."
-                " Does the server serve another version of the model?"
+                about=model,
+                expected=f"synced_frames {list(frames.shape)}",
+                got=list(synced_frames.shape),
+                advice="Check that the server serves this version of the model",
             )
         return synced_frames
 

@@ -68,15 +68,22 @@ class AudioSource:
         self._tally = _Tally()
         first = next(self._decode(_Tally()), None)
         if first is None:
-            raise MediaError(f"{self.path}: expected speech, got audio of zero length. Choose a file with sound in it")
+            raise MediaError(
+                about=self.path,
+                expected="speech",
+                got="audio of zero length",
+                advice="Choose a file with sound in it",
+            )
         self.rate: int = first.sample_rate
         self.channels: int = first.layout.nb_channels
         self.layout: str = first.layout.name
         self.sample_format: str = first.format.name
         if not PLAUSIBLE_RATES[0] <= self.rate <= PLAUSIBLE_RATES[1]:
             raise MediaError(
-                f"{self.path}: expected audio of {PLAUSIBLE_RATES[0]} to {PLAUSIBLE_RATES[1]} Hz, "
-                f"got {self.rate} Hz. The file is damaged; copy or export it again"
+                about=self.path,
+                expected=f"audio of {PLAUSIBLE_RATES[0]} to {PLAUSIBLE_RATES[1]} Hz",
+                got=f"{self.rate} Hz",
+                advice="The file is damaged; copy or export it again",
             )
         for _ in self._decode(self._tally):
             pass

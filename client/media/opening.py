@@ -57,12 +57,17 @@ def open_media(path: Path, *, options: dict[str, str] | None = None) -> Iterator
             )
         except _OtherFile as error:
             raise MediaError(
-                f"{path}: expected one self-contained file, got one that refers to {error}. Convert it to one mp4 first"
+                about=path,
+                expected="one self-contained file",
+                got=f"one that refers to {error}",
+                advice="Convert it to one mp4 first",
             ) from error
         except (av.FFmpegError, OSError, ValueError) as error:
             raise MediaError(
-                f"{path}: expected a video, picture or audio file, got something else or a damaged file. "
-                "Check that it plays, or convert it to mp4 or wav"
+                about=path,
+                expected="a video, picture or audio file",
+                got="something else or a damaged file",
+                advice="Check that it plays, or convert it to mp4 or wav",
             ) from error
         with container:
             yield container
@@ -76,14 +81,20 @@ def check_readable(path: Path) -> None:
     """
     try:
         if not path.exists():
-            raise MediaError(f"{path}: expected a media file, got nothing under that name. Check the path")
+            raise MediaError(
+                about=path, expected="a media file", got="nothing under that name", advice="Check the path"
+            )
         if not path.is_file():
-            raise MediaError(f"{path}: expected a media file, got {_kind(path)}. Name a file in it")
+            raise MediaError(about=path, expected="a media file", got=_kind(path), advice="Name a file")
         if path.stat().st_size == 0:
-            raise MediaError(f"{path}: expected a media file, got an empty file. Copy or download it again")
+            raise MediaError(
+                about=path, expected="a media file", got="an empty file", advice="Copy or download it again"
+            )
         path.open("rb").close()
     except OSError as error:
-        raise MediaError(f"{path}: expected a readable file, got: {error.strerror}. Check its permissions") from error
+        raise MediaError(
+            about=path, expected="a readable file", got=error.strerror, advice="Check its permissions"
+        ) from error
 
 
 def first_stream(container: InputContainer, kind: Literal["video", "audio"], path: Path) -> Any:
@@ -95,10 +106,17 @@ def first_stream(container: InputContainer, kind: Literal["video", "audio"], pat
     streams = [stream for stream in container.streams if stream.type == kind and not _is_cover(stream)]
     if not streams:
         present = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream at all"
-        raise MediaError(f"{path}: expected a file with {kind}, got one with {present}. Choose one that has {kind}")
+        raise MediaError(
+            about=path,
+            expected=f"a file with {kind}",
+            got=f"one with {present}",
+            advice=f"Choose one that has {kind}",
+        )
     usable = [stream for stream in streams if stream.codec_context is not None]
     if not usable:
-        raise MediaError(f"{path}: expected {kind} in a known codec, got one without a decoder. Convert it first")
+        raise MediaError(
+            about=path, expected=f"{kind} in a known codec", got="one without a decoder", advice="Convert it first"
+        )
     return usable[0]
 
 

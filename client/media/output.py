@@ -13,15 +13,16 @@ from pathlib import Path
 
 from client.errors import OutputError
 
-ADVICE = {
-    errno.ENOSPC: "the disk is full. Free some space or choose another place",
-    errno.EDQUOT: "the disk quota is used up. Free some space or choose another place",
-    errno.EFBIG: "the file grew larger than allowed here. Choose another place",
-    errno.EACCES: "permission denied. Choose a folder you may write to",
-    errno.EPERM: "permission denied. Choose a folder you may write to",
-    errno.EROFS: "the place is read-only. Choose another one",
-    errno.ENAMETOOLONG: "the name is too long. Choose a shorter one",
+REASONS = {  # errno -> what happened, and what to do
+    errno.ENOSPC: ("the disk is full", "Free some space or choose another folder"),
+    errno.EFBIG: ("the file grew larger than allowed here", "Choose another folder"),
+    errno.EACCES: ("permission denied", "Choose a folder you may write to"),
+    errno.EPERM: ("permission denied", "Choose a folder you may write to"),
+    errno.EROFS: ("the folder is read-only", "Choose another one"),
+    errno.ENAMETOOLONG: ("the name is too long", "Choose a shorter one"),
 }
+if hasattr(errno, "EDQUOT"):  # not everywhere on Windows
+    REASONS[errno.EDQUOT] = ("the disk quota is used up", "Free some space or choose another folder")
 
 
 def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
@@ -37,16 +38,20 @@ def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
     try:
         folder = path.resolve().parent
         if not folder.is_dir():
-            raise OutputError(f"{path}: expected an existing folder, got {folder}. Create it first")
+            raise OutputError(about=path, expected="an existing folder", got=folder, advice="Create it first")
         if path.is_dir() or (path.exists() and not path.is_file()):
-            raise OutputError(f"{path}: expected the name of a file, got a folder or device. Add a file name")
+            raise OutputError(
+                about=path, expected="the name of a file", got="a folder or device", advice="Add a file name"
+            )
         for other in inputs:
             if path.exists() and other.exists() and path.samefile(other):
-                raise OutputError(f"{path}: expected a new file, got one of the inputs. Choose another output name")
+                raise OutputError(
+                    about=path, expected="a new file", got="one of the inputs", advice="Choose another output name"
+                )
     except (OSError, RuntimeError) as error:  # pathlib calls links that lead to themselves a RuntimeError
         raise output_error(path, error) from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"{path}: {ADVICE[errno.EACCES]}")
+        raise output_error(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 class PendingFile:
@@ -127,6 +132,6 @@ def _remove_dead_parts(final: Path) -> None:
 def output_error(path: Path, error: Exception) -> OutputError:
     """Turn an error of the system or of FFmpeg into one line that says what to do."""
     number = getattr(error, "errno", None)
-    advice = ADVICE.get(abs(number)) if number else None
-    reason = advice or f"{getattr(error, 'strerror', None) or error}. Try another place, codec or extension"
-    return OutputError(f"{path}: cannot be written: {reason}")
+    known = REASONS.get(abs(number)) if number else None
+    reason, advice = known or (getattr(error, "strerror", None) or str(error), "Try another folder, codec or extension")
+    return OutputError(f"cannot be written: {reason}", about=path, advice=advice)

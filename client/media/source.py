@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from client.errors import MediaError, UsageError
+from client.errors import MediaError, UsageError, ref
 from client.media.geometry import Orientation
 from client.media.picture import Picture
 from client.media.pixels import BT709, ColorTags, NativeFormat, convert, is_transparent, nearest_native, to_native
@@ -89,9 +89,19 @@ class VideoSource:
         self._seekable = True
         self.facts = self._probe()
         if self.is_still and (start or end is not None):
-            raise UsageError("--start, --end: expected a video, got a single picture. Cut the speech instead")
+            raise UsageError(
+                option=("start", "end"),
+                expected="a video",
+                got="a single picture",
+                advice="Cut the audio instead",
+            )
         if end is not None and end <= start:
-            raise UsageError(f"--end: expected a time after --start ({start:g} s), got {end:g} s. Swap or drop one")
+            raise UsageError(
+                option="end",
+                expected=f"a time after {ref('start')} ({start:g} s)",
+                got=f"{end:g} s",
+                advice="Swap or drop one",
+            )
         if self._may_start_after_end():
             next(self.frames())  # refuses it
 
@@ -313,7 +323,10 @@ class VideoSource:
         if not timestamps:
             if self.start > 0:
                 raise UsageError(
-                    f"--start: expected a time within {self.path}, got {self.start:g} s. Choose an earlier one"
+                    option="start",
+                    expected=f"a time within {self.path}",
+                    got=f"{self.start:g} s",
+                    advice="Choose an earlier one",
                 )
             raise _nothing_decodable(self.path)
         self._timestamps = timestamps
@@ -374,6 +387,8 @@ def _orientation(frame: av.VideoFrame, source: VideoSource) -> Orientation:
 
 def _nothing_decodable(path: Path) -> MediaError:
     return MediaError(
-        f"{path}: expected at least one frame that can be decoded, got none. The file is damaged or "
-        "incomplete; copy or export it again"
+        about=path,
+        expected="at least one frame that can be decoded",
+        got="none",
+        advice="The file is damaged or incomplete; copy or export it again",
     )

@@ -97,7 +97,7 @@ class SpeechFeatures:
         self._connection = connection
         self._sample_count = round(audio.duration * AUDIO_SAMPLE_RATE)
         if not self.count:
-            raise MediaError(f"{audio.path.name}: expected speech of at least 0.02 s, got {audio.duration:.4f} s")
+            raise MediaError(about=audio.path.name, expected="speech of at least 0.02 s", got=f"{audio.duration:.4f} s")
         self._peak = find_peak(self._parts(SpeechWindows(audio)))
         self._speech = SpeechWindows(audio)
         self._next_segment = 0

@@ -95,7 +95,7 @@ def parse_face_choice(text: str) -> FaceChoice:
         if not (math.isfinite(x) and math.isfinite(y)):
             raise ValueError
     except ValueError:
-        raise ValueError(f"--face: expected largest, left, right, INDEX or X,Y, got {text!r}") from None
+        raise ValueError(f"expected largest, left, right, INDEX or X,Y, got {text!r}") from None
     return FaceChoice("point", point=(x, y))
 
 

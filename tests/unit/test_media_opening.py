@@ -97,7 +97,7 @@ def test_opening_fails_for_a_missing_file(tmp_path: Path) -> None:
 
 def test_opening_fails_for_a_name_that_no_disk_can_hold() -> None:
     """Where the system refuses even to look, its own words are told."""
-    with pytest.raises(MediaError, match="expected a readable file, got: File name too long"):
+    with pytest.raises(MediaError, match="expected a readable file, got File name too long"):
         VideoSource("x" * 300)
 
 

@@ -130,7 +130,7 @@ def test_single_pictures_are_stills(tmp_path: Path, name: str, codec: str, pix_f
     assert (frame.picture.width, frame.picture.height) == (64, 48)
     if pix_fmt == "rgb24":
         np.testing.assert_array_equal(frame.picture.rgb(), pattern(0))
-    with pytest.raises(UsageError, match="--start, --end: expected a video, got a single picture. Cut the speech"):
+    with pytest.raises(UsageError, match="start, end: expected a video, got a single picture. Cut the audio"):
         VideoSource(path, end=1.0)
 
 
@@ -170,9 +170,9 @@ def test_blocks_are_read_again_in_any_order(tmp_path: Path) -> None:
 def test_a_span_beyond_the_file_fails(tmp_path: Path) -> None:
     """A span without a frame is refused when the file is opened, and the message names the option."""
     path = write_clip(tmp_path / "clip.mp4")
-    with pytest.raises(UsageError, match=r"--start: expected a time within .*clip\.mp4, got 7 s"):
+    with pytest.raises(UsageError, match=r"start: expected a time within .*clip\.mp4, got 7 s"):
         VideoSource(path, 7)
-    with pytest.raises(UsageError, match=r"--end: expected a time after --start \(3 s\), got 2 s"):
+    with pytest.raises(UsageError, match=r"end: expected a time after start \(3 s\), got 2 s"):
         VideoSource(path, 3, 2)
 
 
@@ -181,7 +181,7 @@ def test_a_span_beyond_a_file_of_unknown_length_fails(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.h264")
     assert VideoSource(path).facts.stated_duration_s is None
     assert len(list(VideoSource(path, 0.2).frames())) == 5
-    with pytest.raises(UsageError, match=r"--start: expected a time within .*clip\.h264, got 900 s"):
+    with pytest.raises(UsageError, match=r"start: expected a time within .*clip\.h264, got 900 s"):
         VideoSource(path, 900)
 
 
