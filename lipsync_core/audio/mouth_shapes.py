@@ -4,6 +4,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from lipsync_core.checks import check_audio
+
 Float64Array = NDArray[np.float64]
 
 AUDIO_SAMPLE_RATE = 16_000  # Hz
@@ -51,8 +53,7 @@ def mouth_shapes(samples: NDArray[np.float32], frame_times: Float64Array) -> NDA
     Raises:
         ValueError: a sample is not a number or infinite.
     """
-    if not np.isfinite(samples).all():
-        raise ValueError("audio: expected finite samples, got NaN or infinity. Decode the audio file again")
+    check_audio(samples)
     if len(samples) == 0:
         return np.zeros((len(frame_times), 2), np.float32)
     opening, spread = _shape_curves(mel_power(samples))

@@ -11,8 +11,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from lipsync_core.checks import check_frames, check_rows
 from lipsync_core.latentsync.mask import EDGE_MULTIPLE, LATENT_STRIDE, latent_mask, pixel_mask
-from lipsync_core.latentsync.options import DiffusionOptions, check_frames
+from lipsync_core.latentsync.options import DiffusionOptions, check_chunk_length
 from lipsync_core.latentsync.schedule import check_finite, denoise, make_scheduler
 
 LATENT_CHANNELS = 4
@@ -181,12 +182,12 @@ def _generator(seed: int, *spawn_key: int) -> np.random.Generator:
 
 
 def _check(faces: np.ndarray, audio_tokens: np.ndarray, noise: Noise) -> None:
-    check_frames(len(faces))
+    check_frames(faces)
+    check_chunk_length(len(faces))
     height, width = faces.shape[1:3]
     if height != width or height % EDGE_MULTIPLE:
         raise ValueError(f"faces: expected squares with an edge divisible by {EDGE_MULTIPLE}, got {height} x {width}")
-    if len(audio_tokens) != len(faces):
-        raise ValueError(f"audio_tokens: expected one row for each of {len(faces)} faces, got {len(audio_tokens)}")
+    check_rows("audio_tokens", audio_tokens, len(faces), each="faces")
     side = height // LATENT_STRIDE
     frame_shape = (LATENT_CHANNELS, side, side)
     shapes = {"initial": frame_shape, "masked": (len(faces), *frame_shape), "reference": (len(faces), *frame_shape)}

@@ -142,13 +142,11 @@ def choose_resolution(asked: int | None, trained: int | None) -> int | None:
     return trained if asked is None else asked
 
 
-def check_frames(frame_count: int, pixels: int = 1) -> None:
-    """Check that frames make a chunk.
+def check_chunk_length(frame_count: int) -> None:
+    """Check that a chunk has no more frames than the UNet can take.
 
     Raises:
-        ValueError: there are none, too many, or they have no pixels.
+        ValueError: There are more than MAX_FRAMES.
     """
-    if not frame_count or not pixels:
-        raise ValueError("frames: expected at least one frame with pixels, got none")
     if frame_count > MAX_FRAMES:
         raise ValueError(f"frames: expected at most {MAX_FRAMES} in a chunk, got {frame_count}. Send chunks of 16")

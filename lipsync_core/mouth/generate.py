@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lipsync_core.checks import check_finite, check_rows
 from lipsync_core.mouth.cover import lower_face_colours, visibility
 from lipsync_core.mouth.geometry import FloatArray, mouth_geometry
 from lipsync_core.mouth.interior import DonorInterior, donor_interior, painted_interior
@@ -46,11 +47,11 @@ class ClipMouth:
                 f"interior_landmarks: expected one set for each of {frames} interior_frames, got {landmarks}. "
                 "Send both or neither"
             )
-        if self.interior_landmarks is not None and not np.isfinite(self.interior_landmarks).all():
-            raise ValueError("interior_landmarks: expected finite numbers, got NaN. Send frames with a face")
+        if self.interior_landmarks is not None:
+            check_finite("interior_landmarks", self.interior_landmarks, "Send frames with a face")
         if self.interior_indices is None:
             return
-        _check_length("interior_indices", len(self.interior_indices), count)
+        check_rows("interior_indices", self.interior_indices, count, advice="Match the frames")
         if count and not PAINTED <= self.interior_indices.min() <= self.interior_indices.max() < frames:
             raise ValueError(
                 f"interior_indices: expected -1 (painted) to {frames - 1}, got {self.interior_indices.min()} to "
@@ -83,10 +84,9 @@ def sync_mouths(frames: Image, landmarks: FloatArray, mouth_shapes: FloatArray, 
         ValueError: the parts do not belong together, or a shape is not a number.
     """
     clip, count = clip or ClipMouth(), len(frames)
-    _check_length("landmarks", len(landmarks), count)
-    _check_length("shapes", len(mouth_shapes), count)
-    if not np.isfinite(mouth_shapes).all():
-        raise ValueError("shapes: expected finite numbers, got NaN or infinity. Use 0 for a closed mouth")
+    check_rows("landmarks", landmarks, count, advice="Match the frames")
+    check_rows("shapes", mouth_shapes, count, advice="Match the frames")
+    check_finite("shapes", mouth_shapes, "Use 0 for a closed mouth")
     clip.check(count)
     synced_frames = frames.copy()
     for frame, points, shape, donor in zip(synced_frames, landmarks, mouth_shapes, clip.interiors(count), strict=True):
@@ -117,8 +117,3 @@ def _all_positive(numbers: FloatArray) -> bool:
 
 def _length(array: np.ndarray | None) -> int:
     return 0 if array is None else len(array)
-
-
-def _check_length(name: str, length: int, count: int) -> None:
-    if length != count:
-        raise ValueError(f"{name}: expected one row for each of {count} frames, got {length}. Match the frames")

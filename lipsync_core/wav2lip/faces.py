@@ -123,16 +123,6 @@ def boxes_from_landmarks(landmarks: np.ndarray) -> np.ndarray:
     return np.concatenate([np.floor(points.min(axis=1)), np.ceil(points.max(axis=1))], axis=-1).astype(np.float32)
 
 
-def check_boxes(frames: np.ndarray, boxes: np.ndarray) -> None:
-    """Check that frames and boxes belong together.
-
-    Raises:
-        ValueError: they don't.
-    """
-    if len(boxes) != len(frames):
-        raise ValueError(f"boxes: expected one row for each of {len(frames)} frames, got {len(boxes)}")
-
-
 def _resize_face(frame: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
     x1, y1, x2, y2 = box
     return cv2.resize(frame[y1:y2, x1:x2], (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_LINEAR)

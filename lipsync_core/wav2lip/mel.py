@@ -11,6 +11,8 @@ import math
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from lipsync_core.checks import check_audio
+
 SAMPLE_RATE = 16_000  # Hz
 HOP = 200  # samples
 COLUMNS_PER_SECOND = SAMPLE_RATE // HOP  # 80
@@ -47,8 +49,7 @@ def mel_spectrogram(samples: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: a sample is not a number or infinite.
     """
-    if not np.isfinite(samples).all():
-        raise ValueError("audio: expected finite samples, got NaN or infinity. Decode the audio file again")
+    check_audio(samples)
     if not len(samples):
         return np.full((BANDS, 1), -MAX_VALUE, np.float32)
     exact = samples.astype(np.float64)

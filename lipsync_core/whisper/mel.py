@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from lipsync_core.checks import check_audio
+
 SAMPLE_RATE = 16_000  # Hz
 HOP = 160  # samples
 COLUMNS_PER_SECOND = SAMPLE_RATE // HOP  # 100
@@ -156,8 +158,7 @@ def _check_samples(samples: np.ndarray) -> None:
             f"audio: expected at least {MIN_SAMPLES} samples (0.02 s at 16 kHz), got {len(samples)}."
             " Give a longer speech"
         )
-    if not np.isfinite(samples).all():
-        raise ValueError("audio: expected finite samples, got NaN or infinity. Decode the audio file again")
+    check_audio(samples)
 
 
 def _log_power(windows: np.ndarray) -> np.ndarray:

@@ -25,10 +25,10 @@ def test_refusals_never_lock_up_the_server(connection: TritonConnection) -> None
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({"shapes": np.zeros((3, 2), np.float32)}, "shapes: expected one for each of 2 frames, got 3"),
+        ({"shapes": np.zeros((3, 2), np.float32)}, "shapes: expected one row for each of 2 frames, got 3"),
         (
             {"audio": np.zeros(16_000, np.float32), "frame_times": np.zeros(1)},
-            "frame_times: expected one for each of 2 frames, got 1",
+            "frame_times: expected one row for each of 2 frames, got 1",
         ),
     ],
 )

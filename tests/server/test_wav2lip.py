@@ -156,7 +156,7 @@ def test_audio_shorter_than_a_window_speaks_too(wav2lip: TritonConnection) -> No
         ({"boxes": FACE}, "expected mel_windows, or audio with window_starts, got neither"),
         ({"boxes": FACE, "mel_windows": ANY_WINDOWS * np.nan}, "mel_windows: expected finite values, got NaN"),
         ({"boxes": FACE[:1], "mel_windows": ANY_WINDOWS}, "boxes: expected one row for each of 2 frames, got 1"),
-        ({"boxes": FACE, "mel_windows": ANY_WINDOWS[:1]}, "mel_windows: expected one for each of 2 frames, got 1"),
+        ({"boxes": FACE, "mel_windows": ANY_WINDOWS[:1]}, "mel_windows: expected one row for each of 2 frames, got 1"),
         (
             {"audio": np.full(9000, np.nan, np.float32), "window_starts": np.zeros(2, np.int32)},
             "audio: expected finite samples, got NaN or infinity",

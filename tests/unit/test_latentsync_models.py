@@ -155,8 +155,8 @@ def test_landmarks_become_points() -> None:
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({"frames": FRAMES[:0]}, "frames: expected at least one frame with pixels, got none"),
-        ({"frames": FRAMES[:, :0]}, "frames: expected at least one frame with pixels, got none"),
+        ({"frames": FRAMES[:0]}, "frames: expected at least one frame with pixels, got "),
+        ({"frames": FRAMES[:, :0]}, "frames: expected at least one frame with pixels, got "),
         ({"frames": np.zeros((25, 8, 8, 3), np.uint8)}, "frames: expected at most 24 in a chunk, got 25"),
         ({"frames": FRAMES[:2]}, "alignment_points: expected one row for each of 2 frames, got 3"),
         ({"smoothing_biases": np.zeros((2, 2), np.float32)}, "smoothing_biases: expected one row for each of 3 frames"),
@@ -199,7 +199,10 @@ def test_tokens_come_from_what_is_given() -> None:
         ({}, "audio: expected audio, audio_features or audio_tokens, got none"),
         ({"audio_features": FEATURES[:0]}, "audio_features: expected at least one position, got none"),
         ({"audio_features": FEATURES, "audio_positions": np.array([0, 2, 99], np.int32)}, "expected 0 to 23"),
-        ({"audio_features": FEATURES, "audio_positions": np.array([0], np.int32)}, "expected one for each of 3 frames"),
+        (
+            {"audio_features": FEATURES, "audio_positions": np.array([0], np.int32)},
+            "audio_positions: expected one row for each of 3 frames",
+        ),
         ({"audio_tokens": TOKENS[:1]}, "audio_tokens: expected one row for each of 3 frames, got 1"),
         ({"audio_tokens": TOKENS * np.nan}, "audio_tokens: expected finite values"),
     ],

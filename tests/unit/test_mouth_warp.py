@@ -182,7 +182,7 @@ def test_clip_mouth_fails_on_parts_that_do_not_fit(name: str, value: object, mes
     [
         (np.zeros((3, 468, 3)), np.zeros((2, 2)), "landmarks: expected one row for each of 2 frames, got 3"),
         (np.zeros((2, 468, 3)), np.zeros((1, 2)), "shapes: expected one row for each of 2 frames, got 1"),
-        (np.zeros((2, 468, 3)), np.full((2, 2), np.nan), "shapes: expected finite numbers"),
+        (np.zeros((2, 468, 3)), np.full((2, 2), np.nan), "shapes: expected finite values"),
     ],
 )
 def test_sync_fails_on_inputs_that_do_not_match_the_frames(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from lipsync_core.face import check_frames, fill_slots, find_faces, in_batches, largest_faces
+from lipsync_core.checks import check_frames
+from lipsync_core.face import fill_slots, find_faces, in_batches, largest_faces
 from lipsync_core.triton.step import TritonStep
 
 

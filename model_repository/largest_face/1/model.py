@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lipsync_core.face import check_frames
+from lipsync_core.checks import check_frames, check_rows
 from lipsync_core.triton.step import TritonStep
 
 
@@ -15,8 +15,7 @@ class TritonPythonModel(TritonStep):
         """Landmarks given count as they are, NaN rows included."""
         if landmarks is None:
             return {"face_landmarks": self._find(frames)}
-        if len(landmarks) != len(frames):
-            raise ValueError(f"landmarks: expected one row for each of {len(frames)} frames, got {len(landmarks)}")
+        check_rows("landmarks", landmarks, len(frames))
         return {"face_landmarks": landmarks}
 
     def _find(self, frames: np.ndarray) -> np.ndarray:

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 
 from lipsync_core import face
+from lipsync_core.checks import check_frames, check_rows
 from lipsync_core.latentsync.alignment import affine_matrices, align_faces, has_face, running_bias
 from lipsync_core.latentsync.mask import EDGE_MULTIPLE
-from lipsync_core.latentsync.options import MAX_RESOLUTION, check_frames
+from lipsync_core.latentsync.options import MAX_RESOLUTION, check_chunk_length
 from lipsync_core.triton.step import TritonStep
 
 
@@ -40,12 +41,13 @@ class TritonPythonModel(TritonStep):
         resolution: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
         """Given points count as they are, NaN rows included; without biases the smoothing starts with this chunk."""
-        check_frames(len(frames), frames.size)
+        check_frames(frames)
+        check_chunk_length(len(frames))
         edge = self.parameters.resolution if resolution is None else _check_resolution(int(resolution[0]))
         points = self._find_points(frames, landmarks) if alignment_points is None else alignment_points
-        _check_rows("landmarks" if alignment_points is None else "alignment_points", points, frames)
+        check_rows("landmarks" if alignment_points is None else "alignment_points", points, len(frames))
         biases = running_bias(points) if smoothing_biases is None else smoothing_biases
-        _check_rows("smoothing_biases", biases, frames)
+        check_rows("smoothing_biases", biases, len(frames))
         matrices = affine_matrices(points, biases, edge)
         seen = has_face(matrices)
         faces = align_faces(frames[seen], matrices[seen], edge)
@@ -63,8 +65,3 @@ def _check_resolution(resolution: int) -> int:
             f"resolution: expected a multiple of {EDGE_MULTIPLE} up to {MAX_RESOLUTION} pixels, got {resolution}"
         )
     return resolution
-
-
-def _check_rows(name: str, rows: np.ndarray, frames: np.ndarray) -> None:
-    if len(rows) != len(frames):
-        raise ValueError(f"{name}: expected one row for each of {len(frames)} frames, got {len(rows)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lipsync_core.checks import check_finite, check_rows
 from lipsync_core.latentsync import windows
 from lipsync_core.latentsync.alignment import has_face
 from lipsync_core.triton.step import TritonStep
@@ -24,12 +25,8 @@ class TritonPythonModel(TritonStep):
         frame_count = len(affine_matrices)
         if audio_tokens is None:
             audio_tokens = self._gather(frame_count, audio, audio_features, audio_positions)
-        if len(audio_tokens) != frame_count:
-            raise ValueError(
-                f"audio_tokens: expected one row for each of {frame_count} frames, got {len(audio_tokens)}"
-            )
-        if not np.isfinite(audio_tokens).all():
-            raise ValueError("audio_tokens: expected finite values, got NaN or infinity")
+        check_rows("audio_tokens", audio_tokens, frame_count)
+        check_finite("audio_tokens", audio_tokens)
         return {"face_tokens": audio_tokens[has_face(affine_matrices)]}
 
     def _gather(
@@ -37,8 +34,7 @@ class TritonPythonModel(TritonStep):
     ) -> np.ndarray:
         if positions is None:
             positions = np.array([windows.frame_position(index) for index in range(frame_count)], np.int32)
-        if len(positions) != frame_count:
-            raise ValueError(f"audio_positions: expected one for each of {frame_count} frames, got {len(positions)}")
+        check_rows("audio_positions", positions, frame_count)
         if features is None:
             if audio is None:
                 raise ValueError("audio: expected audio, audio_features or audio_tokens, got none. Send one of them")

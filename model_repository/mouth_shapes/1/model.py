@@ -3,6 +3,7 @@
 import numpy as np
 
 from lipsync_core.audio.mouth_shapes import mouth_shapes
+from lipsync_core.checks import check_rows
 from lipsync_core.triton.step import TritonStep
 
 
@@ -18,9 +19,8 @@ class TritonPythonModel(TritonStep):
     ) -> dict[str, np.ndarray]:
         """Follow the speech, unless the caller brings the shapes; one for each frame, where frames are known."""
         shapes = self._follow(audio, frame_times) if given_shapes is None else given_shapes
-        if face_landmarks is not None and len(shapes) != len(face_landmarks):
-            name = "frame_times" if given_shapes is None else "shapes"
-            raise ValueError(f"{name}: expected one for each of {len(face_landmarks)} frames, got {len(shapes)}")
+        if face_landmarks is not None:
+            check_rows("frame_times" if given_shapes is None else "shapes", shapes, len(face_landmarks))
         return {"mouth_shapes": shapes}
 
     def _follow(self, audio: np.ndarray | None, frame_times: np.ndarray | None) -> np.ndarray:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lipsync_core.face import check_frames, fill_slots
+from lipsync_core.checks import check_frames
+from lipsync_core.face import fill_slots
 from lipsync_core.triton.step import TritonStep
 from lipsync_core.wav2lip.s3fd import enlarge_small, find_faces
 

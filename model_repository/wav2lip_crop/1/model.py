@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
-from lipsync_core.face import check_frames
+from lipsync_core.checks import check_frames, check_rows
 from lipsync_core.triton.step import TritonStep
-from lipsync_core.wav2lip.faces import boxes_from_landmarks, check_boxes, generator_input
+from lipsync_core.wav2lip.faces import boxes_from_landmarks, generator_input
 
 
 class TritonPythonModel(TritonStep):
@@ -20,5 +20,5 @@ class TritonPythonModel(TritonStep):
         check_frames(frames)
         if boxes is None:
             boxes = boxes_from_landmarks(self.infer("largest_face", {"frames": frames})["face_landmarks"])
-        check_boxes(frames, boxes)
+        check_rows("boxes", boxes, len(frames))
         return {"face": generator_input(frames, boxes), "face_boxes": boxes}

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lipsync_core.checks import check_rows
 from lipsync_core.triton.step import TritonStep
 from lipsync_core.wav2lip.mel import check_windows, mel_spectrogram, mel_windows
 
@@ -18,9 +19,8 @@ class TritonPythonModel(TritonStep):
     ) -> dict[str, np.ndarray]:
         """Look at the speech, unless the caller brings the windows; one for each frame, where frames are known."""
         windows = self._cut(audio, window_starts) if mel_windows is None else check_windows(mel_windows)
-        if face_boxes is not None and len(windows) != len(face_boxes):
-            name = "window_starts" if mel_windows is None else "mel_windows"
-            raise ValueError(f"{name}: expected one for each of {len(face_boxes)} frames, got {len(windows)}")
+        if face_boxes is not None:
+            check_rows("window_starts" if mel_windows is None else "mel_windows", windows, len(face_boxes))
         return {"mel": windows[:, None]}
 
     def _cut(self, audio: np.ndarray | None, window_starts: np.ndarray | None) -> np.ndarray:

