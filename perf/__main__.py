@@ -30,8 +30,6 @@ COMMANDS = {
     "scaling": ("jobs.scaling", "throughput of one server, two, three"),
     "profile-gpu": ("gpu.profile", "the networks on a GPU: correct, how fast, how much memory"),
     "speed-modes": ("jobs.speed_modes", "what LatentSync's speeds save, and how far each is from exact"),
-    "wav2lip-generator": "the generator's speed beside torch's",
-    "latentsync-unet": ("gpu.latentsync_unet", "the full-size UNet on a CPU: speed and memory"),
     "install-perf-analyzer": ("load.install_perf_analyzer", "fetch the perf_analyzer binary from hash-pinned wheels"),
 }
 EXIT_USAGE = 2

@@ -158,7 +158,6 @@ def test_a_waiting_server_has_one_slow_generator(tmp_path: Path) -> None:
         ("scaling", "--runs"),
         ("scaling", "--servers"),
         ("soak", "--jobs"),
-        ("wav2lip-generator", "--runs"),
     ],
 )
 def test_no_run_at_all_fails(command: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
