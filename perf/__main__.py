@@ -26,7 +26,7 @@ COMMANDS = {
     "soak": ("jobs.soak", "memory of one server over many jobs"),
     "sync": ("scores.sync", "does the mouth in a video follow a speech?"),
     "quality": ("scores.quality", "a result against its source and speech: picture, flicker, lag"),
-    "syncnet": ("scores.syncnet_command", "SyncNet's LSE-D, LSE-C and offset, with your weights"),
+    "syncnet": ("scores.syncnet.command", "SyncNet's LSE-D, LSE-C and offset, with your weights"),
     "scaling": ("jobs.scaling", "throughput of one server, two, three"),
     "profile-gpu": ("gpu.profile", "the networks on a GPU: correct, how fast, how much memory"),
     "speed-modes": ("jobs.speed_modes", "what LatentSync's speeds save, and how far each is from exact"),

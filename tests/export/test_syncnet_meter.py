@@ -11,13 +11,12 @@ torch = pytest.importorskip("torch", reason="no torch; run: make test")
 from client.errors import MediaError, NoFaceError  # noqa: E402
 from client.media import AudioSource, TimelineFrame, VideoSource  # noqa: E402
 from client.progress import SilentProgress  # noqa: E402
-from perf.scores import syncnet_meter  # noqa: E402
-from perf.scores.face_tracks import find_video_tracks, frames_at_25  # noqa: E402
 from perf.scores.syncnet.distances import MAX_SHIFT, pair_distances  # noqa: E402
+from perf.scores.syncnet.meter import TrackMeter, VideoSound, measure_tracks  # noqa: E402
 from perf.scores.syncnet.mfcc import audio_windows  # noqa: E402
 from perf.scores.syncnet.network import EMBEDDING, SyncNet  # noqa: E402
 from perf.scores.syncnet.tracks import Track  # noqa: E402
-from perf.scores.syncnet_meter import TrackMeter, VideoSound, measure_tracks  # noqa: E402
+from perf.scores.syncnet.video_tracks import find_video_tracks, frames_at_25  # noqa: E402
 from tests.data.syncnet_goldens import speech  # noqa: E402
 from tests.media_clips import burst, write_clip, write_sound  # noqa: E402
 from tests.server.clips import head_frame, write_film, write_video  # noqa: E402
@@ -80,7 +79,7 @@ class Samples:
 @pytest.mark.parametrize("block", [1, 7, 24, 60])
 def test_blocks_change_nothing(count: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any number of windows at once gives the distances of the whole."""
-    monkeypatch.setattr(syncnet_meter, "BLOCK_WINDOWS", block)
+    monkeypatch.setattr("perf.scores.syncnet.meter.BLOCK_WINDOWS", block)
     crops = np.random.default_rng(2).integers(256, size=(count + 5, 6, 6, 3), dtype=np.uint8)
     network = as_syncnet()
     meter = TrackMeter(network, Samples(speech()), count)  # type: ignore[arg-type]

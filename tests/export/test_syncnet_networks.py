@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason="no torch; run: make test")
 from export.shared.checkpoint import module_shapes  # noqa: E402
 from export.shared.synthetic_weights import sfd_weights, syncnet_weights  # noqa: E402
 from export.wav2lip.s3fd import S3FD  # noqa: E402
-from perf.scores.face_tracks import detect  # noqa: E402
+from perf.scores.syncnet.command import main  # noqa: E402
 from perf.scores.syncnet.distances import (  # noqa: E402
     MAX_SHIFT,
     SyncNetScore,
@@ -22,10 +22,12 @@ from perf.scores.syncnet.distances import (  # noqa: E402
     pair_distances,
     score,
 )
+from perf.scores.syncnet.meter import TrackMeter, TrackSound  # noqa: E402
 from perf.scores.syncnet.mfcc import audio_windows, window_count  # noqa: E402
 from perf.scores.syncnet.network import SyncNet  # noqa: E402
 from perf.scores.syncnet.s3fd import find_faces, shrink  # noqa: E402
 from perf.scores.syncnet.tracks import resize  # noqa: E402
+from perf.scores.syncnet.video_tracks import detect  # noqa: E402
 from perf.scores.syncnet.weights import (  # noqa: E402
     detector_shapes,
     load_detector,
@@ -33,8 +35,6 @@ from perf.scores.syncnet.weights import (  # noqa: E402
     synthetic_detector,
     synthetic_syncnet,
 )
-from perf.scores.syncnet_command import main  # noqa: E402
-from perf.scores.syncnet_meter import TrackMeter, TrackSound  # noqa: E402
 from tests.data.syncnet_goldens import FOLDER, detector_image, lip_frames, speech  # noqa: E402
 
 KEYS = json.loads((FOLDER / "keys.json").read_text())

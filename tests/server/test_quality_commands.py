@@ -15,7 +15,7 @@ from client.job import Job, JobOptions
 from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer
 from perf.scores import quality, sync
-from perf.scores import syncnet_command as syncnet
+from perf.scores.syncnet import command as syncnet
 from tests.server.clips import SPEECH, empty_frame, head_frame, read_frames, swaying_head, write_video
 
 pytestmark = pytest.mark.server

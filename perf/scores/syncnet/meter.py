@@ -10,7 +10,6 @@ import torch
 from client.errors import MediaError
 from client.media import AudioSource, SpeechWindows, VideoSource
 from client.progress import JobProgress
-from perf.scores.face_tracks import frames_at_25
 from perf.scores.syncnet.distances import MAX_SHIFT, SyncNetScore, pair_distances, score, score_valid_pairs
 from perf.scores.syncnet.mfcc import (
     FPS,
@@ -24,6 +23,7 @@ from perf.scores.syncnet.mfcc import (
 )
 from perf.scores.syncnet.network import EMBEDDING, SyncNet
 from perf.scores.syncnet.tracks import Track, crop_face, crop_path, resize
+from perf.scores.syncnet.video_tracks import frames_at_25
 
 BLOCK_WINDOWS = 24  # run at once; the first layer alone makes 4.6 MB of each
 SILENT_PEAK = 1e-3  # of full scale, -60 dB

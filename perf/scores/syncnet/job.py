@@ -12,11 +12,11 @@ from client.servers.connection import TritonConnection
 from client.servers.embedded import open_server
 from client.tracking.finder import MEDIAPIPE
 from lipsync_core.repository import DEFAULT_REPOSITORY
-from perf.scores.face_tracks import find_video_tracks, original_detector, served_detector
 from perf.scores.syncnet.distances import MAX_SHIFT
+from perf.scores.syncnet.meter import TrackScore, VideoSound, measure_crop, measure_tracks
 from perf.scores.syncnet.tracks import Track
+from perf.scores.syncnet.video_tracks import find_video_tracks, original_detector, served_detector
 from perf.scores.syncnet.weights import SYNTHETIC_LINE, load_detector, load_syncnet, synthetic_syncnet
-from perf.scores.syncnet_meter import TrackScore, VideoSound, measure_crop, measure_tracks
 
 FEW_WINDOWS = 75  # with fewer, pairs beyond the ends shape the figures
 

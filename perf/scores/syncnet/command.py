@@ -23,7 +23,7 @@ from perf.failures import run_command
 from perf.scores.syncnet.tracks import MIN_TRACK, SMOOTHED_FRAMES
 
 if TYPE_CHECKING:
-    from perf.scores.syncnet_meter import TrackScore
+    from perf.scores.syncnet.meter import TrackScore
 
 NAME = "perf syncnet"
 INSTALL_HINT = "Install it with: pip install 'lipsync-triton[torch]'"
@@ -92,7 +92,7 @@ def as_table(scores: Sequence[TrackScore]) -> str:
 
 def _run(options: argparse.Namespace) -> None:
     try:
-        from perf.scores.syncnet_job import SyncNetJob  # noqa: PLC0415  (torch is heavy, and may be missing)
+        from perf.scores.syncnet.job import SyncNetJob  # noqa: PLC0415  (torch is heavy, and may be missing)
     except ImportError as error:
         raise UsageError(f"expected torch, got {error}. {INSTALL_HINT}") from error
     if options.cropped and options.s3fd:
