@@ -1,4 +1,6 @@
-"""How well a mouth in a video follows a speech: correlation and lag. Knows nothing of generators."""
+"""How well a mouth follows what is said: its opening in each frame, correlated with curves of the voice recording."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,27 +8,40 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lipsync_core.audio.mouth_shapes import HOPS_PER_SECOND, mel_power, mouth_shapes, vocal_level
+from client.tracking.faces import Face
 from lipsync_core.mouth.geometry import LEFT_EYE, RIGHT_EYE, FloatArray
 
 Float64Array = NDArray[np.float64]
 
 UPPER_LIP, LOWER_LIP = 13, 14  # face mesh, inner edges
 MAX_LAG = 12  # frames
-LEAST_FRAMES = 3 * MAX_LAG  # fewer say nothing about a lag
+MIN_FRAMES = 3 * MAX_LAG  # with fewer, the best lag is chance
 
 
 @dataclass(frozen=True)
 class SyncScore:
-    """Agreement of a mouth's opening with one measure of the speech."""
+    """How a mouth's opening agrees with one curve of the voice recording.
 
-    correlation: float  # at lag 0, -1..1
+    Attributes:
+        correlation: Pearson's r at lag 0, -1 to 1.
+        best_correlation: The highest r within 12 frames.
+        best_lag: The lag of that, in frames; positive if the mouth is late.
+    """
+
+    correlation: float
     best_correlation: float
-    best_lag: int  # frames; positive: the mouth comes after the sound
+    best_lag: int
+
+
+def mouth_opening(face: Face | None) -> float:
+    """Return how far a face's mouth is open, relative to the face's size; NaN without landmarks."""
+    if face is None or face.landmarks is None:
+        return float("nan")
+    return float(mouth_openings(face.landmarks[None])[0])
 
 
 def mouth_openings(landmarks: FloatArray) -> Float64Array:
-    """Opening of the mouth in units of the face's size.
+    """Measure how far the mouth is open, relative to the size of the face.
 
     Args:
         landmarks: float32 [F, 468, 3]; NaN where a frame has no face.
@@ -41,59 +56,33 @@ def mouth_openings(landmarks: FloatArray) -> Float64Array:
     return openings
 
 
-def score_sync(openings: Float64Array, samples: NDArray[np.float32], frame_times: Float64Array) -> dict[str, SyncScore]:
-    """Compare a mouth's openings with the speech it should follow.
+def score_curves(openings: Float64Array, curves: Mapping[str, Float64Array]) -> dict[str, SyncScore]:
+    """Correlate a mouth's openings with each curve of the voice recording.
 
     Args:
-        openings: float64 [F], see mouth_openings; NaN where a frame has no face.
-        samples: float32 [S], the speech, mono at 16 kHz.
-        frame_times: float64 [F], the frames' centres in seconds from the first sample; evenly spaced.
-
-    Returns:
-        One score per measure: "log_mel" (mean of 40 log-mel bands), "vocal" (level of the vocal band) and
-        "intended" (the opening that mouth_shapes asks for).
+        openings: float64 [F], as `mouth_openings` returns them, at an even frame rate; NaN in frames without a face.
+        curves: float64 [F] by name, at the same frames.
 
     Raises:
         ValueError: fewer than 36 frames with a face.
     """
-    return score_curves(openings, speech_curves(samples, frame_times))
+    return {name: _score(openings, curve) for name, curve in curves.items()}
 
 
-def score_curves(openings: Float64Array, curves: Mapping[str, Float64Array]) -> dict[str, SyncScore]:
-    """Compare a mouth's openings with curves of the speech as `speech_curves` gives them.
-
-    Raises:
-        ValueError: fewer than 36 frames with a face.
-    """
-    return {name: _score(openings, speech) for name, speech in curves.items()}
-
-
-def speech_curves(samples: NDArray[np.float32], frame_times: Float64Array) -> dict[str, Float64Array]:
-    """What a mouth is compared with, each float64 [F], at the frames' centres."""
-    mel = mel_power(samples)
-    hops = np.arange(len(mel)) / HOPS_PER_SECOND
-    log_mel = (10 * np.log10(mel)).mean(axis=1)
-    return {
-        "log_mel": np.interp(frame_times, hops, log_mel),
-        "vocal": np.interp(frame_times, hops, vocal_level(mel)),
-        "intended": mouth_shapes(samples, frame_times)[:, 0].astype(np.float64),
-    }
-
-
-def _score(openings: Float64Array, speech: Float64Array) -> SyncScore:
+def _score(openings: Float64Array, curve: Float64Array) -> SyncScore:
     seen = int(np.isfinite(openings).sum())
-    if seen < LEAST_FRAMES:
+    if seen < MIN_FRAMES:
         raise ValueError(
-            f"openings: expected at least {LEAST_FRAMES} frames with a face, got {seen}. Score a longer video"
+            f"openings: expected at least {MIN_FRAMES} frames with a face, got {seen}. Score a longer video"
         )
-    by_lag = {lag: _correlation_at(lag, openings, speech) for lag in range(-MAX_LAG, MAX_LAG + 1)}
+    by_lag = {lag: _correlation_at(lag, openings, curve) for lag in range(-MAX_LAG, MAX_LAG + 1)}
     best = max(by_lag, key=lambda lag: (by_lag[lag], -abs(lag)))
     return SyncScore(by_lag[0], by_lag[best], best)
 
 
-def _correlation_at(lag: int, openings: Float64Array, speech: Float64Array) -> float:
-    """Correlation of opening i with speech i - lag over frames with a face; 0 where either is constant."""
-    mouth, sound = openings[max(lag, 0) :], speech[max(-lag, 0) :]
+def _correlation_at(lag: int, openings: Float64Array, curve: Float64Array) -> float:
+    """Correlate opening i with the curve at i - lag, over frames with a face; 0 if either is constant."""
+    mouth, sound = openings[max(lag, 0) :], curve[max(-lag, 0) :]
     length = min(len(mouth), len(sound))
     mouth, sound = mouth[:length], sound[:length]
     seen = np.isfinite(mouth)

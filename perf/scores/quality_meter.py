@@ -22,9 +22,9 @@ from client.servers.connection import TritonConnection
 from client.tracking.faces import Face, FaceChoice
 from client.tracking.finder import FaceFinder, FoundFrame, follow
 from client.tracking.follow import Observation, smooth_landmarks
-from perf.scores.mouth_sync import LEAST_FRAMES, SyncScore, score_curves
+from perf.scores.mouth_sync import MIN_FRAMES, SyncScore, mouth_opening, score_curves
 from perf.scores.picture import Tally, compare, mouth_region, surroundings, warping_error
-from perf.scores.sync import curves_at, mouth_opening
+from perf.scores.speech_curves import audio_curves
 
 WORKERS = 2  # pairs of frames compared at once
 FOLLOWED_AHEAD = 4  # pairs of frames whose faces were found, before they are compared
@@ -155,7 +155,7 @@ class QualityJob:
                 f"{self._result.path}: no usable face in any of {quality.frames} frames."
                 " Check that a face is at least 64 pixels high, or choose another with --face"
             )
-        curves = curves_at(self._speech, np.array(times))
+        curves = audio_curves(self._speech, np.array(times))
         by_video = np.array(openings).T
         quality.source_sync, quality.result_sync = (_sync(opening, curves) for opening in by_video)
         quality.warnings += self._warnings(quality)
@@ -206,7 +206,7 @@ class QualityJob:
             f"the result ends at {end_s:.2f} s, before the source": _ends_before(end_s, self._source.duration),
             f"the speech ends at {speech_s:.2f} s, before the result": _ends_before(speech_s, end_s),
             f"the result ends at {end_s:.2f} s, before the speech": _ends_before(end_s, speech_s),
-            f"sync was not measured: fewer than {LEAST_FRAMES} frames with a face": quality.result_sync is None,
+            f"sync was not measured: fewer than {MIN_FRAMES} frames with a face": quality.result_sync is None,
         }
         own = [*self._source.warnings, *self._result.warnings, *self._speech.warnings]
         return [line for line, holds in facts.items() if holds] + own
@@ -268,7 +268,7 @@ def _add_flicker(flicker: Flicker, errors: tuple[float, float] | None) -> None:
 
 
 def _sync(openings: np.ndarray, curves: dict[str, np.ndarray]) -> dict[str, SyncScore] | None:
-    enough = np.isfinite(openings).sum() >= LEAST_FRAMES
+    enough = np.isfinite(openings).sum() >= MIN_FRAMES
     return score_curves(openings, curves) if enough else None
 
 

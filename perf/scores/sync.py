@@ -18,21 +18,19 @@ import numpy as np
 from client.chunks import IN_FLIGHT, chunk_frames
 from client.errors import NoFaceError
 from client.flow import batched, ordered_map
-from client.media import AudioSource, SpeechWindows, VideoSource
+from client.media import AudioSource, VideoSource
 from client.report import StageClock
 from client.servers.connection import TritonConnection
 from client.servers.embedded import open_server
-from client.tracking.faces import LARGEST, Face, FaceChoice, parse_face_choice
+from client.tracking.faces import LARGEST, FaceChoice, parse_face_choice
 from client.tracking.finder import MEDIAPIPE, FaceFinder, follow
 from client.tracking.follow import smooth_landmarks
-from lipsync_core.audio.mouth_shapes import AUDIO_SAMPLE_RATE
 from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.failures import run_command
-from perf.scores.mouth_sync import SyncScore, mouth_openings, score_curves, speech_curves
+from perf.scores.mouth_sync import SyncScore, mouth_opening, score_curves
+from perf.scores.speech_curves import audio_curves
 
 NAME = "perf sync"
-SEGMENT_S = 60  # of speech listened to at once...
-CONTEXT_S = 10  # ...and on either side of it: loudness is judged by its surroundings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,35 +78,9 @@ def measure_sync(
             openings.append(mouth_opening(observed.face))
     centres = np.array(times) + 0.5 / float(source.rate)
     try:
-        return score_curves(np.array(openings), curves_at(audio, centres))
+        return score_curves(np.array(openings), audio_curves(audio, centres))
     except ValueError as error:
         raise NoFaceError(f"{video}: {error}") from error
-
-
-def mouth_opening(face: Face | None) -> float:
-    """Return the opening of a face's mouth in units of the face's size, NaN without a face."""
-    if face is None or face.landmarks is None:
-        return float("nan")
-    return float(mouth_openings(face.landmarks[None])[0])
-
-
-def curves_at(audio: AudioSource, frame_times: np.ndarray) -> dict[str, np.ndarray]:
-    """Listen to a speech of any length a piece at a time; see `perf.scores.mouth_sync.speech_curves`.
-
-    Args:
-        audio: the speech.
-        frame_times: float64 [F], the frames' centres in seconds from the first sample, rising.
-    """
-    speech = SpeechWindows(audio)
-    parts: list[dict[str, np.ndarray]] = []
-    segments = (frame_times // SEGMENT_S).astype(int)
-    for segment in np.unique(segments):
-        times = frame_times[segments == segment]
-        start = max(0, segment * SEGMENT_S - CONTEXT_S)
-        end = max(start + 1, min((segment + 1) * SEGMENT_S + CONTEXT_S, audio.duration))
-        samples = speech.window(start * AUDIO_SAMPLE_RATE, round(end * AUDIO_SAMPLE_RATE))
-        parts.append(speech_curves(samples, times - start))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def score_table(scores: Mapping[str, SyncScore]) -> str:

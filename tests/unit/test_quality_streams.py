@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from client.media import AudioSource, SourceFrame, TimelineFrame, VideoSource, timeline
-from perf.scores.mouth_sync import speech_curves
 from perf.scores.quality_meter import pair_frames
-from perf.scores.sync import curves_at
+from perf.scores.speech_curves import audio_curves, speech_curves
 from tests.media_clips import write_clip, write_sound
 from tests.unit.test_audio import frame_times, syllables
 
@@ -46,7 +45,7 @@ def test_a_long_speech_is_heard_in_pieces(tmp_path: Path, seconds: float) -> Non
     samples = syllables(seconds) * np.repeat(np.float32([1, 0.3]), int(seconds * 8000))
     audio = AudioSource(write_sound(tmp_path / "a.wav", samples, codec="pcm_f32le"))
     times = frame_times(seconds + 2)  # the video goes on after the speech
-    whole, pieces = speech_curves(samples, times), curves_at(audio, times)
+    whole, pieces = speech_curves(samples, times), audio_curves(audio, times)
     spoken = times < seconds - 0.1  # what follows is silence in one, the last level in the other
     for name in ("log_mel", "vocal"):
         assert np.abs(whole[name] - pieces[name])[spoken].max() < 0.01  # dB; float32 samples

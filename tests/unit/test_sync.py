@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lipsync_core.audio.mouth_shapes import mouth_shapes
-from perf.scores.mouth_sync import mouth_openings, score_sync
+from perf.scores.mouth_sync import mouth_openings, score_curves
+from perf.scores.speech_curves import speech_curves
 from tests.unit.mouth_samples import astronaut
 from tests.unit.test_audio import frame_times, syllables
 
@@ -29,7 +30,7 @@ def test_a_mouth_that_follows_scores_high_at_no_lag() -> None:
     samples, times = speech()
     openings = mouth_shapes(samples, times)[:, 0].astype(np.float64)
     openings[10] = np.nan
-    scores = score_sync(openings, samples, times)
+    scores = score_curves(openings, speech_curves(samples, times))
     assert scores["intended"].correlation == pytest.approx(1)
     assert scores["vocal"].correlation > 0.5
     assert {score.best_lag for score in scores.values()} == {0}
@@ -40,7 +41,7 @@ def test_a_late_mouth_shows_its_lag(lag: int) -> None:
     """A mouth that comes some frames after the sound is best at that lag, and worse at 0."""
     samples, times = speech()
     openings = mouth_shapes(samples, times - lag / 25)[:, 0].astype(np.float64)
-    score = score_sync(openings, samples, times)["intended"]
+    score = score_curves(openings, speech_curves(samples, times))["intended"]
     assert score.best_lag == lag
     assert score.best_correlation > 0.99
     assert score.correlation < score.best_correlation
@@ -49,11 +50,11 @@ def test_a_late_mouth_shows_its_lag(lag: int) -> None:
 def test_a_mouth_that_never_moves_scores_zero() -> None:
     """Correlation with a constant is called 0."""
     samples, times = speech()
-    assert score_sync(np.full(len(times), 0.1), samples, times)["vocal"].correlation == 0
+    assert score_curves(np.full(len(times), 0.1), speech_curves(samples, times))["vocal"].correlation == 0
 
 
 def test_score_fails_on_too_few_frames() -> None:
     """A short clip can't be scored, and the message says so."""
     samples, times = speech()
     with pytest.raises(ValueError, match="openings: expected at least 36 frames with a face, got 20"):
-        score_sync(np.ones(20), samples, times[:20])
+        score_curves(np.ones(20), speech_curves(samples, times[:20]))

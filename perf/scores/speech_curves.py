@@ -1,0 +1,57 @@
+"""The curves of a voice recording that a mouth is compared with: loudness, voice, and the opening asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from client.media import AudioSource, SpeechWindows
+from lipsync_core.audio.mouth_shapes import AUDIO_SAMPLE_RATE, HOPS_PER_SECOND, mel_power, mouth_shapes, vocal_level
+
+SEGMENT_S = 60  # analysed at once...
+CONTEXT_S = 10  # ...with as much before and after it: loudness is judged by its surroundings
+
+
+def speech_curves(samples: np.ndarray, frame_times: np.ndarray) -> dict[str, np.ndarray]:
+    """Compute the curves of a voice recording held in memory.
+
+    Args:
+        samples: float32 [S], mono at 16 kHz.
+        frame_times: float64 [F], the frames' centres in seconds from the first sample.
+
+    Returns:
+        float64 [F] for each measure: "log_mel", the mean of 40 log-mel bands in dB; "vocal", the level of the vocal
+        band in dB; "intended", the opening that `mouth_shapes` asks for.
+    """
+    mel = mel_power(samples)
+    hops = np.arange(len(mel)) / HOPS_PER_SECOND
+    log_mel = (10 * np.log10(mel)).mean(axis=1)
+    return {
+        "log_mel": np.interp(frame_times, hops, log_mel),
+        "vocal": np.interp(frame_times, hops, vocal_level(mel)),
+        "intended": mouth_shapes(samples, frame_times)[:, 0].astype(np.float64),
+    }
+
+
+def audio_curves(audio: AudioSource, frame_times: np.ndarray) -> dict[str, np.ndarray]:
+    """Compute the curves of an audio file of any length, a minute at a time.
+
+    Args:
+        audio: the voice recording.
+        frame_times: float64 [F], the frames' centres in seconds from the first sample, ascending.
+
+    Returns:
+        As `speech_curves`.
+
+    Raises:
+        MediaError: the audio cannot be decoded.
+    """
+    speech = SpeechWindows(audio)
+    parts: list[dict[str, np.ndarray]] = []
+    segments = (frame_times // SEGMENT_S).astype(int)
+    for segment in np.unique(segments):
+        times = frame_times[segments == segment]
+        start = max(0, segment * SEGMENT_S - CONTEXT_S)
+        end = max(start + 1, min((segment + 1) * SEGMENT_S + CONTEXT_S, audio.duration))
+        samples = speech.window(start * AUDIO_SAMPLE_RATE, round(end * AUDIO_SAMPLE_RATE))
+        parts.append(speech_curves(samples, times - start))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
