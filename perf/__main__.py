@@ -17,7 +17,7 @@ COMMANDS = {
     ),
     "benchmark": (
         "jobs.benchmark",
-        "whole jobs from file to file: pipeline, speed mode, GPU and sample, as the seed measured them",
+        "whole jobs from file to file, for every pipeline, speed mode, GPU and sample",
     ),
     "report": ("reporting.report", "one HTML and one Markdown page with tables and plots of results"),
     "compare": ("reporting.compare", "two results of one kind, with what changed beyond the noise"),

@@ -1,4 +1,4 @@
-"""Whole jobs from file to file, as the seed project measured them: pipeline, GPU, sample and time.
+"""How long whole jobs take from file to file: every pipeline, speed mode, GPU and sample.
 
 python -m perf benchmark runs every pipeline that is exported, in each of its speed modes, on every GPU of the machine
 (on the processor where there is none) and every sample. Options after -- go to the command lipsync. Finished rows are

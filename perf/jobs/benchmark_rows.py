@@ -1,4 +1,4 @@
-"""Rows of the end-to-end benchmark, ours and the seed project's published ones, as JSON and CSV."""
+"""Rows of the end-to-end benchmark, and the published figures of the predecessor web service, as JSON and CSV."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 from perf.load.results import CSV_FILE, JSON_FILE, csv_text, flat_conditions, read_document, write_text
 
 KIND = "benchmark"
-SEED_FIGURES = Path(__file__).with_name("published_figures.csv")
-SEED_COLUMNS = ("pipeline", "gpu", "sample", "video", "audio", "time_sec")  # the seed's own, in its order
+PUBLISHED_FIGURES = Path(__file__).with_name("published_figures.csv")
+FIRST_COLUMNS = ("pipeline", "gpu", "sample", "video", "audio", "time_sec")  # as the predecessor's tables have them
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Benchmark:
     rows: dict[Key, Row] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """Write both files, each whole or not at all; the CSV begins with the seed's columns."""
+        """Write both files, each whole or not at all; the CSV begins with the predecessor's columns."""
         folder.mkdir(parents=True, exist_ok=True)
         rows = [dataclasses.asdict(row) for row in self.rows.values()]
         document = {"kind": KIND, "conditions": self.conditions, "rows": rows}
@@ -76,7 +76,7 @@ class Benchmark:
 
     def _flat(self, row: Row) -> dict[str, Any]:
         known = {**dataclasses.asdict(row.key), "video": row.video, "audio": row.audio, **row.figures}
-        first = {name: known.get(name, "") for name in SEED_COLUMNS}
+        first = {name: known.get(name, "") for name in FIRST_COLUMNS}
         stages = {"stages": json.dumps(row.stages), "note": row.note, "time": row.time}
         return {**first, **known, **stages, **flat_conditions(self.conditions)}
 
@@ -95,10 +95,10 @@ def load_benchmark(path: Path) -> Benchmark:
         raise ValueError(f"{path}: expected results of a benchmark, got {error}") from error
 
 
-def seed_rows() -> list[Row]:
-    """The figures that the seed project published, each with its source."""
+def published_rows() -> list[Row]:
+    """Read the figures published by the predecessor web service, each with its source."""
     rows = []
-    with SEED_FIGURES.open(encoding="utf-8", newline="") as file:
+    with PUBLISHED_FIGURES.open(encoding="utf-8", newline="") as file:
         for entry in csv.DictReader(file):
             key = Key(*(entry[name] for name in ("pipeline", "gpu", "sample", "speed")))
             figures = {name: float(entry[name]) for name in ("time_sec", "video_s", "seconds_per_second")}

@@ -1,10 +1,10 @@
-"""The benchmark's part of the report: seconds per second by pipeline and GPU, the seed's rows beside, and stages."""
+"""The benchmark's part of the report: seconds per second by pipeline and GPU beside published figures, and stages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perf.jobs.benchmark_rows import SEED_COLUMNS, Benchmark, Row, seed_rows
+from perf.jobs.benchmark_rows import FIRST_COLUMNS, Benchmark, Row, published_rows
 from perf.reporting.page import Block, Heading, Paragraph, Picture, Table
 from perf.reporting.plots import Bar, draw_bars, short
 
@@ -21,25 +21,25 @@ def benchmark_blocks(benchmark: Benchmark) -> list[Block]:
     """All sections of a benchmark."""
     ours = list(benchmark.rows.values())
     pipelines = {row.key.pipeline for row in ours}
-    seeds = [row for row in seed_rows() if row.key.pipeline in pipelines]
+    published = [row for row in published_rows() if row.key.pipeline in pipelines]
     said = (
         "time_sec counts from the first look at the media to the finished file, without the server's start."
-        " Host memory is the client's and the server's together. Grey rows are what the seed project published;"
-        " it stated ranges, whose ends are paired here."
+        " Host memory is the client's and the server's together. Grey rows are figures that the predecessor web"
+        " service published as ranges, whose ends are paired here."
     )
-    headers = (*SEED_COLUMNS, "speed", *OWN_COLUMNS.values(), "note")
-    table = Table(headers, [table_row(row) for row in [*ours, *seeds]], [mark(row) for row in [*ours, *seeds]])
-    return [Paragraph(said), table, *speed_blocks(ours, seeds), *stage_blocks(ours)]
+    headers = (*FIRST_COLUMNS, "speed", *OWN_COLUMNS.values(), "note")
+    table = Table(headers, [table_row(row) for row in [*ours, *published]], [mark(row) for row in [*ours, *published]])
+    return [Paragraph(said), table, *speed_blocks(ours, published), *stage_blocks(ours)]
 
 
-def speed_blocks(ours: Sequence[Row], seeds: Sequence[Row]) -> list[Block]:
+def speed_blocks(ours: Sequence[Row], published: Sequence[Row]) -> list[Block]:
     """Seconds of work per second of video."""
     measured = [row for row in ours if row.figures]
     groups = {
-        pipeline: [bar_of(row) for row in [*measured, *seeds] if row.key.pipeline == pipeline]
+        pipeline: [bar_of(row) for row in [*measured, *published] if row.key.pipeline == pipeline]
         for pipeline in dict.fromkeys(row.key.pipeline for row in measured)
     }
-    caption = "Seconds of work per second of video; below 1 is faster than the video plays. Dotted grey: the seed's."
+    caption = "Seconds of work per second of video; below 1 is faster than real time. Dotted grey: published figures."
     picture = draw_bars(groups, "seconds per second of video", scale="fitting")
     return [Heading("Seconds per second of video", 3), Picture("seconds-per-second", picture, caption)]
 
@@ -48,7 +48,7 @@ def bar_of(row: Row) -> Bar:
     """A row as a bar."""
     is_reference = mark(row) == "reference"
     where = f"{row.key.gpu}, {row.key.sample}, {row.key.speed}"
-    return Bar(f"{where} (seed)" if is_reference else where, row.seconds_per_second, is_reference=is_reference)
+    return Bar(f"{where} (published)" if is_reference else where, row.seconds_per_second, is_reference=is_reference)
 
 
 def stage_blocks(ours: Sequence[Row]) -> list[Block]:
@@ -80,7 +80,7 @@ def table_row(row: Row) -> tuple[str, ...]:
     known = {"pipeline": row.key.pipeline, "gpu": row.key.gpu, "sample": row.key.sample}
     known |= {"video": row.video, "audio": row.audio, "time_sec": number(row, "time_sec")}
     own = [number(row, name) for name in OWN_COLUMNS]
-    return (*(known[name] for name in SEED_COLUMNS), row.key.speed, *own, row.note)
+    return (*(known[name] for name in FIRST_COLUMNS), row.key.speed, *own, row.note)
 
 
 def number(row: Row, name: str) -> str:

@@ -27,7 +27,7 @@ def sample(tmp_path: Path) -> str:
 
 
 def test_a_benchmark_row_has_times_memory_and_stages(server: EmbeddedServer, sample: str, tmp_path: Path) -> None:
-    """A pipeline on the processor: the seed's columns, seconds per second, fps, memory, stages; kept when run again."""
+    """A pipeline on the CPU: published columns, seconds per second, fps, memory, stages; kept when run again."""
     command = ["benchmark", "--sample", sample, "--pipelines", "mouth-motion", "--output", str(tmp_path / "out")]
     assert main([*command, "--", "--url", server.url]) == 0
     (row,) = load_benchmark(tmp_path / "out").rows.values()

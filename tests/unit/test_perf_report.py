@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="no matplotlib; run: make test")
 
 from perf.__main__ import main
-from perf.jobs.benchmark_rows import Benchmark, Key, Row, load_benchmark, seed_rows
+from perf.jobs.benchmark_rows import Benchmark, Key, Row, load_benchmark, published_rows
 from perf.load.results import Load, Point, Results, Work
 from perf.reporting.page import Paragraph, Picture, Table, as_html, as_markdown
 from perf.reporting.sweep_part import choose
@@ -35,7 +35,7 @@ def written_benchmark(folder: Path, seconds: float = 7.0) -> Path:
 
 
 def test_a_report_is_one_page_with_everything(tmp_path: Path) -> None:
-    """The HTML needs no other file; tables, plots, crashed points and the seed's rows are in it."""
+    """The HTML needs no other file; tables, plots, crashed points and published figures are in it."""
     paths = [written_sweep(tmp_path / "sweep"), written_benchmark(tmp_path / "benchmark")]
     assert main(["report", *map(str, paths), "--output", str(tmp_path / "report")]) == 0
     page = (tmp_path / "report" / "report.html").read_text()
@@ -89,14 +89,14 @@ def test_a_page_escapes_what_it_shows() -> None:
 
 
 def test_every_published_row_names_its_source() -> None:
-    """The seed's figures stand with where they come from, and agree with themselves."""
-    for row in seed_rows():
-        assert "published by the seed project" in row.note
+    """Published figures stand with their source, and agree with themselves."""
+    for row in published_rows():
+        assert "published by the predecessor web service" in row.note
         assert row.seconds_per_second == pytest.approx(row.figures["time_sec"] / row.figures["video_s"], abs=0.005)
 
 
-def test_benchmark_rows_come_back_and_begin_with_the_seeds_columns(tmp_path: Path) -> None:
-    """The CSV starts as the seed's did; the JSON is read back whole."""
+def test_benchmark_rows_come_back_and_begin_with_the_published_columns(tmp_path: Path) -> None:
+    """The CSV starts with the predecessor's columns; the JSON is read back whole."""
     folder = written_benchmark(tmp_path)
     assert (folder / "results.csv").read_text().startswith("pipeline,gpu,sample,video,audio,time_sec,")
     assert {str(key) for key in load_benchmark(folder).rows} == {
