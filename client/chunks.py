@@ -13,7 +13,7 @@ from client.errors import RequestRejected
 from client.flow import batched, ordered_map, prefetch
 from client.media import Picture, Region, TimelineFrame
 from client.report import StageClock
-from client.servers.connection import LargeOutput, TritonCalls
+from client.servers.calls import InferRequest, LargeOutput, TritonCalls
 from client.tracking.faces import Face, FaceChoice
 from client.tracking.finder import FaceFinder, FixedFace, follow
 from client.tracking.follow import Observation
@@ -156,7 +156,8 @@ class Synchroniser:
     def _generate(self, frames: np.ndarray, inputs: dict[str, np.ndarray]) -> np.ndarray:
         model = self._generator.model
         large = {"synced_frames": LargeOutput(frames.dtype, frames.shape)}
-        synced_frames = self._connection.infer(model, {"frames": frames, **inputs}, large)["synced_frames"]
+        request = InferRequest(model, {"frames": frames, **inputs}, large)
+        synced_frames = self._connection.infer(request)["synced_frames"]
         if synced_frames.shape != frames.shape:
             raise RequestRejected(
                 about=model,

@@ -41,7 +41,7 @@ from client.report import Report, StageClock
 from client.resume.calls import JobCalls
 from client.resume.job_folder import drop_folder, open_folder, wants_folder, work_dir
 from client.resume.work_folder import WorkFolder
-from client.servers.connection import TritonCalls
+from client.servers.calls import TritonCalls
 from client.tracking.faces import LARGEST, FaceChoice
 from client.tracking.finder import MEDIAPIPE, S3FD, Detector, FaceFinder, FixedFace
 from lipsync_core.latentsync.options import DiffusionOptions

@@ -10,7 +10,7 @@ from client.chunks import LipRequest, Observations
 from client.media import AudioSource, TimelineFrame
 from client.pipelines.mouth_motion import stack_landmarks
 from client.pipelines.speech import SpeechFeatures, frame_number
-from client.servers.connection import TritonCalls
+from client.servers.calls import TritonCalls
 from client.tracking.faces import Face
 from client.tracking.follow import Observation
 from lipsync_core.face import alignment_points

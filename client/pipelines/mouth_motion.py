@@ -9,7 +9,7 @@ import numpy as np
 from client.chunks import LipRequest, Observations
 from client.media import Region, TimelineFrame
 from client.pipelines.speech import SpeechShapes
-from client.servers.connection import TritonCalls
+from client.servers.calls import TritonCalls
 from client.tracking.faces import Face
 from client.tracking.follow import Observation, smooth_landmarks
 from lipsync_core.mouth import InteriorChooser, MouthProfile, MouthProfileBuilder, opening_gaps

@@ -8,7 +8,7 @@ import numpy as np
 
 from client.errors import MediaError
 from client.media import AudioSource, SpeechWindows, TimelineFrame
-from client.servers.connection import TritonCalls
+from client.servers.calls import InferRequest, TritonCalls
 from lipsync_core.audio.mouth_shapes import AUDIO_SAMPLE_RATE
 from lipsync_core.whisper.mel import find_peak, position_count, segment_count, segment_part
 
@@ -58,7 +58,7 @@ class SpeechShapes:
         count = -(-len(window) * GRID_HZ // AUDIO_SAMPLE_RATE)
         if count:
             times = np.arange(count) / GRID_HZ
-            answer = self._connection.infer(SHAPES_MODEL, {"audio": window, "frame_times": times})
+            answer = self._connection.infer(InferRequest(SHAPES_MODEL, {"audio": window, "frame_times": times}))
             self._join(answer["mouth_shapes"])
         self._settled_s = self._window_start_s + (WINDOW_S if self._ended else HOP_S)
         self._samples = self._samples[HOP_S * AUDIO_SAMPLE_RATE :]
@@ -123,7 +123,7 @@ class SpeechFeatures:
             "column_count": np.array([part.column_count], np.int32),
             "log_mel_peak": np.array([self._peak], np.float32),
         }
-        added = self._connection.infer(FEATURES_MODEL, inputs)["audio_features"]
+        added = self._connection.infer(InferRequest(FEATURES_MODEL, inputs))["audio_features"]
         kept = self._features[max(0, still_needed - self._start) :]
         self._start += len(self._features) - len(kept)
         self._features = np.concatenate([kept, added]) if len(kept) else added

@@ -7,12 +7,13 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from client.errors import LipSyncError
 from client.resume.work_folder import DIGEST_BYTES, WorkFolder
-from client.servers.connection import LargeOutput, Transport, TritonCalls
+from client.servers.calls import InferRequest, Transport, TritonCalls
 from client.tracing import span
 from lipsync_core.contract import ModelContract
 
@@ -58,41 +59,29 @@ class JobCalls:
         """Ask which version of a model is served; see TritonConnection."""
         return self._triton.identity(model)
 
-    def infer(
-        self,
-        model: str,
-        inputs: Mapping[str, np.ndarray],
-        large_outputs: Mapping[str, LargeOutput] | None = None,
-        request_id: str = "",
-    ) -> dict[str, np.ndarray]:
+    def infer(self, request: InferRequest) -> dict[str, np.ndarray]:
         """Answer from the work folder, else ask the server and keep its answer; see TritonConnection."""
         with self._counting:
             self.request_count += 1
-            request_id = request_id or f"{self._job_id}-{self.request_count}"
+            request = replace(request, id=request.id or f"{self._job_id}-{self.request_count}")
         if self._folder is None:
-            return self._ask(model, inputs, large_outputs, request_id)
-        key = request_key(self._triton.identity(model), inputs)
+            return self._ask(request)
+        key = request_key(self._triton.identity(request.model), request.inputs)
         kept = self._folder.load(key)
         if kept is not None:
             with self._counting:
                 self.reused_count += 1
-            return _without_changes(kept, inputs)
-        answer = self._ask(model, inputs, large_outputs, request_id)
-        self._folder.save(key, _with_changes(answer, inputs))
+            return _without_changes(kept, request.inputs)
+        answer = self._ask(request)
+        self._folder.save(key, _with_changes(answer, request.inputs))
         return answer
 
-    def _ask(
-        self,
-        model: str,
-        inputs: Mapping[str, np.ndarray],
-        large_outputs: Mapping[str, LargeOutput] | None,
-        request_id: str,
-    ) -> dict[str, np.ndarray]:
+    def _ask(self, request: InferRequest) -> dict[str, np.ndarray]:
         started = time.perf_counter()
-        facts: dict[str, object] = {"job": self._job_id, "request": request_id, "model": model}
+        facts: dict[str, object] = {"job": self._job_id, "request": request.id, "model": request.model}
         try:
-            with span(model, facts):
-                answer = self._triton.infer(model, inputs, large_outputs, request_id)
+            with span(request.model, facts):
+                answer = self._triton.infer(request)
         except LipSyncError as error:
             seconds = round(time.perf_counter() - started, 3)
             log.info("request failed", extra={**facts, "seconds": seconds, "error": str(error)})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from client.errors import OutputError
 from client.resume.work_folder import JOB_FILE, WorkFolder, default_work_dir, file_digest
-from client.servers.connection import TritonCalls
+from client.servers.calls import TritonCalls
 
 if TYPE_CHECKING:
     from client.job import JobOptions

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from client.errors import UsageError, ref
 from client.servers.addresses import Servers, parse_urls
+from client.servers.calls import Transport
 from client.servers.channel import IN_THE_CLEAR, Security, read_token
-from client.servers.connection import REQUEST_TIMEOUT_S, Transport
+from client.servers.connection import REQUEST_TIMEOUT_S
 from client.servers.options import PoolOptions
 
 

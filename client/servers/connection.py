@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Protocol, TypeVar
+from typing import TypeVar
 
 import grpc
 import numpy as np
@@ -25,12 +23,12 @@ from client.errors import (
     ServerLost,
     ServerUnavailable,
 )
+from client.servers.calls import InferRequest, Transport
 from client.servers.channel import IN_THE_CLEAR, Address, Security, handshake_problem, open_channel
 from client.servers.shared_memory import Region, RegionPool, align
 from client.tracing import trace_headers
 from lipsync_core.contract import ModelContract, contract_from_config
 
-Transport = Literal["auto", "shm", "grpc"]
 Result = TypeVar("Result")
 
 CONNECT_TIMEOUT_S = 10.0
@@ -44,50 +42,8 @@ DENIED = ("StatusCode.UNAUTHENTICATED", "StatusCode.PERMISSION_DENIED")
 DENIED_MARK = "protocol is restricted"  # Triton's --grpc-restricted-protocol answers UNAVAILABLE
 BUSY_MARKS = ("Exceeds maximum queue size", "Request timeout expired")  # whatever the status: calls in between lose it
 STUB_MARK = "Stub process"  # a Python model's process died, and Triton 2.51 starts no other
+TEXT_KINDS = "OSU"  # numpy's object, bytes and str arrays
 LARGE_TENSOR_BYTES = 64 * 1024  # smaller ones travel in the message; a region is not worth it
-
-
-@dataclass(frozen=True)
-class LargeOutput:
-    """An output whose size the caller knows beforehand, so that it can come back through shared memory."""
-
-    dtype: np.dtype
-    shape: tuple[int, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Size in bytes."""
-        return self.dtype.itemsize * math.prod(self.shape)
-
-
-class TritonCalls(Protocol):
-    """What a job asks of Triton, of one server or of several; TritonConnection says more of each."""
-
-    @property
-    def transport(self) -> Transport:
-        """How large tensors travel: shm or grpc."""
-
-    @property
-    def server_count(self) -> int:
-        """How many servers share the work."""
-
-    def contract(self, model: str) -> ModelContract:
-        """Ask for a model's inputs, outputs and parameters."""
-
-    def identity(self, model: str) -> str:
-        """Ask which version of a model is served."""
-
-    def infer(
-        self,
-        model: str,
-        inputs: Mapping[str, np.ndarray],
-        large_outputs: Mapping[str, LargeOutput] | None = None,
-        request_id: str = "",
-    ) -> dict[str, np.ndarray]:
-        """Run one request and wait for its answer."""
-
-    def cancel(self) -> None:
-        """Give up all requests under way."""
 
 
 class TritonConnection:
@@ -210,64 +166,47 @@ class TritonConnection:
             self._identities[model] = content.hexdigest()
         return self._identities[model]
 
-    def infer(
-        self,
-        model: str,
-        inputs: Mapping[str, np.ndarray],
-        large_outputs: Mapping[str, LargeOutput] | None = None,
-        request_id: str = "",
-    ) -> dict[str, np.ndarray]:
+    def infer(self, request: InferRequest) -> dict[str, np.ndarray]:
         """Run one request and wait for its answer.
 
-        Args:
-            model: the model's name.
-            inputs: arrays by input name; optional inputs may be left out.
-            large_outputs: outputs whose dtype and shape are known, by name; the model's others come as they are.
-            request_id: what the server's log calls the request.
-
         Returns:
-            The outputs by name, writable for large outputs.
+            Every output by name, large ones writable.
 
         Raises:
-            ServerUnavailable: no answer, or none in time.
+            ServerUnavailable: there is no answer, or not in time.
             RequestRejected: the server refused the request or failed in it.
         """
-        large_outputs = large_outputs or {}
         with ExitStack() as stack:
-            tensors, outputs, views = self._pack(stack, model, inputs, large_outputs)
+            tensors, outputs, views = self._pack(stack, request)
             try:
                 result = self._ask(
                     lambda: self._client.infer(
-                        model,
+                        request.model,
                         tensors,
                         outputs=outputs,
-                        request_id=request_id,
+                        request_id=request.id,
                         headers=trace_headers(),
                         client_timeout=self._request_timeout_s,
                     )
                 )
-                names = [spec.name for spec in self.contract(model).outputs]
+                names = [spec.name for spec in self.contract(request.model).outputs]
                 return {name: views[name].copy() if name in views else result.as_numpy(name) for name in names}
             finally:
                 views.clear()  # nobody may hold the region when it is given back
 
     def _pack(
-        self,
-        stack: ExitStack,
-        model: str,
-        inputs: Mapping[str, np.ndarray],
-        large_outputs: Mapping[str, LargeOutput],
+        self, stack: ExitStack, request: InferRequest
     ) -> tuple[list[triton_grpc.InferInput], list[triton_grpc.InferRequestedOutput], dict[str, np.ndarray]]:
         """Turn arrays into request tensors; large ones are laid one after the other into one borrowed region."""
-        shared_in = {name: array for name, array in inputs.items() if array.nbytes >= LARGE_TENSOR_BYTES}
-        shared_out = {name: out for name, out in large_outputs.items() if out.nbytes >= LARGE_TENSOR_BYTES}
+        shared_in = {name: array for name, array in request.inputs.items() if _is_shareable(array)}
+        shared_out = {name: out for name, out in request.large_outputs.items() if out.nbytes >= LARGE_TENSOR_BYTES}
         if self._regions is None:
             shared_in, shared_out = {}, {}
         nbytes = sum(align(array.nbytes) for array in shared_in.values())
         nbytes += sum(align(output.nbytes) for output in shared_out.values())
         region = stack.enter_context(self._borrow(nbytes)) if nbytes else None
         tensors, offset = [], 0
-        for name, array in inputs.items():
+        for name, array in request.inputs.items():
             tensor = triton_grpc.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
             if region is not None and name in shared_in:
                 region.view(offset, array.dtype, array.shape)[...] = array
@@ -277,7 +216,7 @@ class TritonConnection:
                 tensor.set_data_from_numpy(np.ascontiguousarray(array))
             tensors.append(tensor)
         outputs, views = [], {}
-        for spec in self.contract(model).outputs:
+        for spec in self.contract(request.model).outputs:
             output = triton_grpc.InferRequestedOutput(spec.name)
             large = shared_out.get(spec.name)
             if region is not None and large is not None:
@@ -324,6 +263,11 @@ class TritonConnection:
             raise _in_our_words(self.url, error) from error
         except (grpc.RpcError, ValueError) as error:
             raise ServerLost(f"{self.url}: the connection was closed ({error})") from error
+
+
+def _is_shareable(array: np.ndarray) -> bool:
+    """Say whether an input travels through shared memory; texts never do, as Triton wants them with their lengths."""
+    return array.nbytes >= LARGE_TENSOR_BYTES and array.dtype.kind not in TEXT_KINDS
 
 
 def _in_our_words(url: str, error: InferenceServerException) -> LipSyncError:

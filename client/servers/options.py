@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from client.servers.calls import Transport
 from client.servers.channel import IN_THE_CLEAR, Security
-from client.servers.connection import REQUEST_TIMEOUT_S, Transport
+from client.servers.connection import REQUEST_TIMEOUT_S
 
 
 @dataclass(frozen=True)

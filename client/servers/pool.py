@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TypeVar
@@ -28,8 +28,9 @@ from client.errors import (
     ServerUnavailable,
 )
 from client.servers.addresses import Servers
+from client.servers.calls import InferRequest, Transport
 from client.servers.channel import Address
-from client.servers.connection import LargeOutput, Transport, TritonConnection
+from client.servers.connection import TritonConnection
 from client.servers.options import PoolOptions
 from client.servers.state import ServerState, backoff_s
 from lipsync_core.contract import ModelContract
@@ -119,13 +120,7 @@ class ServerPool:
             self.contract(model)
         return self._identities[model] + self._options.models_stamp
 
-    def infer(
-        self,
-        model: str,
-        inputs: Mapping[str, np.ndarray],
-        large_outputs: Mapping[str, LargeOutput] | None = None,
-        request_id: str = "",
-    ) -> dict[str, np.ndarray]:
+    def infer(self, request: InferRequest) -> dict[str, np.ndarray]:
         """Run one request on the server that should answer first; see TritonConnection.
 
         A lost connection or a missed deadline sends it elsewhere, at most MAX_ATTEMPTS times; a server whose queue is
@@ -135,9 +130,7 @@ class ServerPool:
             ServerUnavailable: no server answered.
             RequestRejected: a server refused the request or failed in it.
         """
-        return self._anywhere(
-            model, lambda connection: connection.infer(model, inputs, large_outputs, request_id), request_id
-        )
+        return self._anywhere(request.model, lambda connection: connection.infer(request), request.id)
 
     def cancel(self) -> None:
         """Give up all requests under way: they fail at once. Only `close` may follow."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from client.media import Picture
 from client.report import StageClock
-from client.servers.connection import TritonCalls
+from client.servers.calls import InferRequest, TritonCalls
 from client.tracking.faces import Face, FaceChoice, faces_of_frame
 from client.tracking.follow import THUMBNAIL_SIDE, CutDetector, FaceLinker, Observation, bridge_gaps
 
@@ -76,7 +76,7 @@ class FaceFinder:
         with self._clock.time("convert"):
             shown = np.stack([picture.rgb(long_side=self._detector.long_side) for picture in pictures])
         with self._clock.time("faces"):
-            answer = self._connection.infer(self._detector.model, {"frames": shown})
+            answer = self._connection.infer(InferRequest(self._detector.model, {"frames": shown}))
         height, width = shown.shape[1:3]
         landmarks = answer.get("landmarks")
         found = []

@@ -24,6 +24,7 @@ import numpy as np
 from client.demo import SPEECH
 from client.job import Job, JobOptions
 from client.media import AudioSource, VideoSource, VideoWriter
+from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from lipsync_core.repository import DEFAULT_REPOSITORY
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
@@ -157,7 +158,7 @@ def asking(
 
     def ask() -> None:
         with ThreadPoolExecutor(at_once) as pool:
-            for answer in [pool.submit(connection.infer, model, inputs) for _ in range(count)]:
+            for answer in [pool.submit(connection.infer, InferRequest(model, inputs)) for _ in range(count)]:
                 answer.result()
 
     return ask

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from client.job import Job, JobOptions
-from client.servers.connection import Transport, TritonConnection
+from client.servers.calls import Transport
+from client.servers.connection import TritonConnection
 from lipsync_core.repository import DEFAULT_REPOSITORY
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from perf.arguments import whole_number

@@ -11,6 +11,7 @@ import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
 from client.errors import ServerUnavailable
+from client.servers.calls import InferRequest
 from client.servers.connection import CONNECT_TIMEOUT_S, TritonConnection
 from lipsync_core.contract import ModelContract
 from perf.load.perf_analyzer import AnalyzerFailed, PerfAnalyzer, SampleRequest
@@ -100,9 +101,9 @@ def warm_up(target: Target, load: Load, inputs: Mapping[str, np.ndarray]) -> tup
     """Send the request twice; returns it with the size of its outputs, and the second's time in seconds."""
     is_batched = bool(target.contract.max_batch_size)
     sent = {name: np.stack([array] * load.batch) for name, array in inputs.items()} if is_batched else inputs
-    target.connection.infer(load.model, sent)
+    target.connection.infer(InferRequest(load.model, sent))
     begin = time.perf_counter()
-    outputs = target.connection.infer(load.model, sent)
+    outputs = target.connection.infer(InferRequest(load.model, sent))
     seconds = time.perf_counter() - begin
     return SampleRequest(inputs, is_batched, max(output.nbytes for output in outputs.values()), tuple(outputs)), seconds
 

@@ -17,6 +17,7 @@ import numpy as np
 from client.demo import PORTRAIT, SPEECH
 from client.media import AudioSource
 from client.pipelines.mouth_motion import build_profile
+from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from lipsync_core.audio.mouth_shapes import AUDIO_SAMPLE_RATE
 from lipsync_core.contract import ModelContract, TensorSpec, read_contract
@@ -141,7 +142,9 @@ class SampleMaker:
         key = f"{maker}.{name}"
         if key not in known:
             inputs = self._make_inputs(connection, self.contracts[maker], count, known, whole=False)
-            known |= {f"{maker}.{output}": array for output, array in connection.infer(maker, inputs).items()}
+            known |= {
+                f"{maker}.{output}": array for output, array in connection.infer(InferRequest(maker, inputs)).items()
+            }
         return known[key]
 
     def _sent(self, contract: ModelContract, *, whole: bool) -> list[TensorSpec]:
@@ -222,7 +225,7 @@ class SampleMaker:
         """What a job's scan of the clip finds of the mouth."""
         if "mouth_range" not in known:
             frames = self._frames(CHUNK_FRAMES)
-            landmarks = connection.infer("largest_face", {"frames": frames})["face_landmarks"]
+            landmarks = connection.infer(InferRequest("largest_face", {"frames": frames}))["face_landmarks"]
             profile = build_profile(zip(frames, landmarks, strict=True))
             if profile is None:
                 raise ValueError("sample: expected a face in the photograph, got none. Are the face models exported?")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
 from tests.conftest import ROOT
@@ -50,7 +51,8 @@ def test_waiting_requests_are_counted_under_the_names_in_use(slow_server: Embedd
     with slow_server as server, TritonConnection(server.url, "grpc") as connection:
         seconds = np.full(1, 0.5, np.float32)
         calls = [
-            threading.Thread(target=connection.infer, args=("double", {"values": seconds})) for _ in range(WAITING + 1)
+            threading.Thread(target=connection.infer, args=(InferRequest("double", {"values": seconds}),))
+            for _ in range(WAITING + 1)
         ]
         for call in calls:
             call.start()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from client.errors import RequestRejected
+from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from lipsync_core.contract import read_contract
 from lipsync_core.face import (
@@ -36,7 +37,7 @@ def crowd() -> np.ndarray:
 
 def test_faces_are_those_of_the_core(connection: TritonConnection, runs: dict[str, Network], crowd: np.ndarray) -> None:
     """Boxes, scores, landmarks and alignment points of every frame, largest first, empty slots NaN."""
-    outputs = connection.infer("faces", {"frames": crowd})
+    outputs = connection.infer(InferRequest("faces", {"frames": crowd}))
     found = find_faces(crowd, runs["short"])
     assert [len(faces.scores) for faces in found] == [0, 1, 2]
     assert outputs["boxes"].shape == (3, 2, 4)
@@ -59,7 +60,7 @@ def test_faces_are_those_of_the_core(connection: TritonConnection, runs: dict[st
 @pytest.mark.parametrize("shape", [(1, 4, 4, 3), (3, 1, 1, 3), (2, 37, 1001, 3)])
 def test_frames_without_a_face_have_no_slot(connection: TritonConnection, shape: tuple[int, ...]) -> None:
     """Any frame size is taken, and nothing found is no error."""
-    outputs = connection.infer("faces", {"frames": np.full(shape, 128, np.uint8)})
+    outputs = connection.infer(InferRequest("faces", {"frames": np.full(shape, 128, np.uint8)}))
     assert outputs["boxes"].shape == (shape[0], 0, 4)
     assert outputs["scores"].shape == (shape[0], 0)
     assert outputs["landmarks"].shape == (shape[0], 0, LANDMARKS, 3)
@@ -70,26 +71,28 @@ def test_a_frame_holds_at_most_max_faces(connection: TritonConnection) -> None:
     """The largest ones stay."""
     most = int(read_contract(REPOSITORY / "detect_faces").parameters["max_faces"])
     frames = np.tile(CLOSE[50:210, 50:210], (1, 4, 4, 1))
-    scores = connection.infer("faces", {"frames": frames})["scores"]
+    scores = connection.infer(InferRequest("faces", {"frames": frames}))["scores"]
     assert scores.shape == (1, most)
     assert (scores > 0).all()
 
 
 def test_the_largest_face_is_found_or_passed_on(connection: TritonConnection, crowd: np.ndarray) -> None:
     """Without landmarks it is the first slot of `faces`; given landmarks come back as they are."""
-    faces = connection.infer("faces", {"frames": crowd})["landmarks"]
-    found = connection.infer("largest_face", {"frames": crowd})["face_landmarks"]
+    faces = connection.infer(InferRequest("faces", {"frames": crowd}))["landmarks"]
+    found = connection.infer(InferRequest("largest_face", {"frames": crowd}))["face_landmarks"]
     assert np.allclose(found, faces[:, 0], atol=ROUNDING_PX, equal_nan=True)
     assert np.isnan(found[0]).all()
     given = np.random.default_rng(0).uniform(0, 500, (3, LANDMARKS, 3)).astype(np.float32)
     given[1] = np.nan
-    passed = connection.infer("largest_face", {"frames": crowd, "landmarks": given})["face_landmarks"]
+    passed = connection.infer(InferRequest("largest_face", {"frames": crowd, "landmarks": given}))["face_landmarks"]
     assert np.array_equal(passed, given, equal_nan=True)
 
 
 def test_no_face_anywhere_is_rows_of_nan(connection: TritonConnection) -> None:
     """So that a pipeline can pass such frames through."""
-    found = connection.infer("largest_face", {"frames": np.zeros((2, 4, 4, 3), np.uint8)})["face_landmarks"]
+    found = connection.infer(InferRequest("largest_face", {"frames": np.zeros((2, 4, 4, 3), np.uint8)}))[
+        "face_landmarks"
+    ]
     assert found.shape == (2, LANDMARKS, 3)
     assert np.isnan(found).all()
 
@@ -99,14 +102,14 @@ def test_no_face_anywhere_is_rows_of_nan(connection: TritonConnection) -> None:
 def test_no_frames_fail_with_their_shape(connection: TritonConnection, model: str, shape: tuple[int, ...]) -> None:
     """The request is refused, not answered with nothing."""
     with pytest.raises(RequestRejected, match=r"frames: expected at least one frame with pixels, got \[\d, \d, 8, 3\]"):
-        connection.infer(model, {"frames": np.zeros(shape, np.uint8)})
+        connection.infer(InferRequest(model, {"frames": np.zeros(shape, np.uint8)}))
 
 
 def test_landmarks_for_other_frames_fail(connection: TritonConnection) -> None:
     """One row per frame, no fewer."""
     frames, landmarks = np.zeros((2, 8, 8, 3), np.uint8), np.zeros((1, LANDMARKS, 3), np.float32)
     with pytest.raises(RequestRejected, match="landmarks: expected one row for each of 2 frames, got 1"):
-        connection.infer("largest_face", {"frames": frames, "landmarks": landmarks})
+        connection.infer(InferRequest("largest_face", {"frames": frames, "landmarks": landmarks}))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from client.job import Job, JobOptions
 from client.report import Report
-from client.servers.connection import Transport, TritonConnection
+from client.servers.calls import Transport
+from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer
 
 Run = Callable[..., Report]

@@ -11,6 +11,7 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
+from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from lipsync_core.serving.access import ADMIN_TOKEN_HEADER, TOKEN_HEADER, Access
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
@@ -102,7 +103,9 @@ def test_a_job_needs_no_token_on_loopback(plain_server: EmbeddedServer) -> None:
     with TritonConnection(plain_server.url) as connection:
         assert connection.transport == "shm"
         values = np.arange(100_000, dtype=np.float32)
-        np.testing.assert_array_equal(connection.infer("caller", {"values": values})["called"], values * 2)
+        np.testing.assert_array_equal(
+            connection.infer(InferRequest("caller", {"values": values}))["called"], values * 2
+        )
 
 
 @pytest.mark.parametrize("call", CALLER_CALLS)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from client.errors import RequestRejected, ServerUnavailable
+from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from client.servers.shared_memory import REGION_PREFIX
 from lipsync_core.serving import runtime
@@ -58,7 +59,7 @@ def test_answers_by_both_transports(toy_server: EmbeddedServer, model: str, tran
     with TritonConnection(toy_server.url, transport) as connection:  # type: ignore[arg-type]
         assert connection.transport == transport
         name = connection.contract(model).outputs[0].name
-        np.testing.assert_array_equal(connection.infer(model, {"values": values})[name], values * 2)
+        np.testing.assert_array_equal(connection.infer(InferRequest(model, {"values": values}))[name], values * 2)
 
 
 def test_bad_meaning_fails_as_a_rejected_request(toy_server: EmbeddedServer) -> None:
@@ -66,14 +67,14 @@ def test_bad_meaning_fails_as_a_rejected_request(toy_server: EmbeddedServer) -> 
     with TritonConnection(toy_server.url) as connection:
         for model in ("double", "caller"):
             with pytest.raises(RequestRejected, match="values: expected at least one, got none"):
-                connection.infer(model, {"values": np.zeros(0, np.float32)})
+                connection.infer(InferRequest(model, {"values": np.zeros(0, np.float32)}))
 
 
 def test_a_bug_fails_without_its_traceback(toy_server: EmbeddedServer) -> None:
     """The caller learns the kind of error; the traceback stays in the server's log."""
     with TritonConnection(toy_server.url) as connection:
         with pytest.raises(RequestRejected, match="KeyError") as caught:
-            connection.infer("double", {"values": np.array([-1], np.float32)})
+            connection.infer(InferRequest("double", {"values": np.array([-1], np.float32)}))
         assert "secret detail" not in str(caught.value)
     assert "secret detail" in toy_server.log_path.read_text()
 
@@ -82,9 +83,9 @@ def test_request_id_reaches_the_logs(toys: Path) -> None:
     """Through an ensemble and a call in between, every model's lines bear the id that the client gave the request."""
     options = ServerOptions(toys, ("ensemble",), extra_arguments=("--log-verbose=1",))
     with EmbeddedServer(options) as server, TritonConnection(server.url) as connection:
-        connection.infer("ensemble", {"values": np.ones(3, np.float32)}, request_id="job7-42")
+        connection.infer(InferRequest("ensemble", {"values": np.ones(3, np.float32)}, id="job7-42"))
         with pytest.raises(RequestRejected):
-            connection.infer("ensemble", {"values": -np.ones(3, np.float32)}, request_id="job7-43")
+            connection.infer(InferRequest("ensemble", {"values": -np.ones(3, np.float32)}, id="job7-43"))
 
         def seen(text: str) -> bool:
             return any(text in line for line in server.log_path.read_text().splitlines())
@@ -114,7 +115,7 @@ def test_server_killed_in_between_fails_as_unavailable(toys: Path) -> None:
         os.kill(server.pids[0], signal.SIGKILL)
         wait_until(lambda: not server.is_alive())
         with pytest.raises(ServerUnavailable):
-            connection.infer("double", {"values": np.zeros(3, np.float32)})
+            connection.infer(InferRequest("double", {"values": np.zeros(3, np.float32)}))
     assert shared_memory(server.shm_prefix) == []
 
 
@@ -146,9 +147,10 @@ def test_normal_end_leaves_nothing(toys: Path) -> None:
 def test_shared_memory_of_a_killed_client_is_taken_back(toy_server: EmbeddedServer) -> None:
     """The next client frees on the server what a killed one had registered, and /dev/shm holds no file of it."""
     script = (
-        "import os, sys, numpy as np\nfrom client.servers.connection import TritonConnection\n"
+        "import os, sys, numpy as np\nfrom client.servers.calls import InferRequest\n"
+        "from client.servers.connection import TritonConnection\n"
         "connection = TritonConnection(sys.argv[1], 'shm')\n"
-        "connection.infer('double', {'values': np.zeros(10**6, np.float32)})\nos.kill(os.getpid(), 9)"
+        "connection.infer(InferRequest('double', {'values': np.zeros(10**6, np.float32)}))\nos.kill(os.getpid(), 9)"
     )
     with subprocess.Popen([sys.executable, "-c", script, toy_server.url]) as client:
         client.wait(30)
@@ -167,7 +169,7 @@ def test_full_shared_memory_fails_with_what_to_do(toy_server: EmbeddedServer, mo
 
         monkeypatch.setattr("client.servers.shared_memory.os.posix_fallocate", refuse)
         with pytest.raises(ServerUnavailable, match="/dev/shm: expected room .*--transport grpc"):
-            connection.infer("double", {"values": np.zeros(10**6, np.float32)})
+            connection.infer(InferRequest("double", {"values": np.zeros(10**6, np.float32)}))
     assert not any(name.endswith("-2") for name in shared_memory(f"{REGION_PREFIX}{os.getpid()}-"))
 
 

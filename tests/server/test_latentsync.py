@@ -14,6 +14,7 @@ import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from client.errors import RequestRejected
+from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from lipsync_core import face
 from lipsync_core.latentsync.alignment import affine_matrices, align_faces, running_bias
@@ -82,20 +83,20 @@ class ServedNetworks:
         return self._ask("latentsync_unet_shallow", **inputs, deep_features=deep_features)["noise_pred"]
 
     def _ask(self, model: str, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        outputs = self._connection.infer(model, {name: tensor.numpy() for name, tensor in inputs.items()})
+        outputs = self._connection.infer(InferRequest(model, {name: tensor.numpy() for name, tensor in inputs.items()}))
         return {name: torch.from_numpy(array.copy()) for name, array in outputs.items()}
 
 
 def ask(connection: TritonConnection, **inputs: np.ndarray) -> np.ndarray:
-    return connection.infer("latentsync", inputs)["synced_frames"]
+    return connection.infer(InferRequest("latentsync", inputs))["synced_frames"]
 
 
 def requests_of_a_clip(connection: TritonConnection, count: int) -> list[dict[str, np.ndarray]]:
     """Make chunks of the moving head, two frames each, speaking."""
-    landmarks = connection.infer("largest_face", {"frames": FRAMES})["face_landmarks"]
+    landmarks = connection.infer(InferRequest("largest_face", {"frames": FRAMES}))["face_landmarks"]
     points = face.alignment_points(landmarks)
     biases = running_bias(points)
-    features = connection.infer("whisper_features", {"audio": SPEECH[:48_000]})["audio_features"]
+    features = connection.infer(InferRequest("whisper_features", {"audio": SPEECH[:48_000]}))["audio_features"]
     requests = []
     for index in range(count):
         rows = slice(2 * index % len(FRAMES), 2 * index % len(FRAMES) + 2)
@@ -113,7 +114,7 @@ def test_golden_frames_hold(each_flavour: TritonConnection, reference_dir: Path)
     points = np.rint(np.stack(means, axis=1)).astype(np.float32)
     biases, order = running_bias(points), goldens["frame_index"]
     speech = goldens["pcm"].astype(np.float32) / 32768
-    features = each_flavour.infer("whisper_features", {"audio": speech})["audio_features"]
+    features = each_flavour.infer(InferRequest("whisper_features", {"audio": speech}))["audio_features"]
     synced = []
     for start in range(0, len(order), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(order)))
@@ -165,21 +166,21 @@ def test_golden_features_hold(each_flavour: TritonConnection, reference_dir: Pat
     """The original's, of 9.6 s, of 35 s in two segments, and of an odd number of columns."""
     goldens = np.load(reference_dir / "latentsync" / "whisper.npz")
     speech = goldens["pcm"].astype(np.float32) / 32768
-    found = each_flavour.infer("whisper_features", {"audio": speech})["audio_features"]
+    found = each_flavour.infer(InferRequest("whisper_features", {"audio": speech}))["audio_features"]
     assert np.abs(found - goldens["feat"]).max() < FEATURES_ERROR
-    long = each_flavour.infer("whisper_features", {"audio": np.resize(speech, 560_000)})["audio_features"]
+    long = each_flavour.infer(InferRequest("whisper_features", {"audio": np.resize(speech, 560_000)}))["audio_features"]
     assert long.shape == tuple(goldens["feat35_shape"])
     assert np.abs(long[goldens["feat35_rows"]] - goldens["feat35"]).max() < FEATURES_ERROR
     start = int(goldens["odd_start"])
     odd = speech[start : start + int(goldens["odd_samples"])]
-    found = each_flavour.infer("whisper_features", {"audio": odd})["audio_features"]
+    found = each_flavour.infer(InferRequest("whisper_features", {"audio": odd}))["audio_features"]
     assert found.shape == tuple(goldens["odd_feat_shape"])
     assert np.abs(found[goldens["odd_rows"]] - goldens["odd_feat"]).max() < FEATURES_ERROR
 
 
 def test_segments_give_the_features_of_the_whole(latentsync: TritonConnection) -> None:
     """Each from its own samples and the whole speech's peak; across the seams to the network's rounding."""
-    whole = latentsync.infer("whisper_features", {"audio": SPEECH})["audio_features"]
+    whole = latentsync.infer(InferRequest("whisper_features", {"audio": SPEECH}))["audio_features"]
     peak = np.array([log_mel_peak(SPEECH)], np.float32)
     found = []
     for index in range(segment_count(len(SPEECH))):
@@ -190,7 +191,7 @@ def test_segments_give_the_features_of_the_whole(latentsync: TritonConnection) -
             "column_count": np.array([part.column_count], np.int32),
             "log_mel_peak": peak,
         }
-        found.append(latentsync.infer("whisper_features", request)["audio_features"])
+        found.append(latentsync.infer(InferRequest("whisper_features", request))["audio_features"])
     assert [len(part) for part in found] == [1500, 1500, 50]
     assert np.abs(np.concatenate(found) - whole).max() < FEATURES_ERROR
 
@@ -198,10 +199,10 @@ def test_segments_give_the_features_of_the_whole(latentsync: TritonConnection) -
 def test_a_chunk_is_what_the_pure_functions_give(latentsync: TritonConnection) -> None:
     """The moving head with raw audio, found by the server, against the steps called one by one."""
     frames, audio = FRAMES[:3], SPEECH[:16_000]
-    landmarks = latentsync.infer("largest_face", {"frames": frames})["face_landmarks"]
+    landmarks = latentsync.infer(InferRequest("largest_face", {"frames": frames}))["face_landmarks"]
     points = face.alignment_points(landmarks)
     matrices = affine_matrices(points, running_bias(points), RESOLUTION)
-    features = latentsync.infer("whisper_features", {"audio": audio})["audio_features"]
+    features = latentsync.infer(InferRequest("whisper_features", {"audio": audio}))["audio_features"]
     tokens = audio_tokens(features, np.array([0, 2, 4]))
     options = DiffusionOptions(3, 2.0, "unipc", "cached", 99)
     faces, noise = align_faces(frames, matrices, RESOLUTION), draw_noise(99, 4, 3, RESOLUTION)

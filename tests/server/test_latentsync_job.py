@@ -12,6 +12,7 @@ import pytest
 from client.errors import MediaError, RequestRejected, ServerUnavailable
 from client.media import AudioSource, VideoWriter
 from client.pipelines.speech import SpeechFeatures
+from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from lipsync_core.latentsync.options import DiffusionOptions, options_for
 from lipsync_core.serving.server import EmbeddedServer
@@ -94,7 +95,7 @@ def test_features_of_long_speech_arrive_in_parts(latentsync_server: EmbeddedServ
     audio = AudioSource(write_wave(tmp_path / "long.wav", samples))
     whole_samples = np.concatenate(list(audio.speech_blocks()))
     with TritonConnection(latentsync_server.url) as connection:
-        whole = connection.infer("whisper_features", {"audio": whole_samples})["audio_features"]
+        whole = connection.infer(InferRequest("whisper_features", {"audio": whole_samples}))["audio_features"]
         features = SpeechFeatures(connection, audio)
         assert features.count == len(whole) == 3250
         for start in range(0, 3240, 97):
@@ -134,7 +135,7 @@ def test_seed_out_of_range_fails_on_the_server_too(latentsync_server: EmbeddedSe
         TritonConnection(latentsync_server.url) as connection,
         pytest.raises(RequestRejected, match="seed: expected"),
     ):
-        connection.infer("latentsync", inputs)
+        connection.infer(InferRequest("latentsync", inputs))
 
 
 def test_interrupted_job_gives_its_requests_up(

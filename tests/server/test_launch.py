@@ -19,6 +19,7 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
+from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from lipsync_core.serving.access import ADMIN_TOKEN_HEADER, TOKEN_HEADER
 from lipsync_core.serving.runtime import find_runtime
@@ -183,7 +184,7 @@ def test_request_id_goes_through_an_ensemble(
         lines = [line for line in server.log.read_text().splitlines() if "job-9-chunk-2" in line]
         with TritonConnection(server.grpc) as connection:  # without a token to ask for, and no shared memory to have
             assert connection.transport == "grpc"
-            connection.infer("faces", {"frames": np.zeros((4, 256, 256, 3), np.uint8)})
+            connection.infer(InferRequest("faces", {"frames": np.zeros((4, 256, 256, 3), np.uint8)}))
     assert [model for model in through if not any(f"model: {model}," in line for line in lines)] == []
     assert all(model.encode() in b"".join(collector.bodies) for model in through)  # the last are sent at the end
 

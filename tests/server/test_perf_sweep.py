@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer
 from perf.__main__ import main
@@ -42,7 +43,7 @@ def test_every_served_model_takes_its_sample(server: EmbeddedServer, model_repos
             assert any(np.any(array != 0) for array in inputs.values())
             assert all(np.any(array) for name, array in inputs.items() if array.size > 4 and name != "interior_indices")
             batched = bool(maker.contracts[model].max_batch_size)
-            connection.infer(model, {name: a[None] for name, a in inputs.items()} if batched else inputs)
+            connection.infer(InferRequest(model, {name: a[None] for name, a in inputs.items()} if batched else inputs))
 
 
 def test_a_sweep_measures_with_the_real_perf_analyzer(

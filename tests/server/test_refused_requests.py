@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from client.errors import RequestRejected
+from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 
 pytestmark = pytest.mark.server
@@ -17,9 +18,9 @@ def test_refusals_never_lock_up_the_server(connection: TritonConnection) -> None
     landmarks = np.full((2, 468, 3), np.nan, np.float32)
     for _ in range(MANY):
         with pytest.raises(RequestRejected, match="expected shapes, or audio with frame_times, got neither"):
-            connection.infer("mouth_motion", {"frames": frames, "landmarks": landmarks})
+            connection.infer(InferRequest("mouth_motion", {"frames": frames, "landmarks": landmarks}))
     good = {"frames": frames, "landmarks": landmarks, "shapes": np.zeros((2, 2), np.float32)}
-    np.testing.assert_array_equal(connection.infer("mouth_motion", good)["synced_frames"], frames)
+    np.testing.assert_array_equal(connection.infer(InferRequest("mouth_motion", good))["synced_frames"], frames)
 
 
 @pytest.mark.parametrize(
@@ -38,4 +39,4 @@ def test_shapes_that_do_not_fit_the_frames_fail(
     """Every frame needs its own shape."""
     frames = np.zeros((2, 32, 32, 3), np.uint8)
     with pytest.raises(RequestRejected, match=message):
-        connection.infer("mouth_motion", {"frames": frames, **inputs})
+        connection.infer(InferRequest("mouth_motion", {"frames": frames, **inputs}))

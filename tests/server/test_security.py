@@ -10,6 +10,7 @@ import pytest
 
 from client.errors import AccessDenied, UsageError
 from client.servers.addresses import Servers, parse_urls
+from client.servers.calls import InferRequest
 from client.servers.channel import Address, Security, read_token
 from client.servers.connection import TritonConnection
 from client.servers.options import PoolOptions
@@ -65,7 +66,9 @@ def mutual_server(toys: Path, authority: Authority) -> Iterator[EmbeddedServer]:
 def double(url: str | Address, security: Security, transport: str = "auto") -> None:
     values = np.arange(100_000, dtype=np.float32)
     with TritonConnection(url, transport, security=security) as connection:  # type: ignore[arg-type]
-        np.testing.assert_array_equal(connection.infer("double", {"values": values})["doubled"], values * 2)
+        np.testing.assert_array_equal(
+            connection.infer(InferRequest("double", {"values": values}))["doubled"], values * 2
+        )
 
 
 @pytest.mark.parametrize("transport", ["shm", "grpc"])
@@ -167,7 +170,11 @@ def test_pool_checks_the_name_that_was_looked_up(
         port = int(server.url.rpartition(":")[2])
         monkeypatch.setattr("client.servers.addresses._look_up", lambda name: [Address(server.url, name.host)])
         with ServerPool(parse_urls([f"dns:///triton.internal:{port}"]), options) as pool:
-            assert pool.infer("double", {"values": np.ones(3, np.float32)})["doubled"].tolist() == [2, 2, 2]
+            assert pool.infer(InferRequest("double", {"values": np.ones(3, np.float32)}))["doubled"].tolist() == [
+                2,
+                2,
+                2,
+            ]
         with pytest.raises(AccessDenied, match="mismatch"):
             ServerPool(parse_urls([f"dns:///other.internal:{port}"]), options)
 

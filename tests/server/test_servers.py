@@ -16,6 +16,7 @@ import pytest
 from client.errors import NoAnswer, RequestRejected, ServerUnavailable
 from client.job import Job, JobOptions
 from client.servers.addresses import parse_urls
+from client.servers.calls import InferRequest
 from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
@@ -54,7 +55,7 @@ def ask_many(pool: ServerPool, count: int, at_once: int = 6) -> list[float]:
 
     def ask(number: int) -> float:
         values = np.full(20_000, number, np.float32)
-        doubled = pool.infer("double", {"values": values})["doubled"]
+        doubled = pool.infer(InferRequest("double", {"values": values}))["doubled"]
         assert np.all(doubled == doubled[0])
         return float(doubled[0])
 
@@ -157,7 +158,8 @@ def test_full_queue_slows_the_client_down(tmp_path: Path) -> None:
     with EmbeddedServer(ServerOptions(tmp_path / "toy", ("double",))) as server, open_pool([server]) as pool:
 
         def ask(number: int) -> float:
-            return float(pool.infer("double", {"values": np.full((1, 4), number, np.float32)})["doubled"][0, 0])
+            request = InferRequest("double", {"values": np.full((1, 4), number, np.float32)})
+            return float(pool.infer(request)["doubled"][0, 0])
 
         with ThreadPoolExecutor(8) as threads:
             assert list(threads.map(ask, range(24))) == [2.0 * number for number in range(24)]
@@ -177,7 +179,7 @@ def test_refused_request_fails_at_once(trio: list[EmbeddedServer]) -> None:
     """What one server calls invalid is never sent to another."""
     with open_pool(trio) as pool:
         with pytest.raises(RequestRejected, match="expected at least one"):
-            pool.infer("double", {"values": np.zeros(0, np.float32)})
+            pool.infer(InferRequest("double", {"values": np.zeros(0, np.float32)}))
         assert pool.retries == 0
 
 

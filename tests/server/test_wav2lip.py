@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from client.errors import RequestRejected
+from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer
 from lipsync_core.wav2lip.boxes import Pads, pad_boxes, smooth_boxes
@@ -51,7 +52,7 @@ def sync_clip(connection: TritonConnection, frames: np.ndarray, boxes: np.ndarra
         part, own_starts = samples_for_windows(starts[rows], len(samples))
         inputs = {"frames": frames[rows], "boxes": boxes[rows].astype(np.float32)}
         audio = {"audio": samples[part], "window_starts": own_starts}
-        synced.append(connection.infer("wav2lip", {**inputs, **audio, "hard_box": HARD})["synced_frames"])
+        synced.append(connection.infer(InferRequest("wav2lip", {**inputs, **audio, "hard_box": HARD}))["synced_frames"])
     return np.concatenate(synced)
 
 
@@ -109,9 +110,9 @@ def plain_wav2lip(frames: np.ndarray, boxes: np.ndarray, mel: np.ndarray) -> np.
 def test_without_boxes_the_largest_face_speaks(wav2lip: TritonConnection) -> None:
     """Blended into the lower half of its box, everything else bit-identical; a frame without a face stays."""
     frames = np.stack([PICTURES[0], np.full_like(PICTURES[0], 90)])
-    landmarks = wav2lip.infer("largest_face", {"frames": frames})["face_landmarks"]
+    landmarks = wav2lip.infer(InferRequest("largest_face", {"frames": frames}))["face_landmarks"]
     x1, y1, x2, y2 = boxes_from_landmarks(landmarks)[0].astype(int)
-    synced = wav2lip.infer("wav2lip", {"frames": frames, "mel_windows": ANY_WINDOWS})["synced_frames"]
+    synced = wav2lip.infer(InferRequest("wav2lip", {"frames": frames, "mel_windows": ANY_WINDOWS}))["synced_frames"]
     changed = (synced != frames).any(axis=-1)
     assert changed[0, y1:y2, x1:x2].sum() == changed.sum() > 1000
     assert not changed[0, : (y1 + y2) // 2 - 5].any()
@@ -121,8 +122,10 @@ def test_audio_and_finished_windows_give_the_same(wav2lip: TritonConnection, spe
     """A caller may cut the windows itself."""
     starts = np.array([3, 90], np.int32)
     common = {"frames": PICTURES, "boxes": FACE}
-    heard = wav2lip.infer("wav2lip", {**common, "audio": speech, "window_starts": starts})
-    given = wav2lip.infer("wav2lip", {**common, "mel_windows": mel_windows(mel_spectrogram(speech), starts)})
+    heard = wav2lip.infer(InferRequest("wav2lip", {**common, "audio": speech, "window_starts": starts}))
+    given = wav2lip.infer(
+        InferRequest("wav2lip", {**common, "mel_windows": mel_windows(mel_spectrogram(speech), starts)})
+    )
     assert np.array_equal(heard["synced_frames"], given["synced_frames"])
     assert (heard["synced_frames"] != PICTURES).any()
 
@@ -132,7 +135,7 @@ def test_boxes_beside_the_frame_do_no_harm(wav2lip: TritonConnection) -> None:
     rows = [[300, 300, 400, 400], [np.nan] * 4, [-60, -60, 90, 110], [200, 180, 1000, 1000]]
     frames = np.repeat(PICTURES[:1], len(rows), axis=0)
     inputs = {"frames": frames, "boxes": np.array(rows, np.float32), "mel_windows": np.zeros((4, 80, 16), np.float32)}
-    synced = wav2lip.infer("wav2lip", {**inputs, "hard_box": HARD})["synced_frames"]
+    synced = wav2lip.infer(InferRequest("wav2lip", {**inputs, "hard_box": HARD}))["synced_frames"]
     assert np.array_equal(synced[:2], frames[:2])
     for synced_frame, frame, (x1, y1, x2, y2) in (
         (synced[2], frames[2], (0, 0, 90, 110)),
@@ -146,7 +149,7 @@ def test_audio_shorter_than_a_window_speaks_too(wav2lip: TritonConnection) -> No
     """A tenth of a second, and none at all."""
     for count in (1600, 0):
         audio = {"audio": np.zeros(count, np.float32), "window_starts": np.zeros(2, np.int32)}
-        synced = wav2lip.infer("wav2lip", {"frames": PICTURES, "boxes": FACE, **audio})["synced_frames"]
+        synced = wav2lip.infer(InferRequest("wav2lip", {"frames": PICTURES, "boxes": FACE, **audio}))["synced_frames"]
         assert (synced != PICTURES).any()
 
 
@@ -172,15 +175,15 @@ def test_inputs_that_do_not_fit_fail_with_their_name(
 ) -> None:
     """The request is refused; the next one is answered."""
     with pytest.raises(RequestRejected, match=message):
-        wav2lip.infer("wav2lip", {"frames": PICTURES, **inputs})
+        wav2lip.infer(InferRequest("wav2lip", {"frames": PICTURES, **inputs}))
     good = {"frames": PICTURES, "boxes": FACE, "mel_windows": ANY_WINDOWS}
-    assert wav2lip.infer("wav2lip", good)["synced_frames"].shape == PICTURES.shape
+    assert wav2lip.infer(InferRequest("wav2lip", good))["synced_frames"].shape == PICTURES.shape
 
 
 def test_golden_rectangles_hold(wav2lip: TritonConnection, reference_dir: Path) -> None:
     """The original's face of each of three frames is the first slot, cut off at 0 and to whole pixels."""
     goldens = np.load(reference_dir / "wav2lip" / "s3fd.npz")
-    found = wav2lip.infer("s3fd_faces", {"frames": np.ascontiguousarray(goldens["batch_bgr"][..., ::-1])})
+    found = wav2lip.infer(InferRequest("s3fd_faces", {"frames": np.ascontiguousarray(goldens["batch_bgr"][..., ::-1])}))
     assert np.array_equal(np.maximum(0, found["boxes"][:, 0]).astype(int), goldens["rect_batch"])
     filled = found["scores"] > 0
     assert (np.diff(np.where(filled, found["scores"], 0), axis=1) <= 0).all()
@@ -191,11 +194,11 @@ def test_golden_rectangles_hold(wav2lip: TritonConnection, reference_dir: Path) 
 def test_s3fd_takes_frames_of_any_size(wav2lip: TritonConnection, size: tuple[int, int]) -> None:
     """Smaller ones than its network takes, too."""
     frames = np.ascontiguousarray(detector_images()[:, : size[0], : size[1]])
-    found = wav2lip.infer("s3fd_faces", {"frames": frames})
+    found = wav2lip.infer(InferRequest("s3fd_faces", {"frames": frames}))
     assert found["boxes"].shape == (2, found["scores"].shape[1], 4)
 
 
 def test_s3fd_fails_without_frames(wav2lip: TritonConnection) -> None:
     """The request is refused, not answered with nothing."""
     with pytest.raises(RequestRejected, match=r"frames: expected at least one frame with pixels, got \[0, 8, 8, 3\]"):
-        wav2lip.infer("s3fd_faces", {"frames": np.zeros((0, 8, 8, 3), np.uint8)})
+        wav2lip.infer(InferRequest("s3fd_faces", {"frames": np.zeros((0, 8, 8, 3), np.uint8)}))

@@ -9,6 +9,7 @@ import pytest
 
 from client.errors import RequestRejected
 from client.job import Job, JobOptions
+from client.servers.calls import InferRequest
 from tests.media_clips import tone, write_clip, write_sound
 
 
@@ -22,13 +23,13 @@ class HalfFrozen:
         self.numbers = itertools.count()
         self.waiting, self.cancelled = threading.Event(), threading.Event()
 
-    def infer(self, model: str, *_: object) -> dict[str, np.ndarray]:
+    def infer(self, request: InferRequest) -> dict[str, np.ndarray]:
         if next(self.numbers) == 0:
             self.waiting.wait(20)
-            raise RequestRejected(f"{model}: no")
+            raise RequestRejected(f"{request.model}: no")
         self.waiting.set()
         self.cancelled.wait(5)
-        raise RequestRejected(f"{model}: cancelled")
+        raise RequestRejected(f"{request.model}: cancelled")
 
     def cancel(self) -> None:
         self.cancelled.set()

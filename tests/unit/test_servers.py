@@ -14,6 +14,7 @@ from client.errors import ServerUnavailable, UsageError
 from client.servers import pool as servers
 from client.servers import state as server_state
 from client.servers.addresses import parse_urls
+from client.servers.calls import InferRequest
 from client.servers.channel import Address
 from client.servers.connection import TritonConnection
 from client.servers.embedded import open_pool
@@ -98,7 +99,7 @@ class FakeConnection:
     def identity(self, model: str) -> str:
         return model
 
-    def infer(self, *_: object) -> dict[str, np.ndarray]:
+    def infer(self, request: InferRequest) -> dict[str, np.ndarray]:
         return {}
 
     def close(self) -> None:
@@ -118,7 +119,7 @@ def test_servers_are_judged_by_requests_alone(connections: list[FakeConnection])
         pool.contract("m")
         assert pool.answered == {"a:1": 0}
         assert pool._servers["a:1"].known_s("m") is None
-        pool.infer("m", {})
+        pool.infer(InferRequest("m", {}))
         assert pool.answered == {"a:1": 1}
         assert pool._servers["a:1"].known_s("m") is not None
 

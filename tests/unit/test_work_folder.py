@@ -13,7 +13,7 @@ from client.resume import work_folder
 from client.resume.calls import JobCalls, request_key
 from client.resume.job_folder import drop_folder
 from client.resume.work_folder import ANSWER_SUFFIX, WorkFolder, default_work_dir, file_digest
-from client.servers.connection import LargeOutput
+from client.servers.calls import InferRequest
 from lipsync_core.contract import ModelContract
 
 FACTS = {"video": "a", "audio": "b"}
@@ -36,11 +36,10 @@ class Doubler:
     def identity(self, model: str) -> str:
         return f"{model} {self.version}"
 
-    def infer(
-        self, model: str, inputs: dict, large_outputs: dict[str, LargeOutput] | None = None, request_id: str = ""
-    ) -> dict[str, np.ndarray]:
-        self.ids.append(request_id)
-        return {"synced_frames": inputs["frames"] * 2, "sum": inputs["frames"].sum(keepdims=True)}
+    def infer(self, request: InferRequest) -> dict[str, np.ndarray]:
+        self.ids.append(request.id)
+        frames = request.inputs["frames"]
+        return {"synced_frames": frames * 2, "sum": frames.sum(keepdims=True)}
 
     def cancel(self) -> None: ...
 
@@ -70,7 +69,7 @@ def test_frames_are_kept_as_changes_and_answered_without_the_server(tmp_path: Pa
     for triton in (first, second):
         with WorkFolder(tmp_path / "work", FACTS) as folder:
             calls = JobCalls(triton, "job", folder)
-            answer = calls.infer("double", {"frames": frames})
+            answer = calls.infer(InferRequest("double", {"frames": frames}))
             np.testing.assert_array_equal(answer["synced_frames"], frames * 2)
             assert answer["sum"] == frames.sum()
     assert (first.ids, second.ids) == (["job-1"], [])
