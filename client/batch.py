@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from typing import IO, Literal
 from client.cli.parser import OneLineParser
 from client.errors import BatchError, OutputError, UsageError
 from client.servers.addresses import parse_urls
+from client.system import lock_file
 
 log = logging.getLogger(__name__)
 
@@ -163,9 +163,11 @@ def open_report(path: Path) -> Iterator[IO[str]]:
         raise OutputError(f"{path}: expected a report that can be written, got: {error.strerror}") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(file.fileno())
         except BlockingIOError:
             raise UsageError(f"{path}: expected a report of our own, got one that another batch writes") from None
+        except OSError:
+            pass  # without locks it is up to people not to run one batch twice at a time
         written = path.read_bytes()
         file.truncate(written.rfind(b"\n") + 1)  # the last line is cut off where a batch was killed while it wrote
         yield file

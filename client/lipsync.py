@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
 import logging
 import signal
@@ -18,14 +16,13 @@ from client.job import Job
 from client.logs import LogProgress, set_up_logs, take_down_logs
 from client.progress import open_progress
 from client.servers.embedded import open_pool, serve_command, weights_warnings
+from client.system import ending_signals, return_freed_frames
 from lipsync_core.serving.runtime import ServerStartError
 
 log = logging.getLogger("client.lipsync")  # under its own name it is __main__
 
 EXIT_INTERNAL = 1
 EXIT_SIGNAL = 128  # plus the signal's number
-M_MMAP_THRESHOLD = -3  # mallopt option; source: malloc.h of glibc
-FRAME_SIZED_BYTES = 1 << 20
 
 
 class EndedBySignal(SystemExit):
@@ -42,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     end_on_signals()
-    give_freed_frames_back()
+    return_freed_frames()
     verbose = "--verbose" in arguments
     handler = set_up_logs(as_json="--log-json" in arguments, quiet="--quiet" in arguments)
     try:
@@ -99,15 +96,9 @@ def _notes(error: BaseException) -> str:
     return "".join(f". {note[:1].upper()}{note[1:]}" for note in getattr(error, "__notes__", ()))
 
 
-def give_freed_frames_back() -> None:
-    """Let glibc map each frame by itself, so that its memory goes back to the system when it is freed."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library does as it likes
-        ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, FRAME_SIZED_BYTES)
-
-
 def end_on_signals() -> None:
-    """Let SIGTERM and SIGHUP leave by an exception, so that every context is closed; what nohup ignores stays so."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    """Turn the signals that end a program into an exception, so that contexts close; nohup keeps its own."""
+    for number in ending_signals():
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _leave)
 

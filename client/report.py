@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import resource
 import threading
 import time
 from collections import defaultdict
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from client.flow import close
+from client.system import peak_memory_mb
 
 Item = TypeVar("Item")
 
 MAX_SPANS_LISTED = 1000  # keeps the report small whatever the video
-KIB, MB = 1024, 1_000_000  # bytes; ru_maxrss counts KiB
 
 
 class StageClock:
@@ -85,7 +84,7 @@ class Report:
         server_start_s: time the embedded server took to be ready; None for a server that ran already.
         seconds_per_stage: working time by stage; stages overlap.
         realtime_factor: seconds per second of the result.
-        peak_rss_mb: the client's largest resident memory, in MB.
+        peak_rss_mb: the client's largest resident memory, in MB; 0 where the system does not tell.
         warnings: what the user should know, one sentence each.
     """
 
@@ -129,7 +128,7 @@ class Report:
         self.seconds = round(seconds, 3)
         self.seconds_per_stage = clock.seconds
         self.realtime_factor = round(seconds / self.duration_s, 3) if self.duration_s else 0.0
-        self.peak_rss_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB / MB, 1)
+        self.peak_rss_mb = peak_memory_mb()
 
     def as_dict(self) -> dict[str, object]:
         """Return all fields, for JSON."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import glob
 import os
 import secrets
@@ -12,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from client.errors import OutputError
+from client.system import lock_file
 
 REASONS = {  # errno -> what happened, and what to do
     errno.ENOSPC: ("the disk is full", "Free some space or choose another folder"),
@@ -105,7 +105,7 @@ def _create_part(final: Path) -> tuple[Path, int | None]:
         part = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
         number = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(number)
         except BlockingIOError:  # another job takes the file for a dead one's, and removes it
             os.close(number)
             continue
@@ -123,7 +123,7 @@ def _remove_dead_parts(final: Path) -> None:
         with suppress(OSError):
             number = os.open(part, os.O_WRONLY)
             try:
-                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_file(number)
                 part.unlink()
             finally:
                 os.close(number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
@@ -18,6 +17,7 @@ import numpy as np
 
 from client.errors import MediaError
 from client.media import output_error
+from client.system import lock_file
 
 FORMAT = "1"  # of the folder; another one is started anew
 JOB_FILE, LOCK_FILE, ANSWER_SUFFIX, PART_SUFFIX = "job.json", "lock", ".answer", ".answer-part"
@@ -144,7 +144,7 @@ class WorkFolder:
 
     def _take_lock(self) -> bool:
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(self._lock.fileno())
         except BlockingIOError:
             self.warnings.append(f"{self.path}: another job works on this output, so nothing is kept of this one")
             return False

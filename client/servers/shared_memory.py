@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import threading
@@ -15,6 +16,7 @@ import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
 from client.errors import RequestRejected, ServerBusy
+from client.system import has_shared_memory
 
 REGION_PREFIX = "lipsync-client-"
 MIN_REGION_BYTES = 1 << 20
@@ -33,8 +35,10 @@ class Region:
 
         Raises:
             InferenceServerException: the server cannot map it, as when it runs on another host or in a container.
-            OSError: there is no room for it.
+            OSError: there is no room for it, or this system has no such memory.
         """
+        if not has_shared_memory():
+            raise OSError(errno.ENOSYS, "this system has no /dev/shm")
         self.name = name
         self.nbytes = nbytes
         self._memory = SharedMemory(name, create=True, size=nbytes)
@@ -82,7 +86,7 @@ class RegionPool:
 
         Raises:
             InferenceServerException: the server cannot map it.
-            OSError: there is no room for it.
+            OSError: there is no room for it, or this system has no such memory.
         """
         return self._lend(self._take(nbytes))
 

@@ -18,11 +18,12 @@ from pathlib import Path
 from client.cli.arguments import add_server_options, server_options
 from client.errors import LipSyncError, MediaError, NoFaceError, OutputError, ServerUnavailable, UsageError
 from client.job import Job
-from client.lipsync import end_on_signals, give_freed_frames_back
+from client.lipsync import end_on_signals
 from client.logs import set_up_logs
 from client.servers.addresses import Servers
 from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
+from client.system import return_freed_frames
 from client.web.job_settings import JobSettings, in_api_words
 from client.web.store import JobStore
 
@@ -74,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     add_server_options(parser)
     options = parser.parse_args(argv)
     _end_with_parent(options.parent)
-    give_freed_frames_back()
+    return_freed_frames()
     set_up_logs(as_json=False, quiet=False)
     store = JobStore(options.store.resolve())
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes.util
 import importlib.util
 import os
+import platform
 import shutil
 import sys
 import sysconfig
@@ -13,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BACKENDS_DIR = Path(__file__).parent / "backends"  # our Python-based backends, one folder each
-INSTALL_HINT = "Install it with: pip install 'nvidia-pytriton>=0.7,<0.8', or use a running server with --url HOST:PORT"
+SYSTEM, MACHINE = "linux", "x86_64"  # what the wheel is built for
+PYTHONS = ((3, 11), (3, 12))  # what its numpy is built for, of those that this project runs on
+OTHER_SERVER = "Name a running server (option url)"
+INSTALL_HINT = "Install it with: pip install 'nvidia-pytriton>=0.7,<0.8', or name a running server (option url)"
 
 
 class ServerStartError(RuntimeError):
@@ -66,8 +70,10 @@ def find_runtime() -> TritonRuntime:
     """Locate the server in the installed nvidia-pytriton wheel.
 
     Raises:
-        ServerStartError: the wheel, this Python's stub, or the shared libpython is missing.
+        ServerStartError: the wheel cannot be had on this system or Python, or the wheel, this Python's stub, or the
+            shared libpython is missing.
     """
+    _check_platform()
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
         raise ServerStartError(f"tritonserver: expected the nvidia-pytriton wheel, got none. {INSTALL_HINT}")
@@ -80,6 +86,17 @@ def find_runtime() -> TritonRuntime:
             raise ServerStartError(f"tritonserver: expected {path}, got no such file. {INSTALL_HINT}")
     libraries = root.parent.parent / "nvidia_pytriton.libs"
     return TritonRuntime(executable, (libraries, _libpython_dir()), root / "backends" / "python", stub)
+
+
+def _check_platform() -> None:
+    """Check that the wheel exists for this system and this Python."""
+    python = sys.version_info[:2]
+    if sys.platform != SYSTEM or platform.machine() != MACHINE or python not in PYTHONS:
+        names = " or ".join(f"{major}.{minor}" for major, minor in PYTHONS)
+        raise ServerStartError(
+            f"embedded server: expected Linux on x86-64 with Python {names},"
+            f" got {sys.platform} on {platform.machine()} with Python {python[0]}.{python[1]}. {OTHER_SERVER}"
+        )
 
 
 def _libpython_dir() -> Path:
