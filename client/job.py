@@ -133,18 +133,12 @@ class Job:
         self._clock = StageClock()
         self._folder: WorkFolder | None = None
         self._video = VideoSource(options.video, options.start_s, options.end_s)
-        self._audio = AudioSource(options.audio)
-        self._writer = VideoWriter(
-            options.output,
-            self._video,
-            self._audio,
-            codec=options.codec,
-            crf=options.crf,
-            preset=options.preset,
-            lossless=options.lossless,
-            cut_audio=options.if_audio_longer == "cut",
-            rate=options.fps,
-        )
+        self._audio = AudioSource(options.audio, options.output)
+        try:
+            self._writer = self._open_writer()
+        except BaseException:
+            self._audio.close()
+            raise
 
     def __enter__(self) -> Job:
         """Return the job itself."""
@@ -155,6 +149,7 @@ class Job:
     ) -> None:
         """Remove what an unfinished run wrote; what its work folder keeps is for the next one."""
         self._writer.abort()
+        self._audio.close()
         if self._folder is not None:
             if isinstance(error, (NoFaceError, MediaError, UsageError)):
                 self._folder.remove()  # the next run would end alike
@@ -186,6 +181,20 @@ class Job:
         report.requests, report.requests_reused = calls.request_count, calls.reused_count
         report.finish(time.perf_counter() - started, self._clock)
         return report
+
+    def _open_writer(self) -> VideoWriter:
+        options = self.options
+        return VideoWriter(
+            options.output,
+            self._video,
+            self._audio,
+            codec=options.codec,
+            crf=options.crf,
+            preset=options.preset,
+            lossless=options.lossless,
+            cut_audio=options.if_audio_longer == "cut",
+            rate=options.fps,
+        )
 
     def _open_calls(self, connection: TritonCalls, progress: JobProgress, report: Report) -> JobCalls:
         if wants_folder(self.options):
@@ -237,7 +246,7 @@ class Job:
         if options.model == "latentsync":
             return LatentSync(connection, self._audio, float(self._rate), options.diffusion, options.resolution)
         with closing(self._scan(connection)) as scanned:
-            return MouthMotion(connection, self._audio.speech_blocks(), scanned)
+            return MouthMotion(connection, self._audio, scanned)
 
     def _scan(self, connection: TritonCalls) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
         """Sample frames of the clip that show the chosen face: its surroundings, and its landmarks in them."""

@@ -1,6 +1,6 @@
 """Reads and writes the user's media with PyAV, as streams, without reaching beyond the files that were named."""
 
-from client.media.audio import SPEECH_RATE, AudioSource, SpeechWindows
+from client.media.audio import SPEECH_RATE, AudioSource
 from client.media.codecs import CODEC_NAMES, DEFAULT_CRF, DEFAULT_PRESET, MAX_CRF, PRESETS
 from client.media.containers import CONTAINERS
 from client.media.encoders import VideoCodec
@@ -37,7 +37,6 @@ __all__ = [
     "Picture",
     "Region",
     "SourceFrame",
-    "SpeechWindows",
     "TimelineFrame",
     "VideoCodec",
     "VideoSource",

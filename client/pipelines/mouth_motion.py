@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Sequence
 import numpy as np
 
 from client.chunks import LipRequest, Observations
-from client.media import Region, TimelineFrame
+from client.media import AudioSource, Region, TimelineFrame
 from client.pipelines.speech import SpeechShapes
 from client.servers.calls import TritonCalls
 from client.tracking.faces import Face
@@ -26,17 +26,17 @@ class MouthMotion:
     def __init__(
         self,
         connection: TritonCalls,
-        speech_blocks: Iterable[np.ndarray],
+        audio: AudioSource,
         scanned: Iterable[tuple[np.ndarray, np.ndarray]],
     ) -> None:
         """Learn the speaker's mouth.
 
         Args:
             connection: to the server that turns speech into mouth shapes.
-            speech_blocks: the speech, consecutive blocks float32 mono [S] at 16 kHz.
+            audio: the voice recording.
             scanned: sampled faces of the clip: pictures uint8 RGB [h, w, 3] with landmarks float32 [468, 3].
         """
-        self._shapes = SpeechShapes(connection, speech_blocks)
+        self._shapes = SpeechShapes(connection, audio)
         self._profile = build_profile(scanned)
         self._chooser: InteriorChooser | None = None  # of the followed face, anew with every track
         self._track: int | None = None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Iterator
 
 import numpy as np
 
 from client.errors import MediaError
-from client.media import AudioSource, SpeechWindows, TimelineFrame
+from client.media import AudioSource, TimelineFrame
 from client.servers.calls import InferRequest, TritonCalls
 from lipsync_core.audio.mouth_shapes import AUDIO_SAMPLE_RATE
 from lipsync_core.whisper.mel import find_peak, position_count, segment_count, segment_part
@@ -30,20 +30,19 @@ def frame_number(frame: TimelineFrame, fps: float) -> int | None:
 
 
 class SpeechShapes:
-    """Mouth shapes at any time of a speech of any length; audio is read only as far as it is asked for."""
+    """Mouth shapes at any time of a recording of any length, computed only as far as they are asked for."""
 
-    def __init__(self, connection: TritonCalls, blocks: Iterable[np.ndarray]) -> None:
-        """Take the speech as consecutive blocks, float32 mono [S] at 16 kHz."""
+    def __init__(self, connection: TritonCalls, audio: AudioSource) -> None:
+        """Take the recording, and the server that turns speech into mouth shapes."""
         self._connection = connection
-        self._blocks = iter(blocks)
-        self._samples = np.zeros(0, np.float32)  # of the next window
+        self._audio = audio
         self._window_start_s = 0
         self._curve = np.zeros((0, SHAPE_SIZE), np.float32)
-        self._settled_s = 0.0  # up to here later windows change nothing
+        self._settled_s = 0.0  # later windows change nothing before this time
         self._ended = False
 
     def at(self, times_s: np.ndarray) -> np.ndarray:
-        """Return float32 [F, 2], opening and spread, at float64 [F] seconds; closed outside the speech."""
+        """Return float32 [F, 2], opening and spread, at float64 [F] seconds; closed outside the recording."""
         while not self._ended and len(times_s) and times_s.max() >= self._settled_s:
             self._add_window()
         if not len(self._curve):
@@ -53,28 +52,15 @@ class SpeechShapes:
         return np.stack(shapes, axis=1).astype(np.float32)
 
     def _add_window(self) -> None:
-        self._fill_window()
-        window = self._samples[:WINDOW_SAMPLES]
-        count = -(-len(window) * GRID_HZ // AUDIO_SAMPLE_RATE)
-        if count:
-            times = np.arange(count) / GRID_HZ
-            answer = self._connection.infer(InferRequest(SHAPES_MODEL, {"audio": window, "frame_times": times}))
-            self._join(answer["mouth_shapes"])
+        start = self._window_start_s * AUDIO_SAMPLE_RATE
+        stop = min(start + WINDOW_SAMPLES, self._audio.speech_length)
+        if start < stop:
+            times = np.arange(-(-(stop - start) * GRID_HZ // AUDIO_SAMPLE_RATE)) / GRID_HZ
+            inputs = {"audio": self._audio.window(start, stop), "frame_times": times}
+            self._join(self._connection.infer(InferRequest(SHAPES_MODEL, inputs))["mouth_shapes"])
+        self._ended = stop == self._audio.speech_length
         self._settled_s = self._window_start_s + (WINDOW_S if self._ended else HOP_S)
-        self._samples = self._samples[HOP_S * AUDIO_SAMPLE_RATE :]
         self._window_start_s += HOP_S
-
-    def _fill_window(self) -> None:
-        """Read until the window is full, and one sample more to know whether another follows."""
-        parts, count = [self._samples], len(self._samples)
-        while count <= WINDOW_SAMPLES:
-            block = next(self._blocks, None)
-            if block is None:
-                self._ended = True
-                break
-            parts.append(block)
-            count += len(block)
-        self._samples = np.concatenate(parts)
 
     def _join(self, shapes: np.ndarray) -> None:
         """Append a window's shapes, fading over from the last window where the two overlap."""
@@ -98,8 +84,8 @@ class SpeechFeatures:
         self._sample_count = round(audio.duration * AUDIO_SAMPLE_RATE)
         if not self.count:
             raise MediaError(about=audio.path.name, expected="speech of at least 0.02 s", got=f"{audio.duration:.4f} s")
-        self._peak = find_peak(self._parts(SpeechWindows(audio)))
-        self._speech = SpeechWindows(audio)
+        self._audio = audio
+        self._peak = find_peak(self._segments())
         self._next_segment = 0
         self._features = np.zeros((0, 0, 0), np.float32)
         self._start = 0  # position of the first one held
@@ -118,7 +104,7 @@ class SpeechFeatures:
     def _add_segment(self, still_needed: int) -> None:
         part = segment_part(self._next_segment, self._sample_count)
         inputs = {
-            "audio": self._speech.window(part.samples.start, part.samples.stop),
+            "audio": self._audio.window(part.samples.start, part.samples.stop),
             "first_column": np.array([part.first_column], np.int32),
             "column_count": np.array([part.column_count], np.int32),
             "log_mel_peak": np.array([self._peak], np.float32),
@@ -129,7 +115,7 @@ class SpeechFeatures:
         self._features = np.concatenate([kept, added]) if len(kept) else added
         self._next_segment += 1
 
-    def _parts(self, speech: SpeechWindows) -> Generator[np.ndarray, None, None]:
+    def _segments(self) -> Iterator[np.ndarray]:
         for segment in range(segment_count(self._sample_count)):
             part = segment_part(segment, self._sample_count)
-            yield speech.window(part.samples.start, part.samples.stop)
+            yield self._audio.window(part.samples.start, part.samples.stop)

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from client.chunks import LipRequest, Observations
-from client.media import AudioSource, SpeechWindows, TimelineFrame
+from client.media import AudioSource, TimelineFrame
 from client.pipelines.speech import frame_number
 from client.tracking.faces import Face
 from client.tracking.follow import Observation
@@ -55,7 +55,7 @@ class Wav2Lip:
 
     def __init__(self, audio: AudioSource, fps: float, options: Wav2LipOptions) -> None:
         """Take the speech, and the video's average frames per second."""
-        self._speech = SpeechWindows(audio)
+        self._audio = audio
         self._sample_count = round(audio.duration * SAMPLE_RATE)
         self._fps = fps
         self._options = options
@@ -123,4 +123,4 @@ class Wav2Lip:
             part, starts = samples_for_windows(np.minimum(starts, last), self._sample_count)
         else:
             part, starts = samples_for_windows(starts, ENDLESS)
-        return self._speech.window(part.start, part.stop), starts
+        return self._audio.window(part.start, part.stop), starts

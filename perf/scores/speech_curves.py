@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from client.media import AudioSource, SpeechWindows
+from client.media import AudioSource
 from lipsync_core.audio.mouth_shapes import AUDIO_SAMPLE_RATE, HOPS_PER_SECOND, mel_power, mouth_shapes, vocal_level
 
 SEGMENT_S = 60  # analysed at once...
@@ -45,13 +45,12 @@ def audio_curves(audio: AudioSource, frame_times: np.ndarray) -> dict[str, np.nd
     Raises:
         MediaError: the audio cannot be decoded.
     """
-    speech = SpeechWindows(audio)
     parts: list[dict[str, np.ndarray]] = []
     segments = (frame_times // SEGMENT_S).astype(int)
     for segment in np.unique(segments):
         times = frame_times[segments == segment]
         start = max(0, segment * SEGMENT_S - CONTEXT_S)
         end = max(start + 1, min((segment + 1) * SEGMENT_S + CONTEXT_S, audio.duration))
-        samples = speech.window(start * AUDIO_SAMPLE_RATE, round(end * AUDIO_SAMPLE_RATE))
+        samples = audio.window(start * AUDIO_SAMPLE_RATE, round(end * AUDIO_SAMPLE_RATE))
         parts.append(speech_curves(samples, times - start))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

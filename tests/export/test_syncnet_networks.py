@@ -62,7 +62,7 @@ def detector() -> S3FD:
 
 
 class Samples:
-    """A sound in memory, read as SpeechWindows are."""
+    """A sound in memory, read like an AudioSource."""
 
     def __init__(self, samples: np.ndarray) -> None:
         self.samples = samples.astype(np.float32) / 32_768

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from client.errors import MediaError
-from client.media import AudioSource, SpeechWindows, VideoSource
+from client.media import AudioSource, VideoSource
 from client.progress import JobProgress
 from perf.scores.syncnet.distances import MAX_SHIFT, SyncNetScore, pair_distances, score, score_valid_pairs
 from perf.scores.syncnet.mfcc import (
@@ -72,13 +72,13 @@ class VideoSound:
 
     def open(self, first: int) -> TrackSound:
         """Read from a frame at 25 fps on."""
-        return TrackSound(SpeechWindows(self._audio), first * FRAME_SAMPLES, self._shift)
+        return TrackSound(self._audio, first * FRAME_SAMPLES, self._shift)
 
 
 class TrackSound:
     """The sound of one track, cut into the network's windows, read once from its beginning."""
 
-    def __init__(self, speech: SpeechWindows, start: int, shift: int) -> None:
+    def __init__(self, speech: AudioSource, start: int, shift: int) -> None:
         """Begin at a sample of the video's time."""
         self._speech = speech
         self._start = start

@@ -1,0 +1,167 @@
+"""Decodes one audio stream past damage: holes filled with silence, NaN replaced, one sample format throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+
+from client.media.opening import first_stream, open_media, read_packets
+
+SMALLEST_GAP_S = 0.2  # shorter holes between timestamps are jitter; longer ones are filled with silence
+LONGEST_GAP_S = 600.0  # longer ones are broken timestamps
+READABLE_FORMATS = ("u8", "s16", "s32", "flt", "dbl")  # packed and planar; what numpy can view
+MAX_PLANES = 8  # PyAV reads beyond the planes of frames with more channels
+
+_Parameters = tuple[str, str, int]  # sample format, channel layout, rate in Hz
+
+
+@dataclass
+class AudioDamage:
+    """What went wrong while decoding a stream."""
+
+    gaps: int = 0
+    overlaps: int = 0
+    undecodable: int = 0
+    not_finite: bool = False
+
+    @property
+    def is_none(self) -> bool:
+        """Whether nothing went wrong."""
+        return not (self.gaps or self.overlaps or self.undecodable or self.not_finite)
+
+    def warnings(self) -> Iterator[str]:
+        """Yield one line for each kind of damage."""
+        if self.not_finite:
+            yield "samples that are not numbers (NaN or infinite) were replaced by silence"
+        if self.gaps:
+            yield f"{self.gaps} holes were filled with silence"
+        if self.overlaps:
+            yield f"{self.overlaps} overlapping pieces were played one after the other"
+        if self.undecodable:
+            yield f"{self.undecodable} damaged packets could not be decoded and were skipped"
+
+    def note_undecodable(self) -> None:
+        """Count a packet that could not be decoded."""
+        self.undecodable += 1
+
+
+class AudioReader:
+    """Decodes the first audio stream of a file, once.
+
+    Args:
+        path: an audio file, or a video with audio.
+
+    Attributes:
+        codec: name of the codec; known from the first frame on.
+        sample_count: samples decoded so far, at the stream's own rate.
+        start_s: timestamp of the first sample, in seconds.
+        damage: what went wrong so far.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Remember the path; the file is opened by `frames`."""
+        self._path = path
+        self.codec = ""
+        self.sample_count = 0
+        self.start_s = 0.0
+        self.damage = AudioDamage()
+        self._zero_s: float | None = None  # where the timestamps put sample 0
+
+    def frames(self) -> Generator[AudioFrame, None, None]:
+        """Yield the samples as decoded: own rate, channels and sample format (one that numpy can view).
+
+        Raises:
+            MediaError: the file cannot be used or has no audio.
+        """
+        unifier = _Unifier()
+        with open_media(self._path) as container:
+            stream = first_stream(container, "audio", self._path)
+            self.codec = stream.codec_context.codec.canonical_name
+            for packet in read_packets(container, stream, self.damage.note_undecodable):
+                try:
+                    frames = [same for frame in packet.decode() if frame.samples for same in unifier.unify(frame)]
+                except (av.FFmpegError, ValueError):
+                    self.damage.note_undecodable()
+                    continue
+                for frame in frames:
+                    yield from self._gapless(frame)
+
+    def _gapless(self, frame: AudioFrame) -> Iterator[AudioFrame]:
+        gap = self._gap_before(frame)
+        if gap:
+            yield from _silence(frame, gap)
+        yield self._without_nan(frame)
+        self.sample_count += gap + frame.samples
+
+    def _gap_before(self, frame: AudioFrame) -> int:
+        """Return how many samples are missing before a frame."""
+        if frame.pts is None or frame.time_base is None:
+            return 0
+        time_s = float(frame.pts * frame.time_base)
+        if self._zero_s is None:
+            self.start_s = self._zero_s = time_s
+        missing_s = time_s - self._zero_s - self.sample_count / frame.sample_rate
+        if SMALLEST_GAP_S <= missing_s <= LONGEST_GAP_S:
+            self.damage.gaps += 1
+            return round(missing_s * frame.sample_rate)
+        if abs(missing_s) >= SMALLEST_GAP_S:
+            self.damage.overlaps += 1
+            self._zero_s += missing_s  # trust the new timestamps from here on
+        return 0
+
+    def _without_nan(self, frame: AudioFrame) -> AudioFrame:
+        if frame.format.name.rstrip("p") not in ("flt", "dbl"):
+            return frame
+        samples = frame.to_ndarray()
+        finite = np.isfinite(samples)
+        if finite.all():
+            return frame
+        self.damage.not_finite = True
+        replaced = AudioFrame.from_ndarray(np.where(finite, samples, 0), frame.format.name, frame.layout.name)
+        replaced.sample_rate, replaced.pts, replaced.time_base = frame.sample_rate, frame.pts, frame.time_base
+        return replaced
+
+
+class _Unifier:
+    """Converts every frame to the first one's sample format, channels and rate, which damaged files change midway."""
+
+    def __init__(self) -> None:
+        self._target: _Parameters | None = None
+        self._source: _Parameters | None = None
+        self._resampler = AudioResampler()
+
+    def unify(self, frame: AudioFrame) -> list[AudioFrame]:
+        source = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._target is None:
+            self._target = (_readable_format(frame), *source[1:])
+        if source == self._target:
+            return [frame]
+        if source != self._source:
+            self._resampler, self._source = AudioResampler(*self._target), source
+        return self._resampler.resample(frame)
+
+
+def _readable_format(frame: AudioFrame) -> str:
+    name = frame.format.name
+    packed = name.removesuffix("p")
+    if packed not in READABLE_FORMATS:
+        return "dbl"
+    return packed if frame.layout.nb_channels > MAX_PLANES else name
+
+
+def _silence(like: AudioFrame, samples: int) -> Iterator[AudioFrame]:
+    while samples > 0:
+        count = min(samples, like.sample_rate)
+        frame = AudioFrame(like.format.name, like.layout.name, count)
+        frame.sample_rate = like.sample_rate
+        value = 128 if like.format.name.startswith("u8") else 0
+        for plane in frame.planes:
+            plane.update(bytes([value]) * plane.buffer_size)
+        yield frame
+        samples -= count
