@@ -12,8 +12,7 @@ import pytest
 from client.chunks import FAN_OUT_BYTES, IN_FLIGHT, chunk_frames, requests_in_flight
 from client.cli.arguments import build_parser, server_options
 from client.errors import ServerUnavailable, UsageError
-from client.servers import pool as servers
-from client.servers import state as server_state
+from client.servers import roster
 from client.servers.addresses import parse_urls
 from client.servers.calls import InferRequest
 from client.servers.channel import Address
@@ -21,27 +20,10 @@ from client.servers.connection import TritonConnection
 from client.servers.embedded import open_pool
 from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
-from client.servers.state import BACKOFF_S, MAX_BACKOFF_S, ServerState, backoff_s
+from client.servers.roster import Roster
 from lipsync_core.contract import ModelContract
 from lipsync_core.serving import runtime
 from lipsync_core.serving.runtime import ServerStartError
-
-
-class Clock:
-    """Stands for the time module."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(server_state, "time", clock)
-    return clock
 
 
 def options(*arguments: str) -> argparse.Namespace:
@@ -110,7 +92,7 @@ class FakeConnection:
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[FakeConnection]:
     monkeypatch.setattr(FakeConnection, "opened", [])
-    monkeypatch.setattr(servers, "TritonConnection", FakeConnection)
+    monkeypatch.setattr(roster, "TritonConnection", FakeConnection)
     return FakeConnection.opened
 
 
@@ -119,10 +101,10 @@ def test_servers_are_judged_by_requests_alone(connections: list[FakeConnection])
     with ServerPool(parse_urls(["a:1"])) as pool:
         pool.contract("m")
         assert pool.answered == {"a:1": 0}
-        assert pool._servers["a:1"].known_s("m") is None
+        assert "m" not in pool._roster.snapshots(0.0)[0].seconds
         pool.infer(InferRequest("m", {}))
         assert pool.answered == {"a:1": 1}
-        assert pool._servers["a:1"].known_s("m") is not None
+        assert "m" in pool._roster.snapshots(0.0)[0].seconds
 
 
 def test_interrupted_start_closes_what_was_opened(
@@ -133,47 +115,10 @@ def test_interrupted_start_closes_what_was_opened(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ServerPool, "_start", interrupted)
+    monkeypatch.setattr(Roster, "_start", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ServerPool(parse_urls(["a:1", "b:1"]))
     assert [connection.is_closed for connection in connections] == [True, True]
-
-
-def test_answer_is_expected_later_from_a_busier_or_slower_server(clock: Clock) -> None:
-    """Work under way and the time that requests took count; long unused, a slow server is tried again."""
-    fast, slow = ServerState(Address("fast:1")), ServerState(Address("slow:1"))
-    for _ in range(20):
-        fast.learn("m", 1.0)
-        slow.learn("m", 5.0)
-    assert fast.expected_s("m", 1.0) == pytest.approx(1.0)
-    assert slow.expected_s("m", 1.0) == pytest.approx(5.0)
-    fast.under_way["m"] += 3
-    assert fast.expected_s("m", 1.0) == pytest.approx(4.0)
-    clock.now += 10
-    assert slow.expected_s("m", 1.0) == pytest.approx(1.25)
-
-
-def test_refusals_lower_what_a_server_gets_at_once(clock: Clock) -> None:
-    """Of five at once four remain, after a pause; refusals of the same moment count once; answers raise it slowly."""
-    server = ServerState(Address("host:1"))
-    server.under_way["m"] = 5
-    server.refuse()
-    server.refuse()
-    assert not server.is_free(clock.now)
-    clock.now += BACKOFF_S
-    assert not server.is_free(clock.now)
-    server.under_way["m"] = 3
-    assert server.is_free(clock.now)
-    server.under_way["m"] = 4
-    server.accept()
-    assert server.is_free(clock.now)
-
-
-def test_waits_grow_up_to_a_limit_and_differ() -> None:
-    """Clients that failed together do not come back together."""
-    waits = [[backoff_s(times) for _ in range(50)] for times in (0, 3, 30)]
-    assert max(waits[0]) <= BACKOFF_S < 4 * BACKOFF_S <= min(waits[1]) <= max(waits[2]) <= MAX_BACKOFF_S
-    assert len(set(waits[0])) > 40
 
 
 def test_frames_under_way_are_bounded_for_any_number_of_servers() -> None:
