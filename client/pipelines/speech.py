@@ -9,7 +9,7 @@ import numpy as np
 from client.errors import MediaError
 from client.media import AudioSource, TimelineFrame
 from client.servers.calls import InferRequest, TritonCalls
-from lipsync_core.audio.mouth_shapes import AUDIO_SAMPLE_RATE
+from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 from lipsync_core.whisper.mel import find_peak, position_count, segment_count, segment_part
 
 SHAPES_MODEL = "mouth_shapes"
@@ -105,8 +105,8 @@ class SpeechFeatures:
         part = segment_part(self._next_segment, self._sample_count)
         inputs = {
             "audio": self._audio.window(part.samples.start, part.samples.stop),
-            "first_column": np.array([part.first_column], np.int32),
-            "column_count": np.array([part.column_count], np.int32),
+            "first_mel_frame": np.array([part.first_mel_frame], np.int32),
+            "mel_frame_count": np.array([part.mel_frame_count], np.int32),
             "log_mel_peak": np.array([self._peak], np.float32),
         }
         added = self._connection.infer(InferRequest(FEATURES_MODEL, inputs))["audio_features"]

@@ -16,12 +16,12 @@ from client.media import AudioSource, TimelineFrame
 from client.pipelines.speech import frame_number
 from client.tracking.faces import Face
 from client.tracking.follow import Observation
+from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 from lipsync_core.wav2lip.boxes import Pads, pad_boxes, smooth_stream
 from lipsync_core.wav2lip.faces import boxes_from_landmarks
 from lipsync_core.wav2lip.mel import (
     HOP,
-    SAMPLE_RATE,
-    WINDOW_COLUMNS,
+    WINDOW_MEL_FRAMES,
     samples_for_windows,
     window_start,
     window_starts_at,
@@ -56,7 +56,7 @@ class Wav2Lip:
     def __init__(self, audio: AudioSource, fps: float, options: Wav2LipOptions) -> None:
         """Take the speech, and the video's average frames per second."""
         self._audio = audio
-        self._sample_count = round(audio.duration * SAMPLE_RATE)
+        self._sample_count = round(audio.duration * AUDIO_SAMPLE_RATE)
         self._fps = fps
         self._options = options
 
@@ -119,7 +119,7 @@ class Wav2Lip:
         """
         columns = 1 + self._sample_count // HOP
         if starts.max() < columns:
-            last = max(columns - WINDOW_COLUMNS, 0)
+            last = max(columns - WINDOW_MEL_FRAMES, 0)
             part, starts = samples_for_windows(np.minimum(starts, last), self._sample_count)
         else:
             part, starts = samples_for_windows(starts, ENDLESS)

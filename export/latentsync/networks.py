@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from export.latentsync import unet as latentsync_unet
 from export.latentsync.graph import Part
 from export.latentsync.unet import (
     FULL_CHANNELS,
@@ -23,8 +22,10 @@ from export.latentsync.unet import (
 from export.shared.checkpoint import Shapes, check_weights, module_shapes, read_weights
 from export.shared.synthetic_weights import latentsync_weights
 from export.vae.network import VAE_FILES, VaeDecoder, VaeEncoder, build_vae, rename_vae_keys
-from export.whisper import network as latentsync_whisper
 from export.whisper.network import WHISPER_FILES, WhisperStates, openai_key, rename_whisper_keys
+from lipsync_core.latentsync.sizes import SAMPLE_CHANNELS, TOKEN_SIZE, TOKENS
+from lipsync_core.vae.sizes import IMAGE_CHANNELS, LATENT_CHANNELS
+from lipsync_core.whisper.sizes import MEL_BANDS, SEGMENT_MEL_FRAMES
 
 TRIAL_SEED = 0
 CHUNK_AXES = {
@@ -152,9 +153,9 @@ def _chunk(number: int) -> dict[str, Tensor]:
     branches = {1: 2, 2: 3, 3: 1}[number]
     steps = torch.tensor([[float(1 + 250 * i)] * branches for i in range(number)])
     return {
-        "sample": _random(number, latentsync_unet.SAMPLE_CHANNELS, frames, height, width),
+        "sample": _random(number, SAMPLE_CHANNELS, frames, height, width),
         "timestep": steps,
-        "audio_tokens": _random(number, frames, 50, latentsync_unet.AUDIO_CHANNELS),
+        "audio_tokens": _random(number, frames, TOKENS, TOKEN_SIZE),
     }
 
 
@@ -184,20 +185,20 @@ def _vae_parts(vae: nn.Module) -> list[Part]:
             VaeEncoder(vae),
             {"images": size},
             ("moments",),
-            lambda number: {"images": _random(number, 3, 32, 16 * number).clamp(-1, 1)},
+            lambda number: {"images": _random(number, IMAGE_CHANNELS, 32, 16 * number).clamp(-1, 1)},
         ),
         Part(
             "vae_decoder",
             VaeDecoder(vae),
             {"latents": latent_size},
             ("decoded",),
-            lambda number: {"latents": _random(number, 4, 5, 2 * number)},
+            lambda number: {"latents": _random(number, LATENT_CHANNELS, 5, 2 * number)},
         ),
     ]
 
 
 def _whisper_parts(whisper: nn.Module) -> list[Part]:
-    shape = (latentsync_whisper.MEL_BANDS, latentsync_whisper.MEL_COLUMNS)
+    shape = (MEL_BANDS, SEGMENT_MEL_FRAMES)
     return [
         Part(
             "whisper_encoder",

@@ -16,13 +16,12 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from diffusers.models.embeddings import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
 
+from lipsync_core.latentsync.sizes import MAX_FRAMES, SAMPLE_CHANNELS, TOKEN_SIZE
+from lipsync_core.vae.sizes import LATENT_CHANNELS
+
 FULL_CHANNELS = (320, 640, 1280, 1280)
 SMALL_CHANNELS = (32, 64, 96, 96)  # the recipe's, for tests
-SAMPLE_CHANNELS = 13  # noisy latents 4, mask 1, masked latents 4, reference latents 4
-LATENT_CHANNELS = 4
-AUDIO_CHANNELS = 384
 HEADS = 8
-MAX_FRAMES = 24  # rows of the motion modules' position tables
 LATENT_MULTIPLE = 8  # three halvings
 DEEP_LAYER = 1  # of the last up block: its output is what DeepCache's branch 0 keeps
 
@@ -151,7 +150,7 @@ class LatentSyncUNet(nn.Module):
                 in_channels=SAMPLE_CHANNELS,
                 out_channels=LATENT_CHANNELS,
                 block_out_channels=tuple(channels),
-                cross_attention_dim=AUDIO_CHANNELS,
+                cross_attention_dim=TOKEN_SIZE,
                 num_attention_heads=HEADS,
                 motion_num_attention_heads=HEADS,
                 motion_max_seq_length=MAX_FRAMES,

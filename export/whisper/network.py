@@ -15,10 +15,8 @@ from torch.nn.functional import gelu
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-MEL_BANDS = 80
-MEL_COLUMNS = 3000  # 30 s
-WIDTH = 384
-LAYERS = 4
+from lipsync_core.whisper.sizes import LAYERS, MEL_BANDS, SEGMENT_POSITIONS, STATE_SIZE
+
 HEADS = 6
 WHISPER_FILES = ("model.safetensors", "pytorch_model.bin")  # of a folder, the first there
 # what transformers calls it -> what OpenAI calls it
@@ -50,11 +48,11 @@ class WhisperStates(nn.Module):
         super().__init__()
         config = WhisperConfig(
             num_mel_bins=MEL_BANDS,
-            d_model=WIDTH,
+            d_model=STATE_SIZE,
             encoder_layers=LAYERS,
             encoder_attention_heads=HEADS,
-            encoder_ffn_dim=4 * WIDTH,
-            max_source_positions=MEL_COLUMNS // 2,
+            encoder_ffn_dim=4 * STATE_SIZE,
+            max_source_positions=SEGMENT_POSITIONS,
         )
         self.encoder = WhisperEncoder(config)
 

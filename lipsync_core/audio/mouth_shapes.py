@@ -4,13 +4,14 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from lipsync_core.audio.mel import triangles
+from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE, exact_div
 from lipsync_core.checks import check_audio
 
 Float64Array = NDArray[np.float64]
 
-AUDIO_SAMPLE_RATE = 16_000  # Hz
 HOP = 160  # samples, 10 ms
-HOPS_PER_SECOND = AUDIO_SAMPLE_RATE // HOP
+MEL_FRAMES_PER_SECOND = exact_div(AUDIO_SAMPLE_RATE, HOP)  # 100
 WINDOW = 400  # samples, 25 ms
 FFT_SIZE = 512  # samples
 MEL_BANDS = 40
@@ -57,7 +58,7 @@ def mouth_shapes(samples: NDArray[np.float32], frame_times: Float64Array) -> NDA
     if len(samples) == 0:
         return np.zeros((len(frame_times), 2), np.float32)
     opening, spread = _shape_curves(mel_power(samples))
-    hops = (np.arange(len(opening)) - TAIL) / HOPS_PER_SECOND
+    hops = (np.arange(len(opening)) - TAIL) / MEL_FRAMES_PER_SECOND
     curves = [np.interp(frame_times, hops, curve, left=0.0, right=0.0) for curve in (opening, spread)]
     return np.stack(curves, axis=1).astype(np.float32)
 
@@ -100,12 +101,7 @@ def _mel_edges() -> Float64Array:
 
 def _mel_filters() -> Float64Array:
     """Triangles of height 1, float64 [40, 257]."""
-    edges = _mel_edges()[:, None]
-    bins = np.arange(FFT_SIZE // 2 + 1) * AUDIO_SAMPLE_RATE / FFT_SIZE
-    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    triangles: Float64Array = np.maximum(0, np.minimum(rising, falling))
-    return triangles
+    return triangles(_mel_edges()[:, None], FFT_SIZE)
 
 
 def _shape_curves(mel: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -129,7 +125,7 @@ def _shape_curves(mel: Float64Array) -> tuple[Float64Array, Float64Array]:
     front_vowel = band_level(mel, 1700, 3000) - band_level(mel, 600, 1300)
     spread = np.clip((front_vowel - np.median(front_vowel[active])) / 9, -1, 1) * np.minimum(1.5 * energy, 1)
     spread = np.where(spread > 0, spread, spread * (1 - 0.6 * open_vowel))  # open lips can't be round
-    sigma = SHAPE_SMOOTHING_S * HOPS_PER_SECOND
+    sigma = SHAPE_SMOOTHING_S * MEL_FRAMES_PER_SECOND
     opening = _smooth(np.pad(opening, TAIL), sigma)
     wide_open = np.percentile(opening[TAIL:-TAIL][active], OPENING_PERCENTILE)
     opening = np.clip(opening / max(wide_open, OPENING_SCALE_FLOOR), 0, OPENING_MAX)
@@ -144,12 +140,12 @@ def _speech_energy(vocal: Float64Array) -> Float64Array:
 
 
 def _loudness_range(vocal: Float64Array) -> tuple[Float64Array, Float64Array]:
-    reach = round(LOUDNESS_REACH_S * HOPS_PER_SECOND)
+    reach = round(LOUDNESS_REACH_S * MEL_FRAMES_PER_SECOND)
     looks = [vocal[max(0, t - reach) : t + reach + 1] for t in range(0, len(vocal), LOUDNESS_STEP)]
     levels = np.array([np.percentile(look, (LOUD_PERCENTILE, QUIET_PERCENTILE)) for look in looks])
     loud, quiet = np.repeat(levels, LOUDNESS_STEP, axis=0)[: len(vocal)].T
     loud = np.maximum(loud, np.percentile(vocal, CLIP_PERCENTILE) - LOUD_BELOW_CLIP)
-    sigma = LOUDNESS_SMOOTHING_S * HOPS_PER_SECOND
+    sigma = LOUDNESS_SMOOTHING_S * MEL_FRAMES_PER_SECOND
     loud = np.maximum(_smooth(loud, sigma), LOUD_FLOOR)
     return loud, np.maximum(_smooth(quiet, sigma), loud - QUIET_BELOW_LOUD)
 

@@ -12,14 +12,15 @@ import numpy as np
 import torch
 
 from lipsync_core.checks import check_frames, check_rows
-from lipsync_core.latentsync.mask import EDGE_MULTIPLE, LATENT_STRIDE, latent_mask, pixel_mask
+from lipsync_core.latentsync.mask import latent_mask, pixel_mask
 from lipsync_core.latentsync.options import DiffusionOptions, check_chunk_length
-from lipsync_core.latentsync.schedule import check_finite, denoise, make_scheduler
+from lipsync_core.latentsync.schedule import denoise, make_scheduler
+from lipsync_core.latentsync.sizes import RESOLUTION_MULTIPLE, SAMPLE_CHANNELS
+from lipsync_core.overflow import check_no_overflow
+from lipsync_core.vae.latents import draw_latents, unscaled
+from lipsync_core.vae.sizes import LATENT_CHANNELS, latent_side
 
-LATENT_CHANNELS = 4
-SCALING_FACTOR = 0.18215  # latents over what the VAE gives; its own
 HALF_WHITE = 127.5
-LOG_VARIANCE_RANGE = (-30.0, 20.0)  # diffusers' for this VAE
 
 
 class Networks(Protocol):
@@ -65,7 +66,7 @@ def draw_noise(seed: int, chunk_index: int, frame_count: int, resolution: int) -
     """
     if chunk_index < 0:
         raise ValueError(f"chunk_index: expected 0 or more, got {chunk_index}")
-    side = resolution // LATENT_STRIDE
+    side = latent_side(resolution)
     initial = _generator(seed).standard_normal((LATENT_CHANNELS, side, side), np.float32)
     shape = (2, frame_count, LATENT_CHANNELS, side, side)
     masked, reference = _generator(seed, chunk_index).standard_normal(shape, np.float32)
@@ -120,21 +121,10 @@ def sync_faces(
         before_step=before_step,
     )
     before_step()
-    decoded = networks.decode(latents[0].transpose(0, 1) / SCALING_FACTOR)
-    check_finite("decoded", decoded, "from the VAE's decoder")
+    decoded = networks.decode(unscaled(latents[0].transpose(0, 1)))
+    check_no_overflow("decoded", decoded, "from the VAE's decoder")
     keep, pixels = keep.to(device), pixels.to(device)
     return (decoded * (1 - keep) + pixels * keep).permute(0, 2, 3, 1).cpu().numpy()
-
-
-def draw_latents(moments: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """Draw from the VAE's posterior and scale, [N, 8, h, h] and [N, 4, h, h] -> [N, 4, h, h].
-
-    Raises:
-        FloatingPointError: the moments hold NaN or infinity.
-    """
-    check_finite("moments", moments, "from the VAE's encoder")
-    mean, log_variance = moments.chunk(2, dim=1)
-    return (mean + torch.exp(0.5 * log_variance.clamp(*LOG_VARIANCE_RANGE)) * noise) * SCALING_FACTOR
 
 
 class ChunkUnet:
@@ -147,7 +137,7 @@ class ChunkUnet:
         self._networks = networks
         self.keeps_features = options.mode.cache_interval > 1
         self._audio_tokens = audio_tokens[None]
-        self._sample = constants.new_empty(1, LATENT_CHANNELS + len(constants), *constants.shape[1:])
+        self._sample = constants.new_empty(1, SAMPLE_CHANNELS, *constants.shape[1:])
         self._sample[:, LATENT_CHANNELS:] = constants
         self._deep_features: list[torch.Tensor | None] = []  # of each call that a step takes
 
@@ -185,10 +175,12 @@ def _check(faces: np.ndarray, audio_tokens: np.ndarray, noise: Noise) -> None:
     check_frames(faces)
     check_chunk_length(len(faces))
     height, width = faces.shape[1:3]
-    if height != width or height % EDGE_MULTIPLE:
-        raise ValueError(f"faces: expected squares with an edge divisible by {EDGE_MULTIPLE}, got {height} x {width}")
+    if height != width or height % RESOLUTION_MULTIPLE:
+        raise ValueError(
+            f"faces: expected squares with an edge divisible by {RESOLUTION_MULTIPLE}, got {height} x {width}"
+        )
     check_rows("audio_tokens", audio_tokens, len(faces), each="faces")
-    side = height // LATENT_STRIDE
+    side = latent_side(height)
     frame_shape = (LATENT_CHANNELS, side, side)
     shapes = {"initial": frame_shape, "masked": (len(faces), *frame_shape), "reference": (len(faces), *frame_shape)}
     for name, array in noise._asdict().items():

@@ -11,9 +11,9 @@ import functools
 import cv2
 import numpy as np
 
+from lipsync_core.vae.sizes import PIXELS_PER_LATENT
+
 MASK_SIZE = 256  # pixels, edge of the original
-LATENT_STRIDE = 8  # pixels per latent cell
-EDGE_MULTIPLE = 64  # pixels: the UNet halves the latents three times
 TOP = 95  # first row of the bowl
 NOTCH_ROWS, NOTCH_COLUMNS = slice(95, 128), slice(78, 178)  # kept inside it
 KEEP = 255
@@ -55,7 +55,7 @@ def pixel_mask(resolution: int) -> np.ndarray:
 
 def latent_mask(resolution: int) -> np.ndarray:
     """Take every eighth pixel of the mask, float32 [resolution / 8, resolution / 8]."""
-    return pixel_mask(resolution)[::LATENT_STRIDE, ::LATENT_STRIDE]
+    return pixel_mask(resolution)[::PIXELS_PER_LATENT, ::PIXELS_PER_LATENT]
 
 
 def _original() -> np.ndarray:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lipsync_core.latentsync.sizes import MAX_FRAMES
+
 SCHEDULERS = ("ddim", "dpm", "unipc")  # over the wire: the place in this list
 MAX_STEPS = 999  # the original's spacing has no place for one more
 MAX_SEED = 2**32 - 1
-MAX_FRAMES = 24  # of a chunk: the network knows no more places in time
-MAX_BRANCHES = 2  # of classifier-free guidance: one hears the speech, one silence
 DEFAULT_SEED = 1247  # the original's
 RESOLUTIONS: Mapping[str, int] = {"1.5": 256, "1.6": 512}  # version -> pixels of the faces that it was trained on
 MAX_RESOLUTION = max(RESOLUTIONS.values())  # pixels; time and memory grow with its square

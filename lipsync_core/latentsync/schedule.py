@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
-from lipsync_core.latentsync.options import MAX_BRANCHES, MAX_STEPS
+from lipsync_core.latentsync.options import MAX_STEPS
+from lipsync_core.latentsync.sizes import MAX_BRANCHES
+from lipsync_core.overflow import check_no_overflow
 
 # The noise that the network was trained with; source: docs/specs/latentsync.md, "Diffusion loop".
 TRAINING: dict[str, Any] = {
@@ -84,7 +86,7 @@ def denoise(
         branches = MAX_BRANCHES if index < guided_steps else 1
         network = unet if shallow_unet is None or index % cache_interval == 0 else shallow_unet
         noise_pred = network(latents, torch.full((1, branches), float(timestep), device=latents.device))
-        check_finite("noise_pred", noise_pred, f"in step {index + 1} of {len(scheduler.timesteps)}")
+        check_no_overflow("noise_pred", noise_pred, f"in step {index + 1} of {len(scheduler.timesteps)}")
         latents = scheduler.step(guide(noise_pred, guidance_scale), timestep, latents).prev_sample
     return latents
 
@@ -95,17 +97,3 @@ def guide(noise_pred: torch.Tensor, guidance_scale: float) -> torch.Tensor:
         return noise_pred
     conditional, unconditional = noise_pred[:1], noise_pred[1:]
     return unconditional + guidance_scale * (conditional - unconditional)
-
-
-def check_finite(name: str, values: torch.Tensor, where: str) -> None:
-    """Check a network's output, so that an overflow never becomes a black frame.
-
-    Raises:
-        FloatingPointError: it holds NaN or infinity.
-    """
-    if not torch.isfinite(values).all():
-        raise FloatingPointError(
-            f"{name}: expected finite values, got NaN or infinity {where}."
-            " Half precision overflows with these weights; export the network in fp32, or set precision to bf16 or fp32"
-            " in its configs/torch.pbtxt"
-        )

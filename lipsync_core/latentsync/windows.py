@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-POSITIONS_PER_SECOND = 50
-POSITIONS_BEFORE, POSITIONS_AFTER = 4, 6  # of a frame's own position, the latter with it
-STATES = 5  # of the encoder at each position
-STATE_SIZE = 384
-TOKENS = (POSITIONS_BEFORE + POSITIONS_AFTER) * STATES  # 50 per frame
+from lipsync_core.latentsync.sizes import POSITIONS_AFTER, POSITIONS_BEFORE, TOKEN_SIZE, TOKENS
+from lipsync_core.whisper.sizes import POSITIONS_PER_SECOND
+
 NATIVE_FPS = 25  # of the clips that the network was trained on
 FRAMES_BEYOND = 2  # which the original draws after the audio's end
 
@@ -80,4 +78,4 @@ def audio_tokens(audio_features: np.ndarray, positions: np.ndarray) -> np.ndarra
             f" got {positions.min()} to {positions.max()}. Send the features that the frames lie in"
         )
     windows = audio_features[window_positions(positions, count)]
-    return windows.reshape(len(positions), TOKENS, STATE_SIZE)
+    return windows.reshape(len(positions), TOKENS, TOKEN_SIZE)

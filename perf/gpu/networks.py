@@ -17,7 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from export.latentsync.unet import (
     FULL_CHANNELS,
-    SAMPLE_CHANNELS,
     SMALL_CHANNELS,
     LatentSyncUNet,
     ShallowUNet,
@@ -28,12 +27,12 @@ from export.shared.batch_norms import fold_batch_norms
 from export.shared.synthetic_weights import generator_weights, latentsync_spread
 from export.vae.network import VaeDecoder, VaeEncoder, build_vae
 from export.wav2lip.generator import Wav2LipGenerator
-from lipsync_core.latentsync.options import MAX_BRANCHES
+from lipsync_core.latentsync.sizes import MAX_BRANCHES, SAMPLE_CHANNELS, TOKEN_SIZE, TOKENS
 from lipsync_core.programs.runner import StaticRunner
 from lipsync_core.programs.settings import ProgramSettings
+from lipsync_core.vae.sizes import IMAGE_CHANNELS, LATENT_CHANNELS, latent_side
 
 SEED = 0
-LATENT_STRIDE = 8
 TABLE = ".pe"  # what the position tables' keys end in
 
 
@@ -103,10 +102,10 @@ def chunk_inputs(
     size: Size, edge: int, chunks: int, device: torch.device, *, branches: int = MAX_BRANCHES, deep: bool = False
 ) -> list[Tensor]:
     """Make a UNet's inputs for faces of `edge` pixels; with deep features where it is the shallow step."""
-    side = edge // LATENT_STRIDE
+    side = latent_side(edge)
     sample = random(device, chunks, SAMPLE_CHANNELS, size.frames, side, side)
     timestep = torch.full((chunks, branches), 501.0, device=device)
-    audio = random(device, chunks, size.frames, 50, 384)
+    audio = random(device, chunks, size.frames, TOKENS, TOKEN_SIZE)
     features = [random(device, chunks, branches, size.channels[0], size.frames, side, side)] if deep else []
     return [sample, timestep, audio, *features]
 
@@ -149,12 +148,12 @@ class LocalNetworks:
 
     def prepare(self, edge: int) -> None:
         """Compile for one chunk of faces of `edge` pixels, without guidance and with it."""
-        side = edge // LATENT_STRIDE
+        side = latent_side(edge)
         for branches in range(1, self.branches_per_call + 1):
             for runner, deep in ((self.unet_runner, False), (self.shallow_runner, True)):
                 runner.prepare(chunk_inputs(self._size, edge, 1, self.device, branches=branches, deep=deep))
-        self.encoder.prepare([random(self.device, self._images_per_call, 3, edge, edge)])
-        self.decoder.prepare([random(self.device, self._images_per_call, 4, side, side)])
+        self.encoder.prepare([random(self.device, self._images_per_call, IMAGE_CHANNELS, edge, edge)])
+        self.decoder.prepare([random(self.device, self._images_per_call, LATENT_CHANNELS, side, side)])
 
     def encode(self, images: Tensor) -> Tensor:
         """Run the VAE's encoder."""

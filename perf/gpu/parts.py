@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from lipsync_core.latentsync.diffusion import draw_noise, sync_faces
-from lipsync_core.latentsync.options import MAX_BRANCHES, SPEEDS, options_for
+from lipsync_core.latentsync.options import SPEEDS, options_for
+from lipsync_core.latentsync.sizes import MAX_BRANCHES, TOKEN_SIZE, TOKENS
 from lipsync_core.programs.runner import DTYPES, StaticRunner
 from lipsync_core.programs.settings import ProgramSettings
+from lipsync_core.vae.sizes import IMAGE_CHANNELS, LATENT_CHANNELS, latent_side
 from perf.gpu import networks
 from perf.gpu.timing import Profile, relative_error
 
@@ -114,7 +116,10 @@ def _unet_inputs(profile: Profile, edge: int, branches: int = MAX_BRANCHES) -> C
 
 def measure_vae(profile: Profile, edge: int) -> None:
     """Both halves of the VAE, as many images as are served at a time."""
-    for place, name, channels, side in ((0, "encode", 3, edge), (1, "decode", 4, edge // networks.LATENT_STRIDE)):
+    for place, name, channels, side in (
+        (0, "encode", IMAGE_CHANNELS, edge),
+        (1, "decode", LATENT_CHANNELS, latent_side(edge)),
+    ):
         measure_network(
             profile,
             f"VAE {name}, {edge}",
@@ -268,7 +273,7 @@ def chunk_run(
     options = options_for(speed, num_inference_steps=SMALL_STEPS if profile.size.small else None)
     frames, rng = profile.size.frames, np.random.default_rng(networks.SEED)
     faces = rng.integers(0, 256, (frames, edge, edge, 3), np.uint8)
-    tokens = rng.standard_normal((frames, 50, 384), np.float32)
+    tokens = rng.standard_normal((frames, TOKENS, TOKEN_SIZE), np.float32)
     noise = draw_noise(options.seed, 0, frames, edge)
 
     def run() -> np.ndarray:

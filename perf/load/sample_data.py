@@ -19,26 +19,21 @@ from client.media import AudioSource
 from client.pipelines.mouth_motion import build_profile
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
-from lipsync_core.audio.mouth_shapes import AUDIO_SAMPLE_RATE
+from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 from lipsync_core.contract import ModelContract, TensorSpec, read_contract
-from lipsync_core.latentsync.options import (
-    MAX_BRANCHES,
-    SCHEDULERS,
-    SPEEDS,
-    DiffusionOptions,
-    read_trained_resolution,
-)
+from lipsync_core.latentsync.options import SCHEDULERS, SPEEDS, DiffusionOptions, read_trained_resolution
+from lipsync_core.latentsync.sizes import MAX_BRANCHES, SAMPLE_CHANNELS
 from lipsync_core.latentsync.windows import positions_at
 from lipsync_core.repository import VERSION_FOLDER
+from lipsync_core.vae.sizes import LATENT_CHANNELS, latent_side
 from lipsync_core.wav2lip.mel import window_starts_at
-from lipsync_core.whisper.mel import column_count, log_mel_peak
+from lipsync_core.whisper.mel import log_mel_peak, mel_frame_count
 
 FPS = 25
 DEFAULT_FRAME_SIZE = 540  # pixels: about the region that a client sends of a 1080x1920 talking head
 SPEECH_MARGIN_S = 1.0  # so that the last frame's window is whole
 SHIFT = 0.7  # pixels that the head moves per frame
 CHUNK_FRAMES = 16  # of the UNet
-VAE_SCALE = 8  # pixels per latent
 DEFAULT_RESOLUTION = 256  # of LatentSync's faces, where its aligning model is not there to ask
 TIMESTEP = 501.0
 # An input's other name, where it is not the name of the output that it is made from.
@@ -172,7 +167,7 @@ class SampleMaker:
     @cached_property
     def _made_here(self) -> Mapping[str, Callable[[int], np.ndarray]]:
         options, speech = DiffusionOptions(), self._speech
-        edge = self._resolution // VAE_SCALE
+        edge = latent_side(self._resolution)
         return {
             "frames": self._frames,
             "audio": speech,
@@ -180,8 +175,8 @@ class SampleMaker:
             "window_starts": lambda count: window_starts_at(np.arange(count) / FPS),
             "audio_positions": lambda count: positions_at(np.arange(count) / FPS),
             "hard_box": lambda _: np.array([False]),
-            "first_column": lambda _: np.array([0], np.int32),
-            "column_count": lambda count: np.array([column_count(len(speech(count)))], np.int32),
+            "first_mel_frame": lambda _: np.array([0], np.int32),
+            "mel_frame_count": lambda count: np.array([mel_frame_count(len(speech(count)))], np.int32),
             "log_mel_peak": lambda count: np.array([log_mel_peak(speech(count))], np.float32),
             "interior_indices": lambda count: np.zeros(count, np.int32),  # the first interior
             "smoothing_biases": lambda count: normal(count, 2),
@@ -192,12 +187,12 @@ class SampleMaker:
             "scheduler": lambda _: np.array([SCHEDULERS.index(options.scheduler)], np.int32),
             "speed": lambda _: np.array([SPEEDS.index(options.speed)], np.int32),
             "resolution": lambda _: np.array([self._resolution], np.int32),
-            "initial_noise": lambda _: normal(4, edge, edge),
-            "masked_noise": lambda count: normal(count, 4, edge, edge),
-            "reference_noise": lambda count: normal(count, 4, edge, edge),
-            "sample": lambda count: normal(count, 13, CHUNK_FRAMES, edge, edge),
+            "initial_noise": lambda _: normal(LATENT_CHANNELS, edge, edge),
+            "masked_noise": lambda count: normal(count, LATENT_CHANNELS, edge, edge),
+            "reference_noise": lambda count: normal(count, LATENT_CHANNELS, edge, edge),
+            "sample": lambda count: normal(count, SAMPLE_CHANNELS, CHUNK_FRAMES, edge, edge),
             "timestep": lambda count: np.full((count, MAX_BRANCHES), TIMESTEP, np.float32),
-            "latents": lambda count: normal(count, 4, edge, edge),
+            "latents": lambda count: normal(count, LATENT_CHANNELS, edge, edge),
         }
 
     @property

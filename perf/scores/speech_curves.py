@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from client.media import AudioSource
-from lipsync_core.audio.mouth_shapes import AUDIO_SAMPLE_RATE, HOPS_PER_SECOND, mel_power, mouth_shapes, vocal_level
+from lipsync_core.audio.mouth_shapes import MEL_FRAMES_PER_SECOND, mel_power, mouth_shapes, vocal_level
+from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 
 SEGMENT_S = 60  # analysed at once...
 CONTEXT_S = 10  # ...with as much before and after it: loudness is judged by its surroundings
@@ -23,7 +24,7 @@ def speech_curves(samples: np.ndarray, frame_times: np.ndarray) -> dict[str, np.
         band in dB; "intended", the opening that `mouth_shapes` asks for.
     """
     mel = mel_power(samples)
-    hops = np.arange(len(mel)) / HOPS_PER_SECOND
+    hops = np.arange(len(mel)) / MEL_FRAMES_PER_SECOND
     log_mel = (10 * np.log10(mel)).mean(axis=1)
     return {
         "log_mel": np.interp(frame_times, hops, log_mel),

@@ -187,8 +187,8 @@ def test_segments_give_the_features_of_the_whole(latentsync: TritonConnection) -
         part = segment_part(index, len(SPEECH))
         request = {
             "audio": SPEECH[part.samples],
-            "first_column": np.array([part.first_column], np.int32),
-            "column_count": np.array([part.column_count], np.int32),
+            "first_mel_frame": np.array([part.first_mel_frame], np.int32),
+            "mel_frame_count": np.array([part.mel_frame_count], np.int32),
             "log_mel_peak": peak,
         }
         found.append(latentsync.infer(InferRequest("whisper_features", request))["audio_features"])

@@ -166,7 +166,7 @@ def test_audio_shorter_than_a_window_speaks_too(wav2lip: TritonConnection) -> No
         ),
         (
             {"audio": np.zeros(9000, np.float32), "window_starts": np.array([0, 99], np.int32)},
-            "window_starts: expected columns 0 to 30 of this audio, got 0 to 99",
+            "window_starts: expected mel frames 0 to 30 of this audio, got 0 to 99",
         ),
     ],
 )

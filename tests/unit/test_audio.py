@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lipsync_core.audio.mouth_shapes import AUDIO_SAMPLE_RATE, band_level, mel_power, mouth_shapes
+from lipsync_core.audio.mouth_shapes import band_level, mel_power, mouth_shapes
+from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 
 FPS = 25
 

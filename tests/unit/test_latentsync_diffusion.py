@@ -9,9 +9,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="no torch; run: make test")
 pytest.importorskip("diffusers", reason="no diffusers; run: make test")
 
-from lipsync_core.latentsync.diffusion import draw_latents, draw_noise, sync_faces  # noqa: E402
+from lipsync_core.latentsync.diffusion import draw_noise, sync_faces  # noqa: E402
 from lipsync_core.latentsync.mask import pixel_mask  # noqa: E402
 from lipsync_core.latentsync.options import MAX_SEED, DiffusionOptions, options_for  # noqa: E402
+from lipsync_core.vae.latents import draw_latents  # noqa: E402
 from tests.unit.latentsync_fakes import FakeNetworks  # noqa: E402
 
 RANDOM = np.random.default_rng(0)

@@ -7,8 +7,6 @@ import pytest
 
 from lipsync_core.whisper.mel import (
     FFT_SIZE,
-    HOP,
-    SEGMENT_COLUMNS,
     cut_segments,
     find_peak,
     log_mel,
@@ -19,6 +17,7 @@ from lipsync_core.whisper.mel import (
     segment_count,
     segment_part,
 )
+from lipsync_core.whisper.sizes import HOP, SEGMENT_MEL_FRAMES
 from tests.closeness import assert_close
 
 ROUNDING = 1e-4  # of 2: the original's float32 spectrum, near the floor; measured 1e-5
@@ -75,9 +74,9 @@ def test_parts_give_the_very_values_of_the_whole(length: int) -> None:
     parts = [segment_part(index, length) for index in range(segment_count(length))]
     peak = find_peak(speech[part.samples] for part in parts)
     assert peak == log_mel(speech).max() == log_mel_peak(speech)
-    computed = [log_mel(speech[part.samples], part.first_column, part.column_count) for part in parts]
+    computed = [log_mel(speech[part.samples], part.first_mel_frame, part.mel_frame_count) for part in parts]
     assert np.array_equal(normalise(np.concatenate(computed, axis=1), peak), whole_mel(speech))
-    most = (SEGMENT_COLUMNS + 5) * HOP
+    most = (SEGMENT_MEL_FRAMES + 5) * HOP
     assert all(part.samples.stop - part.samples.start <= most for part in parts)
 
 
@@ -98,9 +97,9 @@ def test_the_last_segment_ends_with_zeros() -> None:
         (SPEECH[:319], (0, None), "audio: expected at least 320 samples .* got 319"),
         (SPEECH[:0], (0, None), "audio: expected at least 320 samples .* got 0"),
         (np.full(900, np.nan, np.float32), (0, None), "audio: expected finite samples, got NaN"),
-        (SPEECH[:3200], (0, 21), "expected columns within 0 to 20 of this audio, got 0 to 21"),
-        (SPEECH[:3200], (-1, 3), "expected columns within 0 to 20 of this audio, got -1 to 2"),
-        (SPEECH[:3200], (20, None), "expected columns within 0 to 20 of this audio, got 20 to 20"),
+        (SPEECH[:3200], (0, 21), "expected mel frames within 0 to 20 of this audio, got 0 to 21"),
+        (SPEECH[:3200], (-1, 3), "expected mel frames within 0 to 20 of this audio, got -1 to 2"),
+        (SPEECH[:3200], (20, None), "expected mel frames within 0 to 20 of this audio, got 20 to 20"),
     ],
 )
 def test_log_mel_fails_on_what_gives_no_columns(

@@ -85,8 +85,8 @@ def test_a_speech_becomes_segments() -> None:
     assert whole["position_counts"].tolist() == counts.tolist() == [1500, 50]
     part = segment_part(1, len(SPEECH))
     options = {
-        "first_column": np.array([part.first_column], np.int32),
-        "column_count": np.array([part.column_count], np.int32),
+        "first_mel_frame": np.array([part.first_mel_frame], np.int32),
+        "mel_frame_count": np.array([part.mel_frame_count], np.int32),
         "log_mel_peak": columns.max(keepdims=True).reshape(1),
     }
     assert np.array_equal(ask("whisper_mel", audio=SPEECH[part.samples], **options)["mel"], mel[1:])
@@ -98,7 +98,7 @@ def test_a_speech_becomes_segments() -> None:
         ({"audio": SPEECH[:300]}, "audio: expected at least 320 samples"),
         ({"audio": np.tile(SPEECH, 8)}, "audio: expected at most 240 s in one request, got 248.0 s"),
         ({"audio": SPEECH, "log_mel_peak": np.array([np.nan], np.float32)}, "log_mel_peak: expected a finite number"),
-        ({"audio": SPEECH, "first_column": np.array([3100], np.int32)}, "expected columns within 0 to 3100"),
+        ({"audio": SPEECH, "first_mel_frame": np.array([3100], np.int32)}, "expected mel frames within 0 to 3100"),
     ],
 )
 def test_whisper_mel_fails_on_audio_that_does_not_fit(inputs: dict[str, np.ndarray], message: str) -> None:

@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
+from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 from lipsync_core.wav2lip.mel import (
-    SAMPLE_RATE,
     check_windows,
     mel_filters,
     mel_spectrogram,
@@ -136,6 +136,6 @@ def test_window_starts_fails_on_an_absurd_rate(fps: float) -> None:
 @pytest.mark.parametrize("starts", [[-1], [0, 90]])
 def test_mel_windows_fails_outside_the_audio(starts: list[int]) -> None:
     """A window beside the spectrogram is the caller's mistake."""
-    mel = mel_spectrogram(np.zeros(SAMPLE_RATE, np.float32))
-    with pytest.raises(ValueError, match="window_starts: expected columns 0 to 65 of this audio, got"):
+    mel = mel_spectrogram(np.zeros(AUDIO_SAMPLE_RATE, np.float32))
+    with pytest.raises(ValueError, match="window_starts: expected mel frames 0 to 65 of this audio, got"):
         mel_windows(mel, np.array(starts))

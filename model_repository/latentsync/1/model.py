@@ -12,8 +12,6 @@ import torch
 
 from lipsync_core.latentsync.diffusion import Noise, draw_noise, sync_faces
 from lipsync_core.latentsync.options import (
-    MAX_BRANCHES,
-    MAX_FRAMES,
     SCHEDULERS,
     SPEEDS,
     DiffusionOptions,
@@ -22,6 +20,7 @@ from lipsync_core.latentsync.options import (
     options_for,
     read_trained_resolution,
 )
+from lipsync_core.latentsync.sizes import MAX_BRANCHES, MAX_FRAMES
 from lipsync_core.repository import VERSION_FOLDER
 from lipsync_core.triton.tensors import TorchStep
 

@@ -10,8 +10,8 @@ import numpy as np
 from lipsync_core import face
 from lipsync_core.checks import check_frames, check_rows
 from lipsync_core.latentsync.alignment import affine_matrices, align_faces, has_face, running_bias
-from lipsync_core.latentsync.mask import EDGE_MULTIPLE
 from lipsync_core.latentsync.options import MAX_RESOLUTION, check_chunk_length
+from lipsync_core.latentsync.sizes import RESOLUTION_MULTIPLE
 from lipsync_core.triton.step import TritonStep
 
 
@@ -60,8 +60,8 @@ class TritonPythonModel(TritonStep):
 
 
 def _check_resolution(resolution: int) -> int:
-    if not 1 <= resolution <= MAX_RESOLUTION or resolution % EDGE_MULTIPLE:
+    if not 1 <= resolution <= MAX_RESOLUTION or resolution % RESOLUTION_MULTIPLE:
         raise ValueError(
-            f"resolution: expected a multiple of {EDGE_MULTIPLE} up to {MAX_RESOLUTION} pixels, got {resolution}"
+            f"resolution: expected a multiple of {RESOLUTION_MULTIPLE} up to {MAX_RESOLUTION} pixels, got {resolution}"
         )
     return resolution
