@@ -1,4 +1,4 @@
-"""Puts the source's frames on the output's timeline until the speech ends."""
+"""Puts the source's frames on the output's timeline until the audio ends."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
+from client.media.frame_stack import FrameStack
 from client.media.picture import Picture
 from client.media.reader import DEFAULT_RATE
-from client.media.shelf import PictureShelf
 from client.media.source import SourceFrame, VideoSource
 
 IfAudioLonger = Literal["bounce", "loop", "hold", "cut"]
 IfAudioShorter = Literal["keep", "cut"]
 STILL_RATE = DEFAULT_RATE
-RETIMED_TIME_BASE = Fraction(1, 90_000)  # the common rates are whole numbers of these ticks
-ROUNDING_S = 1e-6  # frames that meet do so within this
-STILL_TIME_BASE = Fraction(1, 12_800)  # finer than any rate, and what mp4 writers use themselves
+RETIMED_TIME_BASE = Fraction(1, 90_000)  # a frame of any common rate lasts a whole number of these ticks
+ROUNDING_S = 1e-6  # one frame's end and the next one's start differ by less than this
+STILL_TIME_BASE = Fraction(1, 12_800)  # finer than any rate, and what mp4 muxers use themselves
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,13 @@ class TimelineFrame:
     """One frame of the output.
 
     Attributes:
-        picture: its pixels; the same object again where a picture stands still (then it is marked as shared).
+        picture: its pixels; the same object again while a picture is held (then it is marked as shared).
         pts: when it is shown, in ticks of `output_time_base`, from 0.
         duration: for how long, in ticks.
         index: number of the source frame, counted from the start of the span.
         time_s: when it is shown, in seconds.
         duration_s: for how long, in seconds.
+        repeated: whether the source has already ended, so that the frame is shown again.
     """
 
     picture: Picture
@@ -39,10 +40,11 @@ class TimelineFrame:
     index: int
     time_s: float
     duration_s: float
+    repeated: bool = False
 
 
 def output_time_base(source: VideoSource, rate: Fraction | None = None) -> Fraction:
-    """Seconds per tick of the timeline: the source's own, so that its timestamps stay exact, unless a rate is given."""
+    """Return the timeline's seconds per tick: the source's own, which keeps its timestamps exact, unless retimed."""
     if rate is not None:
         return RETIMED_TIME_BASE
     return STILL_TIME_BASE if source.is_still else source.time_base
@@ -51,7 +53,7 @@ def output_time_base(source: VideoSource, rate: Fraction | None = None) -> Fract
 def estimate_frames(
     source: VideoSource, audio_duration: float, if_audio_longer: IfAudioLonger, if_audio_shorter: IfAudioShorter
 ) -> int:
-    """Estimate how many frames the timeline will have, for progress."""
+    """Estimate how many frames the timeline will have, for the progress display."""
     rate = STILL_RATE if source.is_still else source.rate
     spoken = max(1, round(audio_duration * rate))
     own = spoken if source.is_still else source.frame_estimate
@@ -61,10 +63,10 @@ def estimate_frames(
 
 
 def at_rate(frames: Iterable[TimelineFrame], rate: Fraction) -> Iterator[TimelineFrame]:
-    """Show frames at a constant rate: at each of its moments, the frame that is on the screen then.
+    """Retime frames to a constant rate: each new frame is the one that is on the screen at that time.
 
     Args:
-        frames: as `timeline` gives them.
+        frames: frames from `timeline`.
         rate: frames per second; pts and duration then count `output_time_base(source, rate)`.
     """
     number = 0
@@ -88,45 +90,43 @@ def timeline(
 
     Args:
         source: the video, or a span of it.
-        audio_duration: seconds of the speech.
-        if_audio_longer: bounce plays backward and forward until the speech ends, loop starts again, hold repeats the
-            last frame, cut ends with the video.
-        if_audio_shorter: keep plays the video to its end, cut ends with the speech.
+        audio_duration: length of the audio in seconds.
+        if_audio_longer: bounce plays the video backward and forward until the audio ends, loop starts it again, hold
+            repeats its last frame, cut ends with the video.
+        if_audio_shorter: keep plays the video to its end, cut ends with the audio.
 
     Raises:
-        MediaError: nothing can be decoded.
+        MediaError: no frame can be decoded.
     """
-    time_base = output_time_base(source)
-    end = Fraction(audio_duration).limit_denominator(1_000_000) / time_base
-    for frame in _repeat(source, if_audio_longer, end):
+    end = Fraction(audio_duration).limit_denominator(1_000_000) / output_time_base(source)
+    for frame in _extended(source, if_audio_longer, end):
         if frame.pts >= end and (if_audio_shorter == "cut" or frame.repeated) and frame.pts > 0:
             return
-        time_s, duration_s = float(frame.pts * time_base), float(frame.duration * time_base)
-        yield TimelineFrame(frame.picture, frame.pts, frame.duration, frame.index, time_s, duration_s)
+        yield frame
 
 
-@dataclass(frozen=True)
-class _Placed:
-    picture: Picture
-    pts: int
-    duration: int
-    index: int
-    repeated: bool
-
-
-def _repeat(source: VideoSource, mode: IfAudioLonger, end: Fraction) -> Iterator[_Placed]:
+def _extended(source: VideoSource, mode: IfAudioLonger, end: Fraction) -> Iterator[TimelineFrame]:
+    """Yield the source's frames, and behind them repeated ones for as long as they are asked for."""
     if source.is_still:
         yield from _hold(source, next(source.frames()), 0)
     clock = 0
     for frame, is_last in _mark_last(source.frames()):
-        stands_still = is_last and clock + frame.duration < end and (mode == "hold" or source.frames_read == 1)
-        frame.picture.shared = stands_still
-        yield _Placed(frame.picture, clock, frame.duration, frame.index, repeated=False)
+        held = is_last and clock + frame.duration < end and (mode == "hold" or source.frames_read == 1)
+        frame.picture.shared = held
+        yield _at(source, frame, clock, frame.duration, repeated=False)
         clock += frame.duration
-        if stands_still:
+        if held:
             yield from _hold(source, frame, clock)
     if clock < end and mode != "cut":
-        yield from _replay(_bounce(source) if mode == "bounce" else _loop(source), clock)
+        yield from _replay(source, _bounce(source) if mode == "bounce" else _loop(source), clock)
+
+
+def _at(source: VideoSource, frame: SourceFrame, pts: int, duration: int, *, repeated: bool) -> TimelineFrame:
+    """Show a source frame at a time of the output, in ticks."""
+    time_base = output_time_base(source)
+    return TimelineFrame(
+        frame.picture, pts, duration, frame.index, float(pts * time_base), float(duration * time_base), repeated
+    )
 
 
 def _mark_last(frames: Iterator[SourceFrame]) -> Iterator[tuple[SourceFrame, bool]]:
@@ -137,20 +137,20 @@ def _mark_last(frames: Iterator[SourceFrame]) -> Iterator[tuple[SourceFrame, boo
     yield pending, True
 
 
-def _replay(frames: Iterator[SourceFrame], clock: int) -> Iterator[_Placed]:
+def _replay(source: VideoSource, frames: Iterator[SourceFrame], clock: int) -> Iterator[TimelineFrame]:
     for frame in frames:
-        yield _Placed(frame.picture, clock, frame.duration, frame.index, repeated=True)
+        yield _at(source, frame, clock, frame.duration, repeated=True)
         clock += frame.duration
 
 
-def _hold(source: VideoSource, last: SourceFrame, clock: int) -> Iterator[_Placed]:
+def _hold(source: VideoSource, last: SourceFrame, clock: int) -> Iterator[TimelineFrame]:
     rate = STILL_RATE if source.is_still else source.rate
     ticks = 1 / (rate * output_time_base(source))
     last.picture.shared = True
     count = 0
     while True:
         begin, count = clock + round(count * ticks), count + 1
-        yield _Placed(last.picture, begin, clock + round(count * ticks) - begin, last.index, repeated=True)
+        yield _at(source, last, begin, clock + round(count * ticks) - begin, repeated=True)
 
 
 def _loop(source: VideoSource) -> Iterator[SourceFrame]:
@@ -159,7 +159,7 @@ def _loop(source: VideoSource) -> Iterator[SourceFrame]:
 
 
 def _bounce(source: VideoSource) -> Iterator[SourceFrame]:
-    """Backward from the last frame but one, forward from the second, and so on, with mirrored durations."""
+    """Yield frames backward from the last but one, forward from the second, and so on, with mirrored durations."""
     while True:
         yield from _backward(source)
         frames = source.frames()
@@ -168,14 +168,14 @@ def _bounce(source: VideoSource) -> Iterator[SourceFrame]:
 
 
 def _backward(source: VideoSource) -> Iterator[SourceFrame]:
-    """Yield the frames from the last but one to the first, reading blocks of them forward."""
+    """Yield the frames from the last but one to the first, decoding blocks of them forward."""
     count = source.frames_read - 1
-    with source.open_reader() as reader, PictureShelf(source.frame_bytes, count) as shelf:
-        for last in range(count, 0, -shelf.capacity):
-            for frame in source.block(max(0, last - shelf.capacity), last, reader):
-                shelf.put(frame)
-            while shelf:
-                frame = shelf.pop()
+    with source.open_reader() as reader, FrameStack(source.frame_bytes, count) as stack:
+        for last in range(count, 0, -stack.capacity):
+            for frame in source.block(max(0, last - stack.capacity), last, reader):
+                stack.push(frame)
+            while stack:
+                frame = stack.pop()
                 before = max(frame.index - 1, 0)
                 mirrored = source.pts_of(before + 1) - source.pts_of(before)
                 yield replace(frame, duration=mirrored)

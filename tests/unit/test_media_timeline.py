@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from client.media import TimelineFrame, VideoSource, at_rate, estimate_frames, output_time_base, timeline
+from client.media.frame_stack import FrameStack
 from client.media.picture import Picture
 from client.media.pixels import plane_array
 from client.media.reader import VideoReader
-from client.media.shelf import PictureShelf
 from client.media.source import SourceFrame
 from tests.media_clips import RATE, write_clip
 
@@ -101,7 +101,7 @@ def test_bouncing_reads_small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(VideoSource, "block", measured)
-    monkeypatch.setattr("client.media.shelf.MOST", 11)
+    monkeypatch.setattr("client.media.frame_stack.MAX_FRAMES", 11)
     if not disk:
         monkeypatch.setattr(os, "posix_fallocate", no_room)
     frames = list(timeline(source, 79 / RATE, "bounce"))
@@ -115,17 +115,17 @@ def test_a_shelf_gives_pictures_back_bit_for_bit(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mkv", codec="ffv1", pix_fmt="yuv422p10le", size=(65, 47), rotation=90)
     source = VideoSource(path)
     frames = list(source.frames())
-    with PictureShelf(source.frame_bytes, len(frames)) as shelf:
+    with FrameStack(source.frame_bytes, len(frames)) as stack:
         for frame in frames:
-            shelf.put(frame)
+            stack.push(frame)
         for frame in reversed(frames):
-            back = shelf.pop()
+            back = stack.pop()
             assert (back.pts, back.duration, back.index) == (frame.pts, frame.duration, frame.index)
             assert (back.picture.tags, back.picture.orientation) == (frame.picture.tags, frame.picture.orientation)
             for plane in range(3):
                 one, other = (plane_array(each.picture.frame, plane, each.picture.native) for each in (frame, back))
                 np.testing.assert_array_equal(one, other)
-        assert len(shelf) == 0
+        assert len(stack) == 0
 
 
 def test_a_span_is_bounced_within_itself(tmp_path: Path) -> None:

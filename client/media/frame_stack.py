@@ -1,4 +1,4 @@
-"""Puts pictures aside in a temporary file and gives them back last first, so that playing backwards takes no memory."""
+"""A stack of frames in a temporary file, so that playing a video backward takes no memory."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from client.media.picture import PLANES, Picture
 from client.media.pixels import plane_array
 from client.media.source import SourceFrame
 
-SHELF_BYTES = 200_000_000  # of temporary disk: 64 pictures of 1080x1920; more would save little decoding
-FEWEST, MOST = 4, 256  # pictures, whatever their size
-FEWEST_IN_MEMORY = 8  # where no temporary file can be had
+STACK_BYTES = 200_000_000  # of temporary disk: 64 frames of 1080x1920; more would save little decoding
+MIN_FRAMES, MAX_FRAMES = 4, 256  # whatever their size
+MAX_FRAMES_IN_MEMORY = 8  # where no temporary file can be created
 
 
-class PictureShelf:
-    """A stack of source frames; use it as a context.
+class FrameStack:
+    """A stack of source frames on disk; a context manager that removes the file.
 
     Args:
-        frame_bytes: size of one picture.
-        wanted: most pictures that will be put aside at once.
+        frame_bytes: size of one decoded frame.
+        max_frames: most frames that will be on the stack at once.
 
     Attributes:
-        capacity: how many pictures may be put aside at once.
+        capacity: how many frames may be on the stack at once.
     """
 
-    def __init__(self, frame_bytes: int, wanted: int) -> None:
+    def __init__(self, frame_bytes: int, max_frames: int) -> None:
         """Reserve the room, on disk if possible."""
-        self.capacity = max(1, min(wanted, max(FEWEST, min(SHELF_BYTES // frame_bytes, MOST))))
+        self.capacity = max(1, min(max_frames, max(MIN_FRAMES, min(STACK_BYTES // frame_bytes, MAX_FRAMES))))
         self._frames: list[SourceFrame] = []
         self._ends = [0]
         self._size = (0, 0)
         self._file = _reserve(self.capacity * frame_bytes)
         if self._file is None:
-            self.capacity = min(self.capacity, FEWEST_IN_MEMORY)
+            self.capacity = min(self.capacity, MAX_FRAMES_IN_MEMORY)
 
-    def __enter__(self) -> PictureShelf:
-        """Return the shelf itself."""
+    def __enter__(self) -> FrameStack:
+        """Return the stack itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Drop everything."""
+        """Drop all frames and remove the file."""
         self._frames.clear()
         if self._file is not None:
             self._file.close()
@@ -57,8 +57,8 @@ class PictureShelf:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def put(self, frame: SourceFrame) -> None:
-        """Put a frame aside."""
+    def push(self, frame: SourceFrame) -> None:
+        """Put a frame on top."""
         if self._file is None:
             self._frames.append(frame)
             return
@@ -67,29 +67,29 @@ class PictureShelf:
         for plane in range(PLANES):
             self._file.write(np.ascontiguousarray(plane_array(picture.frame, plane, picture.native)).data)
         self._ends.append(self._file.tell())
-        empty = Picture(av.VideoFrame(0, 0, picture.native.name), picture.tags, picture.orientation)
         self._size = (picture.frame.width, picture.frame.height)
-        self._frames.append(replace(frame, picture=empty))
+        without_samples = Picture(av.VideoFrame(0, 0, picture.native.name), picture.tags, picture.orientation)
+        self._frames.append(replace(frame, picture=without_samples))
 
     def pop(self) -> SourceFrame:
-        """Give back the frame that was put aside last."""
+        """Take the top frame off."""
         frame = self._frames.pop()
         if self._file is None:
             return frame
         self._ends.pop()
         self._file.seek(self._ends[-1])
-        empty = frame.picture
-        samples = av.VideoFrame(*self._size, empty.native.name)
+        picture = frame.picture
+        restored = av.VideoFrame(*self._size, picture.native.name)
         for plane in range(PLANES):
-            target = plane_array(samples, plane, empty.native)
+            target = plane_array(restored, plane, picture.native)
             stored = np.frombuffer(self._file.read(target.size * target.itemsize), target.dtype)
             target[:] = stored.reshape(target.shape)
-        return replace(frame, picture=Picture(samples, empty.tags, empty.orientation))
+        return replace(frame, picture=Picture(restored, picture.tags, picture.orientation))
 
 
 def _reserve(size: int) -> IO[bytes] | None:
     try:
-        file = tempfile.TemporaryFile(prefix="lipsync-")  # noqa: SIM115  # the shelf closes it
+        file = tempfile.TemporaryFile(prefix="lipsync-")  # noqa: SIM115  # closed by __exit__
     except OSError:
         return None
     try:
