@@ -15,9 +15,9 @@ from client.job import MODELS, DetectorName, JobOptions, Model
 from client.media import PRESETS, IfAudioLonger, IfAudioShorter, VideoCodec
 from client.pipelines.wav2lip import Blend
 from client.servers.addresses import Servers, parse_urls
-from client.servers.channel import TOKEN_VARIABLE, Security, read_token
 from client.servers.connection import REQUEST_TIMEOUT_S
 from client.servers.options import PoolOptions
+from client.servers.security import TOKEN_VARIABLE, Security, read_token
 from client.tracking.faces import parse_face_choice
 from lipsync_core.latentsync.options import RESOLUTIONS, SCHEDULERS, SPEEDS, DiffusionOptions, options_for
 from lipsync_core.repository import DEFAULT_REPOSITORY

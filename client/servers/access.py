@@ -10,9 +10,9 @@ from pathlib import Path
 from client.errors import UsageError, ref
 from client.servers.addresses import Servers, parse_urls
 from client.servers.calls import Transport
-from client.servers.channel import IN_THE_CLEAR, Security, read_token
 from client.servers.connection import REQUEST_TIMEOUT_S
 from client.servers.options import PoolOptions
+from client.servers.security import IN_THE_CLEAR, Security, read_token
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from client.errors import ServerUnavailable, UsageError
-from client.servers.channel import Address
 
 DNS_PREFIX = "dns:///"
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server is.
+
+    Attributes:
+        url: HOST:PORT of its gRPC endpoint.
+        server_name: what its certificate must name, where that is not the host of the URL.
+    """
+
+    url: str
+    server_name: str | None = None
+
+    @property
+    def host(self) -> str:
+        """The host, an IPv6 address in brackets."""
+        return self.url.rpartition(":")[0]
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def is_local(self) -> bool:
+        """Say whether the host is this one."""
+        return self.host in LOCAL_HOSTS
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,11 @@ from client.errors import (
     ServerLost,
     ServerUnavailable,
 )
+from client.servers.addresses import Address
 from client.servers.calls import InferRequest, Transport
-from client.servers.channel import IN_THE_CLEAR, Address, Security, handshake_problem, open_channel
+from client.servers.channel import open_channel
+from client.servers.handshake import handshake_problem
+from client.servers.security import IN_THE_CLEAR, Security
 from client.servers.shared_memory import Region, RegionPool, align
 from client.tracing import trace_headers
 from lipsync_core.contract import ModelContract, contract_from_config

@@ -15,10 +15,10 @@ from pathlib import Path
 from client.cli.parser import OneLineParser
 from client.errors import ServerUnavailable, UsageError
 from client.job import MODELS
-from client.servers.addresses import Servers
-from client.servers.channel import IN_THE_CLEAR, Address
+from client.servers.addresses import Address, Servers
 from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
+from client.servers.security import IN_THE_CLEAR
 from client.tracking.finder import MEDIAPIPE
 from lipsync_core.contract import CONFIG_FILE
 from lipsync_core.repository import (

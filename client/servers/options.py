@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from client.servers.calls import Transport
-from client.servers.channel import IN_THE_CLEAR, Security
 from client.servers.connection import REQUEST_TIMEOUT_S
+from client.servers.security import IN_THE_CLEAR, Security
 
 
 @dataclass(frozen=True)

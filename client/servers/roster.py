@@ -7,9 +7,8 @@ import threading
 from collections.abc import Callable
 
 from client.errors import LipSyncError, RequestRejected, ServerUnavailable
-from client.servers.addresses import Servers
+from client.servers.addresses import Address, Servers
 from client.servers.calls import Transport
-from client.servers.channel import Address
 from client.servers.choice import Snapshot
 from client.servers.connection import TritonConnection
 from client.servers.options import PoolOptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from client.errors import LipSyncError
-from client.servers.channel import Address
+from client.servers.addresses import Address
 from client.servers.choice import Snapshot
 from client.servers.connection import TritonConnection
 from client.servers.retry import backoff_s

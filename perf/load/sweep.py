@@ -12,7 +12,7 @@ import numpy as np
 import tritonclient.grpc as triton_grpc
 
 from client.errors import LipSyncError, ServerUnavailable
-from client.servers.channel import LOCAL_HOSTS
+from client.servers.addresses import LOCAL_HOSTS
 from client.servers.connection import TritonConnection
 from lipsync_core.contract import ModelContract
 from lipsync_core.serving.runtime import ServerStartError

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from client.errors import AccessDenied, UsageError
-from client.servers.addresses import Servers, parse_urls
+from client.servers.addresses import Address, Servers, parse_urls
 from client.servers.calls import InferRequest
-from client.servers.channel import Address, Security, read_token
 from client.servers.connection import TritonConnection
 from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
+from client.servers.security import Security, read_token
 from lipsync_core.serving.access import Access
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
 from tests.certificates import Authority, Pair

@@ -7,9 +7,9 @@ import pytest
 
 from client.errors import UsageError
 from client.servers.access import ServerAccess, read_access
-from client.servers.channel import Security
 from client.servers.connection import REQUEST_TIMEOUT_S
 from client.servers.options import PoolOptions
+from client.servers.security import Security
 from tests.certificates import Authority, Pair
 
 TOKEN = "callers-token-0123456789"

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from client.errors import RequestRejected
-from client.servers.channel import Address
+from client.servers.addresses import Address
 from client.servers.choice import FORGET_S, Ask, Snapshot, Wait, decide, expected_s
 from client.servers.retry import BACKOFF_S
 from client.servers.state import LEARNING_RATE, ServerState

@@ -13,9 +13,8 @@ from client.chunks import FAN_OUT_BYTES, IN_FLIGHT, chunk_frames, requests_in_fl
 from client.cli.arguments import build_parser, server_options
 from client.errors import ServerUnavailable, UsageError
 from client.servers import roster
-from client.servers.addresses import parse_urls
+from client.servers.addresses import Address, parse_urls
 from client.servers.calls import InferRequest
-from client.servers.channel import Address
 from client.servers.connection import TritonConnection
 from client.servers.embedded import open_pool
 from client.servers.options import PoolOptions
