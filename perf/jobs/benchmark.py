@@ -11,7 +11,6 @@ import argparse
 import dataclasses
 import os
 import shlex
-import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from lipsync_core.latentsync.options import SPEEDS
 from lipsync_core.repository import DEFAULT_REPOSITORY, missing_networks
 from perf.arguments import whole_number
 from perf.jobs.benchmark_rows import Benchmark, Key, Row, load_benchmark
-from perf.jobs.job import JobRun, run_job
+from perf.jobs.timing import JobTimes, job_in_child, time_job
 from perf.load.results import JSON_FILE, check_identity, set_aside
 from perf.machine.conditions import limit_cores, machine_conditions, now
 from perf.machine.gpu import Gpu, list_gpus
@@ -37,11 +36,11 @@ CPU = "CPU"
 
 @dataclass(frozen=True)
 class Sample:
-    """A video and a speech under a name."""
+    """A video and a voice recording under a name."""
 
     name: str
     video: Path
-    speech: Path
+    audio: Path
 
 
 @dataclass(frozen=True)
@@ -83,41 +82,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure_row(run: Run, passed_on: Sequence[str], count: int) -> Row:
-    """Run a job several times; the row holds medians, of memory the largest."""
-    visible = {"CUDA_VISIBLE_DEVICES": "" if run.gpu is None else str(run.gpu.index)}
+    """Run a job several times; the row holds median times and peak memory, or a note why the job failed."""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "" if run.gpu is None else str(run.gpu.index)}
     speed = ["--speed", run.key.speed] if run.key.pipeline == "latentsync" else []
-    command = ["--model", run.key.pipeline, *speed, *passed_on]
-    sample = run.sample
-    row = Row(run.key, sample.video.name, sample.speech.name, now())
-    watched = [] if run.gpu is None else [run.gpu.index]
+    arguments = ["--model", run.key.pipeline, *speed, *passed_on]
+    sample, gpus = run.sample, [] if run.gpu is None else [run.gpu.index]
+    row = Row(run.key, sample.video.name, sample.audio.name, now())
     try:
-        runs = [run_job(sample.video, sample.speech, command, {**os.environ, **visible}, watched) for _ in range(count)]
+        times = time_job(job_in_child(sample.video, sample.audio, arguments, environment, gpus), count)
     except ValueError as error:
         return dataclasses.replace(row, note=str(error))
-    middle = sorted(runs, key=lambda job: job.report["seconds"])[len(runs) // 2]
-    return dataclasses.replace(row, figures=figures_of(runs), stages=middle.report["seconds_per_stage"])
+    return dataclasses.replace(row, figures=figures_of(times), stages=times.middle.report.seconds_per_stage)
 
 
-def figures_of(runs: Sequence[JobRun]) -> dict[str, float]:
-    """Medians of times, the largest of memory."""
-    reports = [run.report for run in runs]
-    seconds = statistics.median(report["seconds"] for report in reports)
-    duration, frames = reports[0]["duration_s"], reports[0]["frames"]
-    starts = [report["server_start_s"] for report in reports if report["server_start_s"] is not None]
+def figures_of(times: JobTimes) -> dict[str, float]:
+    """Return the figures of a row; those that are unknown are left out."""
+    report = times.runs[0].report
     figures = {
-        "time_sec": seconds,
-        "video_s": duration,
-        "seconds_per_second": round(seconds / duration, 3),
-        "fps": round(frames / seconds, 2),
-        "peak_host_mb": max(run.peak_host_mb for run in runs),
-        "frames_synced": reports[0]["frames_synced"],
-        "frames": frames,
-        "spread": round((max(r["seconds"] for r in reports) - min(r["seconds"] for r in reports)) / seconds, 3),
+        "time_sec": times.seconds,
+        "video_s": report.duration_s,
+        "seconds_per_second": round(times.seconds_per_second, 3),
+        "fps": round(times.frames_per_second, 2),
+        "peak_host_mb": times.peak_host_mb,
+        "frames_synced": report.frames_synced,
+        "frames": report.frames,
+        "spread": round(times.spread, 3),
+        "peak_gpu_mb": times.peak_gpu_mb,
+        "server_start_s": times.server_start_s,
     }
-    memory = [run.gpu["gpu_memory_mb"] for run in runs if run.gpu]
-    figures |= {"peak_gpu_mb": max(memory)} if memory else {}
-    figures |= {"server_start_s": statistics.median(starts)} if starts else {}
-    return figures
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 def plan(pipelines: Sequence[Model], samples: Sequence[Sample], gpus: Sequence[Gpu]) -> list[Run]:
@@ -187,15 +180,15 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def parse_sample(text: str) -> Sample:
-    """Parse NAME=VIDEO,SPEECH."""
+    """Parse NAME=VIDEO,AUDIO."""
     name, equals, files = text.partition("=")
-    video, comma, speech = files.partition(",")
-    if not (name and equals and video and comma and speech):
-        raise argparse.ArgumentTypeError(f"expected NAME=VIDEO,SPEECH, got {text!r}")
-    for path in (video, speech):
+    video, comma, audio = files.partition(",")
+    if not (name and equals and video and comma and audio):
+        raise argparse.ArgumentTypeError(f"expected NAME=VIDEO,AUDIO, got {text!r}")
+    for path in (video, audio):
         if not Path(path).is_file():
             raise argparse.ArgumentTypeError(f"{path}: expected a file, got none")
-    return Sample(name, Path(video), Path(speech))
+    return Sample(name, Path(video), Path(audio))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -204,7 +197,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m perf benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--sample", action="append", type=parse_sample, metavar="NAME=VIDEO,SPEECH", help="(the demonstration's)"
+        "--sample", action="append", type=parse_sample, metavar="NAME=VIDEO,AUDIO", help="(the demonstration's)"
     )
     parser.add_argument("--pipelines", nargs="+", choices=get_args(Model), help="(all that are exported)")
     parser.add_argument("--runs", type=whole_number, default=1, metavar="N", help="of each row (1)")

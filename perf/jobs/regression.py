@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,13 +22,14 @@ import av
 import numpy as np
 
 from client.demo import SPEECH
-from client.job import Job, JobOptions
+from client.job import JobOptions
 from client.media import AudioSource, VideoSource, VideoWriter
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from lipsync_core.repository import DEFAULT_REPOSITORY
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from perf.arguments import whole_number
+from perf.jobs.timing import job_here
 from perf.load.sample_data import DEFAULT_FRAME_SIZE, FPS, SampleMaker, moving_head
 from perf.machine.conditions import limit_cores, machine_conditions
 
@@ -125,7 +126,7 @@ def comparisons(
     one, batch = ({name: np.stack([array] * count) for name, array in image.items()} for count in (1, CHUNK))
     clip = write_clip(folder / "clip.mp4")
     recode = recoding(clip, folder / "recoded.mp4")
-    job = jobs(clip, folder / "synced.mp4", shm)
+    job = job_here(JobOptions(clip, SPEECH, folder / "synced.mp4", if_audio_longer="cut"), lambda: nullcontext(shm))
     return {
         SHARED_MEMORY: (asking(messages, "largest_face", chunk), asking(shm, "largest_face", chunk)),
         BATCH: (asking(shm, "face_landmarks", one, CHUNK), asking(shm, "face_landmarks", batch)),
@@ -162,16 +163,6 @@ def asking(
                 answer.result()
 
     return ask
-
-
-def jobs(clip: Path, output: Path, connection: TritonConnection) -> Action:
-    """An action that lip-syncs the clip."""
-
-    def run() -> None:
-        with Job(JobOptions(clip, SPEECH, output, if_audio_longer="cut")) as job:
-            job.run(connection)
-
-    return run
 
 
 def recoding(clip: Path, output: Path) -> Action:

@@ -10,7 +10,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from client.chunks import IN_FLIGHT, chunk_frames, region_around
 from client.flow import batched, ordered_map
-from client.job import Job, JobOptions
+from client.job import JobOptions
 from client.media import SourceFrame, VideoSource
 from client.pipelines.mouth_motion import face_extent, moved
 from client.report import Report, StageClock
@@ -29,6 +29,7 @@ from client.tracking.finder import FaceFinder, follow
 from client.tracking.follow import Observation
 from lipsync_core.latentsync.options import DEFAULT_SEED, RESOLUTIONS, SPEEDS, options_for
 from lipsync_core.repository import DEFAULT_REPOSITORY
+from perf.jobs.timing import job_here, time_job
 from perf.scores.picture import Tally, compare, mouth_region
 
 EXACT = SPEEDS[0]
@@ -58,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(prog="python -m perf speed-modes", description=__doc__)
     parser.add_argument("video", type=Path)
-    parser.add_argument("speech", type=Path)
+    parser.add_argument("audio", type=Path, help="the voice recording")
     parser.add_argument("--end", type=float, default=2.0, metavar="S", help="seconds of the video (%(default)s)")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of all speeds (%(default)s)")
     parser.add_argument("--resolution", type=int, choices=RESOLUTIONS.values(), help="pixels of the face's edge")
@@ -70,13 +71,15 @@ def build_parser() -> argparse.ArgumentParser:
 def measure(jobs: Mapping[str, JobOptions], connection: TritonConnection) -> dict[str, SpeedFigures]:
     """Run a job per speed, `exact` among them, and compare the others' frames with its own.
 
-    The first job of all is run twice, as the first one pays for what a server does once.
+    One job is run before them, since the first one pays for what a server does only once.
 
     Raises:
         LipSyncError: a job fails.
     """
-    _run(jobs[EXACT], connection)
-    reports = {speed: _run(job, connection) for speed, job in jobs.items()}
+    reports: dict[str, Report] = {}
+    for speed, job in jobs.items():
+        times = time_job(job_here(job, lambda: nullcontext(connection)), count=1, warm_ups=not reports)
+        reports[speed] = times.middle.report
     distances = {speed: Tally() for speed in jobs}
     outputs = {speed: job.output for speed, job in jobs.items()}
     for mouth, pictures in _mouths(jobs[EXACT], outputs, connection):
@@ -100,7 +103,7 @@ def as_table(figures: Mapping[str, SpeedFigures]) -> str:
 def _job(options: argparse.Namespace, speed: str, folder: Path) -> JobOptions:
     return JobOptions(
         options.video,
-        options.speech,
+        options.audio,
         folder / f"{speed}.mkv",
         model="latentsync",
         diffusion=options_for(speed, seed=options.seed),
@@ -110,11 +113,6 @@ def _job(options: argparse.Namespace, speed: str, folder: Path) -> JobOptions:
         lossless=True,
         resume=False,
     )
-
-
-def _run(options: JobOptions, connection: TritonConnection) -> Report:
-    with Job(options) as job:
-        return job.run(connection)
 
 
 def _mouths(

@@ -1,43 +1,71 @@
-"""Memory of a process with all that it started, as long as it runs."""
+"""Memory of processes, as psutil reads it from Linux: of a whole process tree, and its peak while something runs."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from collections.abc import Iterable
 
-from lipsync_core.serving.server import descendants
+import psutil
+
 from perf.machine.sampler import Sampler
 
-SHORTEST_PAUSE_S = 0.05
-PAUSE_PER_LOOK = 20  # looking takes at most a twentieth of the time that it measures
-KIB, MB = 1024, 1_000_000
+MIN_PAUSE_S = 0.05
+PAUSE_PER_SAMPLE = 20  # sampling takes at most a twentieth of the time that is measured
+MB = 1_000_000
 
 
 class MemorySampler(Sampler):
-    """Adds up the proportional memory of a process tree in a thread, and keeps the largest sum."""
+    """Samples the memory of a process tree in a thread and keeps the peak."""
 
     def __init__(self, pid: int) -> None:
-        """Choose the tree's root."""
+        """Watch the process with this id and all its descendants."""
         super().__init__()
         self.peak_mb = 0.0
         self._pid = pid
 
     def look(self) -> float:
-        """Add up what the tree has now; the larger it is, the longer the pause."""
+        """Add up the tree's memory; returns the pause until the next sample, longer for larger trees."""
         started = time.perf_counter()
         self.peak_mb = max(self.peak_mb, tree_bytes(self._pid) / MB)
-        return max(SHORTEST_PAUSE_S, PAUSE_PER_LOOK * (time.perf_counter() - started))
+        return max(MIN_PAUSE_S, PAUSE_PER_SAMPLE * (time.perf_counter() - started))
 
 
 def tree_bytes(pid: int) -> int:
-    """Memory of a process and its descendants; what several share counts once."""
-    return sum(proportional_bytes(member) for member in descendants(pid))
+    """Return the memory of a process and its descendants, in bytes; memory that they share counts once.
+
+    Processes that end meanwhile count as 0.
+    """
+    total = 0
+    for process in process_tree(pid):
+        try:
+            total += process.memory_full_info().pss
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return total
 
 
-def proportional_bytes(pid: int) -> int:
-    """Memory of one process, shared pages divided among those that share them; 0 when it ended."""
+def private_bytes(pids: Iterable[int]) -> int:
+    """Return the memory that processes share with no other process, in bytes.
+
+    Raises:
+        NoSuchProcess: one of them has ended.
+    """
+    return sum(psutil.Process(pid).memory_full_info().uss for pid in pids)
+
+
+def open_files(pids: Iterable[int]) -> int:
+    """Return how many file descriptors processes have open.
+
+    Raises:
+        NoSuchProcess: one of them has ended.
+    """
+    return sum(psutil.Process(pid).num_fds() for pid in pids)
+
+
+def process_tree(pid: int) -> list[psutil.Process]:
+    """Return a process and its descendants; empty once it has ended."""
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * KIB
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []

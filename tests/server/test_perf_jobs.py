@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from client.report import Report
 from lipsync_core.latentsync.options import SPEEDS
 from lipsync_core.serving.server import EmbeddedServer
 from perf.__main__ import main
 from perf.jobs import benchmark
 from perf.jobs.benchmark_rows import load_benchmark
-from perf.jobs.job import JobRun
+from perf.jobs.timing import JobRun, RunJob
 from tests.server.clips import head_frame, write_video, write_wave
 
 pytestmark = pytest.mark.server
@@ -48,15 +49,16 @@ def test_each_gpu_gets_its_runs(monkeypatch: pytest.MonkeyPatch, sample: str, tm
     """Two GPUs: two rows, each job sees its own card alone."""
     seen = []
 
-    def run_job(
-        video: Path, speech: Path, arguments: list[str], environment: dict[str, str], gpus: list[int]
-    ) -> JobRun:
+    def job_in_child(
+        video: Path, audio: Path, arguments: list[str], environment: dict[str, str], gpus: list[int]
+    ) -> RunJob:
         seen.append((environment["CUDA_VISIBLE_DEVICES"], gpus, arguments))
-        report = {"seconds": 2.0, "duration_s": 4.0, "frames": 100, "frames_synced": 99, "server_start_s": None}
-        return JobRun({**report, "seconds_per_stage": {"decode": 1.0}}, 500.0, {"gpu_memory_mb": 9000.0})
+        report = Report("out.mp4", "job", "latentsync", "shm", 64, 64, 25.0, frames=100, frames_synced=99)
+        report.seconds, report.duration_s, report.seconds_per_stage = 2.0, 4.0, {"decode": 1.0}
+        return lambda: JobRun(report, 500.0, {"gpu_memory_mb": 9000.0})
 
     cards = [benchmark.Gpu(0, "NVIDIA A", 1.0, "550"), benchmark.Gpu(1, "NVIDIA B", 1.0, "550")]
-    monkeypatch.setattr(benchmark, "run_job", run_job)
+    monkeypatch.setattr(benchmark, "job_in_child", job_in_child)
     monkeypatch.setattr(benchmark, "list_gpus", lambda: cards)
     command = ["benchmark", "--sample", sample, "--pipelines", "latentsync", "--output", str(tmp_path / "out")]
     assert main([*command, "--", "--steps", "3"]) == 0

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from client.report import Report
+from perf.jobs.job import as_table
+from perf.jobs.timing import JobRun, JobTimes, time_job
+
+
+def run(seconds: float, server_start_s: float | None = None, host_mb: float | None = None) -> JobRun:
+    """A run of a video of two seconds and fifty frames."""
+    report = Report(
+        output="out.mp4", job_id="id", model="any", transport="shm", width=64, height=64, video_fps=25.0,
+        duration_s=2.0, frames=50, seconds=seconds, server_start_s=server_start_s,
+    )  # fmt: skip
+    return JobRun(report, host_mb)
+
+
+def test_times_are_medians_and_memory_is_a_peak() -> None:
+    """One slow run changes neither; unknown values are left out."""
+    times = JobTimes([run(4.0, 1.0, 300.0), run(9.0, None, 500.0), run(5.0, 2.0, 400.0)])
+    assert (times.seconds, times.seconds_per_second, times.frames_per_second) == (5.0, 2.5, 10.0)
+    assert times.spread == 1.0
+    assert times.middle is times.runs[2]
+    assert (times.server_start_s, times.peak_host_mb, times.peak_gpu_mb) == (1.5, 500.0, None)
+
+
+def test_runs_in_this_process_have_no_memory_of_their_own() -> None:
+    """Figures that no run has are None, and have no line in the table."""
+    times = JobTimes([run(4.0), run(6.0)])
+    assert (times.server_start_s, times.peak_host_mb) == (None, None)
+    table = as_table(times)
+    assert "seconds            median      5.00   min      4.00   max      6.00" in table
+    assert "server_start_s" not in table
+    assert "peak_host_mb" not in table
+
+
+def test_warm_ups_do_not_count() -> None:
+    """They run first; each later run is reported with its number."""
+    runs: Iterator[JobRun] = iter([run(20.0), run(3.0), run(5.0)])
+    seen: list[tuple[int, float]] = []
+    times = time_job(
+        lambda: next(runs), 2, warm_ups=1, after_each=lambda n, done: seen.append((n, done.report.seconds))
+    )
+    assert times.seconds == 4.0
+    assert seen == [(1, 3.0), (2, 5.0)]
+
+
+def test_a_failed_run_ends_the_measurement() -> None:
+    """Its error passes through."""
+
+    def fail() -> JobRun:
+        raise ValueError("lipsync: no face")
+
+    with pytest.raises(ValueError, match="no face"):
+        time_job(fail, 3)
