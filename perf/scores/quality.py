@@ -1,6 +1,6 @@
-"""What a lip-sync did: does the mouth follow the speech, and what became of the picture, against the source video.
+"""Judges a lip-synced video against its source: does the mouth follow the voice, and what became of the picture?
 
-Frames are compared at the same time. Inside is the lower face, from the base of the nose down; outside is all the rest.
+Frames of the same time are compared. "Inside" is the lower face, from the base of the nose down; "outside" is the rest.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from perf.scores.quality_meter import Quality
 
 NAME = "perf quality"
-INSTALL_HINT = "Install it with: pip install 'lipsync-triton[dev]'"
+INSTALL_HINT = "Install it with: pip install 'lipsync-triton[perf]'"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,18 +43,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__)
-    parser.add_argument("source", type=Path, help="the video before, or a still image")
-    parser.add_argument("result", type=Path, help="the video after, of the same size")
-    parser.add_argument("speech", type=Path, help="what the mouth should say")
+    parser.add_argument("source", type=Path, help="the video or still image before lip-sync")
+    parser.add_argument("result", type=Path, help="the video after it, of the same size")
+    parser.add_argument("audio", type=Path, help="the voice recording")
     parser.add_argument("--face", type=parse_face_choice, default=LARGEST, help="which of several faces")
     parser.add_argument("--start", type=float, default=0.0, metavar="S", help="where in the source the result begins")
     parser.add_argument(
         "--if-audio-longer",
         choices=get_args(IfAudioLonger),
         default="bounce",
-        help="how the source was repeated for a longer result; cut compares no more (%(default)s)",
+        help="how the source was extended for a longer result; cut ends the comparison there (%(default)s)",
     )
-    parser.add_argument("--url", metavar="HOST:PORT", help="a running Triton instead of one of our own")
+    parser.add_argument("--url", metavar="HOST:PORT", help="a running Triton; without it, one is started")
     parser.add_argument("--json", action="store_true", help='print JSON; an infinite PSNR is "inf"')
     return parser
 
@@ -75,7 +75,7 @@ def as_dict(quality: Quality) -> dict[str, object]:
 
 
 def as_table(quality: Quality) -> str:
-    """Return all figures for people."""
+    """Return all figures as text."""
     faces, frames = quality.frames_with_face, quality.frames
     length = f"{quality.duration_s:.2f} s, {frames} frames"
     lines = [f"{length}, {faces} with a face, {quality.frames_compared} compared with the source", ""]
@@ -87,7 +87,7 @@ def as_table(quality: Quality) -> str:
     lines.append(f"{'inside':24}{_number(before, 2):>12}{_number(after, 2):>10}")
     for name, scores in (("source", quality.source_sync), ("result", quality.result_sync)):
         if scores is not None:
-            lines += ["", f"the {name}'s mouth and the speech", score_table(scores)]
+            lines += ["", f"the {name}'s mouth and the voice", score_table(scores)]
     return "\n".join(lines)
 
 
@@ -95,11 +95,11 @@ def _run(options: argparse.Namespace) -> None:
     try:
         from perf.scores.quality_meter import QualityJob  # noqa: PLC0415  (scikit-image may be missing)
     except ImportError as error:
-        raise UsageError(f"expected scikit-image, got {error}. {INSTALL_HINT}") from error
+        raise UsageError(expected="scikit-image", got=error, advice=INSTALL_HINT) from error
     job = QualityJob(
         VideoSource(options.source, options.start),
         VideoSource(options.result),
-        AudioSource(options.speech),
+        AudioSource(options.audio),
         options.face,
         options.if_audio_longer,
     )

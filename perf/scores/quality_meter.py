@@ -1,61 +1,32 @@
-"""A source, a result and a speech to figures, as a stream: of each frame no more than a few numbers are kept.
-
-Frames are paired by their time. Knows no command line.
-"""
+"""Measures a result against its source and its voice recording. Streams: only a few numbers are kept of each frame."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import tee, zip_longest
 
 import numpy as np
 
-from client.chunks import IN_FLIGHT, chunk_frames
-from client.errors import MediaError, NoFaceError
-from client.flow import batched, ordered_map, prefetch
-from client.media import AudioSource, IfAudioLonger, SourceFrame, TimelineFrame, VideoSource, timeline
+from client.errors import MediaError, NoFaceError, ref
+from client.flow import ordered_map, prefetch
+from client.media import AudioSource, IfAudioLonger, VideoSource
 from client.progress import JobProgress
-from client.report import StageClock
 from client.servers.connection import TritonConnection
-from client.tracking.faces import Face, FaceChoice
-from client.tracking.finder import FaceFinder, FoundFrame, follow
-from client.tracking.follow import Observation, smooth_landmarks
+from client.tracking.faces import FaceChoice
+from perf.scores.frame_pairs import Moment, follow_pairs
 from perf.scores.mouth_sync import MIN_FRAMES, SyncScore, mouth_opening, score_curves
 from perf.scores.picture import Tally, compare, mouth_region, surroundings, warping_error
 from perf.scores.speech_curves import audio_curves
 
 WORKERS = 2  # pairs of frames compared at once
-FOLLOWED_AHEAD = 4  # pairs of frames whose faces were found, before they are compared
-ENDLESS_S = 1e6  # the source is repeated as long as the result goes on
-LEAST_PSNR_DB = 25.0  # outside the mouth region; a heavily encoded result of the same video has more
-SAME_END_S = 0.1  # lengths that differ by less are not worth a warning
-
-FoundPair = tuple[list[FoundFrame[TimelineFrame]], list[FoundFrame[SourceFrame]]]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A frame of the result with the source's frame of the same time; None where the source has ended."""
-
-    source: TimelineFrame | None
-    result: SourceFrame
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A pair of frames with the followed face in either, and the pair before of the same shot."""
-
-    pair: Pair
-    source_face: Face | None
-    result_face: Face | None
-    before: Pair | None
+FOLLOWED_AHEAD = 4  # pairs of frames with found faces that wait for comparison
+LEAST_PSNR_DB = 25.0  # outside the mouth region; even a strongly compressed result of the same video exceeds this
+SAME_END_S = 0.1  # smaller differences in duration need no warning
 
 
 @dataclass
 class Flicker:
-    """Sums of warping errors, in grey levels."""
+    """Sums of warping errors over frames, in grey levels."""
 
     source: float = 0.0
     result: float = 0.0
@@ -63,7 +34,7 @@ class Flicker:
 
     @property
     def means(self) -> tuple[float | None, float | None]:
-        """Of the source and of the result; None without two neighbouring frames with a face."""
+        """Mean of the source and of the result, in grey levels; None without two adjacent frames with a face."""
         return (self.source / self.frames, self.result / self.frames) if self.frames else (None, None)
 
 
@@ -72,15 +43,15 @@ class Quality:
     """What was measured.
 
     Attributes:
-        duration_s: of the result.
-        frames: of the result.
-        frames_with_face: of the result.
-        frames_compared: that have a counterpart in the source.
-        frames_repeated: of these, whose counterpart is repeated because the source had ended.
-        outside, inside: of the mouth region.
-        flicker: in the mouth region.
-        result_sync, source_sync: by measure of the speech; None with too few faces.
-        warnings: one sentence each.
+        duration_s: Duration of the result, in seconds.
+        frames: Number of frames in the result.
+        frames_with_face: Number of them that show a usable face.
+        frames_compared: Number of them that have a counterpart in the source.
+        frames_repeated: Number of counterparts that are repeated, since the source ended before the result.
+        outside, inside: Picture errors outside and inside the mouth region.
+        flicker: Warping error in the mouth region.
+        result_sync, source_sync: Scores by curve of the voice recording; None with too few faces.
+        warnings: What the user should know, one sentence each.
     """
 
     duration_s: float = 0.0
@@ -97,51 +68,58 @@ class Quality:
 
 
 class QualityJob:
-    """A source, a result and a speech, opened and checked."""
+    """A source, a result and a voice recording, opened and checked."""
 
     def __init__(
         self,
         source: VideoSource,
         result: VideoSource,
-        speech: AudioSource,
+        audio: AudioSource,
         choice: FaceChoice,
         if_audio_longer: IfAudioLonger,
     ) -> None:
-        """Take what to compare.
+        """Check that the videos can be compared.
 
         Args:
-            source: the video before.
-            result: the video after.
-            speech: what the mouth should say.
-            choice: which of several faces speaks.
-            if_audio_longer: how the source was repeated for the result, where that is longer.
+            source: The video before lip-sync.
+            result: The video after it.
+            audio: The voice recording that the mouth should follow.
+            choice: Which of several faces is the speaker's.
+            if_audio_longer: How the source was extended for a longer result.
 
         Raises:
-            MediaError: the two are not of one size.
+            MediaError: the videos differ in size.
         """
         sizes = [(video.width, video.height) for video in (source, result)]
         if sizes[0] != sizes[1]:
             (width, height), (other_width, other_height) = sizes
             raise MediaError(
-                f"{result.path}: expected {width}x{height} pixels as the source has, got {other_width}x{other_height}."
-                " Compare a result with the video that it was made of"
+                about=result.path,
+                expected=f"{width}x{height} pixels as the source has",
+                got=f"{other_width}x{other_height}",
+                advice="Compare a result with the video that it was made from",
             )
-        self._source, self._result, self._speech = source, result, speech
+        self._source, self._result, self._audio = source, result, audio
         self._choice = choice
         self._if_audio_longer = if_audio_longer
 
     def run(self, connection: TritonConnection, progress: JobProgress) -> Quality:
-        """Measure everything through a server's face model.
+        """Measure everything.
+
+        Args:
+            connection: A server with the model `faces`.
+            progress: Told the number of frames done.
 
         Raises:
             NoFaceError: no frame of the result has a usable face.
-            LipSyncError: the media cannot be used, or the server fails.
+            LipSyncError: the media cannot be decoded, or the server fails.
         """
         quality = Quality()
         progress.stage("comparing", self._result.frame_estimate)
         times: list[float] = []
         openings: list[tuple[float, float]] = []
-        moments = prefetch(self._moments(connection), FOLLOWED_AHEAD)
+        followed = follow_pairs(connection, self._source, self._result, self._choice, self._if_audio_longer)
+        moments = prefetch(followed, FOLLOWED_AHEAD)
         with closing(ordered_map(_with_figures, moments, WORKERS)) as compared:
             for moment, (outside, inside, flicker) in compared:
                 times.append(self._count(quality, moment))
@@ -152,33 +130,18 @@ class QualityJob:
                 progress.advance(1)
         if not quality.frames_with_face:
             raise NoFaceError(
-                f"{self._result.path}: no usable face in any of {quality.frames} frames."
-                " Check that a face is at least 64 pixels high, or choose another with --face"
+                about=self._result.path,
+                message=f"no usable face in any of {quality.frames} frames",
+                advice=f"Check that a face is at least 64 pixels high, or choose another with {ref('face')}",
             )
-        curves = audio_curves(self._speech, np.array(times))
+        curves = audio_curves(self._audio, np.array(times))
         by_video = np.array(openings).T
         quality.source_sync, quality.result_sync = (_sync(opening, curves) for opening in by_video)
         quality.warnings += self._warnings(quality)
         return quality
 
-    def _moments(self, connection: TritonConnection) -> Generator[Moment, None, None]:
-        source_finder, result_finder = (FaceFinder(connection, StageClock()) for _ in range(2))
-
-        def find(window: list[Pair]) -> FoundPair:
-            shown = [pair.source for pair in window if pair.source is not None]
-            return source_finder.find(shown) if shown else [], result_finder.find([pair.result for pair in window])
-
-        shown = timeline(self._source, ENDLESS_S, self._if_audio_longer)
-        pairs = pair_frames(shown, self._result.frames())
-        windows = batched(pairs, chunk_frames(2 * max(self._source.frame_bytes, self._result.frame_bytes)))
-        with closing(ordered_map(find, prefetch(windows, ahead=1), IN_FLIGHT)) as found:
-            for_source, for_result = tee(found)
-            sources = smooth_landmarks(follow((frame for window, _ in for_source for frame in window), self._choice))
-            results = smooth_landmarks(follow((frame for _, window in for_result for frame in window), self._choice))
-            yield from _join(sources, results)
-
     def _count(self, quality: Quality, moment: Moment) -> float:
-        """Count a frame of the result; returns the middle of the time that it is shown at."""
+        """Count a frame of the result; returns the middle of its display time, in seconds."""
         frame = moment.pair.result
         duration_s = float(frame.duration * self._result.time_base)
         time_s = frame.time_s + duration_s / 2
@@ -192,9 +155,9 @@ class QualityJob:
         return time_s
 
     def _warnings(self, quality: Quality) -> list[str]:
-        end_s, speech_s, psnr = quality.duration_s, self._speech.duration, quality.outside.psnr_db
+        end_s, audio_s, psnr = quality.duration_s, self._audio.duration, quality.outside.psnr_db
         facts = {
-            f"only {psnr or 0:.1f} dB outside the mouth: was the result made of this source? See also --start": psnr
+            f"only {psnr or 0:.1f} dB outside the mouth: was the result made from this source? See also --start": psnr
             is not None
             and psnr < LEAST_PSNR_DB,
             f"{quality.frames - quality.frames_with_face} of {quality.frames} frames of the result show no usable face:"
@@ -204,39 +167,12 @@ class QualityJob:
             f"the source ends before the result; {quality.frames - quality.frames_compared} frames are compared"
             " with nothing": quality.frames_compared < quality.frames,
             f"the result ends at {end_s:.2f} s, before the source": _ends_before(end_s, self._source.duration),
-            f"the speech ends at {speech_s:.2f} s, before the result": _ends_before(speech_s, end_s),
-            f"the result ends at {end_s:.2f} s, before the speech": _ends_before(end_s, speech_s),
+            f"the audio ends at {audio_s:.2f} s, before the result": _ends_before(audio_s, end_s),
+            f"the result ends at {end_s:.2f} s, before the audio": _ends_before(end_s, audio_s),
             f"sync was not measured: fewer than {MIN_FRAMES} frames with a face": quality.result_sync is None,
         }
-        own = [*self._source.warnings, *self._result.warnings, *self._speech.warnings]
+        own = [*self._source.warnings, *self._result.warnings, *self._audio.warnings]
         return [line for line, holds in facts.items() if holds] + own
-
-
-def pair_frames(shown: Iterator[TimelineFrame], results: Iterable[SourceFrame]) -> Iterator[Pair]:
-    """Find for each frame of the result the source's frame that is on the screen when it begins, or soon after.
-
-    Args:
-        shown: the source's frames on the result's time.
-        results: the result's frames.
-    """
-    current = next(shown, None)
-    for result in results:
-        while current is not None and current.time_s + current.duration_s / 2 <= result.time_s:
-            current = next(shown, None)
-        yield Pair(current, result)
-
-
-def _join(
-    sources: Iterable[Observation[TimelineFrame]], results: Iterable[Observation[SourceFrame]]
-) -> Iterator[Moment]:
-    """Bring both videos' observations together again; the source's may end sooner."""
-    last: tuple[Pair, tuple[int | None, int]] | None = None
-    for source, result in zip_longest(sources, results):
-        pair = Pair(None if source is None else source.frame, result.frame)
-        shot = (None if source is None else source.track, result.track)
-        before = last[0] if last is not None and last[1] == shot else None
-        yield Moment(pair, None if source is None else source.face, result.face, before)
-        last = (pair, shot)
 
 
 def _with_figures(moment: Moment) -> tuple[Moment, tuple[Tally, Tally, tuple[float, float] | None]]:
@@ -244,7 +180,7 @@ def _with_figures(moment: Moment) -> tuple[Moment, tuple[Tally, Tally, tuple[flo
 
 
 def _figures(moment: Moment) -> tuple[Tally, Tally, tuple[float, float] | None]:
-    """Compare one pair of frames; what is outside, inside, and the source's and the result's flicker."""
+    """Compare one pair of frames; returns errors outside and inside, and the warping errors of source and result."""
     pair, before = moment.pair, moment.before
     if pair.source is None:
         return Tally(), Tally(), None

@@ -1,7 +1,7 @@
-"""How well the mouth in any video follows any speech, measured through the `faces` model.
+"""How well the mouth in a video follows a voice recording: python -m perf sync VIDEO AUDIO.
 
-python -m perf sync VIDEO SPEECH prints, for three measures of the speech, the correlation with the mouth's opening
-at lag 0 and the best one within 12 frames. Chance gives 0.08 to 0.14 (standard deviation) on clips of ten seconds.
+Prints for three curves of the voice their correlation with the mouth's opening, at lag 0 and at the best lag within 12
+frames. For unrelated clips of ten seconds the standard deviation of a correlation is 0.08 to 0.14.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure one video and print its scores; returns the exit code."""
     parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__)
     parser.add_argument("video", type=Path)
-    parser.add_argument("speech", type=Path)
+    parser.add_argument("audio", type=Path, help="the voice recording")
     parser.add_argument("--face", type=parse_face_choice, default=LARGEST, help="which of several faces")
-    parser.add_argument("--url", help="a running Triton instead of one of our own")
+    parser.add_argument("--url", metavar="HOST:PORT", help="a running Triton; without it, one is started")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(argv)
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             open_server(options.url, DEFAULT_REPOSITORY, (MEDIAPIPE.model,)) as (url, _),
             TritonConnection(url) as connection,
         ):
-            scores = measure_sync(connection, options.video, options.speech, options.face)
+            scores = measure_sync(connection, options.video, options.audio, options.face)
         if options.json:
             print(json.dumps({name: vars(score) for name, score in scores.items()}, indent=2))
         else:
@@ -58,15 +58,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure_sync(
-    connection: TritonConnection, video: Path, speech: Path, choice: FaceChoice = LARGEST
+    connection: TritonConnection, video: Path, audio: Path, choice: FaceChoice = LARGEST
 ) -> dict[str, SyncScore]:
-    """Measure the mouth's opening in every frame and compare it with the speech.
+    """Measure the mouth's opening in every frame and compare it with the voice.
+
+    Args:
+        connection: A server with the model `faces`.
+        video: The video to judge.
+        audio: The voice recording that the mouth should follow.
+        choice: Which of several faces is the speaker's.
+
+    Returns:
+        Scores by curve of the voice recording; see `speech_curves`.
 
     Raises:
-        NoFaceError: too few frames have a face.
-        LipSyncError: the media cannot be used, or the server fails.
+        NoFaceError: too few frames show the face.
+        LipSyncError: the media cannot be decoded, or the server fails.
     """
-    source, audio = VideoSource(video), AudioSource(speech)
+    source, voice = VideoSource(video), AudioSource(audio)
     finder = FaceFinder(connection, StageClock())
     windows = batched(source.frames(), chunk_frames(source.frame_bytes))
     times: list[float] = []
@@ -78,14 +87,14 @@ def measure_sync(
             openings.append(mouth_opening(observed.face))
     centres = np.array(times) + 0.5 / float(source.rate)
     try:
-        return score_curves(np.array(openings), audio_curves(audio, centres))
+        return score_curves(np.array(openings), audio_curves(voice, centres))
     except ValueError as error:
-        raise NoFaceError(f"{video}: {error}") from error
+        raise NoFaceError(str(error), about=video) from error
 
 
 def score_table(scores: Mapping[str, SyncScore]) -> str:
-    """Return one line per measure."""
-    lines = [f"{'measure of the speech':24}{'r at lag 0':>12}{'best r':>10}{'at lag':>8}"]
+    """Return one line per curve."""
+    lines = [f"{'curve of the voice':24}{'r at lag 0':>12}{'best r':>10}{'at lag':>8}"]
     lines += [
         f"{name:24}{score.correlation:12.2f}{score.best_correlation:10.2f}{score.best_lag:8d}"
         for name, score in scores.items()

@@ -138,7 +138,7 @@ def test_lengths_may_differ(measure: Measure, source: Path, result: Path, tmp_pa
 def test_a_video_of_something_else_is_told(measure: Measure, source: Path, result: Path, tmp_path: Path) -> None:
     """Of the same size, but not what the result was made of; or its wrong part."""
     other = write_video(tmp_path / "other.mp4", [np.roll(frame, 60, axis=1) for frame in read_frames(source)])
-    assert "was the result made of this source?" in measure(other, result, SPEECH)["warnings"][0]
+    assert "was the result made from this source?" in measure(other, result, SPEECH)["warnings"][0]
     frames = read_frames(result)
     part = write_video(tmp_path / "part.mp4", frames[30:])
     wrong, right = (measure(source, part, SPEECH, "--start", start) for start in ("0", "1.2"))

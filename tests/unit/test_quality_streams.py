@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from client.media import AudioSource, SourceFrame, TimelineFrame, VideoSource, timeline
-from perf.scores.quality_meter import pair_frames
+from perf.scores.frame_pairs import pair_frames
 from perf.scores.speech_curves import audio_curves, speech_curves
 from tests.media_clips import write_clip, write_sound
 from tests.unit.test_audio import frame_times, syllables
