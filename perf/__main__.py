@@ -1,4 +1,4 @@
-"""Command line of the measurements: one sub-command each."""
+"""The command `python -m perf`: one subcommand for each measurement."""
 
 from __future__ import annotations
 
@@ -9,35 +9,38 @@ from collections.abc import Sequence
 
 from perf.failures import run_command
 
-# Command -> its module below perf/, which has main(arguments) -> exit code, and what it measures.
+# Command -> its module in perf/, which has main(arguments) -> exit code, and what it does.
 COMMANDS = {
     "sweep": (
         "load.sweep",
-        "throughput and latency of every model: concurrency, batch, request rate, transport (perf_analyzer)",
+        "throughput and latency of every model under load, with perf_analyzer",
     ),
     "benchmark": (
         "jobs.benchmark",
-        "whole jobs from file to file, for every pipeline, speed mode, GPU and sample",
+        "time and memory of whole jobs, for every pipeline, speed mode, GPU and sample",
     ),
-    "report": ("reporting.report", "one HTML and one Markdown page with tables and plots of results"),
-    "compare": ("reporting.compare", "two results of one kind, with what changed beyond the noise"),
-    "regression": ("jobs.regression", "quick ratios on this machine against their limits, for CI"),
-    "job": ("jobs.job", "one job several times: seconds per second of video, by stage, and peak memory"),
-    "soak": ("jobs.soak", "memory of one server over many jobs"),
-    "sync": ("scores.sync", "does the mouth in a video follow a speech?"),
-    "quality": ("scores.quality", "a result against its source and speech: picture, flicker, lag"),
-    "syncnet": ("scores.syncnet.command", "SyncNet's LSE-D, LSE-C and offset, with your weights"),
-    "scaling": ("jobs.scaling", "throughput of one server, two, three"),
-    "profile-gpu": ("gpu.profile", "the networks on a GPU: correct, how fast, how much memory"),
-    "speed-modes": ("jobs.speed_modes", "what LatentSync's speeds save, and how far each is from exact"),
-    "install-perf-analyzer": ("load.install_perf_analyzer", "fetch the perf_analyzer binary from hash-pinned wheels"),
+    "report": ("reporting.report", "write results as one HTML and one Markdown page with tables and plots"),
+    "compare": ("reporting.compare", "compare two results of the same kind and mark what changed beyond the noise"),
+    "regression": ("jobs.regression", "check that nothing got much slower, by ratios that hold on any machine; for CI"),
+    "job": ("jobs.job", "run one job several times: seconds per second of video, time by stage, peak memory"),
+    "soak": ("jobs.soak", "watch the memory of one server over many jobs"),
+    "sync": ("scores.sync", "how well the mouth in a video follows a voice recording"),
+    "quality": ("scores.quality", "judge a result against its source and voice recording: picture, flicker, lag"),
+    "syncnet": ("scores.syncnet.command", "LSE-D, LSE-C and offset by SyncNet, with your copy of its weights"),
+    "scaling": ("jobs.scaling", "throughput with one server, two, three"),
+    "profile-gpu": ("gpu.profile", "check, time and measure the memory of the networks on a GPU"),
+    "speed-modes": ("jobs.speed_modes", "what LatentSync's speed modes save, and how far each is from exact"),
+    "install-perf-analyzer": (
+        "load.install_perf_analyzer",
+        "download perf_analyzer from hash-pinned wheels",
+    ),
 }
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one measurement and return the exit code; a failure prints one line."""
+    """Run one command and return its exit code; a failure prints one line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in {"-h", "--help"}:
         print(usage())
@@ -62,5 +65,5 @@ def usage() -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers and files go away on every path
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers are stopped and files removed
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""What the measuring commands' options share."""
+"""Parsers of arguments that several commands have."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import argparse
 
 
 def whole_number(text: str) -> int:
-    """Parse a whole number of at least 1: medians of nothing say nothing.
+    """Parse a whole number of at least 1.
 
     Raises:
-        ArgumentTypeError: it is none.
+        ArgumentTypeError: the text is something else.
     """
     if not (text.isdecimal() and int(text) >= 1):
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")

@@ -1,4 +1,4 @@
-"""Failures of the measuring commands: one line on stderr, and the exit code that `lipsync` has for them."""
+"""How the commands fail: one line on stderr, and the same exit codes as `lipsync`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from lipsync_core.serving.runtime import ServerStartError
 
 
 def run_command(name: str, command: Callable[[], int | None]) -> int:
-    """Run a command; returns its exit code, 0 where it gives none."""
+    """Run a command; returns its exit code, or that of its error. No exit code counts as 0."""
     try:
         return command() or 0
     except LipSyncError as error:
-        return _say(name, error, error.exit_code)
+        return _fail(name, error.text(flag), error.exit_code)
     except ServerStartError as error:
-        return _say(name, error, ServerUnavailable.exit_code)
+        return _fail(name, str(error), ServerUnavailable.exit_code)
     except (ValueError, OSError) as error:
-        return _say(name, error, LipSyncError.exit_code)
+        return _fail(name, str(error), LipSyncError.exit_code)
 
 
-def _say(name: str, error: Exception, code: int) -> int:
-    print(f"{name}: {error}", file=sys.stderr)
+def flag(option: str) -> str:
+    """Spell an option as the command line does."""
+    return f"--{option.replace('_', '-')}"
+
+
+def _fail(name: str, line: str, code: int) -> int:
+    print(f"{name}: {line}", file=sys.stderr)
     return code

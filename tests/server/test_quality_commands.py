@@ -198,7 +198,7 @@ def test_syncnet_judges_a_video(server: EmbeddedServer, source: Path, capsys: py
     assert math.isfinite(track["lse_d"])
     assert track["distance_at_zero"] >= track["lse_d"]
     assert track["valid_pairs_only"]["windows"] == 35
-    assert "the weights are made up" in captured.err
+    assert "the weights are synthetic" in captured.err
     assert "fewer than 75 windows" in captured.err
     assert syncnet.main(arguments) == 0
     assert f"{track['lse_d']:.3f}" in capsys.readouterr().out
@@ -213,7 +213,7 @@ def test_syncnet_takes_a_face_crop_with_its_own_sound(source: Path, capsys: pyte
     assert syncnet.main([str(film), "--synthetic-weights", "--cropped", "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["tracks"][0]["windows"] == 15
-    assert "the sound is silent" in captured.err
+    assert "the audio is silent" in captured.err
 
 
 def write_published_files(folder: Path) -> tuple[Path, Path]:

@@ -1,9 +1,9 @@
-"""SyncNet's LSE-D, LSE-C and offset of a video, by the papers' protocol, with your copy of its weights.
+"""Scores a video by SyncNet: LSE-D, LSE-C and offset by the papers' protocol, with your copy of its weights.
 
-LSE-D (lower is better) is the least mean distance of lips and sound over shifts of up to 15 frames of 40 ms, the offset
-is where it lies (positive: the sound is early), and LSE-C (higher is better) is how far it stands out. "at 0" is the
-mean distance without a shift. Compare figures of this command with each other: the published ones went through
-several lossy copies.
+LSE-D (lower is better) is the smallest mean distance between lips and sound over shifts of up to 15 frames of 40 ms.
+The offset is the shift where it occurs; positive if the sound is early. LSE-C (higher is better) is how far that
+minimum lies below the median. "at 0" is the mean distance without a shift. Compare figures of this command only with
+each other: published ones were measured on copies that had been compressed several times.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from client.errors import UsageError
+from client.errors import UsageError, ref
 from client.progress import open_progress
 from perf.failures import run_command
 from perf.scores.syncnet.tracks import MIN_TRACK, SMOOTHED_FRAMES
@@ -39,31 +39,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__)
-    parser.add_argument("result", type=Path, help="the video to judge")
+    parser.add_argument("result", type=Path, help="the video to score")
     weights = parser.add_mutually_exclusive_group(required=True)
     weights.add_argument("--weights", type=Path, metavar="FILE", help="syncnet_v2.model")
     weights.add_argument(
-        "--synthetic-weights", action="store_true", help="made-up weights, for tests: the figures say nothing"
+        "--synthetic-weights", action="store_true", help="synthetic weights, for tests: the figures mean nothing"
     )
     parser.add_argument(
-        "--s3fd", type=Path, metavar="FILE", help="sfd_face.pth: the protocol's own face detector (default: ours)"
+        "--s3fd", type=Path, metavar="FILE", help="sfd_face.pth, the protocol's own face detector (default: ours)"
     )
-    parser.add_argument("--cropped", action="store_true", help="the video is a face crop already, as in LRS")
+    parser.add_argument("--cropped", action="store_true", help="the video is already a face crop, as in LRS")
     parser.add_argument(
         "--min-track",
         type=int,
         default=MIN_TRACK,
         metavar="N",
-        help="judge faces seen in more frames (%(default)s)",
+        help="score faces that are detected in more frames than this (%(default)s)",
     )
-    parser.add_argument("--audio", type=Path, metavar="FILE", help="compare with this sound instead of the video's own")
-    parser.add_argument("--url", metavar="HOST:PORT", help="a running Triton instead of one of our own")
+    parser.add_argument("--audio", type=Path, metavar="FILE", help="use this audio instead of the video's own")
+    parser.add_argument("--url", metavar="HOST:PORT", help="a running Triton; without it, one is started")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
 def as_dict(scores: Sequence[TrackScore]) -> dict[str, object]:
-    """Return the tracks' figures and their plain means, for JSON."""
+    """Return the scores of all tracks and their unweighted means, for JSON."""
     tracks = [
         {
             "start_s": score.start_s,
@@ -77,7 +77,7 @@ def as_dict(scores: Sequence[TrackScore]) -> dict[str, object]:
 
 
 def as_table(scores: Sequence[TrackScore]) -> str:
-    """Return a line per track, and their plain mean where there are several."""
+    """Return a line per track, and one with the unweighted means if there are several."""
     columns = [_figures(scores, name) for name in MEANS]
     names = [f"{score.start_s:.2f} to {score.end_s:.2f} s" for score in scores]
     if len(scores) > 1:
@@ -94,12 +94,16 @@ def _run(options: argparse.Namespace) -> None:
     try:
         from perf.scores.syncnet.job import SyncNetJob  # noqa: PLC0415  (torch is heavy, and may be missing)
     except ImportError as error:
-        raise UsageError(f"expected torch, got {error}. {INSTALL_HINT}") from error
+        raise UsageError(expected="torch", got=error, advice=INSTALL_HINT) from error
     if options.cropped and options.s3fd:
-        raise UsageError("--s3fd: expected no --cropped beside it, got both. A face crop needs no detector")
+        raise UsageError(
+            option="s3fd", expected=f"no {ref('cropped')} beside it", got="both", advice="A face crop needs no detector"
+        )
     if options.min_track < SMOOTHED_FRAMES:
         raise UsageError(
-            f"--min-track: expected at least {SMOOTHED_FRAMES}, which boxes are smoothed over, got {options.min_track}"
+            option="min_track",
+            expected=f"at least {SMOOTHED_FRAMES}, the number of frames that boxes are smoothed over",
+            got=options.min_track,
         )
     job = SyncNetJob(options.result, options.weights, options.s3fd, options.audio)
     with open_progress(quiet=options.json) as progress:

@@ -1,4 +1,4 @@
-"""One video judged by SyncNet: media, weights and detector opened, warnings gathered. Knows no command line."""
+"""Scores one video by SyncNet: opens media, weights and detector, finds the faces, and collects warnings."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from perf.scores.syncnet.tracks import Track
 from perf.scores.syncnet.video_tracks import find_video_tracks, original_detector, served_detector
 from perf.scores.syncnet.weights import SYNTHETIC_LINE, load_detector, load_syncnet, synthetic_syncnet
 
-FEW_WINDOWS = 75  # with fewer, pairs beyond the ends shape the figures
+FEW_WINDOWS = 75  # with fewer, pairs beyond the ends of the clip dominate the figures
 
 
 class SyncNetJob:
-    """A video, its sound and the networks, opened and checked."""
+    """A video, its audio and the networks, opened and checked."""
 
     def __init__(
         self, video: Path, weights: Path | None, detector: Path | None = None, audio: Path | None = None
@@ -30,18 +30,18 @@ class SyncNetJob:
         """Open everything, so that bad input is reported before the work begins.
 
         Args:
-            video: what to judge.
-            weights: syncnet_v2.model; None for made-up weights.
-            detector: sfd_face.pth; None for the server's own face detector.
-            audio: a sound to compare with, instead of the video's own.
+            video: The video to score.
+            weights: The file syncnet_v2.model; None for synthetic weights.
+            detector: The file sfd_face.pth; None to find faces through the server.
+            audio: The audio to compare with; None for the video's own.
 
         Raises:
-            MediaError: the video or the sound cannot be used.
-            UsageError: weights are missing, broken or another network's.
+            MediaError: the video or the audio cannot be used.
+            UsageError: a file of weights is missing, broken or another network's.
         """
         self._source = VideoSource(video)
         self._sound = VideoSound.of_video(self._source) if audio is None else VideoSound(AudioSource(audio))
-        self._made_up = weights is None
+        self._synthetic = weights is None
         try:
             self._network = synthetic_syncnet() if weights is None else load_syncnet(weights)
             self._detector = None if detector is None else load_detector(detector)
@@ -52,29 +52,29 @@ class SyncNetJob:
         """Find the faces and score each one's track.
 
         Args:
-            min_track: a track has more detections than this.
-            url: a running Triton; None starts one. Not asked where the original's detector was given.
-            progress: told how far it is.
+            min_track: A track has more detections than this.
+            url: HOST:PORT of a running Triton; None starts one. Not used with the original's detector.
+            progress: Told the stages and the number of frames done.
 
         Raises:
             NoFaceError: there is no track.
-            LipSyncError: the media cannot be used, or the server fails.
+            LipSyncError: the media cannot be decoded, or the server fails.
         """
         tracks = self._find_tracks(min_track, url, progress)
         return measure_tracks(self._network, self._source, self._sound, tracks, progress)
 
     def measure_crop(self, progress: JobProgress) -> list[TrackScore]:
-        """Score the video as the face crop that it is."""
+        """Score the whole video as one face crop."""
         return [measure_crop(self._network, self._source, self._sound, progress)]
 
     def warnings(self, scores: Sequence[TrackScore]) -> list[str]:
-        """Say what keeps the figures from meaning what they should."""
+        """Return what limits the meaning of the scores, one sentence each."""
         facts = {
-            SYNTHETIC_LINE: self._made_up,
-            "the sound is silent: the figures say nothing": self._sound.is_silent,
-            f"fewer than {FEW_WINDOWS} windows: the clip's ends shape the published figures; see valid_pairs_only"
-            " in the JSON": min(score.published.windows for score in scores) < FEW_WINDOWS,
-            f"the offset lies at the end of the search ({MAX_SHIFT} frames): usually no sync at all": any(
+            SYNTHETIC_LINE: self._synthetic,
+            "the audio is silent: the figures mean nothing": self._sound.is_silent,
+            f"fewer than {FEW_WINDOWS} windows: the ends of the clip dominate the published figures;"
+            " see valid_pairs_only in the JSON": min(score.published.windows for score in scores) < FEW_WINDOWS,
+            f"the offset is at the limit of the search ({MAX_SHIFT} frames): usually a sign of no sync at all": any(
                 abs(score.published.offset) == MAX_SHIFT for score in scores
             ),
         }

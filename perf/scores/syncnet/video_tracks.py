@@ -1,4 +1,4 @@
-"""Face tracks of a video at 25 fps, as SyncNet's pipeline finds them, with either of two detectors. Knows no metric."""
+"""Finds the face tracks of a video at 25 fps, as SyncNet's pipeline does, with either of two face detectors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from client.chunks import chunk_frames
-from client.errors import NoFaceError
+from client.errors import NoFaceError, ref
 from client.flow import batched, prefetch
 from client.media import TimelineFrame, VideoSource, at_rate, timeline
 from client.progress import JobProgress
@@ -27,11 +27,11 @@ from perf.scores.syncnet.tracks import MIN_FACE_SIZE, SceneCutter, Track, find_t
 DECODED_AHEAD = 2  # windows
 
 Window = Sequence[TimelineFrame]
-FindBoxes = Callable[[Window], list[np.ndarray]]  # frames -> float [N, 4] each, in the frames' pixels
+FindBoxes = Callable[[Window], list[np.ndarray]]  # frames -> float [N, 4] for each: x1, y1, x2, y2 in pixels
 
 
 def frames_at_25(source: VideoSource) -> Iterator[TimelineFrame]:
-    """Show a video at 25 fps, by its timestamps: frames are left out or shown again."""
+    """Resample a video to 25 fps by its timestamps: frames are dropped or repeated."""
     return at_rate(timeline(source, 0.0, if_audio_longer="cut"), Fraction(FPS))
 
 
@@ -39,22 +39,22 @@ def find_video_tracks(source: VideoSource, find: FindBoxes, min_track: int, prog
     """Find the face tracks of a video's scenes.
 
     Args:
-        source: the video.
-        find: finds the faces in frames.
-        min_track: a track has more detections than this.
-        progress: told how far it is.
+        source: The video.
+        find: Finds the faces in a window of frames.
+        min_track: A track has more detections than this.
+        progress: Told the number of frames done.
 
     Raises:
-        NoFaceError: there is not one track.
-        LipSyncError: the media cannot be used, or the server fails.
+        NoFaceError: there is no track.
+        LipSyncError: the media cannot be decoded, or the server fails.
     """
     estimate = source.duration
     progress.stage("finding faces", None if estimate is None else round(estimate * FPS))
     tracks: list[Track] = []
     scene: list[np.ndarray] = []
     frames = with_face = first = 0
-    with closing(_looked_at(source, find, progress)) as looked_at:
-        for is_cut, boxes in looked_at:
+    with closing(_detections(source, find, progress)) as detections:
+        for is_cut, boxes in detections:
             if is_cut:
                 tracks += find_tracks(scene, first, min_track)
                 scene, first = [], frames
@@ -64,17 +64,18 @@ def find_video_tracks(source: VideoSource, find: FindBoxes, min_track: int, prog
     tracks += find_tracks(scene, first, min_track)
     if not tracks:
         raise NoFaceError(
-            f"{source.path}: expected a face larger than {MIN_FACE_SIZE} pixels through more than {min_track} frames,"
-            f" got {with_face} of {frames} frames with a face and no such track."
-            " Lower --min-track, or give a face crop and --cropped"
+            about=source.path,
+            expected=f"a face larger than {MIN_FACE_SIZE} pixels through more than {min_track} frames",
+            got=f"{with_face} of {frames} frames with a face and no such track",
+            advice=f"Lower {ref('min_track')}, or give a face crop and {ref('cropped')}",
         )
     return tracks
 
 
-def _looked_at(
+def _detections(
     source: VideoSource, find: FindBoxes, progress: JobProgress
 ) -> Generator[tuple[bool, np.ndarray], None, None]:
-    """Yield for each frame whether a scene begins with it, and the faces in it."""
+    """Yield for each frame whether it begins a scene, and the boxes of its faces, float [N, 4]."""
     cutter = SceneCutter()
     windows = batched(frames_at_25(source), chunk_frames(source.frame_bytes))
     with closing(prefetch(windows, DECODED_AHEAD)) as ahead:
@@ -85,7 +86,7 @@ def _looked_at(
 
 
 def served_detector(connection: TritonConnection) -> FindBoxes:
-    """Find faces with the server's own model; a box is drawn around the landmarks, which is much like S3FD's."""
+    """Find faces through the server; a box around the landmarks is close to that of S3FD."""
     finder = FaceFinder(connection, StageClock())
 
     def find(window: Window) -> list[np.ndarray]:
@@ -96,7 +97,7 @@ def served_detector(connection: TritonConnection) -> FindBoxes:
 
 
 def original_detector(network: S3FD) -> FindBoxes:
-    """Find faces with the original's detector, frame by frame; slow without a GPU."""
+    """Find faces with the protocol's own detector, frame by frame; slow without a GPU."""
 
     def find(window: Window) -> list[np.ndarray]:
         return [detect(network, frame.picture.rgb()) for frame in window]
@@ -105,7 +106,7 @@ def original_detector(network: S3FD) -> FindBoxes:
 
 
 def detect(network: S3FD, frame: np.ndarray, min_score: float = MIN_SCORE) -> np.ndarray:
-    """Find the faces of a frame, uint8 RGB [H, W, 3]; float [N, 4], best first."""
+    """Find the faces in a frame, uint8 RGB [H, W, 3]; returns boxes, float [N, 4] in pixels, best first."""
     shrunken = shrink(frame)
     with torch.inference_mode():
         logits, offsets = network(torch.from_numpy(shrunken[None]))

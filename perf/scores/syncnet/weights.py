@@ -18,7 +18,7 @@ Value = TypeVar("Value")
 
 SYNCNET = "SyncNet (syncnet_v2.model)"
 DETECTOR = "SyncNet's S3FD (sfd_face.pth)"
-SYNTHETIC_LINE = "the weights are made up: the figures say nothing"
+SYNTHETIC_LINE = "the weights are synthetic: the figures mean nothing"
 PUBLISHED_NAMES = {own: published for published, own in SYNCNET_NAMES.items()}
 COUNTER = "num_batches_tracked"  # of batch norms; not used, and left out of some files
 
@@ -53,14 +53,14 @@ def load_detector(path: Path) -> S3FD:
 
 
 def synthetic_syncnet() -> SyncNet:
-    """Build SyncNet with the recipe's made-up weights, which know nothing about lips."""
+    """Build SyncNet with synthetic weights, which know nothing about lips."""
     network = SyncNet()
     network.load_state_dict(_tensors(syncnet_weights(module_shapes(network))))
     return network.eval()
 
 
 def synthetic_detector() -> S3FD:
-    """Build the detector with the recipe's made-up weights, which know nothing about faces."""
+    """Build the detector with synthetic weights, which know nothing about faces."""
     return _fill_detector(_tensors(sfd_weights(detector_shapes())))
 
 
