@@ -40,6 +40,7 @@ NUMPY_DTYPES: Mapping[str, np.dtype] = {
     "TYPE_FP16": np.dtype(np.float16),
     "TYPE_FP32": np.dtype(np.float32),
     "TYPE_FP64": np.dtype(np.float64),
+    "TYPE_STRING": np.dtype(np.object_),  # bytes, UTF-8 text in all of our models
 }
 
 ParametersT = TypeVar("ParametersT")
@@ -53,6 +54,11 @@ class TensorSpec:
     dtype: np.dtype
     dims: tuple[int, ...]
     optional: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the tensor holds text instead of numbers."""
+        return self.dtype == np.object_
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +153,7 @@ def contract_from_config(config: model_config_pb2.ModelConfig, name: str) -> Mod
 def _tensor_spec(tensor: model_config_pb2.ModelInput | model_config_pb2.ModelOutput, *, optional: bool) -> TensorSpec:
     type_name = model_config_pb2.DataType.Name(tensor.data_type)
     if type_name not in NUMPY_DTYPES:
-        raise ValueError(f"{tensor.name}: expected a numeric data_type, got {type_name}")
+        raise ValueError(f"{tensor.name}: expected one of {', '.join(NUMPY_DTYPES)}, got {type_name}")
     return TensorSpec(tensor.name, NUMPY_DTYPES[type_name], tuple(tensor.dims), optional)
 
 

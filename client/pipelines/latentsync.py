@@ -15,7 +15,7 @@ from client.tracking.faces import Face
 from client.tracking.follow import Observation
 from lipsync_core.face import alignment_points
 from lipsync_core.latentsync.alignment import affine_matrices, face_extent, running_bias
-from lipsync_core.latentsync.options import RESOLUTIONS, SCHEDULERS, SPEEDS, DiffusionOptions
+from lipsync_core.latentsync.options import RESOLUTIONS, DiffusionOptions
 from lipsync_core.latentsync.windows import features_for_frames, frame_position, positions_at
 
 POSITIONS_BEYOND = 3  # that frames after the speech may lie behind its features
@@ -91,8 +91,8 @@ class LatentSync:
             "chunk_index": np.array([self._chunk_index], np.int32),
             "num_inference_steps": np.array([options.num_inference_steps], np.int32),
             "guidance_scale": np.array([options.guidance_scale], np.float32),
-            "scheduler": np.array([SCHEDULERS.index(options.scheduler)], np.int32),
-            "speed": np.array([SPEEDS.index(options.speed)], np.int32),
+            "scheduler": np.array([options.scheduler.encode()]),
+            "speed": np.array([options.speed.encode()]),
         }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lipsync_core.latentsync.sizes import MAX_FRAMES
 
-SCHEDULERS = ("ddim", "dpm", "unipc")  # over the wire: the place in this list
+SCHEDULERS = ("ddim", "dpm", "unipc")
 MAX_STEPS = 999  # the original's spacing has no place for one more
 MAX_SEED = 2**32 - 1
 DEFAULT_SEED = 1247  # the original's
@@ -34,7 +34,7 @@ SPEED_MODES: Mapping[str, SpeedMode] = {
     "fast": SpeedMode(8, "unipc", 2, 0.5),
     "preview": SpeedMode(4, "unipc", 2, 0.0),
 }
-SPEEDS = tuple(SPEED_MODES)  # over the wire: the place in this list
+SPEEDS = tuple(SPEED_MODES)
 
 
 @dataclass(frozen=True)
@@ -99,18 +99,6 @@ def options_for(
     mode = SPEED_MODES.get(speed, SPEED_MODES["exact"])  # an unknown one is refused below, with its name
     steps = mode.num_inference_steps if num_inference_steps is None else num_inference_steps
     return DiffusionOptions(steps, guidance_scale, scheduler or mode.scheduler, speed, seed)
-
-
-def named(name: str, known: tuple[str, ...], code: int) -> str:
-    """Return what a code over the wire stands for.
-
-    Raises:
-        ValueError: it stands for nothing.
-    """
-    if not 0 <= code < len(known):
-        names = ", ".join(f"{place} ({word})" for place, word in enumerate(known))
-        raise ValueError(f"{name}: expected {names}, got {code}")
-    return known[code]
 
 
 def read_trained_resolution(folder: Path) -> int | None:

@@ -145,7 +145,7 @@ class TritonStep:
         for spec in self.contract.inputs:
             tensor = pb_utils.get_input_tensor_by_name(request, spec.name)
             if tensor is not None:
-                inputs[spec.name] = tensor.as_numpy()
+                inputs[spec.name] = _decoded(spec.name, tensor.as_numpy()) if spec.is_text else tensor.as_numpy()
         return inputs
 
     def _check_signature(self) -> None:
@@ -163,6 +163,18 @@ class TritonStep:
                     f"{self.contract.name}: expected a default for optional inputs and only there,"
                     f" got {spec.name} (optional: {str(spec.optional).lower()})"
                 )
+
+
+def _decoded(name: str, texts: np.ndarray) -> np.ndarray:
+    """Decode UTF-8, bytes [...] -> str [...].
+
+    Raises:
+        ValueError: The bytes are not UTF-8.
+    """
+    try:
+        return np.array([text.decode() for text in texts.reshape(-1)]).reshape(texts.shape)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name}: expected UTF-8 text, got other bytes") from error
 
 
 def _error_response(message: str, code: int) -> Any:

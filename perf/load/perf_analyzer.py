@@ -176,11 +176,14 @@ def find_perf_analyzer() -> PerfAnalyzer:
 
 
 def encode_inputs(inputs: Mapping[str, np.ndarray]) -> dict[str, object]:
-    """Turn arrays into perf_analyzer's JSON: raw bytes in base64, and a shape."""
-    return {
-        name: {"content": {"b64": base64.b64encode(array.tobytes()).decode()}, "shape": list(array.shape)}
-        for name, array in inputs.items()
-    }
+    """Turn arrays into perf_analyzer's JSON: text as it is, numbers as raw bytes in base64, and a shape."""
+    return {name: {"content": _content(array), "shape": list(array.shape)} for name, array in inputs.items()}
+
+
+def _content(array: np.ndarray) -> list[str] | dict[str, str]:
+    if array.dtype == np.object_:
+        return [text.decode() for text in array.reshape(-1)]
+    return {"b64": base64.b64encode(array.tobytes()).decode()}
 
 
 def read_figures(report: str, output: str) -> dict[str, float]:

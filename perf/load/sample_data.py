@@ -21,7 +21,7 @@ from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 from lipsync_core.contract import ModelContract, TensorSpec, read_contract
-from lipsync_core.latentsync.options import SCHEDULERS, SPEEDS, DiffusionOptions, read_trained_resolution
+from lipsync_core.latentsync.options import DiffusionOptions, read_trained_resolution
 from lipsync_core.latentsync.sizes import MAX_BRANCHES, SAMPLE_CHANNELS
 from lipsync_core.latentsync.windows import positions_at
 from lipsync_core.repository import VERSION_FOLDER
@@ -184,8 +184,8 @@ class SampleMaker:
             "chunk_index": lambda _: np.array([1], np.int32),
             "num_inference_steps": lambda _: np.array([options.num_inference_steps], np.int32),
             "guidance_scale": lambda _: np.array([options.guidance_scale], np.float32),
-            "scheduler": lambda _: np.array([SCHEDULERS.index(options.scheduler)], np.int32),
-            "speed": lambda _: np.array([SPEEDS.index(options.speed)], np.int32),
+            "scheduler": lambda _: np.array([options.scheduler.encode()]),
+            "speed": lambda _: np.array([options.speed.encode()]),
             "resolution": lambda _: np.array([self._resolution], np.int32),
             "initial_noise": lambda _: normal(LATENT_CHANNELS, edge, edge),
             "masked_noise": lambda count: normal(count, LATENT_CHANNELS, edge, edge),

@@ -208,10 +208,10 @@ def test_a_chunk_is_what_the_pure_functions_give(latentsync: TritonConnection) -
     faces, noise = align_faces(frames, matrices, RESOLUTION), draw_noise(99, 4, 3, RESOLUTION)
     drawn = sync_faces(faces, tokens, ServedNetworks(latentsync), options, noise)
     expected = composite_faces(frames, drawn, matrices)
-    codes = {"scheduler": np.array([2], np.int32), "speed": np.array([1], np.int32)}
+    names = {"scheduler": np.array([b"unipc"]), "speed": np.array([b"cached"])}
     numbers = {"seed": np.array([99], np.int64), "guidance_scale": np.array([2], np.float32)}
     index = {"chunk_index": np.array([4], np.int32)}
-    found = ask(latentsync, frames=frames, audio=audio, **codes, **numbers, **index, **QUICK)
+    found = ask(latentsync, frames=frames, audio=audio, **names, **numbers, **index, **QUICK)
     difference = np.abs(found.astype(int) - expected)
     assert difference.max() <= COMPANY  # the VAE's images come in other batches
     assert (found != frames).any()

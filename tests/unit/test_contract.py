@@ -74,3 +74,17 @@ def test_contract_fails_on_a_broken_config() -> None:
     """A typing error in a config is reported with the model's name."""
     with pytest.raises(ValueError, match="faces: expected a valid config.pbtxt"):
         parse_contract("inputs [", "faces")
+
+
+def test_text_is_read_as_bytes() -> None:
+    """TYPE_STRING becomes numpy's object arrays, as the client library has them."""
+    text = 'backend: "python" input { name: "speed" data_type: TYPE_STRING dims: [ 1 ] }'
+    spec = parse_contract(text, "toy").inputs[0]
+    assert spec.dtype == np.object_
+    assert spec.is_text
+
+
+def test_contract_fails_on_a_dtype_without_a_numpy_one() -> None:
+    """The message names the tensor and what is known."""
+    with pytest.raises(ValueError, match="x: expected one of TYPE_BOOL, .*, TYPE_STRING, got TYPE_BF16"):
+        parse_contract('input { name: "x" data_type: TYPE_BF16 dims: [ 1 ] }', "toy")

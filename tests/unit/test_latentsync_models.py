@@ -250,7 +250,7 @@ def as_bytes(array: np.ndarray) -> np.ndarray:
 
 
 def test_the_loop_calls_the_networks_as_models() -> None:
-    """The same as the pure function, with the request's options; codes stand for names."""
+    """The same as the pure function, with the request's options."""
     networks = FakeNetworks()
     found = ask(
         "latentsync",
@@ -260,8 +260,8 @@ def test_the_loop_calls_the_networks_as_models() -> None:
         chunk_index=np.array([2], np.int32),
         num_inference_steps=np.array([4], np.int32),
         guidance_scale=np.array([2.0], np.float32),
-        scheduler=np.array([2], np.int32),
-        speed=np.array([1], np.int32),
+        scheduler=np.array([b"unipc"], np.object_),
+        speed=np.array([b"cached"], np.object_),
     )
     expected = expected_frames(DiffusionOptions(4, 2.0, "unipc", "cached", 5), 2)
     assert np.array_equal(found["synced_frames"], expected)
@@ -352,11 +352,12 @@ def test_a_chunk_without_faces_needs_no_network() -> None:
         ({"guidance_scale": np.array([0.5], np.float32)}, "guidance_scale: expected a finite number of at least 1"),
         ({"seed": np.array([-1], np.int64)}, "seed: expected 0 to 4294967295, got -1"),
         ({"chunk_index": np.array([-1], np.int32)}, "chunk_index: expected 0 or more, got -1"),
-        ({"scheduler": np.array([3], np.int32)}, r"scheduler: expected 0 \(ddim\), 1 \(dpm\), 2 \(unipc\), got 3"),
+        ({"scheduler": np.array([b"euler"], np.object_)}, "scheduler: expected one of ddim, dpm, unipc, got 'euler'"),
         (
-            {"speed": np.array([-1], np.int32)},
-            r"speed: expected 0 \(exact\), 1 \(cached\), 2 \(fast\), 3 \(preview\), got -1",
+            {"speed": np.array([b"warp"], np.object_)},
+            "speed: expected one of exact, cached, fast, preview, got 'warp'",
         ),
+        ({"speed": np.array([b"\xff"], np.object_)}, "speed: expected UTF-8 text, got other bytes"),
         ({"initial_noise": np.zeros((4, 4, 4), np.float32)}, "initial_noise: expected"),
     ],
 )

@@ -12,11 +12,8 @@ import torch
 
 from lipsync_core.latentsync.diffusion import Noise, draw_noise, sync_faces
 from lipsync_core.latentsync.options import (
-    SCHEDULERS,
-    SPEEDS,
     DiffusionOptions,
     choose_resolution,
-    named,
     options_for,
     read_trained_resolution,
 )
@@ -132,9 +129,9 @@ class TritonPythonModel(TorchStep):
     ) -> DiffusionOptions:
         default = self.parameters
         return options_for(
-            default.speed if speed is None else named("speed", SPEEDS, int(speed[0])),
+            default.speed if speed is None else str(speed[0]),
             None if steps is None else int(steps[0]),
-            None if scheduler is None else named("scheduler", SCHEDULERS, int(scheduler[0])),
+            None if scheduler is None else str(scheduler[0]),
             guidance_scale=default.guidance_scale if guidance_scale is None else float(guidance_scale[0]),
             seed=default.seed if seed is None else int(seed[0]),
         )
