@@ -74,7 +74,7 @@ class _CopiedAudio(AudioTrack):
             raise
 
     def packets(self) -> Iterator[tuple[Fraction, av.Packet[AudioStream]]]:
-        time_base: Fraction = self._source.time_base
+        time_base = Fraction(self._source.time_base)
         shift = round(self._start_s / time_base)
         position = 0
         for packet in self._input.demux(self._source):
@@ -135,7 +135,7 @@ class _EncodedAudio(AudioTrack):
 
     def _encode(self, frame: AudioFrame | None) -> Iterator[tuple[Fraction, av.Packet[AudioStream]]]:
         for packet in self.stream.encode(frame):
-            yield Fraction(packet.pts or 0) * packet.time_base, packet
+            yield Fraction(packet.pts or 0) * Fraction(packet.time_base), packet
 
     def _samples_left(self, position: int, frame: AudioFrame) -> int:
         if self._end is None:

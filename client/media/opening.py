@@ -23,6 +23,8 @@ STREAMS = "aac ac3 amr amrnb amrwb ape au dts eac3 flac mp3 tta voc wv cavsvideo
 FORMAT_WHITELIST = ",".join([*CONTAINERS.split(), *(f"{image}_pipe" for image in IMAGES.split()), *STREAMS.split()])
 
 READ_BUFFER = 1 << 16  # bytes per call from the demuxer into Python
+# Metadata in an unknown encoding must not refuse a file; PyAV replaces what it cannot read by itself from 19 on.
+METADATA: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
 MAX_READ_ERRORS = 100  # in a row, before the rest of a file is given up
 
 
@@ -53,7 +55,7 @@ def open_media(path: Path, *, options: dict[str, str] | None = None) -> Iterator
     with _UnnamedFile(path) as file:
         try:
             container = av.open(
-                file, "r", options=safe, buffer_size=READ_BUFFER, metadata_errors="replace", io_open=_refuse_other_files
+                file, "r", options=safe, buffer_size=READ_BUFFER, io_open=_refuse_other_files, **METADATA
             )
         except _OtherFile as error:
             raise MediaError(

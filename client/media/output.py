@@ -36,7 +36,7 @@ def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
         OutputError: its folder is missing or not writable, it is one of the inputs, or no regular file.
     """
     try:
-        folder = path.resolve().parent
+        folder = _resolved(path).parent
         if not folder.is_dir():
             raise OutputError(about=path, expected="an existing folder", got=folder, advice="Create it first")
         if path.is_dir() or (path.exists() and not path.is_file()):
@@ -70,7 +70,7 @@ class PendingFile:
     def __init__(self, path: Path) -> None:
         """Create the hidden file."""
         self.path = path
-        self._final = path.resolve()  # follow a link instead of replacing it
+        self._final = _resolved(path)  # follow a link instead of replacing it
         _remove_dead_parts(self._final)
         try:
             self.part, self._lock = _create_part(self._final)
@@ -97,6 +97,18 @@ class PendingFile:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _resolved(path: Path) -> Path:
+    """Follow links to where a file lies or will lie.
+
+    Raises:
+        RuntimeError: Links lead to themselves. pathlib says so itself before Python 3.13.
+    """
+    resolved = path.resolve()
+    if resolved.is_symlink():
+        raise RuntimeError(f"Symlink loop from {str(path)!r}")
+    return resolved
 
 
 def _create_part(final: Path) -> tuple[Path, int | None]:

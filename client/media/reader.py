@@ -99,13 +99,13 @@ class VideoReader:
         """Average frames per second, as far as the file tells."""
         for rate in (self.stream.average_rate, self.stream.guessed_rate, self.stream.base_rate):
             if rate and PLAUSIBLE_RATE[0] <= rate <= PLAUSIBLE_RATE[1]:
-                return rate
+                return Fraction(rate)
         return DEFAULT_RATE
 
     @property
     def time_base(self) -> Fraction:
         """Seconds per tick of the timestamps."""
-        return self.stream.time_base or Fraction(1, 90_000)
+        return Fraction(self.stream.time_base or Fraction(1, 90_000))
 
     def timestamps(self) -> RisingTimestamps:
         """Return a fresh check of the timestamps, for reading from the start."""

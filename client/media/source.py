@@ -356,7 +356,7 @@ def _facts(reader: VideoReader, frames: list[av.VideoFrame], source: VideoSource
         native=native,
         tags=_tags(first, native),
         orientation=_orientation(first, source),
-        sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
+        sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
         time_base=reader.time_base,
         rate=reader.rate,
         start_pts=reader.timestamps().next(first.pts, 0),
