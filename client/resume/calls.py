@@ -1,4 +1,4 @@
-"""A job's own calls to Triton: each with an id of its own, and answered from the work folder where it can be."""
+"""A job's own calls to Triton: each has an id, and is answered from the work folder if its answer was kept there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from client.errors import LipSyncError
 from client.resume.work_folder import DIGEST_BYTES, WorkFolder
-from client.servers.calls import InferRequest, Transport, TritonCalls
+from client.servers.calls import InferRequest, Transport, TritonCalls, is_text
 from client.tracing import span
 from lipsync_core.contract import ModelContract
 
@@ -25,15 +25,21 @@ PIXEL = np.dtype(np.uint8)
 
 
 class JobCalls:
-    """Stands between one job and Triton.
+    """Triton's calls for one job, which may be made by several threads at once.
 
     Attributes:
-        request_count: requests that the job made.
-        reused_count: those of them that were answered from the work folder.
+        request_count: Number of requests that the job made.
+        reused_count: Number of those that were answered from the work folder.
     """
 
     def __init__(self, triton: TritonCalls, job_id: str, folder: WorkFolder | None = None) -> None:
-        """Ask this server or pool, and keep answers in this folder."""
+        """Prepare to ask.
+
+        Args:
+            triton: The server, or several.
+            job_id: Beginning of the requests' ids, and the job's name in logs.
+            folder: Where answers are kept; None to keep none.
+        """
         self._triton = triton
         self._job_id = job_id
         self._folder = folder
@@ -61,9 +67,7 @@ class JobCalls:
 
     def infer(self, request: InferRequest) -> dict[str, np.ndarray]:
         """Answer from the work folder, else ask the server and keep its answer; see TritonConnection."""
-        with self._counting:
-            self.request_count += 1
-            request = replace(request, id=request.id or f"{self._job_id}-{self.request_count}")
+        request = self._with_id(request)
         if self._folder is None:
             return self._ask(request)
         key = request_key(self._triton.identity(request.model), request.inputs)
@@ -75,6 +79,16 @@ class JobCalls:
         answer = self._ask(request)
         self._folder.save(key, _with_changes(answer, request.inputs))
         return answer
+
+    def cancel(self) -> None:
+        """Make all requests under way fail at once."""
+        self._triton.cancel()
+
+    def _with_id(self, request: InferRequest) -> InferRequest:
+        """Count the request, and number it if it has no id yet."""
+        with self._counting:
+            self.request_count += 1
+            return replace(request, id=request.id or f"{self._job_id}-{self.request_count}")
 
     def _ask(self, request: InferRequest) -> dict[str, np.ndarray]:
         started = time.perf_counter()
@@ -89,40 +103,53 @@ class JobCalls:
         log.debug("request answered", extra={**facts, "seconds": round(time.perf_counter() - started, 3)})
         return answer
 
-    def cancel(self) -> None:
-        """Make all requests under way fail at once."""
-        self._triton.cancel()
-
 
 def request_key(identity: str, inputs: Mapping[str, np.ndarray]) -> str:
-    """Name a request by all that its answer depends on: the model, and every input's name, dtype, shape and content."""
+    """Hash everything that the answer to a request depends on.
+
+    Args:
+        identity: The version of the model, see `TritonCalls.identity`.
+        inputs: Arrays by input name. Texts (bytes or object dtype) count by their content alone: numpy's length of the
+            longest text in the dtype does not reach the server.
+
+    Returns:
+        The hash in hexadecimal, a valid file name.
+    """
     content = hashlib.blake2b(identity.encode(), digest_size=DIGEST_BYTES)
     for name in sorted(inputs):
-        array = np.ascontiguousarray(inputs[name])
-        content.update(f"|{name} {array.dtype.str} {array.shape}|".encode())
-        content.update(array.reshape(-1).view(PIXEL).data)
+        array = inputs[name]
+        kind = "text" if is_text(array) else array.dtype.str
+        content.update(f"|{name} {kind} {array.shape}|".encode())
+        content.update(_content(array))
     return content.hexdigest()
 
 
+def _content(array: np.ndarray) -> bytes | memoryview:
+    """Return an array's content as bytes; texts as Python's literals, which tell where each ends."""
+    if is_text(array):
+        return repr(array.tolist()).encode()
+    return np.ascontiguousarray(array).reshape(-1).view(PIXEL).data
+
+
 def _with_changes(answer: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Replace outputs that resemble the input frames by their difference, modulo 256, which compresses well."""
+    """Replace outputs that resemble the input frames by their difference modulo 256, which compresses well."""
     frames = inputs.get(REFERENCE_INPUT)
-    return {
-        (f"{name}{CHANGE_SUFFIX}" if _is_like(frames, array) else name): (
-            array - frames if _is_like(frames, array) else array
-        )
-        for name, array in answer.items()
-    }
+    kept = {}
+    for name, array in answer.items():
+        if frames is not None and _is_like(frames, array):
+            kept[f"{name}{CHANGE_SUFFIX}"] = array - frames
+        else:
+            kept[name] = array
+    return kept
 
 
 def _without_changes(kept: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Undo _with_changes."""
-    frames = inputs.get(REFERENCE_INPUT)
+    """Undo `_with_changes`."""
     return {
-        name.removesuffix(CHANGE_SUFFIX): array + frames if name.endswith(CHANGE_SUFFIX) else array
+        name.removesuffix(CHANGE_SUFFIX): array + inputs[REFERENCE_INPUT] if name.endswith(CHANGE_SUFFIX) else array
         for name, array in kept.items()
     }
 
 
-def _is_like(frames: np.ndarray | None, array: np.ndarray) -> bool:
-    return frames is not None and frames.dtype == array.dtype == PIXEL and frames.shape == array.shape
+def _is_like(frames: np.ndarray, array: np.ndarray) -> bool:
+    return frames.dtype == array.dtype == PIXEL and frames.shape == array.shape

@@ -1,4 +1,4 @@
-"""Keeps answers of an unfinished job on disk, each checked by hash, so that the job can go on. Knows no Triton."""
+"""Keeps the answers of an unfinished job on disk, each checked by hash. Does not depend on Triton."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from client.errors import MediaError
 from client.media import output_error
 from client.system import lock_file
 
-FORMAT = "1"  # of the folder; another one is started anew
+FORMAT = "1"  # of the folder; a folder of another format is emptied
 JOB_FILE, LOCK_FILE, ANSWER_SUFFIX, PART_SUFFIX = "job.json", "lock", ".answer", ".answer-part"
-MAX_BYTES = 20_000_000_000  # of a folder
-MIN_FREE_BYTES = 500_000_000  # left on its disk, for the output
+MAX_BYTES = 20_000_000_000  # per folder
+MIN_FREE_BYTES = 500_000_000  # on its disk, for the output
 DIGEST_BYTES = 32
 COMPRESSION = 1  # zlib's fastest: answers hold few changed pixels
 HASH = "blake2b"  # as fast as reading the file
@@ -30,7 +30,7 @@ _ONE_HEADER_AT_A_TIME = threading.Lock()
 
 
 def default_work_dir(output: Path) -> Path:
-    """Return the hidden folder beside an output, the same for every run."""
+    """Return the hidden folder beside an output; it is the same for every run."""
     final = output.resolve()
     return final.with_name(f".{final.name}.work")
 
@@ -39,35 +39,35 @@ def file_digest(path: Path) -> str:
     """Hash a file's content.
 
     Raises:
-        MediaError: it cannot be read.
+        MediaError: It cannot be read.
     """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, HASH).hexdigest()
     except OSError as error:
-        raise MediaError(f"{path}: expected a readable file, got: {error.strerror}. Check the disk") from error
+        raise MediaError(about=path, expected="a readable file", got=error.strerror, advice="Check the disk") from error
 
 
 class WorkFolder:
-    """Finished answers by key, as a context: leaving it lets another run have the folder.
+    """Answers by key, used as a context: leaving it unlocks the folder. May be used by several threads at once.
 
     Attributes:
-        path: the folder.
-        is_ours: whether this job has the folder; not so when another one holds it.
-        changed: names of what differs from the run that left the folder; its answers are dropped.
-        warnings: what the user should know, one sentence each.
+        path: The folder.
+        is_ours: Whether this job has locked the folder; if not, nothing is loaded or saved.
+        changed: Names of the facts that differ from the run that left the folder; its answers were dropped.
+        warnings: What the user should know, one sentence each.
     """
 
     def __init__(self, path: Path, facts: Mapping[str, str]) -> None:
         """Open or create the folder.
 
         Args:
-            path: the folder.
-            facts: what the answers depend on, by a name for people. Where one differs from the run before,
-                everything is started anew.
+            path: The folder.
+            facts: What the answers depend on, by a name for people. If one differs from the run before, the folder is
+                emptied.
 
         Raises:
-            OutputError: the folder cannot be used.
+            OutputError: The folder cannot be used.
         """
         self.path = path
         self.warnings: list[str] = []
@@ -83,7 +83,7 @@ class WorkFolder:
                 self.is_ours = self._take_lock()
                 if self.is_ours:
                     self._open_job(facts)
-                stack.pop_all()  # from here on `close` lets go of it
+                stack.pop_all()  # from here on `close` closes it
         except OSError as error:
             raise output_error(path, error) from error
 
@@ -92,16 +92,16 @@ class WorkFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of the folder."""
+        """Unlock the folder."""
         self.close()
 
     def __len__(self) -> int:
-        """Count the answers that this job can have."""
+        """Count the answers that this job can load."""
         is_there = self.is_ours and self.path.is_dir()
         return sum(path.suffix == ANSWER_SUFFIX for path in self.path.iterdir()) if is_there else 0
 
     def load(self, key: str) -> dict[str, np.ndarray] | None:
-        """Return a kept answer; None where there is none, or a damaged one."""
+        """Return a kept answer, arrays by name; None if there is none or its file is damaged."""
         if not self.is_ours:
             return None
         try:
@@ -112,7 +112,7 @@ class WorkFolder:
         return _unpack(packed) if _digest(key, packed) == digest else None
 
     def save(self, key: str, answer: Mapping[str, np.ndarray]) -> None:
-        """Keep an answer, unless the disk or the folder is full; that is no error of the job."""
+        """Keep an answer. If the folder or its disk is full, add a warning and keep nothing more."""
         if not self.is_ours or self._is_full:
             return
         packed = _pack(answer)
@@ -128,7 +128,7 @@ class WorkFolder:
             self._stop_keeping(error.strerror or str(error))
 
     def remove(self) -> None:
-        """Remove what was kept, as the job is complete; the folder too, unless it holds something else."""
+        """Remove what was kept once the job is complete, and the folder, unless it holds something else."""
         if self.is_ours:
             with suppress(OSError):
                 self._drop(ANSWER_SUFFIX, PART_SUFFIX)
@@ -138,20 +138,20 @@ class WorkFolder:
         self.close()
 
     def close(self) -> None:
-        """Let go of the folder, and keep what is in it; safe to call again."""
+        """Unlock the folder and keep what is in it; safe to call again."""
         self.is_ours = False
         self._lock.close()
 
     def _take_lock(self) -> bool:
         try:
             lock_file(self._lock.fileno())
+            return True
         except BlockingIOError:
-            self.warnings.append(f"{self.path}: another job works on this output, so nothing is kept of this one")
-            return False
+            reason = "another job is writing this output"
         except OSError as error:
-            self.warnings.append(f"{self.path}: this disk knows no locks ({error.strerror}), so nothing is kept")
-            return False
-        return True
+            reason = f"this disk has no file locks ({error.strerror})"
+        self.warnings.append(f"{self.path}: {reason}; finished parts of this job are not kept")
+        return False
 
     def _open_job(self, facts: Mapping[str, str]) -> None:
         job = self.path / JOB_FILE
@@ -189,7 +189,7 @@ class WorkFolder:
 
 
 def _read_facts(job: Path) -> dict[str, str] | None:
-    """Read what the run before wrote down; None where nothing usable is there."""
+    """Read the facts of the run before; None if there are none that can be read."""
     try:
         facts = json.loads(job.read_text())
     except (OSError, ValueError):
@@ -198,7 +198,7 @@ def _read_facts(job: Path) -> dict[str, str] | None:
 
 
 def _write_facts(job: Path, facts: Mapping[str, str]) -> None:
-    """Write down what this run depends on, so that a power loss leaves the old text or the new one."""
+    """Write this run's facts; a power loss leaves the old file or the new one."""
     part = job.with_suffix(PART_SUFFIX)
     with part.open("w") as file:
         json.dump(dict(facts), file, indent=1)
@@ -212,7 +212,7 @@ def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 
 def _digest(key: str, packed: bytes) -> bytes:
-    """Hash content together with its key, so that a renamed file is no answer either."""
+    """Hash content together with its key, so that a renamed file counts as damaged."""
     return hashlib.blake2b(key.encode() + packed, digest_size=DIGEST_BYTES).digest()
 
 

@@ -1,1 +1,1 @@
-"""Reaches Triton servers: addresses, channels, connections, the pool over several, the embedded server."""
+"""Access to Triton servers: addresses, security, connections, the pool over several, the embedded server."""

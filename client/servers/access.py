@@ -23,13 +23,13 @@ class ServerAccess:
     environments of processes can be read by others.
 
     Attributes:
-        urls: what the user gave, as `parse_urls` reads it; empty if the client starts its own server.
-        transport: how large tensors travel, see `TritonConnection`.
-        request_timeout_s: timeout per request, in seconds.
-        security: encryption, certificates and token; only for servers that are given by URL.
+        urls: What the user gave, as `parse_urls` reads it; empty if the client starts its own server.
+        transport: How large tensors travel, see `TritonConnection`.
+        request_timeout_s: Timeout per inference request, in seconds.
+        security: Encryption, certificates and token; only for servers that are given by URL.
 
     Raises:
-        UsageError: a URL cannot be read, or security is given without URLs.
+        UsageError: A URL cannot be read, or security is given without URLs.
     """
 
     urls: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class ServerAccess:
         if self.urls:
             parse_urls(self.urls)
         elif self.security != IN_THE_CLEAR:
-            raise security_without_url()
+            raise _security_without_url()
 
     @property
     def servers(self) -> Servers | None:
@@ -63,7 +63,7 @@ class ServerAccess:
         """Rebuild what `as_json` wrote in another process.
 
         Raises:
-            UsageError: a file that was usable there cannot be used any more.
+            UsageError: A file that was usable there can no longer be used.
         """
         fields = json.loads(text)
         security = fields.pop("security")
@@ -87,16 +87,16 @@ def read_access(
     The token comes from the file, else from the environment; without URLs a token of the environment is not used.
 
     Raises:
-        UsageError: a URL or a file cannot be used, or the options do not go together.
+        UsageError: A URL or a file cannot be used, or the options do not go together.
     """
     if not urls and (tls or token_file):
-        raise security_without_url()
+        raise _security_without_url()
     token = read_token(token_file) if urls else None
     security = Security(tls, tls_ca, tls_cert, tls_key, token)
     return ServerAccess(tuple(urls or ()), transport, request_timeout_s, security)
 
 
-def security_without_url() -> UsageError:
+def _security_without_url() -> UsageError:
     """Return the error of TLS or a token where the client starts its own server."""
     return UsageError(
         option=("tls", "token_file"), expected=f"{ref('url')} beside them", got="none", advice="Name the servers"

@@ -45,7 +45,7 @@ class InferRequest:
 
 
 class TritonCalls(Protocol):
-    """What a job asks of Triton, of one server or of several; TritonConnection documents each call."""
+    """What a job asks of Triton, whether of one server or of several; TritonConnection documents each call."""
 
     @property
     def transport(self) -> Transport:
@@ -66,3 +66,8 @@ class TritonCalls(Protocol):
 
     def cancel(self) -> None:
         """Give up all requests under way."""
+
+
+def is_text(array: np.ndarray) -> bool:
+    """Say whether an array holds texts (Triton's BYTES): numpy's bytes or object dtype."""
+    return array.dtype.kind in "SO"

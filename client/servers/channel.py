@@ -1,4 +1,4 @@
-"""Opens gRPC channels to Triton, in the clear or by TLS, with a bearer token."""
+"""Opens gRPC channels to Triton, in the clear or with TLS, with or without a bearer token."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from tritonclient.grpc import InferenceServerClientPlugin
 from client.servers.addresses import Address
 from client.servers.security import Security
 
-# A gateway before Triton looks at the first; Triton itself, by --grpc-restricted-protocol, at the second.
+# The first is for a gateway in front of Triton; the second for Triton itself, see its grpc-restricted-protocol.
 TOKEN_HEADERS = ("authorization", "triton-grpc-protocol-authorization")
 OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection, whatever became of the last one
+    ("grpc.use_local_subchannel_pool", 1),  # a new channel never shares a broken connection of an older one
 ]
 
 
@@ -28,10 +28,10 @@ class _TokenPlugin(InferenceServerClientPlugin):  # type: ignore[misc]
 
 
 def open_channel(address: Address, security: Security) -> triton_grpc.InferenceServerClient:
-    """Open a channel; whether anybody answers shows in the first call.
+    """Open a channel. It connects with the first call.
 
     Raises:
-        UsageError: a token would cross the network unencrypted.
+        UsageError: A token would cross the network unencrypted.
     """
     security.check(address)
     options: list[tuple[str, int | str]] = list(OPTIONS)

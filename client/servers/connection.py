@@ -1,4 +1,4 @@
-"""Calls to a running Triton: contracts, tensors by gRPC or shared memory, errors in the client's words."""
+"""Calls to one running Triton: contracts, tensors by gRPC or shared memory, Triton's errors as the client's."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from client.errors import (
     ServerBusy,
     ServerLost,
     ServerUnavailable,
+    ref,
 )
-from client.servers.addresses import Address
-from client.servers.calls import InferRequest, Transport
+from client.servers.addresses import Address, parse_address
+from client.servers.calls import InferRequest, Transport, is_text
 from client.servers.channel import open_channel
 from client.servers.handshake import handshake_problem
 from client.servers.security import IN_THE_CLEAR, Security
@@ -42,11 +43,13 @@ DEADLINE = "StatusCode.DEADLINE_EXCEEDED"
 INVALID = "StatusCode.INVALID_ARGUMENT"
 NOT_FOUND = "StatusCode.NOT_FOUND"
 DENIED = ("StatusCode.UNAUTHENTICATED", "StatusCode.PERMISSION_DENIED")
-DENIED_MARK = "protocol is restricted"  # Triton's --grpc-restricted-protocol answers UNAVAILABLE
-BUSY_MARKS = ("Exceeds maximum queue size", "Request timeout expired")  # whatever the status: calls in between lose it
-STUB_MARK = "Stub process"  # a Python model's process died, and Triton 2.51 starts no other
-TEXT_KINDS = "OSU"  # numpy's object, bytes and str arrays
-LARGE_TENSOR_BYTES = 64 * 1024  # smaller ones travel in the message; a region is not worth it
+DENIED_MARK = "protocol is restricted"  # of a missing token; Triton answers it with UNAVAILABLE
+BUSY_MARKS = (
+    "Exceeds maximum queue size",
+    "Request timeout expired",
+)  # BLS calls lose the status
+STUB_MARK = "Stub process"  # a Python model's process died, and Triton 2.51 does not restart it
+LARGE_TENSOR_BYTES = 64 * 1024  # smaller ones always travel in the message
 
 
 class TritonConnection:
@@ -64,26 +67,25 @@ class TritonConnection:
         """Connect and choose how large tensors travel.
 
         Args:
-            url: HOST:PORT of the server's gRPC endpoint, or its whole address.
-            transport: shm for system shared memory, grpc for message bodies, auto for shm where the server is on
-                this host and can map our memory.
-            request_timeout_s: deadline of one inference request.
-            security: encryption, certificates and token.
+            url: HOST:PORT of the server's gRPC endpoint, or its address.
+            transport: shm for system shared memory, grpc for message bodies, auto for shm if the server is on this
+                host and can map the client's memory.
+            request_timeout_s: Timeout per inference request, in seconds.
+            security: Encryption, certificates and token.
 
         Raises:
-            ServerUnavailable: nobody answers, or the server is not ready.
-            AccessDenied: one side does not accept the other.
-            RequestRejected: shm was asked for and the server cannot map our memory.
+            UsageError: The URL is not HOST:PORT, or a token would cross the network unencrypted.
+            ServerUnavailable: There is no answer, or the server is not ready.
+            AccessDenied: One side does not accept the other.
+            RequestRejected: The transport is shm, and the server cannot map the client's memory.
         """
-        self._address = url if isinstance(url, Address) else Address(url)
+        self._address = url if isinstance(url, Address) else parse_address(url)
         self._security = security
-        self.url = url = self._address.url
+        self.url = self._address.url
         self._request_timeout_s = request_timeout_s
         self._contracts: dict[str, ModelContract] = {}
         self._identities: dict[str, str] = {}
         self._regions: RegionPool | None = None
-        if not url.rpartition(":")[0] or not url.rpartition(":")[2].isdigit():
-            raise ServerUnavailable(f"--url: expected HOST:PORT of Triton's gRPC endpoint, got {url!r}")
         self._client = open_channel(self._address, security)
         self._is_cancelled = False
         try:
@@ -109,22 +111,25 @@ class TritonConnection:
         self.close()
 
     def check(self, timeout_s: float) -> None:
-        """Ask whether the server is ready.
+        """Check that the server is ready.
 
         Raises:
-            ServerUnavailable: it is not, or does not say so in time.
-            AccessDenied: one side does not accept the other.
+            ServerUnavailable: It is not, or does not answer in time.
+            AccessDenied: One side does not accept the other.
         """
         try:
             if not self._ask(lambda: self._client.is_server_ready(client_timeout=timeout_s)):
                 raise ServerUnavailable(
-                    f"{self.url}: expected a ready Triton, got one that is not. Wait for its models"
+                    about=self.url,
+                    expected="a Triton that is ready",
+                    got="one that is not",
+                    advice="Wait until its models are loaded",
                 )
         except ServerLost as error:
             problem = handshake_problem(self._address, self._security)
             if problem is None:
                 raise
-            raise AccessDenied(f"{self.url}: {problem}") from error
+            raise problem from error
 
     def cancel(self) -> None:
         """Give up all requests under way: they fail at once, here and on the server. Only `close` may follow."""
@@ -132,9 +137,13 @@ class TritonConnection:
         self._client.close()
 
     def close(self, *, tell_server: bool = True) -> None:
-        """Free shared memory here and, unless it is known not to answer, on the server; close the channel."""
+        """Free shared memory and close the channel.
+
+        Args:
+            tell_server: Whether to free the memory on the server too; False if the server is known not to answer.
+        """
         if self._is_cancelled and self._regions is not None and tell_server:
-            self._client = open_channel(self._address, self._security)  # the old one cannot ask any more
+            self._client = open_channel(self._address, self._security)  # the old one is closed
         if self._regions is not None:
             self._regions.close(self._client if tell_server else None)
             self._regions = None
@@ -144,7 +153,7 @@ class TritonConnection:
         """Ask the server for a model's inputs, outputs and parameters.
 
         Raises:
-            RequestRejected: the server has no such model loaded.
+            RequestRejected: The server has not loaded such a model.
         """
         if model not in self._contracts:
             answer = self._ask(lambda: self._client.get_model_config(model, client_timeout=CONNECT_TIMEOUT_S))
@@ -152,12 +161,12 @@ class TritonConnection:
         return self._contracts[model]
 
     def identity(self, model: str) -> str:
-        """Hash the configurations and versions of a model and of all that it needs, as the server has them loaded.
+        """Hash the configurations and versions of a model and of all models that it calls, as the server loaded them.
 
-        A network that was exported anew under the same version is not noticed: Triton does not tell.
+        A network that was exported again under the same version goes unnoticed: Triton does not tell.
 
         Raises:
-            RequestRejected: the server has no such model loaded.
+            RequestRejected: The server has not loaded such a model.
         """
         if model not in self._identities:
             config = self._ask(lambda: self._client.get_model_config(model, client_timeout=CONNECT_TIMEOUT_S))
@@ -173,11 +182,11 @@ class TritonConnection:
         """Run one request and wait for its answer.
 
         Returns:
-            Every output by name, large ones writable.
+            All outputs by name; large ones are writable.
 
         Raises:
-            ServerUnavailable: there is no answer, or not in time.
-            RequestRejected: the server refused the request or failed in it.
+            ServerUnavailable: There is no answer, or not in time.
+            RequestRejected: The server refused the request or failed in it.
         """
         with ExitStack() as stack:
             tensors, outputs, views = self._pack(stack, request)
@@ -195,12 +204,12 @@ class TritonConnection:
                 names = [spec.name for spec in self.contract(request.model).outputs]
                 return {name: views[name].copy() if name in views else result.as_numpy(name) for name in names}
             finally:
-                views.clear()  # nobody may hold the region when it is given back
+                views.clear()  # a region must not be referenced when it is given back
 
     def _pack(
         self, stack: ExitStack, request: InferRequest
     ) -> tuple[list[triton_grpc.InferInput], list[triton_grpc.InferRequestedOutput], dict[str, np.ndarray]]:
-        """Turn arrays into request tensors; large ones are laid one after the other into one borrowed region."""
+        """Turn arrays into request tensors; large ones share one borrowed region, one after the other."""
         shared_in = {name: array for name, array in request.inputs.items() if _is_shareable(array)}
         shared_out = {name: out for name, out in request.large_outputs.items() if out.nbytes >= LARGE_TENSOR_BYTES}
         if self._regions is None:
@@ -243,57 +252,65 @@ class TritonConnection:
             if transport == "auto":
                 return None
             raise RequestRejected(
-                f"--transport shm: expected a server that shares this host's /dev/shm, got: {error}."
-                " Use --transport grpc"
+                option="transport",
+                expected="a server that shares this host's /dev/shm",
+                got=getattr(error, "strerror", None) or error,
+                advice=f"Use {ref('transport')} grpc",
             ) from error
 
     def _borrow(self, nbytes: int) -> AbstractContextManager[Region]:
         regions = self._regions
         if regions is None:
-            raise ServerLost(f"{self.url}: the connection was closed")
+            raise ServerLost("the connection was closed", about=self.url)
         try:
             return self._ask(lambda: regions.borrow(nbytes))
         except OSError as error:
             raise ServerUnavailable(
-                f"/dev/shm: expected room for {nbytes} bytes, got: {error.strerror}."
-                " Free some, start the container with --shm-size=1g, or use --transport grpc"
+                about="/dev/shm",
+                expected=f"room for {nbytes} bytes",
+                got=error.strerror,
+                advice=f"Free some, give the container more (Docker's shm-size), or use {ref('transport')} grpc",
             ) from error
 
     def _ask(self, call: Callable[[], Result]) -> Result:
         try:
             return call()
         except InferenceServerException as error:
-            raise _in_our_words(self.url, error) from error
+            raise _client_error(self.url, error) from error
         except (grpc.RpcError, ValueError) as error:
-            raise ServerLost(f"{self.url}: the connection was closed ({error})") from error
+            raise ServerLost(f"the connection was closed ({error})", about=self.url) from error
 
 
 def _is_shareable(array: np.ndarray) -> bool:
-    """Say whether an input travels through shared memory; texts never do, as Triton wants them with their lengths."""
-    return array.nbytes >= LARGE_TENSOR_BYTES and array.dtype.kind not in TEXT_KINDS
+    """Say whether an input travels through shared memory; texts do not, as Triton expects them serialized."""
+    return array.nbytes >= LARGE_TENSOR_BYTES and not is_text(array)
 
 
-def _in_our_words(url: str, error: InferenceServerException) -> LipSyncError:
+def _client_error(url: str, error: InferenceServerException) -> LipSyncError:
     """Map Triton's and gRPC's errors to the client's, with what to do."""
     status, message = error.status(), error.message()
     if status in DENIED or (status == UNAVAILABLE and DENIED_MARK in message):
-        return AccessDenied(f"{url}: expected a token that the server accepts, got: {message}. Check --token-file")
+        rule, advice = "a token that the server accepts", f"Check {ref('token_file')}"
+        return AccessDenied(about=url, expected=rule, got=message, advice=advice)
     if any(mark in message for mark in BUSY_MARKS):
-        return ServerBusy(
-            f"{url}: expected room for a request, got: {message}. Add servers, or send fewer jobs at once"
-        )
+        advice = "Add servers, or run fewer jobs at once"
+        return ServerBusy(about=url, expected="room for a request", got=message, advice=advice)
     if STUB_MARK in message:
-        return ModelDied(f"{url}: the server failed in a request: {message}. Its log says why; start it again")
+        return ModelDied(_failure(message), about=url, advice="Its log says why; restart it")
     if status == UNAVAILABLE:
-        return ServerLost(
-            f"{url}: expected a running Triton, got no connection. Check host and port, or start one: lipsync serve"
-        )
+        advice = "Check host and port, or start one: lipsync serve"
+        return ServerLost(about=url, expected="a running Triton", got="no connection", advice=advice)
     if status == DEADLINE:
-        return NoAnswer(f"{url}: expected an answer in time, got none. Is the server overloaded or frozen?")
+        advice = "The server may be overloaded or frozen"
+        return NoAnswer(about=url, expected="an answer in time", got="none", advice=advice)
     if status == CANCELLED:
-        return ServerLost(f"{url}: the request was cancelled")
+        return ServerLost("the request was cancelled", about=url)
     if status == NOT_FOUND or "is not found" in message:
-        return RequestRejected(f"{url}: {message}. Load the model on the server, or let the client start its own")
+        return RequestRejected(message, about=url, advice="Load the model there, or let the client start a server")
     if status == INVALID:
         return RequestRejected(message)
-    return RequestRejected(f"{url}: the server failed in a request: {message}")
+    return RequestRejected(_failure(message), about=url)
+
+
+def _failure(message: str) -> str:
+    return f"the server failed in a request: {message}"

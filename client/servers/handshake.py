@@ -1,18 +1,19 @@
-"""Says what keeps a connection from being encrypted, by trying it once more with Python's own TLS."""
+"""Explains a failed TLS handshake, by repeating it with Python's own TLS, which reports more than gRPC."""
 
 from __future__ import annotations
 
 import socket
 import ssl
 
+from client.errors import AccessDenied, ref
 from client.servers.addresses import Address
 from client.servers.security import Security
 
 PROBE_TIMEOUT_S = 5.0
 
 
-def handshake_problem(address: Address, security: Security) -> str | None:
-    """Try the connection once more in Python, to say what keeps it from being encrypted; None where nothing does."""
+def handshake_problem(address: Address, security: Security) -> AccessDenied | None:
+    """Connect once more and return why client and server do not accept each other; None if TLS is not the reason."""
     context = security.context() if security.tls else _trusting_context()
     host = address.host.strip("[]")
     try:
@@ -21,15 +22,17 @@ def handshake_problem(address: Address, security: Security) -> str | None:
             context.wrap_socket(plain, server_hostname=address.server_name or host) as encrypted,
         ):
             if not security.tls:
-                return "expected a server without TLS, got one that encrypts. Add --tls"
-            # by TLS 1.3 a server judges our certificate after the handshake, and ends the connection without a word
-            return None if encrypted.recv(1) else _own_certificate_problem(security)
+                advice = f"Add {ref('tls')}"
+                return _denied(address, "a server without TLS", "one that encrypts", advice)
+            # in TLS 1.3 a server checks our certificate after the handshake, and just closes the connection
+            return None if encrypted.recv(1) else _own_certificate_problem(address, security)
     except ssl.SSLCertVerificationError as error:
-        return f"expected a certificate that --tls-ca vouches for, got one refused: {error.verify_message}"
+        rule = f"a certificate that {ref('tls_ca')} vouches for"
+        return _denied(address, rule, f"one refused: {error.verify_message}")
     except ssl.SSLError as error:
-        return _in_words(error, security) if security.tls else None
+        return _ssl_problem(address, security, error) if security.tls else None
     except (OSError, UnicodeError):
-        return None  # no connection at all, silence, or a name that can be none: not a matter of encryption
+        return None  # no connection at all, silence, or text that cannot be a name
 
 
 def _trusting_context() -> ssl.SSLContext:
@@ -39,11 +42,18 @@ def _trusting_context() -> ssl.SSLContext:
     return context
 
 
-def _in_words(error: ssl.SSLError, security: Security) -> str:
+def _ssl_problem(address: Address, security: Security, error: ssl.SSLError) -> AccessDenied:
     reason = (error.reason or str(error)).lower().replace("_", " ")
-    return _own_certificate_problem(security) if "alert" in reason else f"expected a server that encrypts, got {reason}"
+    if "alert" in reason:
+        return _own_certificate_problem(address, security)
+    return _denied(address, "a server that encrypts", reason)
 
 
-def _own_certificate_problem(security: Security) -> str:
+def _own_certificate_problem(address: Address, security: Security) -> AccessDenied:
     shown = "no client certificate" if security.certificate is None else f"{security.certificate} refused"
-    return f"expected a client certificate that the server accepts, got {shown}. Check --tls-cert and --tls-key"
+    advice = f"Check {ref('tls_cert')} and {ref('tls_key')}"
+    return _denied(address, "a client certificate that the server accepts", shown, advice)
+
+
+def _denied(address: Address, expected: str, got: str, advice: str = "") -> AccessDenied:
+    return AccessDenied(about=address.url, expected=expected, got=got, advice=advice)

@@ -11,19 +11,19 @@ from client.servers.security import IN_THE_CLEAR, Security
 
 @dataclass(frozen=True)
 class PoolOptions:
-    """How a pool deals with its servers.
+    """How a pool deals with its servers; times are in seconds.
 
     Attributes:
-        transport: as for TritonConnection.
-        request_timeout_s: deadline of one inference request.
-        security: encryption, certificates and token.
-        patience_s: how long requests wait for a server to have room.
-        comeback_s: how long they wait for any server to come back where all are lost.
-        check_every_s: between two questions whether a server is ready; also between two tries to reach a lost one.
-        check_timeout_s: for its answer.
-        max_misses: that many in a row make a server a lost one.
-        look_up_every_s: between two looks at a name's addresses.
-        models_stamp: stands for the models' files, where they are known; part of every model's identity.
+        transport: How large tensors travel, see TritonConnection.
+        request_timeout_s: Timeout per inference request.
+        security: Encryption, certificates and token.
+        patience_s: How long servers may refuse a request for want of room.
+        comeback_s: How long a request waits for a server to come back when all are lost.
+        check_every_s: Time between checks that a server is ready, and between attempts to reach a lost one.
+        check_timeout_s: Timeout of such a check.
+        max_misses: Number of failed checks in a row after which a server is lost.
+        look_up_every_s: Time between two DNS look-ups of a name's addresses.
+        models_stamp: A hash of the models' files if they are known; part of every model's identity.
     """
 
     transport: Transport = "auto"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 
-from client.errors import UsageError
+from client.errors import UsageError, ref
 from client.servers.addresses import Address
 
 TOKEN_VARIABLE = "LIPSYNC_TOKEN"  # a token on the command line would show in the list of processes
@@ -17,16 +17,17 @@ TOKEN_VARIABLE = "LIPSYNC_TOKEN"  # a token on the command line would show in th
 
 @dataclass(frozen=True)
 class Security:
-    """How requests are protected on their way; by default they are not.
+    """How requests are protected; the default is plain text without a token.
 
     Attributes:
-        tls: whether to encrypt, and to believe only a server whose certificate is signed and names it.
-        ca: certificates to believe, PEM; the usual public ones if absent.
-        certificate, key: what the client shows a server that asks, PEM.
-        token: sent along with every request as `authorization: Bearer TOKEN`.
+        tls: Whether to encrypt, and to trust only a server whose certificate is valid for its name.
+        ca: Certificates to trust, PEM; None for the public ones.
+        certificate: What the client shows to servers that ask for a certificate, PEM.
+        key: The certificate's private key, PEM.
+        token: Sent with every request as `authorization: Bearer TOKEN`.
 
     Raises:
-        UsageError: a file cannot be used, or the choices do not go together.
+        UsageError: A file cannot be used, or the choices do not go together.
     """
 
     tls: bool = False
@@ -41,26 +42,34 @@ class Security:
             path = getattr(self, name)
             object.__setattr__(self, name, None if path is None else path.absolute())
         if not self.tls and (self.ca or self.certificate or self.key):
-            raise UsageError("--tls: expected it beside --tls-ca, --tls-cert and --tls-key, got none. Add --tls")
+            files = f"{ref('tls_ca')}, {ref('tls_cert')} and {ref('tls_key')}"
+            raise UsageError(option="tls", expected=f"it beside {files}", got="none", advice=f"Add {ref('tls')}")
         if (self.certificate is None) != (self.key is None):
-            raise UsageError("--tls-cert: expected a certificate and its --tls-key, got one of the two. Give both")
+            files = "a certificate and its private key"
+            raise UsageError(option=("tls_cert", "tls_key"), expected=files, got="one of the two", advice="Give both")
         if self.token is not None and (not self.token or not self.token.isascii() or not self.token.isprintable()):
-            raise UsageError("token: expected one line of ASCII text, got something else. Check --token-file")
+            advice = f"Check {ref('token_file')} or ${TOKEN_VARIABLE}"
+            raise UsageError(about="token", expected="one line of ASCII text", got="something else", advice=advice)
         if self.tls:
             self.context()
 
     def context(self) -> ssl.SSLContext:
-        """Make Python's own context of the same files, which says more precisely than gRPC what is wrong."""
+        """Make Python's own TLS context from the same files; it reports problems more precisely than gRPC.
+
+        Raises:
+            UsageError: A file cannot be used.
+        """
         try:
             context = ssl.create_default_context(cafile=self.ca)
         except (OSError, ssl.SSLError) as error:
-            raise UsageError(f"--tls-ca: expected certificates in PEM form, got {self.ca} ({error})") from error
+            got = f"{self.ca} ({error})"
+            raise UsageError(option="tls_ca", expected="certificates in PEM form", got=got) from error
         try:
             if self.certificate is not None:
                 context.load_cert_chain(self.certificate, self.key)
         except (OSError, ssl.SSLError) as error:
-            text = f"--tls-cert, --tls-key: expected a certificate and its key in PEM form, got {error}"
-            raise UsageError(text) from error
+            files = "a certificate and its private key in PEM form"
+            raise UsageError(option=("tls_cert", "tls_key"), expected=files, got=error) from error
         context.set_alpn_protocols(["h2"])
         return context
 
@@ -68,13 +77,18 @@ class Security:
         """Refuse to send a token across a network unencrypted.
 
         Raises:
-            UsageError: that would happen with this address.
+            UsageError: That would happen with this address.
         """
         if self.token is not None and not self.tls and not address.is_local:
-            raise UsageError(f"{address.url}: expected --tls for a token, got a connection in the clear. Add --tls")
+            raise UsageError(
+                about=address.url,
+                expected=f"{ref('tls')} beside a token",
+                got="an unencrypted connection",
+                advice=f"Add {ref('tls')}",
+            )
 
     def credentials(self) -> grpc.ChannelCredentials | None:
-        """Return what gRPC encrypts with; None for a channel in the clear."""
+        """Return gRPC's credentials for TLS; None for a plain-text channel."""
         if not self.tls:
             return None
         ca, key, chain = (path.read_bytes() if path else None for path in (self.ca, self.key, self.certificate))
@@ -85,16 +99,15 @@ IN_THE_CLEAR = Security()
 
 
 def read_token(path: Path | None) -> str | None:
-    """Read the token from a file, else from the environment; None where there is none.
+    """Read the token from a file, else from the environment; None if neither has one.
 
     Raises:
-        UsageError: the file cannot be read.
+        UsageError: The file cannot be read.
     """
     if path is None:
         return os.environ.get(TOKEN_VARIABLE) or None
     try:
         return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"--token-file: expected a readable text file, got {path} ({getattr(error, 'strerror', 'no text')})"
-        ) from error
+        got = f"{path} ({getattr(error, 'strerror', 'not ASCII')})"
+        raise UsageError(option="token_file", expected="a readable text file", got=got) from error

@@ -1,4 +1,4 @@
-"""System shared memory between the client and a Triton on the same host. Knows no models."""
+"""System shared memory between the client and a Triton on the same host, on Linux."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ CALL_TIMEOUT_S = 10.0
 
 
 class Region:
-    """A piece of shared memory that the server has mapped under a name of ours."""
+    """A piece of shared memory that the server has mapped too, under a name that the client chose."""
 
     def __init__(self, client: triton_grpc.InferenceServerClient, name: str, nbytes: int) -> None:
         """Create the memory and register it with the server.
 
-        The name in /dev/shm is removed as soon as both sides have mapped the memory, so that not even a killed
-        client leaves it behind.
+        The name is removed from /dev/shm as soon as both sides have mapped the memory, so that even a killed client
+        leaves nothing behind.
 
         Raises:
-            InferenceServerException: the server cannot map it, as when it runs on another host or in a container.
-            OSError: there is no room for it, or this system has no such memory.
+            InferenceServerException: The server cannot map it; for example, it runs on another host or in a container.
+            OSError: There is no room for it, or this system has no /dev/shm.
         """
         if not has_shared_memory():
             raise OSError(errno.ENOSYS, "this system has no /dev/shm")
@@ -52,41 +52,48 @@ class Region:
             self._memory.unlink()
 
     def view(self, offset: int, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-        """Return an array that lies in the region."""
+        """Return an array over part of the region; the offset is in bytes."""
         return np.ndarray(shape, dtype, buffer=self._memory.buf, offset=offset)
 
     def close(self, client: triton_grpc.InferenceServerClient | None) -> bool:
-        """Take the region from the server, unless it is not to be asked, and free it; say whether it answered."""
+        """Unregister the region at the server and free it.
+
+        Args:
+            client: Asks the server; None if the server is not to be asked.
+
+        Returns:
+            Whether the server answered.
+        """
         try:
             if client is not None:
                 client.unregister_system_shared_memory(self.name, client_timeout=CALL_TIMEOUT_S)
             return client is not None
-        except (InferenceServerException, ValueError):  # gone, with all that it had mapped; or our channel is closed
+        except (InferenceServerException, ValueError):  # the server is gone, or our channel is closed
             return False
         finally:
             self._memory.close()
 
 
 class RegionPool:
-    """Regions that are lent for one request each and used again, so that few are ever registered."""
+    """Regions that are lent for one request each and reused, so that few are ever registered."""
 
     def __init__(self, client: triton_grpc.InferenceServerClient) -> None:
-        """Start empty, and free what clients that no longer live left registered with this server."""
+        """Start empty, and unregister what clients that have died left registered at this server."""
         self._client = client
         self._token = secrets.token_hex(4)
         self._free: list[Region] = []
-        self._spoiled: list[Region] = []  # a request that was given up may still be answered into them
+        self._spoiled: list[Region] = []  # the server may still write the answer of an abandoned request into them
         self._count = 0
         self._is_closed = False
         self._lock = threading.Lock()
         self._forget_dead_clients()
 
     def borrow(self, nbytes: int) -> AbstractContextManager[Region]:
-        """Lend a region of at least nbytes; it comes back at the end of the context.
+        """Lend a region of at least nbytes until the context is left.
 
         Raises:
-            InferenceServerException: the server cannot map it.
-            OSError: there is no room for it, or this system has no such memory.
+            InferenceServerException: The server cannot map it.
+            OSError: There is no room for it, or this system has no /dev/shm.
         """
         return self._lend(self._take(nbytes))
 
@@ -96,7 +103,7 @@ class RegionPool:
         try:
             yield region
             shelf = self._free
-        except (RequestRejected, ServerBusy):  # answered all the same
+        except (RequestRejected, ServerBusy):  # an answer, so nothing more is written
             shelf = self._free
             raise
         finally:
@@ -108,9 +115,11 @@ class RegionPool:
                 region.close(None)
 
     def close(self, client: triton_grpc.InferenceServerClient | None) -> None:
-        """Free all regions, asking the server by this client, if any; one that is lent out follows when it comes back.
+        """Free all regions; one that is lent out is freed when it is given back.
 
-        A server that does not answer is asked once; it frees what is left when the next connection opens, or ends.
+        Args:
+            client: Asks the server; None if the server is not to be asked. A server that does not answer is asked only
+                once; the next client unregisters what is left.
         """
         with self._lock:
             regions = [*self._free, *self._spoiled]
@@ -142,7 +151,7 @@ class RegionPool:
 
 
 def _is_mapped(name: str) -> bool:
-    """Say whether the client that registered a region still lives and has it mapped, as far as we may see."""
+    """Say whether the client that registered a region is alive and has it mapped; True if we may not look."""
     pid = name.removeprefix(REGION_PREFIX).split("-")[0]
     try:
         return f"/{name} " in Path(f"/proc/{pid}/maps").read_text()  # "/dev/shm/NAME (deleted)"
@@ -153,10 +162,10 @@ def _is_mapped(name: str) -> bool:
 
 
 def align(nbytes: int) -> int:
-    """Round a size up so that the next tensor starts aligned."""
+    """Round a size in bytes up, so that the next tensor starts aligned."""
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
 def _round_up(nbytes: int) -> int:
-    """Leave some room to grow, so that slightly larger requests find a fitting region."""
+    """Add a quarter, so that the region also fits slightly larger requests."""
     return max(MIN_REGION_BYTES, nbytes + nbytes // 4)

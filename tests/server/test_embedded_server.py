@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.errors import RequestRejected, ServerUnavailable
+from client.errors import RequestRejected, ServerUnavailable, UsageError
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from client.servers.shared_memory import REGION_PREFIX
@@ -105,7 +105,7 @@ def test_nobody_there_fails_as_unavailable() -> None:
     """A port without a server, or an address that is none, is reported at once."""
     with pytest.raises(ServerUnavailable, match="expected a running Triton"):
         TritonConnection("127.0.0.1:1")
-    with pytest.raises(ServerUnavailable, match="expected HOST:PORT"):
+    with pytest.raises(UsageError, match="url: expected HOST:PORT"):
         TritonConnection("nonsense")
 
 
@@ -168,7 +168,7 @@ def test_full_shared_memory_fails_with_what_to_do(toy_server: EmbeddedServer, mo
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr("client.servers.shared_memory.os.posix_fallocate", refuse)
-        with pytest.raises(ServerUnavailable, match="/dev/shm: expected room .*--transport grpc"):
+        with pytest.raises(ServerUnavailable, match="/dev/shm: expected room .*transport grpc"):
             connection.infer(InferRequest("double", {"values": np.zeros(10**6, np.float32)}))
     assert not any(name.endswith("-2") for name in shared_memory(f"{REGION_PREFIX}{os.getpid()}-"))
 

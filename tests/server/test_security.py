@@ -80,13 +80,13 @@ def test_tls_works(tls_server: EmbeddedServer, authority: Authority, transport: 
 def test_unknown_authority_fails(tls_server: EmbeddedServer, folder: Path) -> None:
     """A server that another authority vouches for is refused, and the message says which option to look at."""
     other = Authority(folder, "other")
-    with pytest.raises(AccessDenied, match=r"--tls-ca vouches for, got one refused: .*(certificate|issuer)"):
+    with pytest.raises(AccessDenied, match=r"tls_ca vouches for, got one refused: .*(certificate|issuer)"):
         double(tls_server.url, Security(tls=True, ca=other.certificate))
 
 
 def test_public_authorities_alone_fail(tls_server: EmbeddedServer) -> None:
-    """Without --tls-ca a private authority is not believed."""
-    with pytest.raises(AccessDenied, match="--tls-ca"):
+    """Without its certificate a private authority is not trusted."""
+    with pytest.raises(AccessDenied, match="tls_ca"):
         double(tls_server.url, Security(tls=True))
 
 
@@ -117,8 +117,8 @@ def test_mutual_tls_works(mutual_server: EmbeddedServer, authority: Authority) -
 
 
 def test_no_client_certificate_fails(mutual_server: EmbeddedServer, authority: Authority) -> None:
-    """The message says that the server wants one."""
-    with pytest.raises(AccessDenied, match="expected a client certificate.*got no client certificate.*--tls-cert"):
+    """The message says that the server asks for one."""
+    with pytest.raises(AccessDenied, match="expected a client certificate.*got no client certificate.*tls_cert"):
         double(mutual_server.url, Security(tls=True, ca=authority.certificate))
 
 
@@ -133,8 +133,8 @@ def test_client_certificate_of_another_authority_fails(
 
 
 def test_plain_client_of_an_encrypting_server_fails(tls_server: EmbeddedServer) -> None:
-    """The message says to add --tls."""
-    with pytest.raises(AccessDenied, match="got one that encrypts. Add --tls"):
+    """The message says to encrypt."""
+    with pytest.raises(AccessDenied, match="got one that encrypts. Add tls"):
         double(tls_server.url, Security())
 
 
@@ -149,7 +149,7 @@ def test_token_opens_a_restricted_server(toys: Path) -> None:
     with serve(toys, Access(token=TOKEN)) as server:
         double(server.url, Security(token=TOKEN))
         for security in (Security(), Security(token="guess")):
-            with pytest.raises(AccessDenied, match="expected a token.*--token-file"):
+            with pytest.raises(AccessDenied, match="expected a token.*token_file"):
                 double(server.url, security)
 
 
@@ -157,7 +157,7 @@ def test_pool_fails_with_the_same_message(tls_server: EmbeddedServer, folder: Pa
     """Several servers, or a name for them, are held to the same rules."""
     other = Authority(folder, "fourth")
     options = PoolOptions(security=Security(tls=True, ca=other.certificate))
-    with pytest.raises(AccessDenied, match="--tls-ca"):
+    with pytest.raises(AccessDenied, match="tls_ca"):
         ServerPool(parse_urls([tls_server.url]), options)
 
 
@@ -182,7 +182,7 @@ def test_pool_checks_the_name_that_was_looked_up(
 def test_token_in_the_clear_fails() -> None:
     """A token never crosses a network unencrypted."""
     options = PoolOptions(security=Security(token="secret"))
-    with pytest.raises(UsageError, match=r"192\.0\.2\.1:8001: expected --tls for a token"):
+    with pytest.raises(UsageError, match=r"192\.0\.2\.1:8001: expected tls beside a token"):
         ServerPool(Servers((Address("192.0.2.1:8001"),)), options)
 
 
@@ -191,11 +191,11 @@ def test_choices_that_do_not_go_together_fail(authority: Authority, folder: Path
     mine, other = authority.issue("mine"), authority.issue("theirs")
     right = Security(True, authority.certificate, mine.certificate, mine.key)
     for change, message in (
-        ({"tls": False}, "Add --tls"),
+        ({"tls": False}, "Add tls"),
         ({"key": None}, "Give both"),
-        ({"key": other.key}, "--tls-cert, --tls-key: expected a certificate and its key"),
-        ({"ca": folder / "missing.pem"}, "--tls-ca: expected certificates.*missing.pem"),
-        ({"ca": mine.key}, "--tls-ca: expected certificates"),
+        ({"key": other.key}, "tls_cert, tls_key: expected a certificate and its private key in PEM"),
+        ({"ca": folder / "missing.pem"}, "tls_ca: expected certificates.*missing.pem"),
+        ({"ca": mine.key}, "tls_ca: expected certificates"),
         ({"token": "two\nlines"}, "token: expected one line"),
     ):
         with pytest.raises(UsageError, match=message):
@@ -211,7 +211,7 @@ def test_token_is_read_from_file_or_environment(tmp_path: Path, monkeypatch: pyt
     assert read_token(None) is None
     monkeypatch.setenv("LIPSYNC_TOKEN", "other")
     assert (read_token(None), read_token(tmp_path / "token")) == ("other", "secret")
-    with pytest.raises(UsageError, match="--token-file: expected a readable text file"):
+    with pytest.raises(UsageError, match="token_file: expected a readable text file"):
         read_token(tmp_path / "missing")
 
 

@@ -208,7 +208,7 @@ def test_model_whose_process_died_is_asked_elsewhere(tmp_path: Path) -> None:
             answered = pool.answered[hurt.url]
             ask_many(pool, 20)
             assert pool.answered[hurt.url] == answered
-        with open_pool([hurt]) as pool, pytest.raises(RequestRejected, match="Stub process.*start it again"):
+        with open_pool([hurt]) as pool, pytest.raises(RequestRejected, match="Stub process.*restart it"):
             ask_many(pool, 1)
 
 

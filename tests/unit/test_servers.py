@@ -41,7 +41,7 @@ def test_urls_are_read_in_all_their_forms() -> None:
 )
 def test_other_urls_fail_with_what_is_expected(text: str) -> None:
     """The message shows the part that cannot be used."""
-    with pytest.raises(UsageError, match="--url: expected HOST:PORT.*dns:///NAME:PORT, got"):
+    with pytest.raises(UsageError, match="url: expected HOST:PORT.*dns:///NAME:PORT, got"):
         parse_urls([text])
 
 

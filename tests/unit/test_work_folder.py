@@ -91,6 +91,17 @@ def test_another_model_or_input_is_asked_anew(tmp_path: Path) -> None:
     assert request_key("1", {"frames": frames[:, ::2]}) == request_key("1", {"frames": frames[:, ::2].copy()})
 
 
+def test_texts_count_by_their_content() -> None:
+    """The dtype's length of the longest text does not matter; where a text ends does."""
+    inputs = {"scheduler": np.array([b"ddim"]), "speed": np.array([b"fast"])}
+    key = request_key("1", inputs)
+    assert request_key("1", {**inputs, "scheduler": np.array([b"ddim"], dtype="S9")}) == key
+    assert request_key("1", {**inputs, "scheduler": np.array([b"ddim"], dtype=object)}) == key
+    others = [np.array([b"unipc"]), np.array([b"ddim", b""]), np.array([b"dd", b"im"]), np.array([[b"ddim"]])]
+    keys = {request_key("1", {**inputs, "scheduler": other}) for other in others}
+    assert len(keys | {key}) == 5
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "swapped"])
 def test_damaged_answers_are_not_used(tmp_path: Path, damage: str) -> None:
     """What a power loss leaves, or a file under another's name, is as good as nothing."""
@@ -161,7 +172,7 @@ def test_file_in_the_folders_place_fails_with_its_name(tmp_path: Path) -> None:
 
 def test_input_that_vanished_fails_as_media(tmp_path: Path) -> None:
     """A file that can be read no more is not a defect of the program."""
-    with pytest.raises(MediaError, match=r"in\.mp4: expected a readable file, got: No such file"):
+    with pytest.raises(MediaError, match=r"in\.mp4: expected a readable file, got No such file"):
         file_digest(tmp_path / "in.mp4")
 
 
