@@ -1,10 +1,8 @@
-"""Many jobs from one file: each in a process of its own, several at once, reported one by one, and resumed."""
+"""Many jobs from one file: each in a process of its own, several at once; each run continues where the last ended."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -17,20 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from client.cli.parser import OneLineParser
-from client.errors import BatchError, OutputError, UsageError
-from client.servers.addresses import parse_urls
+from client.errors import LipSyncError, OutputError, UsageError
+from client.job_options import JobOptions
+from client.job_process import JobRequest, JobResult
+from client.option import Json
+from client.options import OPTIONS, RESUME, read_options
+from client.servers.access import ServerAccess
 from client.system import lock_file
 
-log = logging.getLogger(__name__)
-
-SCRIPT = Path(__file__).resolve().parent / "lipsync.py"
 FILE_KEYS = ("video", "audio", "output")
-# Where jobs run and what is said of them is the batch's to choose, by its own options.
-BATCH_KEYS = frozenset(
-    {"batch", "jobs", "batch_report", "url", "json", "quiet", "log_json", "tls", "tls_ca", "tls_cert", "tls_key"}
-    | {"token_file", "model_repository"}
-)
 Status = Literal["done", "failed"]
 
 
@@ -39,78 +32,51 @@ class BatchJob:
     """One line of a batch.
 
     Attributes:
-        number: of the line, from 1.
-        choices: the line's object; empty where it is none.
-        problem: what is wrong with the line; empty when nothing is.
+        number: the line's number, from 1.
+        choices: the line's object; empty if it is none.
+        options: the job; None if the line cannot be used.
+        problem: what is wrong with the line; None if nothing is.
     """
 
     number: int
     choices: Mapping[str, object]
-    problem: str = ""
+    options: JobOptions | None = None
+    problem: LipSyncError | None = None
 
     @property
     def name(self) -> str:
         """What people call the job."""
         return str(self.choices.get("output", f"line {self.number}"))
 
-    def arguments(self) -> list[str]:
-        """Return the line's choices as options of the command."""
-        arguments: list[str] = []
-        for key, value in self.choices.items():
-            option = f"--{key.replace('_', '-')}"
-            if isinstance(value, bool):
-                arguments.append(option if value else f"--no-{option[2:]}")
-            elif value is not None:
-                arguments.append(f"{option}={_as_text(value)}")
-        return arguments
-
     def stamps(self) -> dict[str, list[int] | None]:
-        """Return size and time of change of the job's files, to tell later whether it is still done."""
+        """Return size and modification time of the job's files, to tell later whether it is still done."""
         return {key: _stamp(Path(str(self.choices[key]))) for key in FILE_KEYS if key in self.choices}
 
 
-def batch_command(arguments: Sequence[str]) -> int:
-    """Run all jobs of a file; returns 0.
+@dataclass(frozen=True)
+class Batch:
+    """What all jobs of a batch share.
 
-    Raises:
-        UsageError: the file cannot be read, or another batch works on it.
-        OutputError: the report cannot be written.
-        BatchError: jobs failed; the report says which and why.
+    Attributes:
+        shared: options of all jobs that do not choose otherwise, by name, as texts or JSON values.
+        access: the servers.
+        repository: models of the servers that jobs start.
+        log_json: whether the jobs' requests are logged as JSON on stderr.
     """
-    options, passed_on = build_parser().parse_known_args(arguments)
-    jobs = read_jobs(options.batch)
-    report_path = options.batch_report or options.batch.with_suffix(".report.jsonl")
-    with open_report(report_path) as report:
-        done_before = finished_jobs(report_path, passed_on)
-        waiting = [job for job in jobs if not _is_done(job, done_before)]
-        skipped = len(jobs) - len(waiting)
-        if skipped and not options.quiet:
-            print(f"lipsync: {skipped} of {len(jobs)} jobs are done already", file=sys.stderr)
-        failed = run_jobs(waiting, passed_on, report, at_once=options.jobs or _server_count(passed_on), options=options)
-    _print_summary(options, len(jobs), skipped, failed, report_path)
-    if failed:
-        raise BatchError(f"{failed} of {len(jobs)} jobs failed. See {report_path}; the same command tries them again")
-    return 0
+
+    shared: Mapping[str, object]
+    access: ServerAccess
+    repository: Path
+    log_json: bool = False
+
+    @property
+    def options_in_report(self) -> dict[str, Json]:
+        """The shared options that the results depend on."""
+        kept = [option for option in OPTIONS if option is not RESUME]
+        return read_options(self.shared).chosen_as_json(kept)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Describe the options of a batch; all others are passed on to every job."""
-    parser = OneLineParser(
-        prog="lipsync --batch",
-        description="Run many jobs. Each line of the file is a JSON object with video, audio and output, and any other"
-        " option of lipsync by its name, such as crf or face. Options given here count for all jobs that do not say"
-        " otherwise. Run again, the command leaves out what is done and goes on with what is not.",
-    )
-    parser.add_argument("--batch", type=Path, required=True, metavar="JOBS.jsonl", help="the file of jobs")
-    parser.add_argument("--jobs", type=_count, metavar="N", help="run so many at once (one for each server)")
-    parser.add_argument("--batch-report", type=Path, metavar="FILE", help="a line for each job (JOBS.report.jsonl)")
-    parser.add_argument("--json", action="store_true", help="print a machine-readable summary on stdout")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors (and the summary of --json)")
-    parser.add_argument("--log-json", action="store_true", help="log to stderr as JSON, the jobs' requests included")
-    return parser
-
-
-def read_jobs(path: Path) -> list[BatchJob]:
+def read_jobs(path: Path, shared: Mapping[str, object]) -> list[BatchJob]:
     """Read a file of jobs; a line that cannot be used becomes a job that fails.
 
     Raises:
@@ -119,53 +85,71 @@ def read_jobs(path: Path) -> list[BatchJob]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"--batch: expected a readable file of JSON lines, got {path} ({getattr(error, 'strerror', 'no text')})"
-        ) from error
-    jobs = [_read_job(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+        reason = getattr(error, "strerror", "no text")
+        raise UsageError(option="batch", expected="a readable file of JSON lines", got=f"{path} ({reason})") from error
+    jobs = [_read_job(number, line, shared) for number, line in enumerate(lines, 1) if line.strip()]
     outputs: dict[str, int] = {}
     for i, job in enumerate(jobs):
-        first = outputs.setdefault(os.path.realpath(job.name), job.number)
+        first = job.number if job.options is None else outputs.setdefault(_real(job.options.output), job.number)
         if first != job.number:
-            jobs[i] = BatchJob(job.number, job.choices, f"output: expected one of its own, got that of line {first}")
+            problem = UsageError(about="output", expected="a file of its own", got=f"that of line {first}")
+            jobs[i] = BatchJob(job.number, job.choices, problem=problem)
     return jobs
 
 
-def _read_job(number: int, line: str) -> BatchJob:
+def _read_job(number: int, line: str, shared: Mapping[str, object]) -> BatchJob:
+    choices: Mapping[str, object] = {}
+    try:
+        choices = _read_object(line)
+        files = {key: choices[key] for key in FILE_KEYS}
+        own = {name.replace("-", "_"): value for name, value in choices.items() if name not in files}
+        values = read_options({RESUME.name: True, **shared, **own}, "batch")
+        video, audio, output = (Path(str(file)) for file in files.values())
+        return BatchJob(number, choices, JobOptions(video, audio, output, values))
+    except UsageError as error:
+        error.about = ", ".join(filter(None, [error.about, f"line {number}"]))
+        return BatchJob(number, choices, problem=error)
+
+
+def _read_object(line: str) -> Mapping[str, object]:
+    """Return a line's object with its three files.
+
+    Raises:
+        UsageError: the line holds something else.
+    """
     try:
         choices = json.loads(line)
     except ValueError:
         choices = None
     if not isinstance(choices, dict):
-        return BatchJob(number, {}, f"line {number}: expected a JSON object, got {line[:80]!r}")
-    if not all(map(_is_plain, BatchJob(number, choices).arguments())):
-        return BatchJob(number, {}, f"line {number}: expected text that a command can be given, got NUL or the like")
+        raise UsageError(expected="a JSON object", got=repr(line[:80]))
     missing = [key for key in FILE_KEYS if not isinstance(choices.get(key), str)]
     if missing:
-        return BatchJob(number, choices, f"line {number}: expected {', '.join(FILE_KEYS)}, got no {missing[0]}")
-    foreign = sorted(BATCH_KEYS.intersection(key.replace("-", "_") for key in choices))
-    if foreign:
-        return BatchJob(number, choices, f"line {number}: expected options of a job, got {foreign[0]}. Give it once")
-    return BatchJob(number, choices)
+        raise UsageError(expected=", ".join(FILE_KEYS), got=f"no {missing[0]}")
+    if not all(_is_path(str(choices[key])) for key in FILE_KEYS):
+        raise UsageError(expected="paths that files can have", got="NUL or characters that cannot be encoded")
+    return choices
 
 
 @contextmanager
 def open_report(path: Path) -> Iterator[IO[str]]:
-    """Open a report to add lines to it, for this batch alone.
+    """Open a report to append lines to it, for this batch alone.
 
     Raises:
         UsageError: another batch writes it.
         OutputError: it cannot be written.
     """
     try:
-        file = path.open("a+", encoding="utf-8")
+        file = path.open("a+", encoding="utf-8", errors="backslashreplace")  # lone surrogates become escapes
     except OSError as error:
-        raise OutputError(f"{path}: expected a report that can be written, got: {error.strerror}") from error
+        raise OutputError(about=path, expected="a report that can be written", got=error.strerror) from error
     with file:
         try:
             lock_file(file.fileno())
         except BlockingIOError:
-            raise UsageError(f"{path}: expected a report of our own, got one that another batch writes") from None
+            raise UsageError(
+                about=path, expected="a report of its own", got="one that another batch is writing"
+            ) from None
         except OSError:
             pass  # without locks it is up to people not to run one batch twice at a time
         written = path.read_bytes()
@@ -173,61 +157,55 @@ def open_report(path: Path) -> Iterator[IO[str]]:
         yield file
 
 
-def finished_jobs(path: Path, passed_on: Sequence[str]) -> dict[str, Mapping[str, object]]:
-    """Read what is done by a report: its entries by the job's output; a later entry counts before an earlier one."""
+def finished_jobs(path: Path, options: Mapping[str, Json]) -> dict[str, Mapping[str, object]]:
+    """Read a report: its entries by the job's output. A later entry replaces an earlier one.
+
+    Args:
+        path: the report.
+        options: shared options; entries made with others do not count.
+    """
     found: dict[str, Mapping[str, object]] = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        with suppress(ValueError, KeyError, TypeError):  # a line that is none of ours
+        with suppress(ValueError, KeyError, TypeError):  # not a line of a report
             entry = json.loads(line)
-            found[str(entry["job"]["output"])] = entry if entry["options"] == _split(passed_on)[1] else {}
+            found[str(entry["job"]["output"])] = entry if entry["options"] == options else {}
     return found
 
 
-def _is_done(job: BatchJob, finished: Mapping[str, Mapping[str, object]]) -> bool:
-    """Say whether the same job was done before, and neither its inputs nor its output have changed since."""
+def is_done(job: BatchJob, finished: Mapping[str, Mapping[str, object]]) -> bool:
+    """Return whether the same job was done before, and neither its inputs nor its output have changed since."""
     entry = finished.get(job.name)
     return bool(
         entry
-        and not job.problem
+        and job.problem is None
         and entry.get("status") == "done"
         and entry.get("job") == job.choices
         and entry.get("files") == job.stamps()
     )
 
 
-def run_jobs(
-    jobs: Sequence[BatchJob],
-    passed_on: Sequence[str],
-    report: IO[str],
-    *,
-    at_once: int,
-    options: argparse.Namespace,
-) -> int:
-    """Run jobs, so many at once, and write a line for each as it ends; returns how many failed."""
-    failed = 0
-    runner = _Runner(passed_on, log_json=options.log_json)
+def run_jobs(jobs: Sequence[BatchJob], batch: Batch, report: IO[str], *, at_once: int) -> Iterator[dict[str, object]]:
+    """Run jobs, several at once; append a line to the report for each as it ends, and yield it."""
+    runner = _Runner(batch)
     with ThreadPoolExecutor(at_once, thread_name_prefix="job") as pool:
         try:
-            futures = [pool.submit(runner.run, job) for job in jobs]
-            for count, future in enumerate(as_completed(futures), 1):
+            for future in as_completed([pool.submit(runner.run, job) for job in jobs]):
                 entry = future.result()
                 report.write(json.dumps(entry, ensure_ascii=False) + "\n")
                 report.flush()
-                failed += entry["status"] != "done"
-                _tell(entry, count, len(jobs), options)
+                yield entry
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             runner.stop()
             raise
-    return failed
 
 
 class _Runner:
-    """Runs jobs as commands of their own, so that none can harm another."""
+    """Runs each job in a process of its own, so that none can harm another."""
 
-    def __init__(self, passed_on: Sequence[str], *, log_json: bool) -> None:
-        self._passed_on = list(passed_on)
-        self._log_json = log_json
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._options = batch.options_in_report
         self._running: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
         self._is_stopped = False
@@ -235,102 +213,68 @@ class _Runner:
     def run(self, job: BatchJob) -> dict[str, object]:
         """Run one job and return its line of the report."""
         started = time.monotonic()
-        entry: dict[str, object] = {"line": job.number, "job": job.choices, "options": _split(self._passed_on)[1]}
-        wrong_usage = UsageError.exit_code
-        code, output, errors = (wrong_usage, "", job.problem) if job.problem else self._run_command(job)
-        if not code and not output.startswith("{"):
-            code, errors = wrong_usage, "expected options of a job, got one that ends without a report"  # such as help
-        status: Status = "failed" if code else "done"
-        entry |= {"status": status, "exit_code": code, "seconds": round(time.monotonic() - started, 3)}
-        if code:
-            return {**entry, "error": _last_message(errors)}
-        return {**entry, "files": job.stamps(), "report": json.loads(output)}
+        result = self._result(job)
+        entry: dict[str, object] = {"line": job.number, "job": job.choices, "options": self._options}
+        status: Status = "failed" if result.exit_code else "done"
+        entry |= {"status": status, "exit_code": result.exit_code, "seconds": round(time.monotonic() - started, 3)}
+        if result.exit_code:
+            return {**entry, "error": str(result.error)}
+        return {**entry, "files": job.stamps(), "report": result.report}
 
     def stop(self) -> None:
-        """End what runs; unfinished jobs keep what they have for the next time."""
+        """End the running jobs; what they have finished is kept for the next run."""
         with self._lock:
             self._is_stopped = True
             running = list(self._running)
         for process in running:
             process.terminate()
 
-    def _run_command(self, job: BatchJob) -> tuple[int, str, str]:
-        logging_options = ["--log-json"] if self._log_json else []
-        command = [sys.executable, str(SCRIPT), "--resume", *self._passed_on, *job.arguments()]
+    def _result(self, job: BatchJob) -> JobResult:
+        if job.options is None:
+            error = job.problem or UsageError("the line cannot be used")
+            return JobResult(error.exit_code, error=error)
+        batch = self._batch
+        request = JobRequest(job.options, batch.access, batch.repository, batch.log_json)
+        try:
+            return self._run_process(request)
+        except OSError as error:
+            return JobResult(1, error=LipSyncError(f"the job cannot be started: {error.strerror}"))
+
+    def _run_process(self, request: JobRequest) -> JobResult:
         with self._lock:
             if self._is_stopped:
-                return 1, "", "the batch was ended"
-            try:
-                process = subprocess.Popen(
-                    [*command, "--json", "--quiet", *logging_options],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            except OSError as error:
-                return 1, "", f"the job cannot be started: {error.strerror}"
+                return JobResult(1, error=LipSyncError("the batch was ended"))
+            process = subprocess.Popen(
+                [sys.executable, "-m", "client.job_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=None if self._batch.log_json else subprocess.PIPE,
+                text=True,
+                cwd=Path(__file__).resolve().parents[1],
+            )
             self._running.add(process)
         try:
-            output, errors = process.communicate()
+            output, errors = process.communicate(request.as_json())
         finally:
             with self._lock:
                 self._running.discard(process)
-        if self._log_json:
-            sys.stderr.write(errors)
-        return process.returncode, output, errors
+        return _result_of(process.returncode, output, errors)
 
 
-def _tell(entry: Mapping[str, object], count: int, total: int, options: argparse.Namespace) -> None:
-    name = dict(entry["job"]).get("output", f"line {entry['line']}")  # type: ignore[call-overload]
-    how = f"done in {entry['seconds']} s" if entry["status"] == "done" else f"failed: {entry['error']}"
-    if options.log_json:
-        log.info("%s: %s", name, how, extra={"exit_code": entry["exit_code"], "seconds": entry["seconds"]})
-    elif not options.quiet:
-        print(f"lipsync: {count}/{total} {name}: {how}", file=sys.stderr, flush=True)
+def _result_of(code: int, output: str, errors: str | None) -> JobResult:
+    """Return what a process answered; one that was killed has no answer, but may have left words on stderr."""
+    with suppress(ValueError, KeyError):
+        return JobResult.from_json(output)
+    last = ((errors or "").strip().splitlines() or [f"its process ended with {code} without a result"])[-1]
+    return JobResult(code or 1, error=LipSyncError(last))
 
 
-def _print_summary(options: argparse.Namespace, total: int, skipped: int, failed: int, report: Path) -> None:
-    if options.json:
-        done = total - skipped - failed
-        print(json.dumps({"jobs": total, "done": done, "skipped": skipped, "failed": failed, "report": str(report)}))
-    elif not options.quiet and not failed:
-        print(f"{total} jobs are done; {report} says more")
-
-
-def _last_message(errors: str) -> str:
-    """Return the last line that a job wrote, without its frame."""
-    line = (errors.strip().splitlines() or ["it ended without a word"])[-1]
-    with suppress(ValueError):
-        return str(json.loads(line)["message"])
-    return line.removeprefix("lipsync: ").removesuffix(". See lipsync --help")
-
-
-def _split(passed_on: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split the options for all jobs: the URLs of servers, and those that change what comes out of a job."""
-    parser = OneLineParser(prog="lipsync --batch", add_help=False)
-    parser.add_argument("--url", action="append", default=[])
-    for name in ("--transport", "--timeout", "--tls-ca", "--tls-cert", "--tls-key", "--token-file"):
-        parser.add_argument(name)
-    for name in ("--tls", "--verbose", "--resume", "--no-resume"):
-        parser.add_argument(name, action="store_true")
-    servers, choices = parser.parse_known_args(passed_on)
-    return servers.url, choices
-
-
-def _server_count(passed_on: Sequence[str]) -> int:
-    """Return how many servers share the jobs."""
-    urls = _split(passed_on)[0]
-    return max(1, len(parse_urls(urls).find())) if urls else 1
-
-
-def _as_text(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _is_plain(text: str) -> bool:
-    """Say whether a text can be an argument of a command, and a part of the report."""
+def _is_path(text: str) -> bool:
     return "\0" not in text and text == text.encode(errors="ignore").decode()
+
+
+def _real(path: Path) -> str:
+    return os.path.realpath(path)
 
 
 def _stamp(path: Path) -> list[int] | None:
@@ -339,9 +283,3 @@ def _stamp(path: Path) -> list[int] | None:
     except OSError:
         return None
     return [status.st_size, status.st_mtime_ns]
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"expected 1 to 1000 jobs, got {text!r}")
-    return int(text)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from client.errors import RequestRejected
 from client.flow import batched, ordered_map, prefetch
 from client.media import Picture, Region, TimelineFrame
+from client.pipeline import LipGenerator
 from client.report import StageClock
 from client.servers.calls import InferRequest, LargeOutput, TritonCalls
-from client.tracking.faces import Face, FaceChoice
+from client.tracking.faces import FaceChoice
 from client.tracking.finder import FaceFinder, FixedFace, follow
 from client.tracking.follow import Observation
 
@@ -24,39 +24,6 @@ REGION_STEP = 32  # pixels: requests of few different sizes keep the server's sh
 HELD_BYTES = 60_000_000  # of decoded frames between decoder and encoder
 HELD_CHUNKS = 2 * IN_FLIGHT + 2  # decoded ahead, looked for faces in, being lip-synced, being written
 FAN_OUT_BYTES = 200_000_000  # of decoded frames in one kind of requests, where several servers share them
-
-Observations = Iterable[Observation[TimelineFrame]]
-
-
-@dataclass(frozen=True)
-class LipRequest:
-    """What a generator asks for some frames.
-
-    Attributes:
-        extent: x1, y1, x2, y2 of what it needs to see of the frames, in their pixels; it may reach beyond them.
-        inputs: from the region of the frames that travels to all inputs but the frames themselves.
-    """
-
-    extent: tuple[float, float, float, float]
-    inputs: Callable[[Region], dict[str, np.ndarray]]
-
-
-class LipGenerator(Protocol):
-    """The client's half of a generator: what its requests carry beside the frames."""
-
-    @property
-    def model(self) -> str:
-        """Name of the model on the server that callers ask."""
-
-    @property
-    def chunk_frames(self) -> int | None:
-        """How many frames make a chunk; None where any number gives the same result."""
-
-    def smooth(self, observations: Observations) -> Generator[Observation[TimelineFrame], None, None]:
-        """Steady the followed face over time."""
-
-    def request(self, frames: Sequence[TimelineFrame], faces: Sequence[Face], tracks: Sequence[int]) -> LipRequest:
-        """Prepare the next frames' inputs; called in their order."""
 
 
 @dataclass(frozen=True)

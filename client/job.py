@@ -1,121 +1,32 @@
-"""One job from files to file: open, scan, lip-sync, write, report. The command line and other programs call it."""
+"""Runs one job from files to file: open, scan, lip-sync, write, report."""
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Generator, Mapping
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Generator
+from contextlib import AbstractContextManager, closing
 from fractions import Fraction
 from itertools import chain
-from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
 import numpy as np
 
-from client.chunks import IN_FLIGHT, LipGenerator, Synchroniser, chunk_frames, region_around, sync_frames
-from client.errors import MediaError, NoFaceError, UsageError
+from client.chunks import IN_FLIGHT, Synchroniser, chunk_frames, region_around, sync_frames
+from client.errors import MediaError, NoFaceError, UsageError, ref
 from client.flow import batched, ordered_map
-from client.media import (
-    DEFAULT_CRF,
-    DEFAULT_PRESET,
-    AudioSource,
-    IfAudioLonger,
-    IfAudioShorter,
-    VideoCodec,
-    VideoSource,
-    VideoWriter,
-    at_rate,
-    estimate_frames,
-    scan_frames,
-    timeline,
-)
-from client.pipelines.latentsync import LatentSync
-from client.pipelines.mouth_motion import MouthMotion, face_extent, moved
-from client.pipelines.speech import FEATURES_MODEL
-from client.pipelines.wav2lip import DEFAULT_PADS, Blend, Wav2Lip, Wav2LipOptions
+from client.job_options import JobOptions
+from client.media import AudioSource, VideoSource, VideoWriter, at_rate, estimate_frames, scan_frames, timeline
+from client.options import CODEC, CRF, END, FACE, FPS, IF_AUDIO_LONGER, IF_AUDIO_SHORTER, LOSSLESS, PRESET, START
+from client.pipeline import JobMedia, LipGenerator, ScannedFaces
+from client.pipelines.face_options import FACE_BOX
+from client.pipelines.mouth_motion import face_extent, moved
 from client.progress import JobProgress, SilentProgress
 from client.report import Report, StageClock
 from client.resume.calls import JobCalls
 from client.resume.job_folder import drop_folder, open_folder, wants_folder, work_dir
 from client.resume.work_folder import WorkFolder
 from client.servers.calls import TritonCalls
-from client.tracking.faces import LARGEST, FaceChoice
-from client.tracking.finder import MEDIAPIPE, S3FD, Detector, FaceFinder, FixedFace
-from lipsync_core.latentsync.options import DiffusionOptions
-from lipsync_core.wav2lip.boxes import Pads
-
-Model = Literal["mouth-motion", "wav2lip", "latentsync"]
-DetectorName = Literal["mediapipe", "s3fd"]
-MODELS: Mapping[Model, tuple[str, ...]] = {
-    "mouth-motion": (MouthMotion.model,),
-    "wav2lip": (Wav2Lip.model,),
-    "latentsync": (LatentSync.model, FEATURES_MODEL),
-}
-DETECTORS: Mapping[DetectorName, Detector] = {"mediapipe": MEDIAPIPE, "s3fd": S3FD}
-DEFAULT_DIFFUSION = DiffusionOptions()
-
-
-def new_job_id() -> str:
-    """Draw a name for a job, which its requests bear in the logs."""
-    return secrets.token_hex(4)
-
-
-@dataclass(frozen=True)
-class JobOptions:
-    """What to do; every field but the files has the default of the command line.
-
-    Attributes:
-        resume: whether finished chunks are kept on disk until the job is complete, and taken from there. None for
-            latentsync and where an earlier run left some.
-        work_dir: the folder that they are kept in; a hidden one beside the output if absent.
-        job_id: what requests and logs call the job.
-    """
-
-    video: Path
-    audio: Path
-    output: Path
-    model: Model = "mouth-motion"
-    face: FaceChoice = LARGEST
-    detector: DetectorName = "mediapipe"
-    face_box: tuple[float, float, float, float] | None = None
-    pads: Pads = DEFAULT_PADS
-    blend: Blend = "soft"
-    diffusion: DiffusionOptions = DEFAULT_DIFFUSION
-    resolution: int | None = None
-    start_s: float = 0.0
-    end_s: float | None = None
-    fps: Fraction | None = None
-    if_audio_longer: IfAudioLonger = "bounce"
-    if_audio_shorter: IfAudioShorter = "keep"
-    codec: VideoCodec = "auto"
-    crf: int = DEFAULT_CRF
-    preset: str = DEFAULT_PRESET
-    lossless: bool = False
-    resume: bool | None = None
-    work_dir: Path | None = None
-    job_id: str = field(default_factory=new_job_id)
-
-    def __post_init__(self) -> None:
-        """Refuse what does not go together.
-
-        Raises:
-            UsageError: it does not.
-        """
-        boxes_only = self.face_box is not None or self.detector == "s3fd"
-        if self.model != "wav2lip" and boxes_only:
-            raise UsageError(
-                f"--model {self.model}: expected the mediapipe detector, which finds landmarks, got a box only."
-                " Leave --face-box and --detector out, or choose --model wav2lip"
-            )
-
-    @property
-    def needed_models(self) -> tuple[str, ...]:
-        """Names of the server's models that the job calls."""
-        detector = () if self.face_box is not None else (DETECTORS[self.detector].model,)
-        return (*detector, *MODELS[self.model])
+from client.tracking.finder import FaceFinder, FixedFace
 
 
 class Job:
@@ -130,9 +41,10 @@ class Job:
             UsageError: an option's value does not fit the video or the output.
         """
         self.options = options
+        self._values = values = options.values
         self._clock = StageClock()
         self._folder: WorkFolder | None = None
-        self._video = VideoSource(options.video, options.start_s, options.end_s)
+        self._video = VideoSource(options.video, values[START], values[END])
         self._audio = AudioSource(options.audio, options.output)
         try:
             self._writer = self._open_writer()
@@ -154,7 +66,7 @@ class Job:
             if isinstance(error, (NoFaceError, MediaError, UsageError)):
                 self._folder.remove()  # the next run would end alike
             elif error is not None and len(self._folder):
-                error.add_note(f"finished parts are kept in {self._folder.path}: run the same command to go on")
+                error.add_note(f"finished parts are kept in {self._folder.path}; run the same command to continue")
             self._folder.close()
 
     def run(
@@ -183,17 +95,17 @@ class Job:
         return report
 
     def _open_writer(self) -> VideoWriter:
-        options = self.options
+        values = self._values
         return VideoWriter(
-            options.output,
+            self.options.output,
             self._video,
             self._audio,
-            codec=options.codec,
-            crf=options.crf,
-            preset=options.preset,
-            lossless=options.lossless,
-            cut_audio=options.if_audio_longer == "cut",
-            rate=options.fps,
+            codec=values[CODEC],
+            crf=values[CRF],
+            preset=values[PRESET],
+            lossless=values[LOSSLESS],
+            cut_audio=values[IF_AUDIO_LONGER] == "cut",
+            rate=values[FPS],
         )
 
     def _open_calls(self, connection: TritonCalls, progress: JobProgress, report: Report) -> JobCalls:
@@ -201,11 +113,11 @@ class Job:
             progress.stage("reading the inputs")
             self._folder = folder = open_folder(self.options, connection)
             if folder.changed:
-                news = f"started anew: other {', '.join(folder.changed)} than in the unfinished job"
+                news = f"restarted: {', '.join(folder.changed)} changed since the unfinished run"
                 report.warnings.append(f"{folder.path}: {news}")
                 progress.stage(news)
             elif len(folder):
-                progress.stage(f"going on with an unfinished job: {len(folder)} finished parts")
+                progress.stage(f"continuing an unfinished job: {len(folder)} finished parts")
         return JobCalls(connection, self.options.job_id, self._folder)
 
     def _drop_folder(self, report: Report) -> None:
@@ -220,7 +132,7 @@ class Job:
         return Report(
             output=str(self.options.output),
             job_id=self.options.job_id,
-            model=self.options.model,
+            model=self.options.pipeline.name,
             transport=connection.transport,
             width=self._video.width,
             height=self._video.height,
@@ -229,33 +141,31 @@ class Job:
         )
 
     def _estimate_frames(self) -> int:
-        options = self.options
-        own = estimate_frames(self._video, self._audio.duration, options.if_audio_longer, options.if_audio_shorter)
-        return own if options.fps is None else round(own * options.fps / self._video.rate)
+        values, fps = self._values, self._values[FPS]
+        own = estimate_frames(self._video, self._audio.duration, values[IF_AUDIO_LONGER], values[IF_AUDIO_SHORTER])
+        return own if fps is None else round(own * fps / self._video.rate)
 
     def _finder(self, connection: TritonCalls) -> FaceFinder | FixedFace:
-        if self.options.face_box is not None:
-            return FixedFace(np.array(self.options.face_box, np.float32))
-        return FaceFinder(connection, self._clock, DETECTORS[self.options.detector])
+        box = self._values[FACE_BOX]
+        if box is not None:
+            return FixedFace(np.array(box, np.float32))
+        return FaceFinder(connection, self._clock, self.options.detector)
 
     def _generator(self, connection: TritonCalls) -> LipGenerator:
-        options = self.options
-        if options.model == "wav2lip":
-            wav2lip = Wav2LipOptions(options.pads, options.face_box is not None, options.blend)
-            return Wav2Lip(self._audio, float(self._rate), wav2lip)
-        if options.model == "latentsync":
-            return LatentSync(connection, self._audio, float(self._rate), options.diffusion, options.resolution)
-        with closing(self._scan(connection)) as scanned:
-            return MouthMotion(connection, self._audio, scanned)
+        def scan_faces() -> AbstractContextManager[ScannedFaces]:
+            return closing(self._scan(connection))
+
+        media = JobMedia(connection, self._values, self._audio, float(self._rate), scan_faces)
+        return self.options.pipeline.make_generator(media)
 
     def _scan(self, connection: TritonCalls) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-        """Sample frames of the clip that show the chosen face: its surroundings, and its landmarks in them."""
-        options, finder = self.options, FaceFinder(connection, self._clock)
-        sampled = scan_frames(options.video, options.start_s, options.end_s)
+        """Sample frames of the clip that show the chosen face: the picture around it, and its landmarks there."""
+        values, finder = self._values, FaceFinder(connection, self._clock)
+        sampled = scan_frames(self.options.video, values[START], values[END])
         windows = batched(self._clock.time_items("scan", sampled), self._chunk_frames)
         with closing(ordered_map(finder.find, windows, IN_FLIGHT, connection.cancel)) as looked_at:
             for found in chain.from_iterable(looked_at):
-                position = options.face.pick(found.faces)
+                position = values[FACE].pick(found.faces)
                 landmarks = None if position is None else found.faces[position].landmarks
                 if landmarks is None:
                     continue
@@ -271,13 +181,13 @@ class Job:
         progress: JobProgress,
         report: Report,
     ) -> None:
-        options, clock = self.options, self._clock
-        shown = timeline(self._video, self._audio.duration, options.if_audio_longer, options.if_audio_shorter)
-        if options.fps is not None:
-            shown = at_rate(shown, options.fps)
+        values, clock, fps = self._values, self._clock, self._values[FPS]
+        shown = timeline(self._video, self._audio.duration, values[IF_AUDIO_LONGER], values[IF_AUDIO_SHORTER])
+        if fps is not None:
+            shown = at_rate(shown, fps)
         synchroniser, frame_bytes = Synchroniser(connection, generator, clock), self._video.frame_bytes
         synced = sync_frames(
-            shown, finder, options.face, generator, synchroniser, self._chunk_frames, frame_bytes, clock
+            shown, finder, values[FACE], generator, synchroniser, self._chunk_frames, frame_bytes, clock
         )
         with closing(synced):
             for frame in synced:
@@ -288,8 +198,9 @@ class Job:
                 progress.advance(1)
         if not report.frames_synced:
             raise NoFaceError(
-                f"{options.video}: no usable face in any of {report.frames} frames."
-                " Check that a face is at least 64 pixels high, or choose another with --face"
+                f"no usable face in any of {report.frames} frames",
+                about=self.options.video,
+                advice=f"Check that a face is at least 64 pixels high, or choose another one with {ref(FACE.name)}",
             )
         with clock.time("encode"):
             self._writer.close()
@@ -297,7 +208,7 @@ class Job:
     @property
     def _rate(self) -> Fraction:
         """Frames per second of the output."""
-        return self.options.fps or self._video.rate
+        return self._values[FPS] or self._video.rate
 
     @property
     def _chunk_frames(self) -> int:

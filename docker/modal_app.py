@@ -131,12 +131,12 @@ def models_folder() -> Path:
 
 
 def served_pipelines() -> list[str]:
-    """Name the generators whose networks are all exported."""
-    from client.job import MODELS  # noqa: PLC0415  (the project is in the image, not where Modal's command runs)
-    from lipsync_core.repository import missing_networks  # noqa: PLC0415
+    """Return the names of the pipelines whose networks are all exported."""
+    # the project is in the image, not where Modal's command runs
+    from client.servers.offer import exported_models, offers_of_repository  # noqa: PLC0415
 
     folder = models_folder()
-    return [name for name, needed in MODELS.items() if not any(missing_networks(folder, model) for model in needed)]
+    return [offer.pipeline.name for offer in offers_of_repository(folder, exported_models(folder)) if offer.is_ready]
 
 
 def is_ready() -> bool:

@@ -15,21 +15,20 @@ import httpx
 import uvicorn
 from starlette.testclient import TestClient
 
-from client.servers.addresses import parse_urls
-from client.servers.options import PoolOptions
+from client.servers.access import ServerAccess
 from client.web.app import create_app
 from client.web.job_queue import JobQueue
 from client.web.service import Service
 from client.web.settings import LOOPBACK_HOSTS, Settings
 from client.web.store import JobStore
-from client.web.triton import LoadedModels, TritonAccess
+from client.web.triton import LoadedModels
 from client.web.views import ModelList, ModelView
 from client.web.worker import store_path
 from tests.waiting import wait_until
 
 TOKEN, OTHER_TOKEN = "a-token-for-tests-of-ann", "a-token-for-tests-of-bob"
 NOWHERE = "127.0.0.1:1"  # nothing listens there
-NO_TRITON = TritonAccess(parse_urls([NOWHERE]), PoolOptions(patience_s=0.0), (f"--url={NOWHERE}",))
+NO_TRITON = ServerAccess((NOWHERE,))
 
 
 class OneModel(LoadedModels):

@@ -53,6 +53,7 @@ class Codec:
 
     Attributes:
         name: what users call it.
+        title: what a form calls it.
         encoder: FFmpeg's name of its encoder.
         containers: muxers of the containers that hold it.
         options: encoder options for the user's settings.
@@ -67,6 +68,7 @@ class Codec:
     """
 
     name: str
+    title: str
     encoder: str
     containers: tuple[str, ...]
     options: Callable[[EncoderSettings], dict[str, str]]
@@ -113,6 +115,7 @@ def _prores_options(settings: EncoderSettings) -> dict[str, str]:  # noqa: ARG00
 CODECS = (
     Codec(
         "h264",
+        "H.264",
         "libx264",
         ("mp4", "mov", "matroska", "avi", "mpegts", "flv"),
         _h264_options,
@@ -123,6 +126,7 @@ CODECS = (
     ),
     Codec(
         "hevc",
+        "HEVC (H.265)",
         "libx265",
         ("mp4", "mov", "matroska", "mpegts"),
         _hevc_options,
@@ -133,6 +137,7 @@ CODECS = (
     ),
     Codec(
         "av1",
+        "AV1",
         "libsvtav1",
         ("mp4", "matroska", "webm"),
         _av1_options,
@@ -141,6 +146,7 @@ CODECS = (
     ),
     Codec(
         "vp9",
+        "VP9",
         "libvpx-vp9",
         ("mp4", "matroska", "webm"),
         _vp9_options,
@@ -149,6 +155,7 @@ CODECS = (
     ),
     Codec(
         "ffv1",
+        "FFV1, lossless",
         "ffv1",
         ("mov", "matroska", "avi"),
         _ffv1_options,
@@ -157,7 +164,7 @@ CODECS = (
         only_by_name=("mov",),  # players that open mov files do not know it
         keeps_rgb=True,
     ),
-    Codec("prores", "prores_ks", ("mov", "matroska"), _prores_options, needs_even_size=True),
+    Codec("prores", "ProRes", "prores_ks", ("mov", "matroska"), _prores_options, needs_even_size=True),
 )
 CODEC_NAMES = (AUTOMATIC, *(codec.name for codec in CODECS))
 

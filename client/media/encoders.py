@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import av
 
@@ -23,7 +22,7 @@ from client.media.codecs import (
 from client.media.containers import Container, choose_container
 from client.media.pixels import NativeFormat, nearest_native, parse_native
 
-VideoCodec = Literal["auto", "h264", "hevc", "av1", "vp9", "ffv1", "prores"]
+VideoCodec = str  # "auto" or the name of one of CODECS
 
 
 @dataclass(frozen=True)

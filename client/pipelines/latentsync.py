@@ -6,18 +6,81 @@ from collections.abc import Generator, Iterable, Sequence
 
 import numpy as np
 
-from client.chunks import LipRequest, Observations
-from client.media import AudioSource, TimelineFrame
+from client.media import TimelineFrame
+from client.option import Choice, Number, Option, OptionValues
+from client.pipeline import JobMedia, LipRequest, Observations, Pipeline
 from client.pipelines.mouth_motion import stack_landmarks
-from client.pipelines.speech import SpeechFeatures, frame_number
-from client.servers.calls import TritonCalls
+from client.pipelines.speech import FEATURES_MODEL, SpeechFeatures, frame_number
 from client.tracking.faces import Face
+from client.tracking.finder import MEDIAPIPE
 from client.tracking.follow import Observation
 from lipsync_core.face import alignment_points
 from lipsync_core.latentsync.alignment import affine_matrices, face_extent, running_bias
-from lipsync_core.latentsync.options import RESOLUTIONS, DiffusionOptions
+from lipsync_core.latentsync.options import (
+    MAX_SEED,
+    MAX_STEPS,
+    RESOLUTIONS,
+    DiffusionOptions,
+    options_for,
+)
 from lipsync_core.latentsync.windows import features_for_frames, frame_position, positions_at
 
+MAX_GUIDANCE = 100.0
+SPEED: Option[str] = Option(
+    "speed",
+    Choice(
+        {
+            "exact": "Exact, as the original",
+            "cached": "Cached, nearly the same",
+            "fast": "Fast, fewer steps",
+            "preview": "Preview, fewest steps",
+        }
+    ),
+    DiffusionOptions.speed,
+    "exact: as the original; cached: the original with DeepCache; fast, preview: fewer and cheaper steps.",
+    "Speed",
+)
+STEPS: Option[int | None] = Option(
+    "steps",
+    Number(1, MAX_STEPS, integer=True),
+    None,
+    "Number of denoising steps.",
+    "Denoising steps",
+    "More steps give finer results and take longer; 20 to 50 are usual.",
+    default_text="20; fast 8, preview 4",
+)
+GUIDANCE: Option[float] = Option(
+    "guidance",
+    Number(1, MAX_GUIDANCE, step=0.1),
+    DiffusionOptions.guidance_scale,
+    "Guidance scale: how strongly the audio drives the mouth; 1 to 3 are usual.",
+    "Guidance scale",
+    "1 to 3 are usual; higher values move the mouth more.",
+)
+RESOLUTION: Option[int | None] = Option(
+    "resolution",
+    Choice({edge: f"{edge} pixels (version {version})" for version, edge in RESOLUTIONS.items()}),
+    None,
+    "Edge length of the generated face, in pixels: 256 for version 1.5, 512 for 1.6.",
+    "Size of the generated face",
+    default_text="what the weights were trained on",
+)
+SEED: Option[int] = Option(
+    "seed",
+    Number(0, MAX_SEED, integer=True),
+    DiffusionOptions.seed,
+    "Random seed.",
+    "Random seed",
+    "Another seed gives another variation.",
+)
+SCHEDULER: Option[str | None] = Option(
+    "scheduler",
+    Choice({"ddim": "DDIM", "dpm": "DPM", "unipc": "UniPC"}),
+    None,
+    "Scheduler; ddim is the original's.",
+    "Scheduler",
+    default_text="ddim; fast and preview unipc",
+)
 POSITIONS_BEYOND = 3  # that frames after the speech may lie behind its features
 
 
@@ -26,24 +89,17 @@ class LatentSync:
 
     model = "latentsync"
 
-    def __init__(
-        self,
-        connection: TritonCalls,
-        audio: AudioSource,
-        fps: float,
-        options: DiffusionOptions,
-        resolution: int | None,
-    ) -> None:
-        """Take the speech, the video's average frames per second, and the faces' edge; None is the server's own.
+    def __init__(self, media: JobMedia) -> None:
+        """Take the audio, the frame rate and the options.
 
         Raises:
-            MediaError: the speech is too short for any feature.
+            MediaError: the audio is too short for any feature.
         """
-        self._features = SpeechFeatures(connection, audio)
-        self._fps = fps
-        self._options = options
-        self.chunk_frames = int(connection.contract(self.model).parameters["num_frames"])
-        self._resolution = resolution
+        self._features = SpeechFeatures(media.triton, media.audio)
+        self._fps = media.video_fps
+        self._options = diffusion_options(media.options)
+        self._resolution = media.options[RESOLUTION]
+        self.chunk_frames = int(media.triton.contract(self.model).parameters["num_frames"])
         self._chunk_index = 0
         self._track: int | None = None
         self._bias: np.ndarray | None = None
@@ -96,8 +152,32 @@ class LatentSync:
         }
 
 
+def diffusion_options(options: OptionValues) -> DiffusionOptions:
+    """Turn a job's options into those of the denoising loop."""
+    return options_for(
+        options[SPEED], options[STEPS], options[SCHEDULER], guidance_scale=options[GUIDANCE], seed=options[SEED]
+    )
+
+
 def _extent(points: np.ndarray, biases: np.ndarray, resolutions: Iterable[int]) -> tuple[float, float, float, float]:
     """Return x1, y1, x2, y2 around what faces of any of these edges look at; the edges differ by less than a pixel."""
     corners = np.array([face_extent(affine_matrices(points, biases, edge), edge) for edge in resolutions])
     (x1, y1), (x2, y2) = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
     return float(x1), float(y1), float(x2), float(y2)
+
+
+LATENTSYNC = Pipeline(
+    name="latentsync",
+    title="LatentSync",
+    summary="LatentSync 1.5 or 1.6, by diffusion; by far the slowest",
+    description="Generates the mouth by diffusion. The most natural result, and by far the slowest; needs a GPU in"
+    " practice.",
+    needs="your checkpoint, or a download; in practice a GPU",
+    weights_licence="OpenRAIL++ for LatentSync's UNet, MIT for Whisper and the VAE",
+    models=(LatentSync.model, FEATURES_MODEL),
+    detectors=(MEDIAPIPE,),
+    make_generator=LatentSync,
+    options=(SPEED, STEPS, GUIDANCE, RESOLUTION, SEED, SCHEDULER),
+    modes=SPEED,
+    keeps_parts=True,
+)

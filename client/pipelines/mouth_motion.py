@@ -6,11 +6,11 @@ from collections.abc import Generator, Iterable, Sequence
 
 import numpy as np
 
-from client.chunks import LipRequest, Observations
-from client.media import AudioSource, Region, TimelineFrame
+from client.media import Region, TimelineFrame
+from client.pipeline import JobMedia, LipRequest, Observations, Pipeline
 from client.pipelines.speech import SpeechShapes
-from client.servers.calls import TritonCalls
 from client.tracking.faces import Face
+from client.tracking.finder import MEDIAPIPE
 from client.tracking.follow import Observation, smooth_landmarks
 from lipsync_core.mouth import InteriorChooser, MouthProfile, MouthProfileBuilder, opening_gaps
 
@@ -23,22 +23,12 @@ class MouthMotion:
     model = "mouth_motion"
     chunk_frames = None
 
-    def __init__(
-        self,
-        connection: TritonCalls,
-        audio: AudioSource,
-        scanned: Iterable[tuple[np.ndarray, np.ndarray]],
-    ) -> None:
-        """Learn the speaker's mouth.
-
-        Args:
-            connection: to the server that turns speech into mouth shapes.
-            audio: the voice recording.
-            scanned: sampled faces of the clip: pictures uint8 RGB [h, w, 3] with landmarks float32 [468, 3].
-        """
-        self._shapes = SpeechShapes(connection, audio)
-        self._profile = build_profile(scanned)
-        self._chooser: InteriorChooser | None = None  # of the followed face, anew with every track
+    def __init__(self, media: JobMedia) -> None:
+        """Learn the speaker's mouth from samples of the clip."""
+        with media.scan_faces() as scanned:
+            self._profile = build_profile(scanned)
+        self._shapes = SpeechShapes(media.triton, media.audio)
+        self._chooser: InteriorChooser | None = None  # of the followed face; a new one for every track
         self._track: int | None = None
 
     def smooth(self, observations: Observations) -> Generator[Observation[TimelineFrame], None, None]:
@@ -94,3 +84,16 @@ def build_profile(scanned: Iterable[tuple[np.ndarray, np.ndarray]]) -> MouthProf
     for frame, landmarks in scanned:
         builder.add(frame, landmarks)
     return builder.build()
+
+
+MOUTH_MOTION = Pipeline(
+    name="mouth-motion",
+    title="Mouth motion",
+    summary="a preview: warps the lips to the speech, and borrows the mouth's inside from the clip's own frames",
+    description="Moves the lips of the picture itself. Fast and needs no model download; a preview.",
+    needs="nothing",
+    weights_licence="none needed; the face models are MediaPipe's, Apache-2.0",
+    models=(MouthMotion.model,),
+    detectors=(MEDIAPIPE,),
+    make_generator=MouthMotion,
+)

@@ -6,18 +6,20 @@ import dataclasses
 import itertools
 from collections import deque
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from client.chunks import LipRequest, Observations
-from client.media import AudioSource, TimelineFrame
+from client.media import TimelineFrame
+from client.option import Choice, Option
+from client.pipeline import JobMedia, LipRequest, Observations, Pipeline
+from client.pipelines.face_options import DETECTOR, FACE_BOX, PADS
 from client.pipelines.speech import frame_number
 from client.tracking.faces import Face
+from client.tracking.finder import MEDIAPIPE, S3FD
 from client.tracking.follow import Observation
 from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
-from lipsync_core.wav2lip.boxes import Pads, pad_boxes, smooth_stream
+from lipsync_core.wav2lip.boxes import pad_boxes, smooth_stream
 from lipsync_core.wav2lip.faces import boxes_from_landmarks
 from lipsync_core.wav2lip.mel import (
     HOP,
@@ -28,23 +30,14 @@ from lipsync_core.wav2lip.mel import (
 )
 
 Blend = Literal["soft", "box"]
-DEFAULT_PADS = Pads()
 ENDLESS = 1 << 62  # samples: the speech is followed by silence
-
-
-@dataclass(frozen=True)
-class Wav2LipOptions:
-    """What the user may choose.
-
-    Attributes:
-        pads: how far detected boxes are moved outwards, in pixels.
-        fixed_box: whether the user gave the box, which is then taken as it is.
-        blend: soft for the lower face alone, box for the original's whole rectangle.
-    """
-
-    pads: Pads = DEFAULT_PADS
-    fixed_box: bool = False
-    blend: Blend = "soft"
+BLEND: Option[Blend] = Option(
+    "blend",
+    Choice({"soft": "Lower face only, no visible edge", "box": "The whole box, as the original"}),
+    "soft",
+    "soft: only the lower face changes, without a visible edge; box: the original's whole rectangle.",
+    "How the face is pasted back",
+)
 
 
 class Wav2Lip:
@@ -53,12 +46,12 @@ class Wav2Lip:
     model = "wav2lip"
     chunk_frames = None
 
-    def __init__(self, audio: AudioSource, fps: float, options: Wav2LipOptions) -> None:
-        """Take the speech, and the video's average frames per second."""
-        self._audio = audio
-        self._sample_count = round(audio.duration * AUDIO_SAMPLE_RATE)
-        self._fps = fps
-        self._options = options
+    def __init__(self, media: JobMedia) -> None:
+        """Take the audio, the frame rate and the options."""
+        self._audio = media.audio
+        self._sample_count = round(media.audio.duration * AUDIO_SAMPLE_RATE)
+        self._fps = media.video_fps
+        self._options = media.options
 
     def smooth(self, observations: Observations) -> Generator[Observation[TimelineFrame], None, None]:
         """Turn faces into boxes of whole pixels, padded and averaged over each unbroken run of frames."""
@@ -74,7 +67,7 @@ class Wav2Lip:
         """Prepare boxes, and the speech around these frames."""
         boxes = np.stack([face.box for face in faces])
         audio, starts = self._part_of_speech(self._window_starts(frames))
-        inputs = {"audio": audio, "window_starts": starts, "hard_box": np.array([self._options.blend == "box"])}
+        inputs = {"audio": audio, "window_starts": starts, "hard_box": np.array([self._options[BLEND] == "box"])}
         (x1, y1), (x2, y2) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
         return LipRequest(
             (float(x1), float(y1), float(x2), float(y2)),
@@ -82,7 +75,7 @@ class Wav2Lip:
         )
 
     def _smooth_run(self, run: Observations) -> Generator[Observation[TimelineFrame], None, None]:
-        if self._options.fixed_box:
+        if self._options.has(FACE_BOX):  # taken as it is
             yield from run
             return
         waiting: deque[Observation[TimelineFrame]] = deque()  # their boxes are being averaged with later ones
@@ -102,7 +95,7 @@ class Wav2Lip:
         face, picture = observation.face, observation.frame.picture
         assert face is not None
         box = np.maximum(face.box, 0) if face.landmarks is None else boxes_from_landmarks(face.landmarks[None])[0]
-        return pad_boxes(box, self._options.pads, picture.height, picture.width)
+        return pad_boxes(box, self._options[PADS], picture.height, picture.width)
 
     def _window_starts(self, frames: Sequence[TimelineFrame]) -> np.ndarray:
         """Place each frame's window by its number where the rate is constant, as the original does, else by time."""
@@ -124,3 +117,17 @@ class Wav2Lip:
         else:
             part, starts = samples_for_windows(starts, ENDLESS)
         return self._audio.window(part.start, part.stop), starts
+
+
+WAV2LIP = Pipeline(
+    name="wav2lip",
+    title="Wav2Lip",
+    summary="Wav2Lip's lower face",
+    description="Generates a new lower face. Quick, a little soft; for personal, research and non-commercial use only.",
+    needs="your checkpoint, for non-commercial use; runs on a CPU",
+    weights_licence="personal, research and non-commercial use (trained on LRS2)",
+    models=(Wav2Lip.model,),
+    detectors=(MEDIAPIPE, S3FD),
+    make_generator=Wav2Lip,
+    options=(DETECTOR, FACE_BOX, PADS, BLEND),
+)

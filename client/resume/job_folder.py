@@ -1,36 +1,28 @@
-"""Whether a job can go on where an earlier run of it ended, and what its kept answers depend on."""
+"""Whether an interrupted job can continue, and what its finished parts depend on."""
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from client.errors import OutputError
+from client.job_options import JobOptions
+from client.options import OPTIONS, RESUME, WORK_DIR
 from client.resume.work_folder import JOB_FILE, WorkFolder, default_work_dir, file_digest
 from client.servers.calls import TritonCalls
 
-if TYPE_CHECKING:
-    from client.job import JobOptions
-
-DEAR_MODELS = ("latentsync",)  # a chunk takes seconds to minutes: worth keeping from the first run on
-# What may change without changing any answer: where the result goes, how it is encoded, and these choices themselves.
-FREE_OPTIONS = frozenset(
-    ("video", "audio", "output", "codec", "crf", "preset", "lossless", "resume", "work_dir", "job_id")
-)
-
 
 def work_dir(options: JobOptions) -> Path:
-    """Return the folder that the options mean."""
-    return options.work_dir or default_work_dir(options.output)
+    """Return the folder of the job's finished parts."""
+    return options.values[WORK_DIR] or default_work_dir(options.output)
 
 
 def wants_folder(options: JobOptions) -> bool:
-    """Say whether answers are kept: as asked for, else where an earlier run left some or the model is dear."""
-    if options.resume is not None:
-        return options.resume
-    return options.work_dir is not None or options.model in DEAR_MODELS or work_dir(options).is_dir()
+    """Return whether finished parts are kept: as chosen, else if the pipeline does so or an earlier run left some."""
+    chosen = options.values[RESUME]
+    if chosen is not None:
+        return chosen
+    return options.values.has(WORK_DIR) or options.pipeline.keeps_parts or work_dir(options).is_dir()
 
 
 def open_folder(options: JobOptions, triton: TritonCalls) -> WorkFolder:
@@ -43,17 +35,17 @@ def open_folder(options: JobOptions, triton: TritonCalls) -> WorkFolder:
 
 
 def facts_of(options: JobOptions, triton: TritonCalls) -> dict[str, str]:
-    """Write down all that the answers depend on, by names for people."""
+    """Return everything that the servers' answers depend on, by names that people understand."""
     facts = {"video": file_digest(options.video), "audio": file_digest(options.audio)}
-    for field in dataclasses.fields(options):
-        if field.name not in FREE_OPTIONS:
-            facts[field.name.removesuffix("_s").replace("_", "-")] = repr(getattr(options, field.name))
+    for option in OPTIONS:
+        if option.changes_answers:
+            facts[option.name.replace("_", "-")] = repr(option.write(options.values[option]))
     facts["models on the server"] = " ".join(triton.identity(model) for model in options.needed_models)
     return facts
 
 
 def drop_folder(path: Path) -> None:
-    """Remove what an earlier run left and nobody needs any more; what is in use or cannot be removed stays."""
+    """Remove what an earlier run left and no job needs; what is in use or cannot be removed stays."""
     if (path / JOB_FILE).is_file():
         with suppress(OutputError):
             WorkFolder(path, {}).remove()

@@ -84,19 +84,23 @@ def parse_face_choice(text: str) -> FaceChoice:
     """Read largest, left, right, an index from the left, or a point X,Y in pixels.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: the text is none of these.
     """
     if text in ("largest", "left", "right"):
         return FaceChoice(text)  # type: ignore[arg-type]
     if text.isdecimal():
         return FaceChoice("index", index=int(text))
-    try:
-        x, y = (float(part) for part in text.split(","))
-        if not (math.isfinite(x) and math.isfinite(y)):
-            raise ValueError
-    except ValueError:
-        raise ValueError(f"expected largest, left, right, INDEX or X,Y, got {text!r}") from None
+    x, y = (float(part) for part in text.split(","))
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise ValueError(f"expected finite coordinates, got {text!r}")
     return FaceChoice("point", point=(x, y))
+
+
+def show_face_choice(choice: FaceChoice) -> str:
+    """Write a choice as `parse_face_choice` reads it."""
+    if choice.rule == "index":
+        return str(choice.index)
+    return f"{choice.point[0]:.10g},{choice.point[1]:.10g}" if choice.rule == "point" else choice.rule
 
 
 def faces_of_frame(boxes: np.ndarray, scores: np.ndarray, landmarks: np.ndarray | None) -> list[Face]:

@@ -31,14 +31,27 @@ Frame = TypeVar("Frame", bound=HasPicture)
 
 @dataclass(frozen=True)
 class Detector:
-    """A face model of the server, and the longest side of the pictures it is shown; None for full size."""
+    """A face model of the server.
 
+    Attributes:
+        name: the value of the option `detector`.
+        title: what a form calls it.
+        model: its name on the server.
+        long_side: longest side of the pictures that it gets, in pixels; None for full size.
+        finds_landmarks: whether it finds landmarks too, not boxes alone.
+    """
+
+    name: str
+    title: str
     model: str
     long_side: int | None
+    finds_landmarks: bool
 
 
-MEDIAPIPE = Detector("faces", ANALYSIS_LONG_SIDE)
-S3FD = Detector("s3fd_faces", None)  # what the original Wav2Lip looks with, as it looks: at full size, slowly
+MEDIAPIPE = Detector("mediapipe", "MediaPipe, fast", "faces", ANALYSIS_LONG_SIDE, finds_landmarks=True)
+# The original Wav2Lip's detector, which sees pictures at full size.
+S3FD = Detector("s3fd", "S3FD, as the original, much slower", "s3fd_faces", None, finds_landmarks=False)
+DETECTORS = (MEDIAPIPE, S3FD)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from contextlib import ExitStack
 import uvicorn
 
 from client.errors import LipSyncError, ServerUnavailable, UsageError
-from client.lipsync import end_on_signals
 from client.logs import set_up_logs, take_down_logs
+from client.process import end_on_signals
 from client.web.app import create_app
 from client.web.job_queue import JobQueue
 from client.web.service import Service

@@ -1,4 +1,4 @@
-"""Looks for faces in one picture: `python -m client.web.face_preview FILE --url HOST:PORT` prints them as JSON.
+"""Finds faces in one picture: `python -m client.web.face_preview FILE` prints them as JSON; stdin says where Triton is.
 
 A process of its own, so that a picture made to eat memory ends this process and nothing else.
 """
@@ -12,17 +12,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from client.cli.arguments import add_server_options
 from client.errors import LipSyncError, MediaError
 from client.media import VideoSource
 from client.report import StageClock
+from client.servers.access import ServerAccess
 from client.servers.pool import ServerPool
 from client.tracking.faces import MIN_CHOSEN_SCORE
 from client.tracking.finder import FaceFinder
 from client.web.job_process import EXIT_RETRY
-from client.web.job_settings import in_api_words
 from client.web.problems import ProblemError
-from client.web.triton import TritonAccess
 from client.web.views import FaceList, FaceView
 
 MAX_MEMORY_BYTES = 4 << 30  # of address space; a picture of 100 megapixels fits
@@ -34,13 +32,12 @@ def main() -> int:
     """Print the faces; returns 0, EXIT_REFUSED for a picture that is no good, or EXIT_RETRY without a server."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("picture", type=Path)
-    add_server_options(parser)
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     try:
-        print(find_faces(options.picture, TritonAccess.of(options)).model_dump_json())
+        print(find_faces(options.picture, ServerAccess.from_json(sys.stdin.read())).model_dump_json())
     except MediaError as error:
-        print(in_api_words(str(error)))
+        print(error)
         return EXIT_REFUSED
     except LipSyncError as error:
         print(f"faces of a picture: {error}", file=sys.stderr)
@@ -48,7 +45,7 @@ def main() -> int:
     return 0
 
 
-def find_faces(picture: Path, triton: TritonAccess) -> FaceList:
+def find_faces(picture: Path, access: ServerAccess) -> FaceList:
     """Return the faces of a picture, or of a video's first frame, from left to right.
 
     Raises:
@@ -56,7 +53,8 @@ def find_faces(picture: Path, triton: TritonAccess) -> FaceList:
     """
     source = VideoSource(picture)
     frame = next(iter(source.frames()))
-    with ServerPool(triton.servers, replace(triton.pool, patience_s=0.0)) as pool:
+    assert access.servers is not None  # the service always names some
+    with ServerPool(access.servers, replace(access.pool, patience_s=0.0)) as pool:
         (found,) = FaceFinder(pool, StageClock()).find([frame])
     faces = sorted((face for face in found.faces if face.score >= MIN_CHOSEN_SCORE), key=lambda face: face.center[0])
     views = [
@@ -70,19 +68,19 @@ def find_faces(picture: Path, triton: TritonAccess) -> FaceList:
     return FaceList(width=source.width, height=source.height, faces=views)
 
 
-async def preview_faces(picture: Path, triton: TritonAccess) -> FaceList:
+async def preview_faces(picture: Path, access: ServerAccess) -> FaceList:
     """Run this module on a picture.
 
     Raises:
         ProblemError: 422, the picture is no good; 503, the server does not answer.
     """
-    command = [sys.executable, "-m", "client.web.face_preview", picture.name, *triton.arguments]
+    command = [sys.executable, "-m", "client.web.face_preview", picture.name]
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=picture.parent, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+        *command, cwd=picture.parent, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            said, _ = await process.communicate()
+            said, _ = await process.communicate(access.as_json().encode())
     except TimeoutError as error:
         raise ProblemError(503, "expected an answer in time, got none. Try again") from error
     finally:

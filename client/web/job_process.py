@@ -15,16 +15,14 @@ import sys
 import time
 from pathlib import Path
 
-from client.cli.arguments import add_server_options, server_options
 from client.errors import LipSyncError, MediaError, NoFaceError, OutputError, ServerUnavailable, UsageError
 from client.job import Job
-from client.lipsync import end_on_signals
 from client.logs import set_up_logs
-from client.servers.addresses import Servers
-from client.servers.options import PoolOptions
+from client.process import end_on_signals
+from client.servers.access import ServerAccess
 from client.servers.pool import ServerPool
 from client.system import return_freed_frames
-from client.web.job_settings import JobSettings, in_api_words
+from client.web.job_settings import JobSettings
 from client.web.store import JobStore
 
 EXIT_RETRY = 75  # EX_TEMPFAIL of sysexits.h
@@ -72,17 +70,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--id", required=True, help="the job")
     parser.add_argument("--parent", type=int, required=True, help="process that this one ends with")
     parser.add_argument("--last-try", action="store_true", help="give up where the server cannot be reached")
-    add_server_options(parser)
     options = parser.parse_args(argv)
     _end_with_parent(options.parent)
     return_freed_frames()
     set_up_logs(as_json=False, quiet=False)
     store = JobStore(options.store.resolve())
     try:
-        servers, pool_settings = server_options(options)
-        assert servers is not None  # the service always names some
+        access = ServerAccess.from_json(sys.stdin.read())
         os.chdir(options.folder)  # no message names a folder of this machine
-        run_job(store, options.id, servers, pool_settings)
+        run_job(store, options.id, access)
     except ServerUnavailable as error:
         logger.warning("job %s: %s", options.id, error)
         if not options.last_try:
@@ -97,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def run_job(store: JobStore, job_id: str, servers: Servers, pool_settings: PoolOptions) -> None:
+def run_job(store: JobStore, job_id: str, access: ServerAccess) -> None:
     """Run a job in the current folder, and note its report.
 
     Raises:
@@ -107,7 +103,8 @@ def run_job(store: JobStore, job_id: str, servers: Servers, pool_settings: PoolO
     if record is None:
         return
     settings = JobSettings(**record.settings)
-    with Job(settings.job_options(Path(), job_id)) as job, ServerPool(servers, pool_settings) as pool:
+    assert access.servers is not None  # the service always names some
+    with Job(settings.job_options(Path(), job_id)) as job, ServerPool(access.servers, access.pool) as pool:
         report = job.run(pool, StoredProgress(store, job_id))
     said = report.as_dict()
     del said["output"]  # a path of this machine
@@ -117,7 +114,7 @@ def run_job(store: JobStore, job_id: str, servers: Servers, pool_settings: PoolO
 def in_peoples_words(error: LipSyncError) -> tuple[str, str]:
     """Say an error's title and detail; what concerns the server alone stays in its log."""
     title = TITLES.get(type(error))
-    return ("The server could not do this job", SERVERS_FAULT) if title is None else (title, in_api_words(str(error)))
+    return ("The server could not do this job", SERVERS_FAULT) if title is None else (title, str(error))
 
 
 def _end_with_parent(parent: int) -> None:

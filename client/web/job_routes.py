@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from client.web.fetch import Fetcher
-from client.web.job_settings import AUDIO_FILE, SETTING_NAMES, VIDEO_FILE, JobSettings, result_file
+from client.web.job_settings import AUDIO_FILE, SETTING_NAMES, VIDEO_FILE, JobSettings, SettingsBase, result_file
 from client.web.media_type import KINDS, media_type
 from client.web.problems import ProblemError, problem_responses, validation_problem
 from client.web.security import User
@@ -129,7 +129,7 @@ async def _create_url_job(request: Request, user: str, service: Service) -> JobV
         return await service.accept(place, settings, *names)
 
 
-def _settings(upload: Upload) -> JobSettings:
+def _settings(upload: Upload) -> SettingsBase:
     try:
         return JobSettings.model_validate(upload.fields)
     except ValidationError as error:

@@ -17,7 +17,7 @@ from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from client.web.job_queue import JobQueue
-from client.web.job_settings import PARTS_FOLDER, JobSettings
+from client.web.job_settings import PARTS_FOLDER, SettingsBase
 from client.web.problems import ProblemError
 from client.web.settings import Settings
 from client.web.store import ACTIVE, JobRecord, JobStore
@@ -70,7 +70,7 @@ class Service:
                 self._uploading[user] -= 1
                 await run_in_threadpool(shutil.rmtree, place.folder, ignore_errors=True)
 
-    async def accept(self, place: Place, settings: JobSettings, video_name: str, audio_name: str) -> JobView:
+    async def accept(self, place: Place, settings: SettingsBase, video_name: str, audio_name: str) -> JobView:
         """Make a queued job of the files in a place."""
         async with self._counting:  # a job is counted once: as an upload before, as active after
             record = await run_in_threadpool(self._record, place, settings, video_name, audio_name)
@@ -122,7 +122,7 @@ class Service:
         if self.store.active() + self._uploading.total() >= limits.max_jobs:
             raise _too_many("expected a free place in the queue, got a full one")
 
-    def _record(self, place: Place, settings: JobSettings, video_name: str, audio_name: str) -> JobRecord:
+    def _record(self, place: Place, settings: SettingsBase, video_name: str, audio_name: str) -> JobRecord:
         job_id = secrets.token_hex(16)
         place.folder.rename(self.settings.job_folder(job_id))
         _sync_folder(self.settings.jobs_folder)

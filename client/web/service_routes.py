@@ -72,7 +72,7 @@ async def find_faces(request: Request, user: User, service: ServiceDep) -> FaceL
     async with service.place_for_upload(user) as place, _previews:
         picture = place.folder / PICTURE_PART
         await UploadReader({PICTURE_PART: picture}, MAX_PICTURE_BYTES, service.disk, frozenset()).read(request)
-        return await preview_faces(picture, service.models.triton)
+        return await preview_faces(picture, service.models.access)
 
 
 @router.get("/session", response_model=SessionView)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from client.cli.arguments import add_server_options
 from client.cli.parser import OneLineParser
+from client.cli.server_arguments import add_server_arguments
 from client.errors import UsageError
 
 HOST, PORT = "127.0.0.1", 8080
@@ -119,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="site whose pages may call the API, such as https://example.org (none); again for more",
     )
     parser.add_argument("--allow-urls", action="store_true", help="accept public web addresses of media (off)")
-    add_server_options(parser)
+    add_server_arguments(parser)
     return parser
 
 

@@ -9,16 +9,21 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 
-from client.cli.arguments import server_options
-from client.errors import LipSyncError, RequestRejected, ServerUnavailable
-from client.job import DETECTORS, MODELS, DetectorName, Model
-from client.servers.addresses import Servers
-from client.servers.connection import TritonConnection
-from client.servers.embedded import STOP_GRACE_S, exported_models, weights_warnings, what_is_served
-from client.servers.options import PoolOptions
+from client.cli.serve import STOP_GRACE_S
+from client.cli.server_arguments import server_access
+from client.errors import LipSyncError, ServerUnavailable
+from client.pipeline import Pipeline
+from client.servers.access import ServerAccess
+from client.servers.offer import (
+    exported_models,
+    models_on_server,
+    no_exported_models,
+    offers,
+    offers_of_repository,
+    weights_warnings,
+)
 from client.web.views import ModelList, ModelView
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
@@ -27,63 +32,14 @@ KNOWN_FOR_S = 5.0  # how long an answer about models is believed
 WATCH_EVERY_S = 1.0
 RESTART_AFTER_S = 5.0
 logger = logging.getLogger("client.web")
-DESCRIPTIONS: dict[Model, tuple[str, str, tuple[str, ...]]] = {
-    "mouth-motion": (
-        "Mouth motion",
-        "Moves the lips of the picture itself. Fast, needs no model download; a good preview.",
-        (),
-    ),
-    "wav2lip": (
-        "Wav2Lip",
-        "Draws a new lower face. Quick, a little soft; for personal, research and non-commercial use only.",
-        ("detector", "face_box", "pads", "blend"),
-    ),
-    "latentsync": (
-        "LatentSync",
-        "Draws the mouth by diffusion. The most natural result, and by far the slowest; wants a GPU.",
-        ("speed", "steps", "guidance", "scheduler", "resolution", "seed"),
-    ),
-}
-
-
-@dataclass(frozen=True)
-class TritonAccess:
-    """Where Triton is and how to reach it, here and in a process of a job.
-
-    Attributes:
-        servers: where they are.
-        pool: how to deal with them.
-        arguments: the same for another command line.
-    """
-
-    servers: Servers
-    pool: PoolOptions
-    arguments: tuple[str, ...]
-
-    @classmethod
-    def of(cls, options: argparse.Namespace) -> TritonAccess:
-        """Read the servers' part of the command line.
-
-        Raises:
-            UsageError: it cannot be used.
-        """
-        servers, pool = server_options(options)
-        assert servers is not None
-        named = ("transport", "timeout", "tls_ca", "tls_cert", "tls_key", "token_file")
-        arguments = [f"--url={url}" for url in options.url] + ["--tls"] * options.tls
-        for name in named:
-            value = getattr(options, name)
-            if value is not None:
-                arguments.append(f"--{name.replace('_', '-')}={value.resolve() if isinstance(value, Path) else value}")
-        return cls(servers, pool, tuple(arguments))
 
 
 class LoadedModels:
     """Asks Triton which generators it has, and believes the answer, or that there is none, for a moment."""
 
-    def __init__(self, triton: TritonAccess) -> None:
+    def __init__(self, access: ServerAccess) -> None:
         """Ask there."""
-        self.triton = triton
+        self.access = access
         self._lock = threading.Lock()
         self._known: ModelList | LipSyncError | None = None
         self._asked_at = 0.0
@@ -107,63 +63,41 @@ class LoadedModels:
         return known
 
     def _ask(self) -> ModelList:
-        loaded = self._loaded({*(name for needed in MODELS.values() for name in needed), *_DETECTOR_MODELS})
-        detectors: list[DetectorName] = [name for name, detector in DETECTORS.items() if detector.model in loaded]
-        models = [_view(model) for model, needed in MODELS.items() if detectors and loaded.issuperset(needed)]
-        return ModelList(models=models, detectors=detectors)
-
-    def _loaded(self, names: set[str]) -> set[str]:
-        """Return which of these models the first server that answers has."""
-        pool = self.triton.pool
-        problem = ServerUnavailable("no server is known")
-        for address in self.triton.servers.find():
-            try:
-                with TritonConnection(address, "grpc", pool.request_timeout_s, pool.security) as connection:
-                    return {name for name in names if _has(connection, name)}
-            except ServerUnavailable as error:
-                problem = error
-        raise problem
+        found = [offer for offer in offers(models_on_server(self.access)) if offer.is_ready]
+        detectors = dict.fromkeys(name for offer in found for name in offer.detectors)
+        return ModelList(models=[_view(offer.pipeline) for offer in found], detectors=list(detectors))
 
 
-_DETECTOR_MODELS = tuple(detector.model for detector in DETECTORS.values())
-
-
-def _view(model: Model) -> ModelView:
-    title, description, settings = DESCRIPTIONS[model]
-    return ModelView(id=model, title=title, description=description, settings=list(settings))
-
-
-def _has(connection: TritonConnection, model: str) -> bool:
-    try:
-        connection.contract(model)
-    except RequestRejected:
-        return False
-    return True
+def _view(pipeline: Pipeline) -> ModelView:
+    settings = [option.name for option in pipeline.options]
+    return ModelView(id=pipeline.name, title=pipeline.title, description=pipeline.description, settings=settings)
 
 
 @contextmanager
-def open_triton(options: argparse.Namespace) -> Iterator[TritonAccess]:
+def open_triton(options: argparse.Namespace) -> Iterator[ServerAccess]:
     """Reach the user's Triton, or start one that serves every exported model.
 
     Args:
-        options: with the client's own options for servers.
+        options: with the arguments of `add_server_arguments`.
 
     Raises:
-        ServerStartError: the embedded one does not start.
-        LipSyncError: nothing is exported, or the options cannot be used.
+        ServerStartError: the embedded server does not start.
+        LipSyncError: nothing is exported, or the arguments cannot be used.
     """
-    if server_options(options)[0] is not None:
-        yield TritonAccess.of(options)
+    access = server_access(options)
+    if access.urls:
+        yield access
         return
     repository = options.model_repository
     models = tuple(exported_models(repository))
     if not models:
-        raise LipSyncError(f"{repository}: expected exported models, got none. Run: make models")
-    for line in [*what_is_served(repository, models), *weights_warnings(repository, models)]:
+        raise no_exported_models(repository)
+    offered = [offer.sentence() for offer in offers_of_repository(repository, models)]
+    for line in [*offered, *weights_warnings(repository, models)]:
         print(line, file=sys.stderr, flush=True)
     server = EmbeddedServer(ServerOptions(repository, models, grpc_port=free_port(), stop_grace_s=STOP_GRACE_S))
     with _Keeper(server) as keeper:
-        yield TritonAccess.of(argparse.Namespace(**vars(options) | {"url": [keeper.url]}))
+        yield replace(access, urls=(keeper.url,))
 
 
 class _Keeper:

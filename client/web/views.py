@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from client.job import DetectorName, Model
+from client.options import MODEL
 from client.web.job_settings import JobSettings
 from client.web.store import JobRecord, State
 
@@ -45,7 +45,7 @@ class JobView(BaseModel):
                     "state": "running",
                     "video_name": "speaker.mp4",
                     "audio_name": "speech.wav",
-                    "settings": {"model": "mouth-motion", "face": "largest"},
+                    "settings": {MODEL.name: MODEL.default, "face": "largest"},
                     "created_at": "2026-01-31T12:00:00Z",
                     "started_at": "2026-01-31T12:00:01Z",
                     "ended_at": None,
@@ -104,7 +104,7 @@ class JobList(BaseModel):
 class ModelView(BaseModel):
     """A generator that the server has loaded."""
 
-    id: Model
+    id: str
     title: str
     description: str
     settings: list[str] = Field(description="Settings that only this model understands.")
@@ -114,7 +114,7 @@ class ModelList(BaseModel):
     """What the server has loaded."""
 
     models: list[ModelView]
-    detectors: list[DetectorName] = Field(description="What can find faces for wav2lip.")
+    detectors: list[str] = Field(description="What can find faces for wav2lip.")
 
 
 class Limits(BaseModel):
@@ -166,7 +166,7 @@ class SessionView(BaseModel):
     signed_in: bool
 
 
-class UrlJob(JobSettings):
+class UrlJob(JobSettings):  # type: ignore[misc]
     """A job whose media are fetched from public web addresses."""
 
     video_url: str = Field(max_length=2000, examples=["https://example.org/speaker.mp4"])

@@ -15,12 +15,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
+from client.servers.access import ServerAccess
 from client.web.job_process import EXIT_RETRY, SERVERS_FAULT
 from client.web.job_queue import JobQueue
 from client.web.job_settings import PARTS_FOLDER
 from client.web.settings import Settings
 from client.web.store import ENDED, JobRecord, JobStore
-from client.web.triton import TritonAccess
 
 WATCH_EVERY_S = 0.1  # how soon a cancellation reaches the process
 END_GRACE_S = 20.0  # for a process to give its requests up and leave
@@ -35,12 +35,12 @@ logger = logging.getLogger("client.web")
 class Workers:
     """Threads that run jobs until the context is left, and one that looks after the jobs' records."""
 
-    def __init__(self, settings: Settings, store: JobStore, queue: JobQueue, triton: TritonAccess) -> None:
+    def __init__(self, settings: Settings, store: JobStore, queue: JobQueue, access: ServerAccess) -> None:
         """Prepare; nothing runs before the context is entered."""
         self._settings = settings
         self._store = store
         self._queue = queue
-        self._triton = triton
+        self._access = access
         self._stop = threading.Event()
         self._consumer = queue.consumer(self._run, settings.workers)
         self._looking_after = threading.Thread(target=self._look_after, name="look after jobs", daemon=True)
@@ -83,11 +83,12 @@ class Workers:
         """Run a job in a process, which holds the lock too, and return its exit code."""
         folder = self._settings.job_folder(record.id)
         command = [sys.executable, "-m", "client.web.job_process", f"--id={record.id}", f"--parent={os.getpid()}"]
-        command += [f"--store={store_path(self._settings)}", f"--folder={folder}", *self._triton.arguments]
+        command += [f"--store={store_path(self._settings)}", f"--folder={folder}"]
         if record.attempts >= MAX_ATTEMPTS:
             command.append("--last-try")
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(lock,))
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(lock,), text=True)
         try:
+            send(process, self._access.as_json())
             while process.poll() is None and not self._is_to_end(record.id):
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(WATCH_EVERY_S)
@@ -180,7 +181,14 @@ def sweep(settings: Settings, store: JobStore) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _end(process: subprocess.Popen[bytes]) -> int:
+def send(process: subprocess.Popen[str], text: str) -> None:
+    """Write to a process's stdin and close it; a process that has ended already is no error."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError), process.stdin:
+        process.stdin.write(text)
+
+
+def _end(process: subprocess.Popen[str]) -> int:
     """Let a process leave by itself, then make it; one that has ended is left alone. Returns its exit code."""
     process.terminate()
     try:

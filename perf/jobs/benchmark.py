@@ -16,11 +16,10 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from client.demo import SPEECH, write_photograph
-from client.job import MODELS, Model
-from lipsync_core.latentsync.options import SPEEDS
+from client.pipelines import PIPELINES, pipeline_named
 from lipsync_core.repository import DEFAULT_REPOSITORY, missing_networks
 from perf.arguments import whole_number
 from perf.jobs.benchmark_rows import Benchmark, Key, Row, load_benchmark
@@ -32,6 +31,7 @@ from perf.machine.gpu import Gpu, list_gpus
 DEFAULT_OUTPUT = DEFAULT_REPOSITORY.parent / "build" / "perf" / "benchmark"
 IDENTITY = ("machine", "cores", "gpus", "commit", "options")
 CPU = "CPU"
+ONLY_MODE = ("exact",)
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure_row(run: Run, passed_on: Sequence[str], count: int) -> Row:
     """Run a job several times; the row holds median times and peak memory, or a note why the job failed."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "" if run.gpu is None else str(run.gpu.index)}
-    speed = ["--speed", run.key.speed] if run.key.pipeline == "latentsync" else []
-    arguments = ["--model", run.key.pipeline, *speed, *passed_on]
+    modes = pipeline_named(run.key.pipeline).modes
+    mode = [] if modes is None else [modes.flag, run.key.speed]
+    arguments = ["--model", run.key.pipeline, *mode, *passed_on]
     sample, gpus = run.sample, [] if run.gpu is None else [run.gpu.index]
     row = Row(run.key, sample.video.name, sample.audio.name, now())
     try:
@@ -113,19 +114,25 @@ def figures_of(times: JobTimes) -> dict[str, float]:
     return {name: value for name, value in figures.items() if value is not None}
 
 
-def plan(pipelines: Sequence[Model], samples: Sequence[Sample], gpus: Sequence[Gpu]) -> list[Run]:
+def plan(pipelines: Sequence[str], samples: Sequence[Sample], gpus: Sequence[Gpu]) -> list[Run]:
     """List all rows: each pipeline and speed mode, on each GPU, with each sample."""
     places: list[Gpu | None] = list(gpus) or [None]
     return [
         Run(Key(pipeline, CPU if gpu is None else f"{gpu.index}: {gpu.name}", sample.name, speed), sample, gpu)
         for pipeline in pipelines
-        for speed in (SPEEDS if pipeline == "latentsync" else SPEEDS[:1])
+        for speed in modes_of(pipeline)
         for gpu in places
         for sample in samples
     ]
 
 
-def chosen_pipelines(options: argparse.Namespace, passed_on: Sequence[str]) -> list[Model]:
+def modes_of(pipeline: str) -> tuple[str, ...]:
+    """Return the modes that are measured one by one; a pipeline without modes has one."""
+    modes = pipeline_named(pipeline).modes
+    return ONLY_MODE if modes is None else tuple(modes.kind.schema()["enum"])
+
+
+def chosen_pipelines(options: argparse.Namespace, passed_on: Sequence[str]) -> list[str]:
     """The pipelines that were asked for, or all that can run.
 
     Raises:
@@ -135,11 +142,11 @@ def chosen_pipelines(options: argparse.Namespace, passed_on: Sequence[str]) -> l
         return list(options.pipelines)
     known, _ = repository_option().parse_known_args(list(passed_on))
     if known.url is not None:
-        return list(get_args(Model))
+        return [pipeline.name for pipeline in PIPELINES]
     possible = [
-        pipeline
-        for pipeline, models in MODELS.items()
-        if not any(missing_networks(known.model_repository, model) for model in models)
+        pipeline.name
+        for pipeline in PIPELINES
+        if not any(missing_networks(known.model_repository, model) for model in pipeline.models)
     ]
     if not possible:
         raise ValueError(f"{known.model_repository}: expected an exported pipeline, got none. Run: make models")
@@ -199,7 +206,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sample", action="append", type=parse_sample, metavar="NAME=VIDEO,AUDIO", help="(the demonstration's)"
     )
-    parser.add_argument("--pipelines", nargs="+", choices=get_args(Model), help="(all that are exported)")
+    parser.add_argument(
+        "--pipelines", nargs="+", choices=[pipeline.name for pipeline in PIPELINES], help="(all that are exported)"
+    )
     parser.add_argument("--runs", type=whole_number, default=1, metavar="N", help="of each row (1)")
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="DIR", help="(%(default)s)")
     parser.add_argument("--restart", action="store_true", help="begin anew; the old results are renamed")

@@ -22,7 +22,7 @@ import av
 import numpy as np
 
 from client.demo import SPEECH
-from client.job import JobOptions
+from client.job_options import JobOptions
 from client.media import AudioSource, VideoSource, VideoWriter
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
@@ -126,7 +126,9 @@ def comparisons(
     one, batch = ({name: np.stack([array] * count) for name, array in image.items()} for count in (1, CHUNK))
     clip = write_clip(folder / "clip.mp4")
     recode = recoding(clip, folder / "recoded.mp4")
-    job = job_here(JobOptions(clip, SPEECH, folder / "synced.mp4", if_audio_longer="cut"), lambda: nullcontext(shm))
+    job = job_here(
+        JobOptions.read(clip, SPEECH, folder / "synced.mp4", {"if_audio_longer": "cut"}), lambda: nullcontext(shm)
+    )
     return {
         SHARED_MEMORY: (asking(messages, "largest_face", chunk), asking(shm, "largest_face", chunk)),
         BATCH: (asking(shm, "face_landmarks", one, CHUNK), asking(shm, "face_landmarks", batch)),

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from client.job import JobOptions
+from client.job_options import JobOptions
 from client.servers.addresses import parse_urls
 from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the job over one server, two, and so on; print frames per second and each server's share of the requests."""
     options = build_parser().parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="lipsync-perf-") as folder, ExitStack() as stack:
-        job = JobOptions(options.video, options.audio, Path(folder) / "out.mp4", if_audio_longer="cut")
+        job = JobOptions.read(options.video, options.audio, Path(folder) / "out.mp4", {"if_audio_longer": "cut"})
         models, repository = job.needed_models, DEFAULT_REPOSITORY
         if options.wait_s:
             repository = waiting_repository(Path(folder), models, options.wait_s)

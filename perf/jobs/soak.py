@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from client.job import JobOptions
+from client.job_options import JobOptions
 from client.servers.calls import Transport
 from client.servers.connection import TritonConnection
 from lipsync_core.repository import DEFAULT_REPOSITORY

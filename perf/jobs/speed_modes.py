@@ -18,8 +18,10 @@ import numpy as np
 
 from client.chunks import IN_FLIGHT, chunk_frames, region_around
 from client.flow import batched, ordered_map
-from client.job import JobOptions
+from client.job_options import JobOptions
 from client.media import SourceFrame, VideoSource
+from client.options import END, START
+from client.pipelines.latentsync import LATENTSYNC
 from client.pipelines.mouth_motion import face_extent, moved
 from client.report import Report, StageClock
 from client.servers.connection import TritonConnection
@@ -27,7 +29,7 @@ from client.servers.embedded import open_server
 from client.tracking.faces import LARGEST
 from client.tracking.finder import FaceFinder, follow
 from client.tracking.follow import Observation
-from lipsync_core.latentsync.options import DEFAULT_SEED, RESOLUTIONS, SPEEDS, options_for
+from lipsync_core.latentsync.options import DEFAULT_SEED, RESOLUTIONS, SPEEDS
 from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.jobs.timing import job_here, time_job
 from perf.scores.picture import Tally, compare, mouth_region
@@ -101,18 +103,17 @@ def as_table(figures: Mapping[str, SpeedFigures]) -> str:
 
 
 def _job(options: argparse.Namespace, speed: str, folder: Path) -> JobOptions:
-    return JobOptions(
-        options.video,
-        options.audio,
-        folder / f"{speed}.mkv",
-        model="latentsync",
-        diffusion=options_for(speed, seed=options.seed),
-        resolution=options.resolution,
-        end_s=options.end,
-        if_audio_longer="cut",
-        lossless=True,
-        resume=False,
-    )
+    given = {
+        "model": LATENTSYNC.name,
+        "speed": speed,
+        "seed": options.seed,
+        "resolution": options.resolution,
+        "end": options.end,
+        "if_audio_longer": "cut",
+        "lossless": True,
+        "resume": False,
+    }
+    return JobOptions.read(options.video, options.audio, folder / f"{speed}.mkv", given)
 
 
 def _mouths(
@@ -131,7 +132,7 @@ def _mouths(
 
 
 def _faces(job: JobOptions, connection: TritonConnection) -> Iterator[Observation[SourceFrame]]:
-    source = VideoSource(job.video, job.start_s, job.end_s)
+    source = VideoSource(job.video, job.values[START], job.values[END])
     finder = FaceFinder(connection, StageClock())
     windows = batched(source.frames(), chunk_frames(source.frame_bytes))
     with closing(ordered_map(finder.find, windows, IN_FLIGHT)) as found:

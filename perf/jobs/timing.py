@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from client.job import Job, JobOptions
+from client.job import Job
+from client.job_options import JobOptions
 from client.report import Report
 from client.servers.calls import TritonCalls
 from lipsync_core.repository import DEFAULT_REPOSITORY

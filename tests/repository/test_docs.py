@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from client.cli.arguments import EPILOG, build_parser
+from client.cli.run import EPILOG, build_parser
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docker" / "README.md"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from client.job import Job, JobOptions
+from client.job import Job
+from client.job_options import JobOptions
 from client.report import Report
 from client.servers.calls import Transport
 from client.servers.connection import TritonConnection
@@ -18,7 +19,7 @@ def job_runner(server: EmbeddedServer, **usual: object) -> Run:
     """Make a function that runs one job through a server; options that it is given come before the usual ones."""
 
     def run(video: Path, audio: Path, output: Path, transport: Transport = "auto", **options: object) -> Report:
-        job_options = JobOptions(video, audio, output, **{**usual, **options})  # type: ignore[arg-type]
+        job_options = JobOptions.read(video, audio, output, {**usual, **options})
         with Job(job_options) as job, TritonConnection(server.url, transport) as connection:
             return job.run(connection)
 

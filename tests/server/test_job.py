@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from client.errors import NoFaceError, ServerUnavailable
-from client.job import Job, JobOptions
+from client.job import Job
+from client.job_options import JobOptions
 from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from tests.server.clips import (

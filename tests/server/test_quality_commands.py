@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.job import Job, JobOptions
+from client.job import Job
+from client.job_options import JobOptions
 from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer
 from perf.scores import quality, sync
@@ -37,7 +38,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def result(source: Path, server: EmbeddedServer) -> Path:
     """The head saying the speech."""
     output = source.with_name("result.mp4")
-    options = JobOptions(source, SPEECH, output, crf=10, if_audio_longer="cut")
+    options = JobOptions.read(source, SPEECH, output, {"crf": 10, "if_audio_longer": "cut"})
     with Job(options) as job, TritonConnection(server.url) as connection:
         job.run(connection)
     return output

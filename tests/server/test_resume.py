@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from client.errors import NoFaceError, ServerUnavailable
-from client.job import Job, JobOptions
+from client.job import Job
+from client.job_options import JobOptions
 from client.report import Report
 from client.resume.work_folder import default_work_dir
 from client.servers.connection import TritonConnection
@@ -60,13 +61,15 @@ def test_interrupted_job_goes_on_to_the_same_file(
     server: EmbeddedServer, clip: Path, tmp_path: Path, suffix: str
 ) -> None:
     """The file is bit for bit that of an undisturbed run, most answers come from the folder, and it is removed."""
-    whole = JobOptions(clip, SPEECH, tmp_path / f"whole.{suffix}", if_audio_longer="cut", preset="ultrafast")
+    whole = JobOptions.read(
+        clip, SPEECH, tmp_path / f"whole.{suffix}", {"if_audio_longer": "cut", "preset": "ultrafast"}
+    )
     asked = run(server, whole).requests
-    broken = replace(whole, output=tmp_path / f"broken.{suffix}", resume=True)
+    broken = replace(whole, output=tmp_path / f"broken.{suffix}").with_options({"resume": True})
     assert "run the same command" in interrupt(server, broken)
     assert default_work_dir(broken.output).is_dir()
     assert not broken.output.exists()
-    report = run(server, replace(broken, resume=None))
+    report = run(server, broken.with_options({"resume": None}))
     assert report.requests == asked
     assert report.requests_reused >= asked // 2
     assert broken.output.read_bytes() == whole.output.read_bytes()
@@ -75,35 +78,35 @@ def test_interrupted_job_goes_on_to_the_same_file(
 
 def test_changed_choice_starts_anew_and_says_so(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
     """Another --face makes other answers; another --crf does not."""
-    options = JobOptions(clip, SPEECH, tmp_path / "out.mp4", if_audio_longer="cut", resume=True)
+    options = JobOptions.read(clip, SPEECH, tmp_path / "out.mp4", {"if_audio_longer": "cut", "resume": True})
     interrupt(server, options)
-    interrupt(server, replace(options, crf=30))
-    report = run(server, replace(options, start_s=0.4))
+    interrupt(server, options.with_options({"crf": 30}))
+    report = run(server, options.with_options({"start": 0.4}))
     assert report.requests_reused < ASKED_TWICE
-    assert any("started anew: other start than" in warning for warning in report.warnings)
+    assert any("restarted: start changed since" in warning for warning in report.warnings)
     interrupt(server, options)
-    assert run(server, replace(options, crf=30)).requests_reused > ASKED_TWICE
+    assert run(server, options.with_options({"crf": 30})).requests_reused > ASKED_TWICE
 
 
 def test_changed_input_starts_anew_and_says_so(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
     """The same name with another content is another video."""
     video = tmp_path / "video.mp4"
     video.write_bytes(clip.read_bytes())
-    options = JobOptions(video, SPEECH, tmp_path / "out.mp4", if_audio_longer="cut", resume=True)
+    options = JobOptions.read(video, SPEECH, tmp_path / "out.mp4", {"if_audio_longer": "cut", "resume": True})
     interrupt(server, options)
     write_video(video, [head_frame()] * 10)
     report = run(server, options)
     assert report.requests_reused < ASKED_TWICE
-    assert any("other video than" in warning for warning in report.warnings)
+    assert any("restarted: video changed since" in warning for warning in report.warnings)
 
 
 def test_nothing_is_kept_where_nobody_asked(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
     """A job of a cheap model leaves no folder unless it is told to; --no-resume ignores and then removes one."""
-    options = JobOptions(clip, SPEECH, tmp_path / "out.mp4", if_audio_longer="cut")
+    options = JobOptions.read(clip, SPEECH, tmp_path / "out.mp4", {"if_audio_longer": "cut"})
     interrupt(server, options)
     assert list(tmp_path.iterdir()) == []
-    interrupt(server, replace(options, resume=True))
-    report = run(server, replace(options, resume=False))
+    interrupt(server, options.with_options({"resume": True}))
+    report = run(server, options.with_options({"resume": False}))
     assert report.requests_reused == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
@@ -112,7 +115,7 @@ def test_hopeless_job_keeps_nothing(server: EmbeddedServer, tmp_path: Path) -> N
     """Where no frame has a face, the next run would find none either."""
     video = write_video(tmp_path / "empty.mp4", [empty_frame()] * 12)
     with pytest.raises(NoFaceError):
-        run(server, JobOptions(video, SPEECH, tmp_path / "out.mp4", if_audio_longer="cut", resume=True))
+        run(server, JobOptions.read(video, SPEECH, tmp_path / "out.mp4", {"if_audio_longer": "cut", "resume": True}))
     assert [path.name for path in tmp_path.iterdir()] == ["empty.mp4"]
 
 
@@ -122,7 +125,7 @@ def test_killed_command_goes_on_to_the_same_file(
     """After kill -9 the same command gives the file of an undisturbed run, and reuses what was finished."""
     work = tmp_path / "kept"
     whole, broken = tmp_path / "whole.mp4", tmp_path / "broken.mp4"
-    run(server, JobOptions(clip, SPEECH, whole, crf=20))
+    run(server, JobOptions.read(clip, SPEECH, whole, {"crf": 20}))
     files = ["--video", str(clip), "--audio", str(SPEECH), "--output", str(broken), "--crf", "20"]
     command = [*lipsync_command, *files, "--url", server.url, "--json", "--work-dir", str(work)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from client.errors import NoAnswer, RequestRejected, ServerUnavailable
-from client.job import Job, JobOptions
+from client.job import Job
+from client.job_options import JobOptions
 from client.servers.addresses import parse_urls
 from client.servers.calls import InferRequest
 from client.servers.options import PoolOptions

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.job import JobOptions
+from client.job_options import JobOptions
 from client.servers.connection import TritonConnection
-from lipsync_core.latentsync.options import SPEEDS, options_for
+from lipsync_core.latentsync.options import SPEEDS
 from lipsync_core.serving.server import EmbeddedServer
 from tests.server.clips import SPEECH, head_frame, write_video
 
@@ -25,10 +25,8 @@ def test_each_speed_is_timed_and_compared_with_exact(latentsync_server: Embedded
 
     def job(name: str, speed: str, seed: int) -> JobOptions:
         output = tmp_path / f"{name}.mkv"
-        diffusion = options_for(speed, 4, seed=seed)
-        return JobOptions(
-            clip, SPEECH, output, model="latentsync", diffusion=diffusion, if_audio_longer="cut", lossless=True
-        )
+        given = {"model": "latentsync", "speed": speed, "steps": 4, "seed": seed}
+        return JobOptions.read(clip, SPEECH, output, {**given, "if_audio_longer": "cut", "lossless": True})
 
     jobs = {speed: job(speed, speed, 1) for speed in SPEEDS} | {"other seed": job("other", "exact", 2)}
     with TritonConnection(latentsync_server.url) as connection:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from client.errors import NoFaceError, UsageError
-from client.job import JobOptions
+from client.job_options import JobOptions
 from client.lipsync import main
 from lipsync_core.serving.server import EmbeddedServer
 from lipsync_core.wav2lip.boxes import Pads
@@ -123,11 +123,13 @@ def test_a_command_with_its_own_server_tells_made_up_weights(
     options = ["--model=wav2lip", f"--face-box={box}", "--end=0.2", "--if-audio-longer=cut", "--quiet", "--json"]
     assert main([*files, *options, f"--model-repository={wav2lip_repository}"]) == 0
     (warning,) = json.loads(capsys.readouterr().out)["warnings"]
-    assert warning.startswith("made-up weights in wav2lip_generator: the pictures are noise. Give real ones with: ")
+    assert warning.startswith(
+        "synthetic weights in wav2lip_generator: the pictures are noise. Export real weights with: "
+    )
 
 
 def test_boxes_fail_with_the_generator_that_needs_lips(clip: Path, tmp_path: Path) -> None:
     """Mouth motion refuses a box or S3FD, with what to choose instead."""
     for options in ({"face_box": BOX}, {"detector": "s3fd"}):
-        with pytest.raises(UsageError, match="--model wav2lip"):
-            JobOptions(clip, SPEECH, tmp_path / "out.mp4", **options)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="model wav2lip"):
+            JobOptions.read(clip, SPEECH, tmp_path / "out.mp4", options)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from client.cli import serve
 from client.errors import UsageError
-from client.servers import embedded as serve
 from lipsync_core.serving.access import Access, read_token
 from lipsync_core.serving.links import link_models
 from lipsync_core.serving.server import ServerOptions

@@ -5,17 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from client.batch import batch_command
+from client.batch import Batch, read_jobs
+from client.cli.batch import batch_command
 from client.errors import BatchError
+from client.options import CRF, MODEL, PRESET
+from client.servers.access import ServerAccess
 
 
 @pytest.mark.parametrize(
     ("choices", "reason"),
     [
-        ({"help": True}, "ends without a report"),
-        ({"output": "a\0b.mp4"}, "line 1: expected text that a command can be given"),
-        ({"face": "\ud800"}, "line 1: expected text that a command can be given"),
-        ({"face": "9" * 200_000}, "the job cannot be started: Argument list too long"),
+        ({"help": True}, "help, line 1: expected the name of an option"),
+        ({"url": "127.0.0.1:1"}, "url, line 1: expected the name of an option"),
+        ({"output": "a\0b.mp4"}, "line 1: expected paths that files can have"),
+        ({"face": "\ud800"}, "face, line 1: expected largest, left, right"),
+        ({"face": "9" * 200_000}, "face, line 1: expected largest, left, right"),
+        ({"crf": "nonsense"}, "crf, line 1: expected a whole number from 0 to 51, got 'nonsense'"),
+        ({"crf": 18.5}, "crf, line 1: expected a whole number from 0 to 51, got 18.5"),
+        ({"container": "mov"}, "container, line 1: expected the name of an option"),
+        ({"blend": "box"}, "blend, line 1: expected it with model wav2lip only"),
     ],
 )
 def test_line_that_cannot_be_a_job_fails_alone(tmp_path: Path, choices: dict[str, object], reason: str) -> None:
@@ -28,7 +36,28 @@ def test_line_that_cannot_be_a_job_fails_alone(tmp_path: Path, choices: dict[str
     report = map(json.loads, (tmp_path / "jobs.report.jsonl").read_text().splitlines())
     first, second = sorted(report, key=lambda entry: entry["line"])
     assert reason in first["error"]
+    assert first["exit_code"] == 2
     assert "missing.mp4" in second["error"]
+    assert second["exit_code"] == 3
+
+
+def test_lines_choose_before_the_command(tmp_path: Path) -> None:
+    """Options of the command are for all lines that do not choose; dashes and underscores mean the same."""
+    files = {"video": "v", "audio": "a"}
+    lines = [
+        {**files, "output": "1"},
+        {**files, "output": "2", "crf": 30, "model": "wav2lip", "face-box": [1, 2, 3, 4]},
+    ]
+    path = tmp_path / "jobs.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    shared = {"crf": "20", "preset": "fast"}
+    first, second = (job.options for job in read_jobs(path, shared))
+    assert first is not None
+    assert second is not None
+    assert [(job.values[CRF], job.values[PRESET]) for job in (first, second)] == [(20, "fast"), (30, "fast")]
+    assert second.values[MODEL] == "wav2lip"
+    assert second.needed_models == ("wav2lip",)
+    assert Batch(shared, ServerAccess(), tmp_path).options_in_report == {"crf": 20, "preset": "fast"}
 
 
 @pytest.mark.parametrize(
@@ -47,4 +76,4 @@ def test_wrong_usage_fails_in_one_line(
         batch_command(["--batch", str(tmp_path / "jobs.jsonl"), *arguments])
     assert ending.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"lipsync --batch: {message}")
+    assert line.startswith(f"lipsync batch: {message}")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from client.errors import RequestRejected
-from client.job import Job, JobOptions
+from client.job import Job
+from client.job_options import JobOptions
 from client.servers.calls import InferRequest
 from tests.media_clips import tone, write_clip, write_sound
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from client.cli.serve import build_parser
 from client.errors import UsageError
-from client.servers.embedded import build_parser, exported_models, models_to_serve, weights_warnings, what_is_served
+from client.servers.offer import exported_models, models_to_serve, offers_of_repository, weights_warnings
 from lipsync_core.repository import missing_networks, synthetic_note
 from tests.conftest import REPOSITORY
 
@@ -30,20 +31,24 @@ def write_networks(repository: Path, model: str, *, synthetic: bool = False) -> 
             synthetic_note(repository / name, "onnxruntime").touch()
 
 
+def sentences(repository: Path, models: list[str], config_name: str | None = None) -> list[str]:
+    return [offer.sentence() for offer in offers_of_repository(repository, models, config_name)]
+
+
 def test_generators_are_listed_by_the_names_that_jobs_use(repository: Path) -> None:
     """Each is ready, or the command that writes its networks is named."""
     write_networks(repository, "mouth_motion")
     write_networks(repository, "faces")
-    assert what_is_served(repository, exported_models(repository)) == [
+    assert sentences(repository, exported_models(repository)) == [
         "mouth-motion: ready",
-        "wav2lip: not exported. Write its networks with: python -m export wav2lip (see its --help)",
-        "latentsync: not exported. Write its networks with: python -m export latentsync (see its --help)",
+        "wav2lip: not exported. Export its networks with: python -m export wav2lip (see --help)",
+        "latentsync: not exported. Export its networks with: python -m export latentsync (see --help)",
     ]
-    assert what_is_served(repository, ["faces"])[0] == "mouth-motion: not among the models to serve"
+    assert sentences(repository, ["faces"])[0] == "mouth-motion: the server has no mouth_motion"
     write_networks(repository, "wav2lip")
-    assert what_is_served(repository, exported_models(repository))[1] == "wav2lip: ready"
-    assert what_is_served(repository, ["wav2lip", "faces"], "torch")[2] == (
-        "latentsync: not exported. Write its networks with: python -m export latentsync --format torch (see its --help)"
+    assert sentences(repository, exported_models(repository))[1] == "wav2lip: ready"
+    assert sentences(repository, ["wav2lip", "faces"], "torch")[2] == (
+        "latentsync: not exported. Export its networks with: python -m export latentsync --format torch (see --help)"
     )
 
 
@@ -53,9 +58,12 @@ def test_made_up_weights_are_told(repository: Path) -> None:
     write_networks(repository, "faces")
     write_networks(repository, "wav2lip", synthetic=True)
     assert weights_warnings(repository, ["mouth_motion", "faces"]) == []
-    line = "made-up weights in wav2lip_generator: the pictures are noise. Give real ones with: python -m export wav2lip"
+    line = (
+        "synthetic weights in wav2lip_generator: the pictures are noise."
+        " Export real weights with: python -m export wav2lip"
+    )
     for flavour in (None, "tensorrt"):  # engines are built from the same graph
-        assert weights_warnings(repository, ["faces", "wav2lip"], flavour) == [f"{line} (see its --help)"]
+        assert weights_warnings(repository, ["faces", "wav2lip"], flavour) == [f"{line} (see --help)"]
     assert weights_warnings(repository, ["faces", "wav2lip"], "torch") == []
 
 
@@ -63,9 +71,9 @@ def test_serving_fails_for_what_is_not_there(repository: Path) -> None:
     """Unknown models and flavours, and a folder without models, are wrong usage."""
     with pytest.raises(UsageError, match=r"model: expected one of .* got 'wav2lop'"):
         models_to_serve(repository, ["wav2lop"])
-    with pytest.raises(UsageError, match=r"--model-config-name: expected one of tensorrt, torch, .* got 'torhc'"):
+    with pytest.raises(UsageError, match=r"model_config_name: expected one of tensorrt, torch, .* got 'torhc'"):
         models_to_serve(repository, None, "torhc")
-    with pytest.raises(UsageError, match="--model-repository: expected exported models, got none in"):
+    with pytest.raises(UsageError, match="model_repository: expected exported models, got none in"):
         models_to_serve(repository / "nowhere", None)
 
 

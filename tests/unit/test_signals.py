@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from client.lipsync import EndedBySignal, end_on_signals
+from client.process import EndedBySignal, end_on_signals
 
 
 @pytest.fixture(autouse=True)

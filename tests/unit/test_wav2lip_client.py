@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from client.media import AudioSource
-from client.pipelines.wav2lip import Wav2Lip, Wav2LipOptions
+from client.options import read_options
+from client.pipeline import JobMedia
+from client.pipelines.wav2lip import Wav2Lip
 from client.tracking.faces import Face
 from client.tracking.follow import Observation
 from lipsync_core.wav2lip.boxes import Pads, pad_boxes, smooth_boxes
@@ -23,7 +25,8 @@ def frame(index: int, fps: Fraction = Fraction(25)) -> types.SimpleNamespace:
 
 
 def wav2lip(fps: float = 25.0, **options: object) -> Wav2Lip:
-    return Wav2Lip(AudioSource(SPEECH), fps, Wav2LipOptions(**options))  # type: ignore[arg-type]
+    values = read_options({"model": "wav2lip", **options})
+    return Wav2Lip(JobMedia(None, values, AudioSource(SPEECH), fps, None))  # type: ignore[arg-type]  # it asks neither
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,76 @@
+"""`lipsync run`, also plain `lipsync`: lip-syncs one video."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from client.cli.parser import OneLineParser, add_job_options, given_job_options
+from client.cli.server_arguments import add_server_arguments, server_access
+from client.job_options import JobOptions
+from client.logs import LogProgress
+from client.options import read_options
+from client.progress import open_progress
+from client.run import run_job
+
+EPILOG = """\
+exit codes:
+  0  the output is complete
+  1  an error in the program itself
+  2  wrong usage
+  3  the video or the audio cannot be used
+  4  no usable face in any frame
+  5  no server: it does not start, cannot be reached, or went away
+  6  the server refused a request or failed in it
+  7  the output cannot be written
+  8  jobs of a batch failed; its report names them
+  130, 143  interrupted (Ctrl-C, SIGTERM)
+With any code but 0 nothing is left under the output's name, and a file that was there before is unchanged.
+"""
+
+
+def run_command(arguments: Sequence[str], parser: argparse.ArgumentParser) -> int:
+    """Lip-sync one video; returns 0."""
+    namespace = parser.parse_args(arguments)
+    options = job_options(namespace)
+    access = server_access(namespace)
+    shown = LogProgress(options.job_id) if namespace.log_json else open_progress(quiet=namespace.quiet)
+    with shown as progress:
+        report = run_job(options, access, namespace.model_repository, progress)
+    if namespace.json:
+        print(json.dumps(report.as_dict(), indent=2))
+    elif not namespace.quiet:
+        print(report.summary())
+    return 0
+
+
+def job_options(namespace: argparse.Namespace) -> JobOptions:
+    """Return the job that the arguments describe.
+
+    Raises:
+        UsageError: a value cannot be used, or options do not go together.
+    """
+    values = read_options(given_job_options(namespace), "cli")
+    return JobOptions(namespace.video, namespace.audio, namespace.output, values)
+
+
+def build_parser(other_commands: str = "") -> argparse.ArgumentParser:
+    """Describe the command line; `other_commands` is shown at the end of the help."""
+    parser = OneLineParser(
+        prog="lipsync",
+        description="Lip-sync the speaker of a video to a voice recording.",
+        epilog=f"{EPILOG}{other_commands}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--video", type=Path, required=True, help="video or still image that shows the speaker")
+    parser.add_argument("--audio", type=Path, required=True, help="voice recording: an audio file, or a video's sound")
+    parser.add_argument("--output", type=Path, required=True, help="file to write: .mp4, .mov, .mkv or .webm")
+    add_job_options(parser)
+    add_server_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print a machine-readable report on stdout")
+    parser.add_argument("--quiet", action="store_true", help="print only errors (and the report of --json)")
+    parser.add_argument("--log-json", action="store_true", help="log to stderr as JSON, one line per request")
+    parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
+    return parser

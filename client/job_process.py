@@ -1,0 +1,110 @@
+"""Runs one job in a process of its own: `python -m client.job_process` reads a request from stdin.
+
+The request is one JSON object, the result one line of JSON on stdout. Nothing secret is in the arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.errors import LipSyncError, ServerUnavailable, error_from_dict
+from client.job_options import JobOptions, job_from_json
+from client.logs import LogProgress, set_up_logs
+from client.process import EndedBySignal, end_on_signals
+from client.progress import SilentProgress
+from client.run import run_job
+from client.servers.access import ServerAccess
+from client.system import return_freed_frames
+from lipsync_core.serving.runtime import ServerStartError
+
+EXIT_INTERNAL = 1
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """What the process is told.
+
+    Attributes:
+        job: the job.
+        access: the servers.
+        repository: the models of a server that is started.
+        log_json: whether requests are logged as JSON on stderr.
+    """
+
+    job: JobOptions
+    access: ServerAccess
+    repository: Path
+    log_json: bool = False
+
+    def as_json(self) -> str:
+        """Return the request for stdin; it holds the servers' token."""
+        return json.dumps(
+            {
+                "job": self.job.as_json(),
+                "access": self.access.as_json(),
+                "repository": str(self.repository),
+                "log_json": self.log_json,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> JobRequest:
+        """Rebuild what `as_json` wrote."""
+        fields = json.loads(text)
+        access = ServerAccess.from_json(fields["access"])
+        return cls(job_from_json(fields["job"]), access, Path(fields["repository"]), fields["log_json"])
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What the process answers: the job's report, or its error and exit code."""
+
+    exit_code: int
+    report: dict[str, object] | None = None
+    error: LipSyncError | None = None
+
+    def as_json(self) -> str:
+        """Return one line of JSON."""
+        error = None if self.error is None else self.error.as_dict()
+        return json.dumps({"exit_code": self.exit_code, "report": self.report, "error": error}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> JobResult:
+        """Rebuild what `as_json` wrote."""
+        fields = json.loads(text)
+        error = None if fields["error"] is None else error_from_dict(fields["error"])
+        return cls(fields["exit_code"], fields["report"], error)
+
+
+def main() -> int:
+    """Run the job that stdin describes; returns its exit code."""
+    end_on_signals()
+    return_freed_frames()
+    request = JobRequest.from_json(sys.stdin.read())
+    set_up_logs(as_json=request.log_json, quiet=True)
+    result = answer(request)
+    print(result.as_json(), flush=True)
+    return result.exit_code
+
+
+def answer(request: JobRequest) -> JobResult:
+    """Run a job and return its report or its error; only signals leave it as exceptions."""
+    progress = LogProgress(request.job.job_id) if request.log_json else SilentProgress()
+    try:
+        report = run_job(request.job, request.access, request.repository, progress)
+        return JobResult(0, report=report.as_dict())
+    except LipSyncError as error:
+        return JobResult(error.exit_code, error=error)
+    except ServerStartError as error:
+        return JobResult(ServerUnavailable.exit_code, error=ServerUnavailable(str(error)))
+    except EndedBySignal as ending:
+        return JobResult(ending.exit_code, error=LipSyncError(f"ended by {ending.name}"))
+    except Exception as error:  # noqa: BLE001  (a defect of one job must not look like silence)
+        return JobResult(EXIT_INTERNAL, error=LipSyncError(f"{type(error).__name__}: {error}"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

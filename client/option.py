@@ -1,0 +1,358 @@
+"""What an option is: its type, limits and default, its words, and the front ends that show it.
+
+Values are read from text (command line, forms) and from JSON (batch files, the API) by the same rules.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from client.errors import UsageError
+
+Json = str | int | float | bool | None
+FrontEnd = Literal["cli", "batch", "api", "page"]
+T = TypeVar("T")
+
+EVERYWHERE: frozenset[FrontEnd] = frozenset(("cli", "batch", "api", "page"))
+COMMAND_LINE: frozenset[FrontEnd] = frozenset(("cli", "batch"))
+WEB: frozenset[FrontEnd] = frozenset(("api", "page"))
+
+
+class Kind(Protocol):
+    """How values of an option are read, written, described and asked for."""
+
+    @property
+    def expected(self) -> str:
+        """The rule as a noun phrase, such as "0 to 51"."""
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in the command line's help."""
+
+    def read(self, value: object) -> Any:
+        """Return the typed value of text or JSON.
+
+        Raises:
+            ValueError: it breaks the rule.
+        """
+
+    def write(self, value: Any) -> Json:
+        """Return a typed value as JSON that `read` takes."""
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema of what `read` takes."""
+
+    def control(self) -> dict[str, Any]:
+        """Describe the form control that asks for a value."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several texts or numbers.
+
+    Attributes:
+        labels: value -> what a form calls it.
+    """
+
+    labels: Mapping[str, str] | Mapping[int, str]
+
+    @property
+    def values(self) -> tuple[str | int, ...]:
+        """All values, in the order of the labels."""
+        return tuple(self.labels)
+
+    @property
+    def expected(self) -> str:
+        """The rule as a noun phrase."""
+        return f"one of {', '.join(map(str, self.values))}"
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in the command line's help."""
+        return f"{{{','.join(map(str, self.values))}}}"
+
+    def read(self, value: object) -> str | int:
+        """Return the value that equals the text or number."""
+        if isinstance(value, (str, int)) and not isinstance(value, bool):
+            for known in self.values:
+                if str(known) == str(value):
+                    return known
+        raise ValueError
+
+    def write(self, value: str | int) -> Json:
+        """Return the value itself."""
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema."""
+        kind = "integer" if isinstance(self.values[0], int) else "string"
+        return {"type": kind, "enum": list(self.values)}
+
+    def control(self) -> dict[str, Any]:
+        """Describe a drop-down list."""
+        choices = [{"value": str(value), "label": label} for value, label in self.labels.items()]
+        return {"type": "choice", "choices": choices}
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number within limits.
+
+    Attributes:
+        low, high: the limits, included.
+        integer: whether it is a whole number.
+        step: what a form's control counts in.
+        unit: what it counts, such as "seconds"; may be empty.
+        placeholder: the metavar.
+    """
+
+    low: float
+    high: float
+    integer: bool = False
+    step: float = 1
+    unit: str = ""
+    placeholder: str = "N"
+
+    @property
+    def expected(self) -> str:
+        """The rule as a noun phrase."""
+        kind = "a whole number from " if self.integer else ""
+        return f"{kind}{self.low:.10g} to {self.high:.10g}{' ' if self.unit else ''}{self.unit}"
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in the command line's help."""
+        return self.placeholder
+
+    def read(self, value: object) -> int | float:
+        """Return the number, a float unless it is to be whole."""
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            raise ValueError
+        if isinstance(value, str) and not value.isascii():
+            raise ValueError
+        number = float(value)
+        if not (math.isfinite(number) and self.low <= number <= self.high):
+            raise ValueError
+        if not self.integer:
+            return number
+        if isinstance(value, str):
+            return int(value)
+        if number != int(number):
+            raise ValueError
+        return int(value)
+
+    def write(self, value: float) -> Json:
+        """Return the number itself."""
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema."""
+        if self.integer:
+            return {"type": "integer", "minimum": int(self.low), "maximum": int(self.high)}
+        return {"type": "number", "minimum": self.low, "maximum": self.high}
+
+    def control(self) -> dict[str, Any]:
+        """Describe a number field."""
+        return {"type": "number", "min": self.low, "max": self.high, "step": self.step}
+
+
+@dataclass(frozen=True)
+class Switch:
+    """On or off."""
+
+    expected: str = "true or false"
+    metavar: str = ""
+
+    def read(self, value: object) -> bool:
+        """Return the truth of a JSON boolean, or of the texts true and false."""
+        if isinstance(value, bool):
+            return value
+        if value in ("true", "false"):
+            return value == "true"
+        raise ValueError
+
+    def write(self, value: bool) -> Json:
+        """Return the boolean itself."""
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema."""
+        return {"type": "boolean"}
+
+    def control(self) -> dict[str, Any]:
+        """Describe a check box."""
+        return {"type": "switch"}
+
+
+@dataclass(frozen=True)
+class Text(Generic[T]):
+    """Text with a form of its own, such as X,Y.
+
+    Attributes:
+        parse: text -> value; raises ValueError where it breaks the rule.
+        rule: the rule as a noun phrase.
+        placeholder: the metavar.
+        pattern: regular expression of the whole text, for forms and the API's schema; may be empty.
+        example: a text that fits.
+        show: value -> the text that `parse` reads as the same value.
+    """
+
+    parse: Callable[[str], T]
+    rule: str
+    placeholder: str
+    pattern: str = ""
+    example: str = ""
+    show: Callable[[T], str] = str
+    max_length: int = field(default=200, kw_only=True)
+
+    @property
+    def expected(self) -> str:
+        """The rule as a noun phrase."""
+        return self.rule
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in the command line's help."""
+        return self.placeholder
+
+    def read(self, value: object) -> T:
+        """Parse a text; a list of numbers stands for the numbers separated by commas, a number for its digits."""
+        if isinstance(value, (list, tuple)):
+            value = ",".join(map(str, value))
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str) or len(value) > self.max_length:
+            raise ValueError
+        return self.parse(value)
+
+    def write(self, value: T) -> Json:
+        """Return the text."""
+        return self.show(value)
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema."""
+        schema: dict[str, Any] = {"type": "string", "maxLength": self.max_length}
+        if self.pattern:
+            schema["pattern"] = f"^{self.pattern}$"
+        if self.example:
+            schema["examples"] = [self.example]
+        return schema
+
+    def control(self) -> dict[str, Any]:
+        """Describe a text field."""
+        return {"type": "text", "pattern": self.pattern, "example": self.example}
+
+
+PATH = Text(Path, "a path", "DIR", show=str, max_length=4096)
+
+
+@dataclass(frozen=True, eq=False)
+class Option(Generic[T]):
+    """One thing that users may choose for a job.
+
+    Attributes:
+        name: in Python, the API and batch files, such as "if_audio_longer"; "--if-audio-longer" on the command line.
+        kind: how values are read, with their limits.
+        default: the value if nothing is chosen; a value that `kind` has, or None.
+        help: one sentence for the command line, the API and the documentation; without the default.
+        label: what the page's form calls it.
+        explanation: help in the page's form; may be empty.
+        default_text: what None means, in words.
+        changes_answers: whether servers answer differently, so that parts of an interrupted job cannot be reused.
+        front_ends: where it can be chosen.
+    """
+
+    name: str
+    kind: Kind
+    default: T
+    help: str
+    label: str
+    explanation: str = ""
+    default_text: str = ""
+    changes_answers: bool = True
+    front_ends: frozenset[FrontEnd] = EVERYWHERE
+
+    @property
+    def flag(self) -> str:
+        """The option on the command line."""
+        return flag(self.name)
+
+    @property
+    def default_words(self) -> str:
+        """The default as people read it."""
+        return self.default_text or str(self.write(self.default))
+
+    def read(self, value: object) -> T:
+        """Return the typed value of text or JSON; None is the default where that is None.
+
+        Raises:
+            UsageError: it breaks the rule.
+        """
+        if value is None and self.default is None:
+            return self.default
+        try:
+            return self.kind.read(value)
+        except (ValueError, OverflowError):
+            raise UsageError(option=self.name, expected=self.kind.expected, got=_shortened(value)) from None
+
+    def write(self, value: T) -> Json:
+        """Return a typed value as JSON that `read` takes."""
+        return None if value is None else self.kind.write(value)
+
+
+@dataclass(frozen=True)
+class OptionValues:
+    """Typed values of options; what was not chosen has its default.
+
+    Attributes:
+        chosen: option name -> typed value, of the options that were chosen.
+    """
+
+    chosen: Mapping[str, object] = field(default_factory=dict)
+
+    def __getitem__(self, option: Option[T]) -> T:
+        """Return an option's value."""
+        return self.chosen.get(option.name, option.default)  # type: ignore[return-value]
+
+    def has(self, option: Option[Any]) -> bool:
+        """Return whether an option has another value than its default."""
+        return bool(self[option] != option.default)
+
+    def as_json(self, options: Iterable[Option[Any]]) -> dict[str, Json]:
+        """Return the values of these options, defaults included, as JSON."""
+        return {option.name: option.write(self[option]) for option in options}
+
+    def chosen_as_json(self, options: Iterable[Option[Any]]) -> dict[str, Json]:
+        """Return the chosen values of these options as JSON."""
+        return {option.name: option.write(self[option]) for option in options if option.name in self.chosen}
+
+
+def flag(name: str) -> str:
+    """Spell an option for the command line: if_audio_longer -> --if-audio-longer."""
+    return f"--{name.replace('_', '-')}"
+
+
+def numbers(count: int, *, low: float = -math.inf, high: float = math.inf) -> Callable[[str], tuple[float, ...]]:
+    """Make a parser of that many finite numbers within limits, separated by commas."""
+
+    def parse(text: str) -> tuple[float, ...]:
+        found = tuple(float(part) for part in text.split(","))
+        if len(found) != count or not all(math.isfinite(number) and low <= number <= high for number in found):
+            raise ValueError
+        return found
+
+    return parse
+
+
+def comma_separated(values: Iterable[float]) -> str:
+    """Write numbers as `numbers` reads them."""
+    return ",".join(f"{value:.10g}" for value in values)
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,264 @@
+"""The table of all options of a job. Every front end is made from it: the command line, batch files, the API, the page.
+
+To add an option, add one `Option` here, or to the module of the one pipeline that understands it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from client.errors import UsageError, ref
+from client.media import DEFAULT_CRF, DEFAULT_PRESET, PRESETS, IfAudioLonger, IfAudioShorter
+from client.media.codecs import AUTOMATIC, CODECS, MAX_CRF
+from client.option import COMMAND_LINE, PATH, WEB, Choice, FrontEnd, Number, Option, OptionValues, Switch, Text
+from client.pipeline import Pipeline
+from client.pipelines import DEFAULT_PIPELINE, PIPELINES, pipeline_named
+from client.pipelines.face_options import COORDINATE, DETECTOR
+from client.tracking.faces import LARGEST, FaceChoice, parse_face_choice, show_face_choice
+
+MAX_FPS = 240
+MAX_SECONDS = 1_000_000
+
+
+def _read_rate(text: str) -> Fraction:
+    try:
+        rate = Fraction(text)
+    except ZeroDivisionError:
+        raise ValueError from None
+    if not 1 <= rate <= MAX_FPS:
+        raise ValueError
+    return rate
+
+
+MODEL: Option[str] = Option(
+    "model",
+    Choice({pipeline.name: pipeline.title for pipeline in PIPELINES}),
+    DEFAULT_PIPELINE.name,
+    "Pipeline that generates the mouth.",
+    "Model",
+)
+FACE: Option[FaceChoice] = Option(
+    "face",
+    Text(
+        parse_face_choice,
+        "largest, left, right, a number counted from the left, or X,Y in pixels",
+        "largest|left|right|INDEX|X,Y",
+        rf"(largest|left|right|[0-9]{{1,2}}|{COORDINATE},{COORDINATE})",
+        "640,210",
+        show_face_choice,
+    ),
+    LARGEST,
+    "Which of several faces: the largest, by position from the left (INDEX 0 is the leftmost), or nearest to a point.",
+    "Which face",
+    "largest, left, right, a number counted from the left, or X,Y in pixels.",
+)
+START: Option[float] = Option(
+    "start",
+    Number(0, MAX_SECONDS, step=0.1, unit="seconds", placeholder="S"),
+    0.0,
+    "Start of the part of the video that is used, in seconds.",
+    "Start at (seconds)",
+)
+END: Option[float | None] = Option(
+    "end",
+    Number(0, MAX_SECONDS, step=0.1, unit="seconds", placeholder="S"),
+    None,
+    "End of the part of the video that is used, in seconds.",
+    "End at (seconds)",
+    default_text="the end of the video",
+)
+FPS: Option[Fraction | None] = Option(
+    "fps",
+    Text(
+        _read_rate,
+        f"1 to {MAX_FPS} frames per second, such as 25 or 30000/1001",
+        "N",
+        r"[0-9]{1,6}(/[0-9]{1,6}|\.[0-9]{1,6})?",
+        "30000/1001",
+    ),
+    None,
+    "Constant frame rate of the output, such as 25 or 30000/1001.",
+    "Frame rate",
+    "Frames per second, such as 25 or 30000/1001.",
+    default_text="the source's own timestamps",
+)
+IF_AUDIO_LONGER: Option[IfAudioLonger] = Option(
+    "if_audio_longer",
+    Choice(
+        {
+            "bounce": "Play the video back and forth",
+            "loop": "Start the video again",
+            "hold": "Hold the last frame",
+            "cut": "Cut the audio",
+        }
+    ),
+    "bounce",
+    "If the audio is longer than the video: play the video back and forth (bounce), restart it (loop), hold its last"
+    " frame (hold), or cut the audio (cut).",
+    "If the audio is longer",
+)
+IF_AUDIO_SHORTER: Option[IfAudioShorter] = Option(
+    "if_audio_shorter",
+    Choice({"keep": "Keep the whole video, mouth closed", "cut": "Cut the video"}),
+    "keep",
+    "If the audio is shorter than the video: keep the whole video, with the mouth closed after the audio (keep), or cut"
+    " the video (cut).",
+    "If the audio is shorter",
+)
+CONTAINER: Option[str] = Option(
+    "container",
+    Choice({"mp4": "MP4", "mov": "MOV", "mkv": "MKV", "webm": "WebM"}),
+    "mp4",
+    "File format of the result.",
+    "File format",
+    changes_answers=False,
+    front_ends=WEB,
+)
+CODEC: Option[str] = Option(
+    "codec",
+    Choice({AUTOMATIC: "Automatic", **{codec.name: codec.title for codec in CODECS}}),
+    AUTOMATIC,
+    "Video codec; auto is h264, hevc for sources of more than 8 bits, vp9 in webm.",
+    "Video codec",
+    changes_answers=False,
+)
+CRF: Option[int] = Option(
+    "crf",
+    Number(0, MAX_CRF, integer=True),
+    DEFAULT_CRF,
+    "Quality (constant rate factor): lower is better and larger.",
+    "Quality",
+    f"0 is best and largest, {MAX_CRF} worst; {DEFAULT_CRF} looks like the source.",
+    changes_answers=False,
+)
+PRESET: Option[str] = Option(
+    "preset",
+    Choice({preset: preset for preset in PRESETS}),
+    DEFAULT_PRESET,
+    "Encoder preset: slower presets make smaller files.",
+    "Encoder preset",
+    "Slower presets make smaller files.",
+    changes_answers=False,
+)
+LOSSLESS: Option[bool] = Option(
+    "lossless",
+    Switch(),
+    default=False,
+    help="Encode without loss.",
+    label="Lossless",
+    changes_answers=False,
+)
+RESUME: Option[bool | None] = Option(
+    "resume",
+    Switch(),
+    None,
+    "Keep finished parts in a hidden folder beside the output until the job is complete, and continue from those of an"
+    " interrupted run.",
+    "Resume",
+    default_text="enabled for "
+    + ", ".join(pipeline.name for pipeline in PIPELINES if pipeline.keeps_parts)
+    + ", and if such a folder exists",
+    changes_answers=False,
+    front_ends=COMMAND_LINE,
+)
+WORK_DIR: Option[Path | None] = Option(
+    "work_dir",
+    PATH,
+    None,
+    f"Folder for finished parts; implies {ref(RESUME.name)}.",
+    "Work folder",
+    default_text=".OUTPUT.work beside the output",
+    changes_answers=False,
+    front_ends=COMMAND_LINE,
+)
+
+
+def options_of_pipelines(pipelines: tuple[Pipeline, ...]) -> tuple[Option[Any], ...]:
+    """Return the options that only some pipelines understand, each once."""
+    return tuple({option.name: option for pipeline in pipelines for option in pipeline.options}.values())
+
+
+OPTIONS: tuple[Option[Any], ...] = (
+    MODEL,
+    FACE,
+    START,
+    END,
+    FPS,
+    IF_AUDIO_LONGER,
+    IF_AUDIO_SHORTER,
+    *options_of_pipelines(PIPELINES),
+    CONTAINER,
+    CODEC,
+    CRF,
+    PRESET,
+    LOSSLESS,
+    RESUME,
+    WORK_DIR,
+)
+
+
+def options_for_front_end(front_end: FrontEnd) -> tuple[Option[Any], ...]:
+    """Return the options that a front end shows, in the order of the table."""
+    return tuple(option for option in OPTIONS if front_end in option.front_ends)
+
+
+def pipelines_of(option: Option[Any]) -> tuple[Pipeline, ...]:
+    """Return the pipelines that alone understand an option; none where all do."""
+    return tuple(pipeline for pipeline in PIPELINES if option in pipeline.options)
+
+
+def read_options(given: Mapping[str, object], front_end: FrontEnd | None = None) -> OptionValues:
+    """Read options from texts or JSON by their names, and check that they go together.
+
+    Args:
+        given: option name -> text or JSON value.
+        front_end: where they come from; None for any.
+
+    Raises:
+        UsageError: an unknown option, a value outside its limits, or options that exclude each other.
+    """
+    values = read_each(given, front_end)
+    check_options(values)
+    return values
+
+
+def read_each(given: Mapping[str, object], front_end: FrontEnd | None = None) -> OptionValues:
+    """Read options one by one, as `read_options` does without the check that they go together."""
+    known = {option.name: option for option in (options_for_front_end(front_end) if front_end else OPTIONS)}
+    for name in given:
+        if name not in known:
+            raise UsageError(about=name, expected="the name of an option", got="an unknown one")
+    return OptionValues({name: known[name].read(value) for name, value in given.items()})
+
+
+def check_options(values: OptionValues) -> None:
+    """Check that options go together.
+
+    Raises:
+        UsageError: they do not.
+    """
+    pipeline = pipeline_named(values[MODEL])
+    for option in OPTIONS:
+        owners = pipelines_of(option)
+        if owners and pipeline not in owners and values.has(option):
+            names = " or ".join(owner.name for owner in owners)
+            raise UsageError(
+                option=option.name,
+                expected=f"it with {ref(MODEL.name)} {names} only",
+                got=f"{ref(MODEL.name)} {pipeline.name}",
+                advice=f"Leave it out, or choose {ref(MODEL.name)} {names}",
+            )
+    if values[DETECTOR] not in {detector.name for detector in pipeline.detectors}:
+        names = ", ".join(detector.name for detector in pipeline.detectors)
+        raise UsageError(option=DETECTOR.name, expected=f"one of {names} for {pipeline.name}", got=values[DETECTOR])
+    end = values[END]
+    if end is not None and end <= values[START]:
+        raise UsageError(
+            option=END.name,
+            expected=f"a time after {ref(START.name)} ({values[START]:g} s)",
+            got=f"{end:g} s",
+            advice="Swap them or leave one out",
+        )

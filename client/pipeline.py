@@ -1,0 +1,104 @@
+"""What a pipeline is to the client: one record, and a generator that prepares its requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from client.media import AudioSource, Region, TimelineFrame
+from client.option import Option, OptionValues
+from client.servers.calls import TritonCalls
+from client.tracking.faces import Face
+from client.tracking.finder import Detector
+from client.tracking.follow import Observation
+
+Observations = Iterable[Observation[TimelineFrame]]
+ScannedFaces = Iterator[tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class LipRequest:
+    """What a generator asks the server for some frames.
+
+    Attributes:
+        extent: x1, y1, x2, y2 around the pixels that it needs, in the frames' pixels; may reach beyond the frames.
+        inputs: region of the frames that is sent -> all inputs but the frames themselves.
+    """
+
+    extent: tuple[float, float, float, float]
+    inputs: Callable[[Region], dict[str, np.ndarray]]
+
+
+class LipGenerator(Protocol):
+    """The client's half of a pipeline: prepares what its requests carry beside the frames, in the clip's order."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model on the server that is called with each chunk."""
+
+    @property
+    def chunk_frames(self) -> int | None:
+        """Number of frames in a chunk; None where any number gives the same result."""
+
+    def smooth(self, observations: Observations) -> Generator[Observation[TimelineFrame], None, None]:
+        """Smooth the followed face over time."""
+
+    def request(self, frames: Sequence[TimelineFrame], faces: Sequence[Face], tracks: Sequence[int]) -> LipRequest:
+        """Prepare the inputs of the next frames; called in their order."""
+
+
+@dataclass(frozen=True)
+class JobMedia:
+    """What a generator is made from.
+
+    Attributes:
+        triton: the server or servers of the job.
+        options: the job's options.
+        audio: the voice recording.
+        video_fps: frames per second of the output; the average where the rate varies.
+        scan_faces: opens samples of the chosen face all over the clip: pictures uint8 RGB [h, w, 3] with landmarks
+            float32 [468, 3] in their pixels.
+    """
+
+    triton: TritonCalls
+    options: OptionValues
+    audio: AudioSource
+    video_fps: float
+    scan_faces: Callable[[], AbstractContextManager[ScannedFaces]]
+
+
+@dataclass(frozen=True, eq=False)
+class Pipeline:
+    """One way to make lips move, as users choose it.
+
+    Attributes:
+        name: the value of the option `model`.
+        title: its name in prose and on the page.
+        summary: what it generates, as a table's cell.
+        description: one or two sentences for people who choose; ends with a full stop.
+        needs: what users must bring for it, as a table's cell.
+        weights_licence: what its weights may be used for.
+        models: models that it calls on the server, the detector's left out; the first is asked for each chunk.
+        detectors: what may find its faces.
+        options: its options beside those of all pipelines.
+        make_generator: prepares its requests for one job.
+        modes: the option whose values a benchmark measures one by one; None where there is only one mode.
+        keeps_parts: whether finished parts are kept by default, so that an interrupted job can continue.
+    """
+
+    name: str
+    title: str
+    summary: str
+    description: str
+    needs: str
+    weights_licence: str
+    models: tuple[str, ...]
+    detectors: tuple[Detector, ...]
+    make_generator: Callable[[JobMedia], LipGenerator]
+    options: tuple[Option[Any], ...] = ()
+    modes: Option[str] | None = None
+    keeps_parts: bool = False
