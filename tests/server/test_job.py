@@ -84,7 +84,7 @@ def test_video_follows_longer_speech_and_keeps_its_rate(run: Run, clip: Path, tm
 
 def test_span_limits_the_video(run: Run, clip: Path, tmp_path: Path) -> None:
     """--start and --end take that part of the video only."""
-    report = run(clip, SPEECH, tmp_path / "out.mp4", start_s=0.4, end_s=1.0, if_audio_longer="cut")
+    report = run(clip, SPEECH, tmp_path / "out.mp4", start=0.4, end=1.0, if_audio_longer="cut")
     assert report.frames == 15
 
 

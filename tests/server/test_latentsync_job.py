@@ -14,7 +14,7 @@ from client.media import AudioSource, VideoWriter
 from client.pipelines.speech import SpeechFeatures
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
-from lipsync_core.latentsync.options import DiffusionOptions, options_for
+from lipsync_core.latentsync.options import DiffusionOptions
 from lipsync_core.serving.server import EmbeddedServer
 from tests.server.clips import SPEECH, empty_frame, head_frame, read_planes, swaying_head, write_video, write_wave
 from tests.server.jobs import Run, job_runner
@@ -54,7 +54,7 @@ def test_the_seed_decides_all_noise(run: Run, clip: Path, tmp_path: Path) -> Non
     """The same seed gives the same frames, another seed others."""
     seeds = {"a": 1, "b": 1, "c": 2}
     for name, seed in seeds.items():
-        run(clip, SPEECH, tmp_path / f"{name}.mkv", diffusion=DiffusionOptions(num_inference_steps=3, seed=seed))
+        run(clip, SPEECH, tmp_path / f"{name}.mkv", steps=3, seed=seed)
     a, b, c = (np.stack(read_planes(tmp_path / f"{name}.mkv")) for name in seeds)
     np.testing.assert_array_equal(a, b)
     assert (a != c).any()
@@ -71,7 +71,7 @@ def test_frames_without_a_face_pass_through(run: Run, tmp_path: Path) -> None:
 
 def test_a_job_may_ask_for_larger_faces(run: Run, clip: Path, tmp_path: Path) -> None:
     """Faces of 512 pixels give other frames than those of 256."""
-    quick = {"diffusion": options_for("preview", 1), "end_s": 0.08}
+    quick = {"speed": "preview", "steps": 1, "end": 0.08}
     for resolution in (256, 512):
         report = run(clip, SPEECH, tmp_path / f"{resolution}.mkv", resolution=resolution, **quick)
         assert report.frames_synced == 2
@@ -83,7 +83,7 @@ def test_a_job_may_ask_for_larger_faces(run: Run, clip: Path, tmp_path: Path) ->
 def test_light_speeds_draw_too(run: Run, clip: Path, tmp_path: Path, speed: str) -> None:
     """Complete, and other frames than the exact ones."""
     for name in ("exact", speed):
-        report = run(clip, SPEECH, tmp_path / f"{name}.mkv", diffusion=options_for(name, 5))
+        report = run(clip, SPEECH, tmp_path / f"{name}.mkv", speed=name, steps=5)
         assert report.frames_synced == 20
     exact, light = (np.stack(read_planes(tmp_path / f"{name}.mkv")) for name in ("exact", speed))
     assert (exact != light).any()

@@ -110,7 +110,7 @@ def test_speech_shorter_than_a_window_works(run: Run, clip: Path, tmp_path: Path
 
 def test_the_originals_detector_can_be_chosen(run: Run, clip: Path, tmp_path: Path) -> None:
     """With S3FD the faces come from its boxes alone; the recipe's weights see some in every frame."""
-    report = run(clip, SPEECH, tmp_path / "out.mp4", detector="s3fd", end_s=0.2, if_audio_longer="cut")
+    report = run(clip, SPEECH, tmp_path / "out.mp4", detector="s3fd", end=0.2, if_audio_longer="cut")
     assert report.frames == 5
 
 
