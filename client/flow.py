@@ -1,4 +1,4 @@
-"""Generators that overlap stages: one thread ahead, or several calls under way, in order and bounded. Pure plumbing."""
+"""Generators that overlap stages: one thread ahead, or several calls in flight, in order and bounded."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-PUT_POLL_S = 0.1  # how soon a producer notices that nobody wants its items any more
+PUT_POLL_S = 0.1  # how soon a producer notices that its consumer has stopped
 
 
 def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
-    """Produce items in a thread of their own, at most `ahead` of them waiting.
+    """Produce items in a thread, with at most `ahead` of them waiting.
 
-    An error of the producer is raised where its item would have come. Closing the generator ends the thread and
-    closes `items`, if it can be closed.
+    An error in the producer is raised in place of its item. Closing the generator ends the thread, and closes `items`
+    if it is a generator.
     """
     waiting: queue.Queue[tuple[str, Item | BaseException | None]] = queue.Queue(ahead)
-    unwanted = threading.Event()
+    stopped = threading.Event()
 
     def put(kind: str, value: Item | BaseException | None) -> bool:
-        while not unwanted.is_set():
+        while not stopped.is_set():
             try:
                 waiting.put((kind, value), timeout=PUT_POLL_S)
                 return True
@@ -40,7 +40,7 @@ def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
                 if not put("item", item):
                     break
             put("end", None)
-        except BaseException as error:  # noqa: BLE001  (handed to the consumer, whatever it is)
+        except BaseException as error:  # noqa: BLE001  (raised again in the consumer)
             put("error", error)
         finally:
             close(iterator)
@@ -58,7 +58,7 @@ def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
             yield value  # type: ignore[misc]
             del value
     finally:
-        unwanted.set()
+        stopped.set()
         thread.join()
 
 
@@ -68,9 +68,9 @@ def ordered_map(
     in_flight: int,
     abandon: Callable[[], None] | None = None,
 ) -> Generator[Result, None, None]:
-    """Map `call` over items with up to `in_flight` calls at once; results come in the items' order.
+    """Map `call` over items with up to `in_flight` calls at once; results are in the order of the items.
 
-    When it ends early, by an error or because nobody wants more, `abandon` is called to make the calls under way fail
+    If it ends early, by an error or by being closed, `abandon` is called, which should make the calls in flight fail
     soon; they are waited for.
     """
     iterator = iter(items)
@@ -111,6 +111,6 @@ def batched(items: Iterable[Item], size: int) -> Generator[list[Item], None, Non
 
 
 def close(iterator: Iterator[object]) -> None:
-    """Close a generator, so that what it holds is freed now; other iterators hold nothing."""
+    """Close a generator, so that what it holds is freed now; other iterators are left alone."""
     if isinstance(iterator, Generator):
         iterator.close()

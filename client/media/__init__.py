@@ -1,6 +1,6 @@
-"""Reads and writes the user's media with PyAV, as streams, without reaching beyond the files that were named."""
+"""Reads and writes the user's media as streams with PyAV. Opens no file but those that the user named."""
 
-from client.media.audio import SPEECH_RATE, AudioSource
+from client.media.audio import AudioSource
 from client.media.codecs import CODEC_NAMES, DEFAULT_CRF, DEFAULT_PRESET, MAX_CRF, PRESETS
 from client.media.containers import CONTAINERS
 from client.media.encoders import VideoCodec
@@ -28,7 +28,6 @@ __all__ = [
     "DEFAULT_PRESET",
     "MAX_CRF",
     "PRESETS",
-    "SPEECH_RATE",
     "AudioSource",
     "ColorTags",
     "IfAudioLonger",

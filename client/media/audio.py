@@ -16,9 +16,9 @@ from client.errors import MediaError, OutputError
 from client.media.audio_reader import AudioReader
 from client.media.containers import choose_container
 from client.media.spool import SampleSpool
+from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 
-SPEECH_RATE = 16_000  # Hz; what every lip-sync network here was trained on
-SPEECH_BLOCK = SPEECH_RATE  # samples per block
+BLOCK_SAMPLES = AUDIO_SAMPLE_RATE  # per block of speech, one second
 FRAME_SAMPLES = 1024  # per frame that is read back
 PLAUSIBLE_RATES = (1_000, 768_000)  # Hz
 FULL_SCALE = {"u8": 128.0, "s16": 32_768.0, "s32": 2_147_483_648.0, "flt": 1.0, "dbl": 1.0}
@@ -115,7 +115,7 @@ class AudioSource:
             window[first - start : last - start] = self._speech.read(first, last)[:, 0]
         return window
 
-    def speech_blocks(self, block: int = SPEECH_BLOCK) -> Iterator[np.ndarray]:
+    def speech_blocks(self, block: int = BLOCK_SAMPLES) -> Iterator[np.ndarray]:
         """Yield the recording for the models, block by block.
 
         Args:
@@ -170,7 +170,7 @@ class AudioSource:
             )
 
     def _store(self, frames: Iterator[AudioFrame]) -> None:
-        resampler = AudioResampler("flt", "mono", SPEECH_RATE)
+        resampler = AudioResampler("flt", "mono", AUDIO_SAMPLE_RATE)
         for frame in frames:
             self._store_decoded(frame)
             mono = AudioFrame.from_ndarray(_mono(frame)[None], "flt", "mono")

@@ -1,4 +1,4 @@
-"""The output's audio track: the given audio's packets as they are where the container allows, else encoded once."""
+"""The output's audio track: packets copied from the input where the container allows, else encoded samples."""
 
 from __future__ import annotations
 
@@ -18,26 +18,31 @@ from client.media.opening import first_stream, open_media
 
 BIT_RATE_PER_CHANNEL = {"aac": 128_000, "libopus": 96_000}  # bits per second, from 44.1 kHz up
 REFERENCE_RATE = 44_100  # Hz
-SMALLEST_BIT_RATE = 32_000  # bits per second and channel
+MIN_BIT_RATE = 32_000  # bits per second and channel
 DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-MOST_CHANNELS = 8  # that all these encoders take
+MAX_CHANNELS = 8  # what every audio encoder here takes
 
 
 class AudioTrack(ABC):
-    """A source of encoded audio packets, in order, each with its time on the output."""
+    """The encoded audio packets of an output, in order, each with its time.
+
+    Attributes:
+        stream: the output's audio stream.
+        warnings: what the user should know about the track.
+    """
 
     warnings: list[str]
     stream: AudioStream
 
     @abstractmethod
     def packets(self) -> Iterator[tuple[Fraction, av.Packet[AudioStream]]]:
-        """Yield start in seconds and packet."""
+        """Yield each packet with its start in seconds."""
 
     def limit(self, end: Fraction) -> None:  # noqa: B027  # copied packets cannot be shortened
-        """Say that the output ends here, so that packets not yet made end there too."""
+        """End the track at this time in seconds, as far as its packets are not yet made."""
 
-    def close(self) -> None:  # noqa: B027  # not every track holds something open
-        """Release what the track holds."""
+    def close(self) -> None:  # noqa: B027  # not every track opens a file
+        """Close what the track has opened."""
 
 
 def open_audio_track(
@@ -99,20 +104,20 @@ class _EncodedAudio(AudioTrack):
         self._rate = source.rate
         self._end: Fraction | None = None
         encoder = (container.lossless_audio_encoder if lossless else None) or container.audio_encoder
-        layout = _layout(source.channels, source.layout, MOST_CHANNELS)
+        layout = _layout(source.channels, source.layout, MAX_CHANNELS)
         self._source_layout = _layout(source.channels, source.layout, source.channels)
         rate = _supported_rate(encoder, source.rate)
         self.stream = output.add_stream(encoder, rate=rate, layout=layout)  # type: ignore[assignment]
         per_channel = BIT_RATE_PER_CHANNEL.get(encoder)
         if per_channel:
-            scaled = max(SMALLEST_BIT_RATE, per_channel * min(rate, REFERENCE_RATE) // REFERENCE_RATE)
+            scaled = max(MIN_BIT_RATE, per_channel * min(rate, REFERENCE_RATE) // REFERENCE_RATE)
             self.stream.codec_context.bit_rate = scaled * self.stream.codec_context.layout.nb_channels
         if lossless:
             self._keep_depth(source)
         if rate != source.rate:
             self.warnings.append(
                 f"{source.path.name}: its rate of {source.rate} Hz became {rate} Hz, as "
-                f"{encoder.removeprefix('lib')} knows no such rate"
+                f"{encoder.removeprefix('lib')} does not support it"
             )
         if layout != self._source_layout:
             self.warnings.append(f"{source.path.name}: its {source.channels} channels were mixed to {layout}")

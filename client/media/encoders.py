@@ -27,7 +27,7 @@ VideoCodec = str  # "auto" or the name of one of CODECS
 
 @dataclass(frozen=True)
 class EncoderChoice:
-    """What an output is written with.
+    """How an output is encoded.
 
     Attributes:
         container: the container.
@@ -90,18 +90,18 @@ def choose_encoder(
 
 
 def encoder_formats(encoder: str) -> list[str]:
-    """List the pixel formats that an encoder takes, without transparent, gray and semi-planar ones."""
+    """List the pixel formats that an encoder accepts, without transparent, gray and semi-planar ones."""
     formats = [known.name for known in av.Codec(encoder, "w").video_formats or []]
     return [name for name in formats if name in ("bgr0", "bgr24") or _is_native(name)]
 
 
 def nearest_format(native: NativeFormat, formats: list[str], *, keep_rgb: bool) -> str:
-    """Choose the pixel format that loses least: depth first, then chroma, then size.
+    """Choose the pixel format that loses the least depth, then the least chroma resolution, then is the smallest.
 
     Args:
         native: the pictures' format.
-        formats: what the encoder takes.
-        keep_rgb: whether RGB pictures stay RGB; else they become YUV 4:2:0, which every player shows.
+        formats: pixel formats that the encoder accepts.
+        keep_rgb: whether RGB pictures stay RGB; else they become YUV 4:2:0, which every player can show.
     """
     if native.name in formats and (keep_rgb or not native.is_rgb):
         return native.name

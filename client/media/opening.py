@@ -1,4 +1,4 @@
-"""Opens the user's media so that no file can reach another file or the network; knows no pictures or samples."""
+"""Opens the user's media so that no file can refer to another file or the network. Decodes nothing."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from av.container import InputContainer
 
 from client.errors import MediaError
 
-# Demuxers that read one file and nothing else. Playlists (hls, dash, concat, imf), file patterns (image2), devices,
-# network descriptions (sdp, rtsp) and text formats stay out.
+# Demuxers that read a single file. Playlists (hls, dash, concat, imf), file patterns (image2), devices, network
+# descriptions (sdp, rtsp) and text formats are left out.
 CONTAINERS = (
     "aiff apng asf avi caf dv flv gif ivf jpegxl_anim matroska mov mpeg mpegts mxf nut ogg w64 wav webp yuv4mpegpipe"
 )
@@ -22,14 +22,14 @@ IMAGES = "bmp gem j2k jpeg jpegxl pam pbm pcx pgm png ppm qoi sgi sunrast tiff w
 STREAMS = "aac ac3 amr amrnb amrwb ape au dts eac3 flac mp3 tta voc wv cavsvideo h264 hevc m4v mjpeg mpegvideo obu vc1"
 FORMAT_WHITELIST = ",".join([*CONTAINERS.split(), *(f"{image}_pipe" for image in IMAGES.split()), *STREAMS.split()])
 
-READ_BUFFER = 1 << 16  # bytes per call from the demuxer into Python
-# Metadata in an unknown encoding must not refuse a file; PyAV replaces what it cannot read by itself from 19 on.
+READ_BUFFER = 1 << 16  # bytes per read from Python
+# Files with metadata in an unknown encoding are accepted; from PyAV 19 on, unreadable characters are always replaced.
 METADATA: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
-MAX_READ_ERRORS = 100  # in a row, before the rest of a file is given up
+MAX_READ_ERRORS = 100  # in a row, before the rest of a file is abandoned
 
 
 class _UnnamedFile(io.BufferedReader):
-    """A file that hides its name, so that only its content decides how it is read (names pull in file patterns)."""
+    """A file that hides its name, so that only its content decides how it is read (a name can be a file pattern)."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path, "rb"))
@@ -41,11 +41,11 @@ class _UnnamedFile(io.BufferedReader):
 
 @contextmanager
 def open_media(path: Path, *, options: dict[str, str] | None = None) -> Iterator[InputContainer]:
-    """Open one media file for reading, and close it in the end.
+    """Open one media file for reading, and close it at the end.
 
     Args:
         path: the file.
-        options: further demuxer options.
+        options: more demuxer options.
 
     Raises:
         MediaError: the file is missing, empty, not a regular file, not media, or refers to other files.
@@ -76,10 +76,10 @@ def open_media(path: Path, *, options: dict[str, str] | None = None) -> Iterator
 
 
 def check_readable(path: Path) -> None:
-    """Say what is wrong with a path before FFmpeg sees it.
+    """Check a path before FFmpeg sees it.
 
     Raises:
-        MediaError: nothing is there, or it is a folder, a device, empty or unreadable.
+        MediaError: it does not exist, or is a folder, a device, an empty or an unreadable file.
     """
     try:
         if not path.exists():
@@ -100,7 +100,7 @@ def check_readable(path: Path) -> None:
 
 
 def first_stream(container: InputContainer, kind: Literal["video", "audio"], path: Path) -> Any:
-    """Return the first stream of a kind that can be decoded; cover pictures are no video.
+    """Return the first stream of a kind that can be decoded; cover pictures do not count as video.
 
     Raises:
         MediaError: there is none.
@@ -123,7 +123,7 @@ def first_stream(container: InputContainer, kind: Literal["video", "audio"], pat
 
 
 def read_packets(container: InputContainer, stream: Any, note_error: Callable[[], None]) -> Iterator[Any]:
-    """Yield a stream's packets from here on, past damage; each error of the demuxer is noted."""
+    """Yield a stream's packets from the current position on; demuxer errors are noted and skipped."""
     failures = 0
     while failures < MAX_READ_ERRORS:
         try:

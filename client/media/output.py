@@ -1,4 +1,4 @@
-"""A file that appears under its name only when complete, and the words for why it could not be written."""
+"""An output that appears under its name only when it is complete, and why it could not be written."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if hasattr(errno, "EDQUOT"):  # not everywhere on Windows
 
 
 def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
-    """Say before the work begins why an output could not be written.
+    """Check before the job starts that an output can be written.
 
     Args:
         path: the output.
         inputs: files that it must not replace.
 
     Raises:
-        OutputError: its folder is missing or not writable, it is one of the inputs, or no regular file.
+        OutputError: its folder is missing or not writable, or it is one of the inputs or not a regular file.
     """
     try:
         folder = _resolved(path).parent
@@ -48,17 +48,19 @@ def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
                 raise OutputError(
                     about=path, expected="a new file", got="one of the inputs", advice="Choose another output name"
                 )
-    except (OSError, RuntimeError) as error:  # pathlib calls links that lead to themselves a RuntimeError
+    except (OSError, RuntimeError) as error:  # pathlib raises RuntimeError for links that lead to themselves
         raise output_error(path, error) from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise output_error(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 class PendingFile:
-    """A hidden file beside its final place; it is locked, so that what killed jobs left is known and removed.
+    """A hidden file beside the output, which gets the output's name when complete.
+
+    It is locked while the job runs, so that files left behind by killed jobs are recognised and removed.
 
     Args:
-        path: the final place.
+        path: the output.
 
     Attributes:
         part: the hidden file.
@@ -71,17 +73,17 @@ class PendingFile:
         """Create the hidden file."""
         self.path = path
         self._final = _resolved(path)  # follow a link instead of replacing it
-        _remove_dead_parts(self._final)
+        _remove_abandoned_parts(self._final)
         try:
             self.part, self._lock = _create_part(self._final)
         except OSError as error:
             raise output_error(path, error) from error
 
     def publish(self) -> None:
-        """Give the complete file its name.
+        """Rename the complete file to the output's name.
 
         Raises:
-            OutputError: that failed; the hidden file is gone.
+            OutputError: renaming failed; the hidden file is removed.
         """
         try:
             self.part.replace(self._final)
@@ -100,10 +102,10 @@ class PendingFile:
 
 
 def _resolved(path: Path) -> Path:
-    """Follow links to where a file lies or will lie.
+    """Follow links to the place of a file that may not exist yet.
 
     Raises:
-        RuntimeError: Links lead to themselves. pathlib says so itself before Python 3.13.
+        RuntimeError: a link leads to itself. Before Python 3.13, pathlib raises this itself.
     """
     resolved = path.resolve()
     if resolved.is_symlink():
@@ -112,13 +114,13 @@ def _resolved(path: Path) -> Path:
 
 
 def _create_part(final: Path) -> tuple[Path, int | None]:
-    """Create and lock a hidden file beside a final place; None for the lock where the disk knows no locks."""
+    """Create and lock a hidden file beside the output; the lock is None where the file system has no locks."""
     while True:
         part = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
         number = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         try:
             lock_file(number)
-        except BlockingIOError:  # another job takes the file for a dead one's, and removes it
+        except BlockingIOError:  # another job took it for an abandoned file, and removes it
             os.close(number)
             continue
         except OSError:
@@ -129,8 +131,8 @@ def _create_part(final: Path) -> tuple[Path, int | None]:
         os.close(number)
 
 
-def _remove_dead_parts(final: Path) -> None:
-    """Remove hidden files of this final place that no living job has locked."""
+def _remove_abandoned_parts(final: Path) -> None:
+    """Remove hidden files of this output that no running job has locked."""
     for part in final.parent.glob(f".{glob.escape(final.name)}.????????.part"):
         with suppress(OSError):
             number = os.open(part, os.O_WRONLY)
@@ -142,7 +144,7 @@ def _remove_dead_parts(final: Path) -> None:
 
 
 def output_error(path: Path, error: Exception) -> OutputError:
-    """Turn an error of the system or of FFmpeg into one line that says what to do."""
+    """Convert an error of the system or of FFmpeg to one that says what to do."""
     number = getattr(error, "errno", None)
     known = REASONS.get(abs(number)) if number else None
     reason, advice = known or (getattr(error, "strerror", None) or str(error), "Try another folder, codec or extension")

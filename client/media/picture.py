@@ -1,4 +1,4 @@
-"""One decoded picture in its own pixel format: RGB out of it, changes of RGB into it; knows nothing of time."""
+"""One decoded picture in its own pixel format: reads it as RGB, and applies changes made in RGB."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 from client.media.geometry import Orientation, Region, check_region, fit_long_side, grow_to_grid
 from client.media.pixels import ColorMatrix, ColorTags, NativeFormat, convert, parse_native, plane_array
 
-PLANES = 3  # every native format has three
+PLANES = 3  # of every native format
 
 
 class Picture:
-    """A picture whose pixels are read and changed upright, and kept as decoded.
+    """A picture that is read and changed upright, and stored as decoded.
 
     Attributes:
         frame: the samples, in a native format and coded orientation.
-        native: their format.
-        tags: how they are to be read.
-        orientation: how they become upright.
-        shared: whether others show the same object, so that it must be copied before a change.
+        native: the format of the samples.
+        tags: colour range, matrix, primaries and transfer of the samples.
+        orientation: how the coded picture is made upright.
+        shared: whether several timeline frames refer to this object, so that it must be copied before a change.
     """
 
     def __init__(self, frame: av.VideoFrame, tags: ColorTags, orientation: Orientation | None = None) -> None:
-        """Take a frame in a native format, and what its samples mean."""
+        """Wrap a frame in a native format."""
         self.frame = frame
         self.native: NativeFormat = parse_native(frame.format.name)
         self.tags = tags
@@ -34,12 +34,12 @@ class Picture:
 
     @property
     def width(self) -> int:
-        """Width in pixels, upright."""
+        """Width of the upright picture, in pixels."""
         return self.orientation.size(self.frame.width, self.frame.height)[0]
 
     @property
     def height(self) -> int:
-        """Height in pixels, upright."""
+        """Height of the upright picture, in pixels."""
         return self.orientation.size(self.frame.width, self.frame.height)[1]
 
     def rgb(self, region: Region | None = None, *, long_side: int | None = None) -> np.ndarray:
@@ -47,11 +47,11 @@ class Picture:
 
         Args:
             region: x1, y1, x2, y2 in upright pixels, anywhere inside the picture; the whole picture if absent.
-            long_side: shrink the result so that its longer side has at most this many pixels.
+            long_side: scale the result down so that its longer side has at most this many pixels.
 
         Returns:
-            uint8 RGB [h, w, 3], upright. In 8-bit 4:2:0 of even size and in 4:4:4 a region holds exactly the whole
-            picture's pixels; elsewhere chroma may differ by a few levels along its edge.
+            uint8 RGB [h, w, 3], upright. In 8-bit 4:2:0 of even size and in 4:4:4, a region is exactly that part of
+            the whole picture; in other formats chroma may differ by a few levels along its edge.
 
         Raises:
             ValueError: the region is empty or leaves the picture.
@@ -71,16 +71,16 @@ class Picture:
         return rgb if long_side is None else _shrink(rgb, long_side)
 
     def apply(self, region: Region, before: np.ndarray, after: np.ndarray) -> None:
-        """Add the change from one RGB image to another, in the picture's own format.
+        """Add the difference between two RGB images, in the picture's own format.
 
-        Adding the change, not writing the result, keeps what RGB cannot hold: depth, headroom, full chroma detail.
-        Samples stay bit-identical where before and after are equal (chroma: where all pixels that share the sample
-        are), and changed ones stay in the format's legal range as far as they were in it.
+        Adding the difference instead of writing the result keeps what 8-bit RGB cannot represent: bit depth, headroom
+        and full chroma detail. Samples stay bit-identical where the images are equal (chroma: where they are equal in
+        all pixels that share the sample), and changed ones do not leave the format's legal range.
 
         Args:
             region: x1, y1, x2, y2 in upright pixels, anywhere inside the picture.
             before: uint8 RGB [h, w, 3], the region as `rgb` returned it.
-            after: uint8 RGB [h, w, 3], the region as it shall be.
+            after: uint8 RGB [h, w, 3], the region as it should become.
 
         Raises:
             ValueError: the region leaves the picture, an image differs from it in size, or the picture is shared.
@@ -91,7 +91,9 @@ class Picture:
             if image.shape != expected or image.dtype != np.uint8:
                 raise ValueError(f"{name}: expected uint8 {list(expected)}, got {image.dtype} {list(image.shape)}")
         if self.shared:
-            raise ValueError("picture: expected one of its own, got one that is shown several times. Call copy() first")
+            raise ValueError(
+                "picture: expected one that is not shared, got one that is shown several times. Call copy() first"
+            )
         box = _changed_box(before, after)
         if box is not None:
             x1, y1, x2, y2 = box
@@ -99,14 +101,14 @@ class Picture:
             self._add(change, (region[0] + x1, region[1] + y1, region[0] + x2, region[1] + y2))
 
     def copy(self) -> Picture:
-        """Return an independent picture with the same samples."""
+        """Return a deep copy."""
         frame = av.VideoFrame(self.frame.width, self.frame.height, self.native.name)
         for plane in range(PLANES):
             plane_array(frame, plane, self.native)[:] = plane_array(self.frame, plane, self.native)
         return Picture(frame, self.tags, self.orientation)
 
     def align_region(self, region: Region, multiple: int = 1) -> Region:
-        """Grow a region to the chroma grid and to multiples of some pixels, as far as the picture goes."""
+        """Grow a region to the chroma grid and to a multiple of pixels, within the picture."""
         return align_region(region, (self.width, self.height), self.native, self.orientation, multiple)
 
     def _read(self, frame: av.VideoFrame, long_side: int | None) -> np.ndarray:
@@ -127,7 +129,7 @@ class Picture:
         matrix = ColorMatrix(self.native, self.tags)
         aligned = grow_to_grid(coded_region, *self.native.grid, self.frame.width, self.frame.height)
         change = _pad(matrix.project(change), coded_region, aligned)
-        self.frame.make_writable()  # decoders keep using the frames that others are predicted from
+        self.frame.make_writable()  # decoders still use reference frames
         for plane in range(PLANES):
             steps = (1, 1) if plane == 0 or self.native.is_rgb else self.native.grid
             samples = plane_array(self.frame, plane, self.native)[self.native.plane_region(plane, aligned)]
@@ -137,14 +139,14 @@ class Picture:
 def align_region(
     region: Region, size: tuple[int, int], native: NativeFormat, orientation: Orientation, multiple: int = 1
 ) -> Region:
-    """Grow a region so that its edges fall on chroma samples; regions need not be aligned, but cost less if they are.
+    """Grow a region so that its edges fall on chroma samples. Aligned regions are cheaper to read and change.
 
     Args:
         region: x1, y1, x2, y2 in upright pixels.
         size: width and height of the upright picture.
         native: the picture's format.
         orientation: the picture's orientation.
-        multiple: edges fall on multiples of this many pixels as well (of the coded picture).
+        multiple: edges also fall on multiples of this many pixels of the coded picture.
     """
     width, height = size
     coded = orientation.coded_region(region, width, height)

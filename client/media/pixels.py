@@ -1,4 +1,4 @@
-"""Pixel formats: which native formats pictures are kept in, their planes, and colour conversion both ways."""
+"""Pixel formats: the native formats that pictures are stored in, their planes, and colour conversion."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 LIMITED_RANGE, FULL_RANGE = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
 COLOR_UNSPECIFIED = 2  # AVCOL_SPC_, AVCOL_PRI_ and AVCOL_TRC_UNSPECIFIED alike
-BT709 = 1  # the same number as matrix, primaries and transfer
+BT709 = 1  # as matrix, primaries and transfer alike
 
-# Luma weights of red and blue by AVColorSpace (H.273 table 4). Untagged video is taken for BT.601, as FFmpeg does.
+# Luma weights of red and blue by AVColorSpace (H.273 table 4). Untagged video is read as BT.601, as FFmpeg does.
 LUMA_WEIGHTS = {
     1: (0.2126, 0.0722),
     4: (0.30, 0.11),
@@ -32,7 +32,7 @@ SWSCALE_BT601 = 5
 CHROMA_SHIFTS = {"420": (1, 1), "422": (1, 0), "444": (0, 0), "440": (0, 1), "411": (2, 0), "410": (2, 2)}
 NATIVE_PATTERN = re.compile(r"(?:yuv(?P<chroma>\d{3})p|(?P<rgb>gbrp))(?P<depth>9|10|12|14|16)?(?P<little>le)?")
 
-# Same samples in another arrangement: swscale only moves them.
+# The same samples in another memory layout: swscale only moves them.
 REARRANGED = {
     "nv12": "yuv420p", "nv21": "yuv420p", "nv16": "yuv422p", "nv24": "yuv444p", "nv42": "yuv444p",
     "p010": "yuv420p10le", "p012": "yuv420p12le", "p016": "yuv420p16le", "nv20": "yuv422p10le",
@@ -51,7 +51,7 @@ SHRINKING = Interpolation.AREA
 
 @dataclass(frozen=True)
 class ColorTags:
-    """How samples are to be read, as FFmpeg numbers them (ITU-T H.273)."""
+    """Colour range, matrix (space), primaries and transfer, in FFmpeg's numbers (ITU-T H.273)."""
 
     range: int = 0
     space: int = COLOR_UNSPECIFIED
@@ -60,7 +60,7 @@ class ColorTags:
 
     @classmethod
     def of_frame(cls, frame: av.VideoFrame) -> ColorTags:
-        """Read a frame's tags; the old yuvj formats say full range by their name."""
+        """Read a frame's tags; the old yuvj formats are full range by name."""
         full = frame.format.name.startswith("yuvj")
         return cls(
             FULL_RANGE if full else int(frame.color_range),
@@ -71,7 +71,7 @@ class ColorTags:
 
     @property
     def is_full_range(self) -> bool:
-        """Whether samples use the whole scale; untagged YUV does not."""
+        """Whether samples use the full range; untagged YUV does not."""
         return self.range == FULL_RANGE
 
     @property
@@ -81,13 +81,20 @@ class ColorTags:
 
     @property
     def swscale(self) -> tuple[int, int]:
-        """Matrix and range as swscale wants them."""
+        """Matrix and range in swscale's numbers."""
         return SWSCALE_MATRIX.get(self.space, SWSCALE_BT601), FULL_RANGE if self.is_full_range else LIMITED_RANGE
 
 
 @dataclass(frozen=True)
 class NativeFormat:
-    """One of the planar formats that pictures are kept in: three planes, little-endian."""
+    """A planar format that pictures are stored in: three planes, little-endian.
+
+    Attributes:
+        name: FFmpeg's name of the pixel format.
+        depth: bits per sample.
+        is_rgb: whether the planes are green, blue and red.
+        chroma_shift: log2 of the pixels per chroma sample, across and down.
+    """
 
     name: str
     depth: int
@@ -106,7 +113,7 @@ class NativeFormat:
 
     @property
     def transposed(self) -> NativeFormat:
-        """The format after swapping rows and columns; 4:1:1 and its like have none and become 4:4:4."""
+        """The format after swapping rows and columns; 4:4:4 where there is none, as for 4:1:1."""
         across, down = self.chroma_shift
         for chroma, shift in CHROMA_SHIFTS.items():
             if shift == (down, across) and not self.is_rgb:
@@ -114,7 +121,7 @@ class NativeFormat:
         return self if self.is_rgb else parse_native(self.name.replace(self.name[3:6], "444"))
 
     def plane_region(self, plane: int, region: tuple[int, int, int, int]) -> tuple[slice, slice]:
-        """Rows and columns of a region in one plane."""
+        """Return the rows and columns that a region (x1, y1, x2, y2 in pixels) covers in one plane."""
         across, down = self.chroma_shift if plane and not self.is_rgb else (0, 0)
         x1, y1, x2, y2 = region
         return slice(y1 >> down, -(-y2 >> down)), slice(x1 >> across, -(-x2 >> across))
@@ -122,10 +129,10 @@ class NativeFormat:
 
 @lru_cache
 def parse_native(name: str) -> NativeFormat:
-    """Read a native format's name.
+    """Parse the name of a native format.
 
     Raises:
-        ValueError: the format is not one of those that pictures are kept in.
+        ValueError: the format is not native.
     """
     match = NATIVE_PATTERN.fullmatch(name)
     if not match or (match["chroma"] and match["chroma"] not in CHROMA_SHIFTS):
@@ -136,7 +143,7 @@ def parse_native(name: str) -> NativeFormat:
 
 @lru_cache
 def nearest_native(name: str) -> NativeFormat:
-    """Choose the native format that holds every sample of any FFmpeg pixel format."""
+    """Choose the native format that represents every sample of an FFmpeg pixel format."""
     plain = re.sub(r"[lb]e$", "", name)
     if plain in REARRANGED:
         return parse_native(REARRANGED[plain])
@@ -149,12 +156,12 @@ def nearest_native(name: str) -> NativeFormat:
 
 
 def has_alpha(name: str) -> bool:
-    """Say whether a pixel format carries transparency that can be used."""
+    """Return whether a pixel format has an alpha channel."""
     return bool(re.search(r"^(yuva|gbrap|ya\d|rgba|bgra|argb|abgr|ayuv|vuya|uyva|pal8)", name))
 
 
 def is_transparent(frame: av.VideoFrame) -> bool:
-    """Say whether any pixel of a frame is not opaque."""
+    """Return whether any pixel of a frame is not opaque."""
     if not has_alpha(frame.format.name):
         return False
     alpha = convert(frame, "rgba", ColorTags()).to_ndarray()[..., 3]
@@ -162,7 +169,7 @@ def is_transparent(frame: av.VideoFrame) -> bool:
 
 
 def plane_array(frame: av.VideoFrame, plane: int, native: NativeFormat) -> np.ndarray:
-    """View one plane of a native frame as an array [h, w]; writing to it writes to the frame."""
+    """View one plane of a native frame as a writable array [h, w], uint8 or little-endian uint16."""
     source = frame.planes[plane]
     shape, itemsize = (source.height, source.width), native.dtype.itemsize
     return np.ndarray(shape, native.dtype, buffer=memoryview(source), strides=(source.line_size, itemsize))
@@ -178,11 +185,11 @@ def convert(
     """Convert a frame with swscale.
 
     Args:
-        frame: any frame; its own tags are ignored.
+        frame: the frame; its own tags are ignored.
         format_name: pixel format of the result.
-        tags: how the frame's samples are to be read.
-        size: width and height of the result, if not the frame's.
-        target: how the result's samples are to be read, if not like the frame's.
+        tags: colour tags of the frame.
+        size: width and height of the result; the frame's own if absent.
+        target: colour tags of the result; the frame's own if absent.
     """
     width, height = size or (frame.width, frame.height)
     shrinks = (width, height) != (frame.width, frame.height)
@@ -195,7 +202,7 @@ def convert(
 
 
 def to_native(frame: av.VideoFrame, tags: ColorTags) -> av.VideoFrame:
-    """Bring a decoded frame into its native format; most frames are in it already and stay what they are."""
+    """Convert a decoded frame to its native format; most frames are in it already and are returned unchanged."""
     name = frame.format.name
     native = nearest_native(name)
     if name == native.name:
@@ -210,16 +217,16 @@ def to_native(frame: av.VideoFrame, tags: ColorTags) -> av.VideoFrame:
 
 
 class ColorMatrix:
-    """The linear part of RGB -> native: what a change of RGB adds to each plane."""
+    """The linear part of the conversion from RGB to a native format."""
 
     def __init__(self, native: NativeFormat, tags: ColorTags) -> None:
-        """Prepare for samples of this format and reading."""
+        """Prepare for samples of this format with these tags."""
         self._native = native
         self._tags = tags
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """float32 [3, 3]: 8-bit RGB -> samples of planes 0, 1, 2."""
+        """float32 [3, 3] matrix from 8-bit RGB to the samples of planes 0, 1, 2."""
         top = float((1 << self._native.depth) - 1)
         if self._native.is_rgb:  # the planes are green, blue, red
             return np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]], np.float32) * np.float32(top / 255)
@@ -233,13 +240,13 @@ class ColorMatrix:
         return (np.stack(rows) / 255).astype(np.float32)
 
     def legal(self, plane: int) -> tuple[int, int]:
-        """Lowest and highest sample that a change may lead to."""
+        """Return the lowest and highest legal sample of a plane."""
         if self._native.is_rgb or self._tags.is_full_range:
             return 0, (1 << self._native.depth) - 1
         return 16 << (self._native.depth - 8), (240 if plane else 235) << (self._native.depth - 8)
 
     def project(self, change: np.ndarray) -> np.ndarray:
-        """Turn a change of RGB, float32 [h, w, 3], into one of full-size planes, float32 [h, w, 3]."""
+        """Convert a difference in RGB, float32 [h, w, 3], to one in full-size planes, float32 [h, w, 3]."""
         return cv2.transform(change, self.weights)
 
 
@@ -247,7 +254,7 @@ _local = threading.local()
 
 
 def _reformatter() -> VideoReformatter:
-    if not hasattr(_local, "reformatter"):  # swscale contexts must not be shared between threads
+    if not hasattr(_local, "reformatter"):  # threads must not share swscale contexts
         _local.reformatter = VideoReformatter()
     reformatter: VideoReformatter = _local.reformatter
     return reformatter

@@ -1,4 +1,4 @@
-"""Decodes one video stream from any point on, past damage, with timestamps that always rise."""
+"""Decodes a video stream from any time on, past damage, with strictly increasing timestamps."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from av.video.stream import VideoStream
 
 from client.media.opening import first_stream, open_media, read_packets
 
-DEFAULT_RATE = Fraction(25)  # frames per second, for pictures and files that name none
+DEFAULT_RATE = Fraction(25)  # frames per second of still pictures and of files that state no rate
 PLAUSIBLE_RATE = (Fraction(1, 10), Fraction(1000))
-SEEK_MARGINS_S = (0, 1, 10)  # how much earlier to seek when a key frame came too late
-JUMP_BACK_S = 1  # timestamps falling back further than this start anew; less is a slip of single frames
+SEEK_MARGINS_S = (0, 1, 10)  # how much earlier to seek if the key frame found lies too late
+JUMP_BACK_S = 1  # timestamps that fall back further begin a new count; less is an error in single frames
 
 
 @dataclass
@@ -31,24 +31,30 @@ class Damage:
     unreadable: bool = False
 
     def warnings(self) -> Iterator[str]:
-        """Say it, one line per kind."""
+        """Yield one line for each kind of damage."""
         if self.unreadable:
-            yield "the file breaks off or is damaged; everything before was used"
+            yield "the file is cut off or damaged; everything before that point was used"
         if self.undecodable:
             yield f"{self.undecodable} damaged packets could not be decoded and were skipped"
         if self.flagged_packets or self.concealed_frames:
             count = max(self.flagged_packets, self.concealed_frames)
-            yield f"{count} damaged frames were patched up by the decoder"
+            yield f"{count} damaged frames were concealed by the decoder"
         if self.repaired_timestamps:
             yield f"{self.repaired_timestamps} frames had missing or repeated timestamps, which were repaired"
 
 
 @dataclass
 class RisingTimestamps:
-    """Passes good timestamps through and replaces the others."""
+    """Passes increasing timestamps through and replaces the others.
 
-    step: int  # ticks of an average frame
-    jump_back: int  # ticks
+    Attributes:
+        step: ticks of an average frame.
+        jump_back: ticks; timestamps that fall back further begin a new count.
+        repaired: number of timestamps replaced so far.
+    """
+
+    step: int
+    jump_back: int
     repaired: int = 0
     _last: int | None = None
     _last_step: int = 0
@@ -75,7 +81,12 @@ class RisingTimestamps:
 
 
 class VideoReader:
-    """An open video stream, decoded forward from the last seek."""
+    """An open video stream, decoded forward from the last seek.
+
+    Attributes:
+        stream: PyAV's video stream.
+        damage: what went wrong so far.
+    """
 
     def __init__(self, path: Path, threads: int) -> None:
         """Open the file."""
@@ -96,7 +107,7 @@ class VideoReader:
 
     @property
     def rate(self) -> Fraction:
-        """Average frames per second, as far as the file tells."""
+        """Average frames per second, as stated by the file."""
         for rate in (self.stream.average_rate, self.stream.guessed_rate, self.stream.base_rate):
             if rate and PLAUSIBLE_RATE[0] <= rate <= PLAUSIBLE_RATE[1]:
                 return Fraction(rate)
@@ -108,15 +119,15 @@ class VideoReader:
         return Fraction(self.stream.time_base or Fraction(1, 90_000))
 
     def timestamps(self) -> RisingTimestamps:
-        """Return a fresh check of the timestamps, for reading from the start."""
+        """Return a new check of the timestamps, for reading from the start."""
         step = max(1, round(1 / (self.rate * self.time_base)))
         return RisingTimestamps(step, round(JUMP_BACK_S / self.time_base))
 
     def decode(self, skip_until: int | None = None) -> Iterator[av.VideoFrame]:
-        """Yield the frames from here on, in presentation order.
+        """Yield the frames from the current position on, in presentation order.
 
         Args:
-            skip_until: frames before this timestamp are not wanted, so those that no other needs may be left out.
+            skip_until: frames before this timestamp are not needed, so non-reference frames may be skipped.
         """
         context = self.stream.codec_context
         for packet in read_packets(self._container, self.stream, self._note_unreadable):
@@ -151,7 +162,7 @@ class VideoReader:
             yield from _from(pts, first, frames)
 
     def seek_near(self, pts: int) -> bool:
-        """Seek to the key frame before a timestamp; return whether the file can do that."""
+        """Seek to the key frame before a timestamp; return whether the file is seekable."""
         try:
             self._container.seek(pts, stream=self.stream)
         except av.FFmpegError:
@@ -159,19 +170,19 @@ class VideoReader:
         return True
 
     def reopen(self) -> None:
-        """Go back to the start, also where seeking is impossible."""
+        """Go back to the start, also in files that are not seekable."""
         self.close()
         self._open()
 
     @property
     def stated_duration_s(self) -> float | None:
-        """Seconds that the file says it lasts."""
+        """Length in seconds, as stated by the file."""
         if self.stream.duration:
             return float(self.stream.duration * self.time_base)
         return self._container.duration / av.time_base if self._container.duration else None
 
     def ends_before_its_index(self) -> bool:
-        """Say whether the file is shorter than its own index says (a download that broke off)."""
+        """Return whether the file is shorter than its own index says, as after an incomplete download."""
         entries = self.stream.index_entries
         if not len(entries):
             return False

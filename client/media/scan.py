@@ -1,4 +1,4 @@
-"""A quick, bounded look at a video before the job: a few short bursts of frames, or evenly spread ones."""
+"""Samples frames of a video before the job at a bounded cost: evenly spaced, or in short bursts."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from pathlib import Path
 from client.media.reader import VideoReader
 from client.media.source import SourceFrame, VideoSource
 
-MOST_FRAMES = 64  # looked at before a job, however long the clip
-BURST = 8  # neighbouring frames, enough to see a mouth move
-FRAMES_READ_PER_FRAME_WANTED = 8  # bounds the cost: a longer clip is sampled by seeking instead of read through
+MAX_SCANNED_FRAMES = 64  # however long the clip
+BURST = 8  # consecutive frames, enough to see a mouth move
+FRAMES_READ_PER_FRAME_YIELDED = 8  # at most; longer clips are sampled by seeking
 
 
 def scan_frames(
-    path: str | Path, start: float = 0.0, end: float | None = None, max_frames: int = MOST_FRAMES
+    path: str | Path, start: float = 0.0, end: float | None = None, max_frames: int = MAX_SCANNED_FRAMES
 ) -> Iterator[SourceFrame]:
     """Yield at most max_frames frames that represent a video, in order.
 
-    A short clip gives evenly spaced frames. A long one gives bursts of neighbouring frames at evenly spread key
-    frames; one without key frames to seek to gives bursts from its beginning, as far as a bounded effort leads.
-    In bursts the frames' index is an estimate.
+    Short clips are sampled at equal distances. Longer ones are sampled in bursts of consecutive frames at key frames
+    spread over the clip or, if the file is not seekable, in bursts within its first frames. In bursts, the index of a
+    frame is an estimate.
 
     Args:
         path: the file.
         start: seconds at which the span begins.
         end: seconds at which it ends; None for the end of the file.
-        max_frames: most frames to yield.
+        max_frames: maximum number of frames.
 
     Raises:
         MediaError: the file cannot be used.
     """
     source = VideoSource(path, start, end)
-    effort = max_frames * FRAMES_READ_PER_FRAME_WANTED
+    effort = max_frames * FRAMES_READ_PER_FRAME_YIELDED
     estimate = source.frame_estimate
     if estimate is not None and estimate <= effort:
         yield from _evenly(source, estimate, max_frames)
@@ -67,7 +67,7 @@ def _spread(source: VideoSource, count: int) -> list[float]:
 
 
 def _burst(source: VideoSource, reader: VideoReader, wanted_s: float, last_pts: int | None) -> Iterator[SourceFrame]:
-    """Yield the frames at the key frame before a time, unless that leads back to frames already seen."""
+    """Yield the frames from the key frame before a time on, unless they were yielded before."""
     if not reader.seek_near(source.pts_at(wanted_s)):
         return
     for frame in islice(reader.decode(), BURST):
@@ -79,7 +79,7 @@ def _burst(source: VideoSource, reader: VideoReader, wanted_s: float, last_pts: 
 def _read_through(
     source: VideoSource, reader: VideoReader, last_pts: int | None, effort: int, wanted: int
 ) -> Iterator[SourceFrame]:
-    """Yield bursts from a bounded number of frames at the start of the span."""
+    """Yield bursts out of a bounded number of frames from the start of the span."""
     spacing = BURST * max(1, effort // max(wanted, 1))
     reader.reopen()
     frames = (frame for frame in reader.decode() if frame.pts is not None and source.holds(frame.pts))

@@ -1,4 +1,4 @@
-"""Brings pictures into the shape that an encoder and its container take; knows nothing of time."""
+"""Converts pictures to the size, pixel format and orientation that the encoder and its container accept."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from client.media.picture import PLANES, Picture
 from client.media.pixels import BT709, LIMITED_RANGE, ColorTags, NativeFormat, convert, parse_native, plane_array
 from client.media.source import VideoSource
 
-FROM_RGB = ColorTags(LIMITED_RANGE, BT709, BT709, BT709)  # how pictures in RGB are stored as YUV
+FROM_RGB = ColorTags(LIMITED_RANGE, BT709, BT709, BT709)  # of RGB pictures stored as YUV
 RGB_SPACE = 0  # AVCOL_SPC_RGB
 PICTURE_TYPE_NONE = 0  # the encoder decides
 
 
 def stored_native(source: VideoSource, container: Container) -> NativeFormat:
-    """Return the native format that a container's pictures have, turned upright where it cannot store a rotation."""
+    """Return the native format of the stored pictures, which are upright if the container cannot store a rotation."""
     turns = _turns_pixels(source, container) and source.facts.orientation.transposed
     return source.facts.native.transposed if turns else source.facts.native
 
 
 class FrameShape:
-    """Size, format, rotation and colours of the encoded frames, and the way there.
+    """Size, pixel format, rotation and colours of the encoded frames, and the conversion to them.
 
     Attributes:
-        width: encoded width.
-        height: encoded height.
-        orientation: what the container must state.
-        tags: colours that encoder and container must state.
-        sample_aspect_ratio: of the encoded pixels.
+        width: encoded width, in pixels.
+        height: encoded height, in pixels.
+        orientation: rotation that the container states.
+        tags: colour tags that encoder and container state.
+        sample_aspect_ratio: width by height of an encoded pixel.
         warnings: what the user should know.
     """
 
     def __init__(self, source: VideoSource, choice: EncoderChoice) -> None:
-        """Work out what stands between the source's pictures and this encoder."""
+        """Determine which conversions the source's pictures need for this encoder."""
         facts = source.facts
         self._turn = facts.orientation if _turns_pixels(source, choice.container) else Orientation()
         self._native = stored_native(source, choice.container)
@@ -51,7 +51,7 @@ class FrameShape:
         self.warnings = list(self._describe(source, choice))
 
     def prepare(self, picture: Picture) -> av.VideoFrame:
-        """Return the frame to encode; the picture's own where nothing has to change."""
+        """Return the frame to encode; the picture's own if nothing has to change."""
         frame = picture.frame
         if self._turn.is_turned:
             frame = _turned(picture, self._native)
@@ -73,14 +73,14 @@ class FrameShape:
         lines = []
         if any(self._padding):
             lines.append(
-                f"{source.path.name}: its odd size became {self.width}x{self.height}, as {choice.pix_fmt} "
-                "holds even sizes only; the last row or column is repeated"
+                f"{source.path.name}: its odd size became {self.width}x{self.height}, because {choice.pix_fmt} "
+                "needs even sizes; the last row or column is repeated"
             )
         exact = is_exact(source.facts.native, choice.pix_fmt)
         if not exact and not (source.is_still and source.bit_depth == 8):
             lines.append(
                 f"{source.path.name}: its {source.facts.native.name} pixels became {choice.pix_fmt}, the "
-                f"nearest that {choice.encoder.removeprefix('lib')} takes here"
+                f"nearest format that {choice.encoder.removeprefix('lib')} accepts"
             )
         return lines
 

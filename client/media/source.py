@@ -1,4 +1,4 @@
-"""A video or still picture as a stream of pictures with their timestamps; knows nothing of audio and output."""
+"""A video or still picture as a stream of pictures with timestamps. Does not read audio."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from client.media.picture import Picture
 from client.media.pixels import BT709, ColorTags, NativeFormat, convert, is_transparent, nearest_native, to_native
 from client.media.reader import VideoReader
 
-DECODER_THREADS = 2  # each holds several frames; two decode 1080x1920 many times faster than real time
-MISSING_END_S = 1.0  # a file that ends earlier than it says by more than this (and MISSING_END_SHARE) broke off
+DECODER_THREADS = 2  # each holds several frames; two decode 1080x1920 much faster than real time
+MISSING_END_S = 1.0  # a file that ends earlier than stated by more than this (and MISSING_END_SHARE) is cut off
 MISSING_END_SHARE = 0.02
 
 
@@ -31,7 +31,7 @@ class SourceFrame:
         picture: its pixels.
         pts: when it is shown, in ticks of the source's time base.
         duration: for how long, in ticks.
-        index: its number, counted from the start of the span.
+        index: number of the frame, counted from the start of the span.
         time_s: when it is shown, in seconds from the file's first frame.
     """
 
@@ -44,7 +44,23 @@ class SourceFrame:
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What the first frames tell about a video."""
+    """What the header and the first frames of a video tell.
+
+    Attributes:
+        coded_width: width as stored, in pixels.
+        coded_height: height as stored, in pixels.
+        pix_fmt: FFmpeg's name of the decoded pixel format.
+        native: the format that pictures are converted to.
+        tags: colour tags.
+        orientation: how the coded picture is made upright.
+        sample_aspect_ratio: width by height of a pixel.
+        time_base: seconds per tick.
+        rate: average frames per second.
+        start_pts: timestamp of the first frame, in ticks.
+        stated_duration_s: length according to the header; None if it states none.
+        stated_frames: number of frames according to the header; 0 if it states none.
+        is_still: whether there is only one frame.
+    """
 
     coded_width: int
     coded_height: int
@@ -62,12 +78,12 @@ class VideoFacts:
 
 
 class VideoSource:
-    """One video file, or a span of it, read as often as needed with bounded memory.
+    """One video file, or a span of it, that can be read repeatedly in bounded memory.
 
     Args:
         path: the file; a still picture is a video of one frame.
-        start: seconds from the first frame at which the span begins.
-        end: seconds from the first frame at which it ends; None for the end of the file.
+        start: start of the span, in seconds from the first frame.
+        end: end of the span, in seconds from the first frame; None for the end of the file.
         threads: decoder threads.
 
     Raises:
@@ -84,7 +100,7 @@ class VideoSource:
         self.end = end
         self._threads = threads
         self._warnings: dict[str, None] = {}
-        self._timestamps = array("q")  # of the span's frames; complete once they were read to the end
+        self._timestamps = array("q")  # of the span's frames; complete once the span was read to its end
         self._read_whole = False
         self._seekable = True
         self.facts = self._probe()
@@ -103,16 +119,16 @@ class VideoSource:
                 advice="Swap or drop one",
             )
         if self._may_start_after_end():
-            next(self.frames())  # refuses it
+            next(self.frames())  # raises UsageError
 
     @property
     def width(self) -> int:
-        """Width in pixels, upright."""
+        """Width of the upright picture, in pixels."""
         return self.facts.orientation.size(self.facts.coded_width, self.facts.coded_height)[0]
 
     @property
     def height(self) -> int:
-        """Height in pixels, upright."""
+        """Height of the upright picture, in pixels."""
         return self.facts.orientation.size(self.facts.coded_width, self.facts.coded_height)[1]
 
     @property
@@ -122,7 +138,7 @@ class VideoSource:
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of one decoded frame."""
+        """Size of one decoded frame, in bytes."""
         across, down = self.facts.native.grid
         samples = self.facts.coded_width * self.facts.coded_height
         return (samples + 2 * samples // (across * down)) * self.facts.native.dtype.itemsize
@@ -149,12 +165,12 @@ class VideoSource:
 
     @property
     def is_still(self) -> bool:
-        """Whether the file holds exactly one picture."""
+        """Whether the file contains exactly one picture."""
         return self.facts.is_still
 
     @property
     def duration(self) -> float | None:
-        """Seconds of the span as far as the file tells; exact once it was read to the end."""
+        """Length of the span in seconds, as stated by the file; exact once it was read to its end."""
         if self._read_whole and self._timestamps:
             ticks = self._timestamps[-1] - self._timestamps[0]
             return float(ticks * self.time_base + 1 / self.rate)
@@ -165,7 +181,7 @@ class VideoSource:
 
     @property
     def frame_estimate(self) -> int | None:
-        """Frames in the span as far as the file tells; exact once it was read to the end."""
+        """Number of frames in the span, as stated by the file; exact once it was read to its end."""
         if self._read_whole:
             return len(self._timestamps)
         if self.is_still:
@@ -176,7 +192,7 @@ class VideoSource:
 
     @property
     def warnings(self) -> list[str]:
-        """What the user should know about the file, so far."""
+        """What the user should know about the file, as found so far."""
         return list(self._warnings)
 
     def warn(self, message: str) -> None:
@@ -184,11 +200,11 @@ class VideoSource:
         self._warnings[f"{self.path.name}: {message}"] = None
 
     def frames(self) -> Iterator[SourceFrame]:
-        """Yield the span's frames in presentation order, each time from its start.
+        """Yield the span's frames in presentation order, from its start.
 
         Raises:
-            MediaError: nothing can be decoded.
-            UsageError: the span begins after the file's end.
+            MediaError: no frame can be decoded.
+            UsageError: the span starts after the end of the file.
         """
         pending: tuple[Picture, int, int] | None = None
         timestamps = array("q")
@@ -208,12 +224,12 @@ class VideoSource:
             self._finish(reader, timestamps)
 
     def block(self, first: int, last: int, reader: VideoReader) -> Iterator[SourceFrame]:
-        """Yield the frames first..last-1 of a span that was read to its end before.
+        """Yield the frames first..last-1 of a span that has been read to its end.
 
         Args:
             first: index of the first frame.
-            last: index after the last one.
-            reader: an open reader of this file (`open_reader`).
+            last: index after the last frame.
+            reader: an open reader of this file, from `open_reader`.
         """
         missing = {pts: first + place for place, pts in enumerate(self._timestamps[first:last])}
         for picture, pts, _ in self._decode_block(reader, first, last):
@@ -224,16 +240,16 @@ class VideoSource:
                 return
 
     def open_reader(self) -> VideoReader:
-        """Open the file once more, for `block`."""
+        """Open the file again, for `block`."""
         return VideoReader(self.path, self._threads)
 
     @property
     def frames_read(self) -> int:
-        """Number of frames in the span, known once it was read to the end."""
+        """Number of frames in the span, once it was read to its end."""
         return len(self._timestamps)
 
     def pts_of(self, index: int) -> int:
-        """Timestamp of a frame of the span, known once it was read to the end."""
+        """Return the timestamp of a frame of the span, once it was read to its end."""
         return self._timestamps[index]
 
     def pts_at(self, time_s: float) -> int:
@@ -241,11 +257,11 @@ class VideoSource:
         return self.facts.start_pts + round(time_s / self.time_base)
 
     def holds(self, pts: int) -> bool:
-        """Say whether a timestamp lies in the span."""
+        """Return whether a timestamp lies in the span."""
         return pts >= self.pts_at(self.start) and not self._is_past_end(pts)
 
     def loose_frame(self, frame: av.VideoFrame) -> SourceFrame:
-        """Wrap a frame that was decoded out of order; its index is estimated from its time."""
+        """Wrap a frame that was decoded out of order; its index is an estimate from its time."""
         pts = frame.pts or 0
         index = round((pts - self.pts_at(self.start)) * self.time_base * self.rate)
         return self._frame(self._picture(frame), pts, index, duration=self._step)
@@ -301,7 +317,7 @@ class VideoSource:
         facts = self.facts
         tags = facts.tags
         if frame.format.name != facts.pix_fmt or (frame.width, frame.height) != (facts.coded_width, facts.coded_height):
-            self.warn("it changes its size or pixel format on the way; all frames are brought to the first one's")
+            self.warn("its size or pixel format changes midway; all frames were converted to the first one's")
             size = (facts.coded_width, facts.coded_height)
             return Picture(
                 convert(frame, facts.native.name, ColorTags.of_frame(frame), size, tags), tags, facts.orientation
@@ -375,13 +391,13 @@ def _tags(frame: av.VideoFrame, native: NativeFormat) -> ColorTags:
 
 def _orientation(frame: av.VideoFrame, source: VideoSource) -> Orientation:
     try:
-        matrix = bytes(frame.side_data["DISPLAYMATRIX"])  # type: ignore[typeddict-item]  # PyAV's stub forgets it
+        matrix = bytes(frame.side_data["DISPLAYMATRIX"])  # type: ignore[typeddict-item]  # missing in PyAV's stub
     except KeyError:
         return Orientation()
-    except ValueError:  # PyAV cannot list side data that is newer than its names (EXIF), but still reads the angle
+    except ValueError:  # PyAV cannot list side data newer than its enum (EXIF), but still reads the angle
         return Orientation.from_rotation(frame.rotation)
     if frame.rotation % 90:
-        source.warn(f"its rotation of {frame.rotation} degrees is treated as the nearest quarter turn")
+        source.warn(f"its rotation of {frame.rotation} degrees was rounded to a quarter turn")
     return Orientation.from_matrix(np.frombuffer(matrix, "<i4").tolist())
 
 

@@ -1,4 +1,4 @@
-"""Encodes pictures and muxes them with the given audio into a file that appears only when complete."""
+"""Encodes pictures and muxes them with the audio into a file that appears only when complete."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from client.media.shaping import FrameShape, stored_native
 from client.media.source import VideoSource
 from client.media.timeline import STILL_RATE, output_time_base
 
-MOST_THREADS = 4  # more gain little at this lookahead and hold more frames
+MAX_THREADS = 4  # more gain little at this lookahead, and hold more frames
 
 
 class VideoWriter:
-    """Writes one video with its audio; a context manager that publishes the file on success and else removes it.
+    """Writes one video with its audio; a context manager that publishes the file on success and removes it otherwise.
 
     Args:
-        path: the output; its extension names the container.
-        source: the video that the pictures come from, for their format, rotation, colours and rate.
-        audio: the speech; None for a silent video.
-        codec: see `choose_encoder`, as for crf, preset and lossless.
+        path: the output; its extension chooses the container.
+        source: the video that the pictures come from; gives pixel format, rotation, colours and rate.
+        audio: the voice recording; None for a video without audio.
+        codec: see `choose_encoder`, also for crf, preset and lossless.
         cut_audio: end the audio with the video.
-        rate: frames per second that the pictures were retimed to, see `at_rate`; the source's own times if absent.
-        threads: encoder threads; as many as there are cores, up to four, if absent.
+        rate: frames per second that the pictures were retimed to (`at_rate`); None if they have the source's times.
+        threads: encoder threads; one per core, at most four, if absent.
 
     Attributes:
         warnings: what the user should know about the output.
@@ -67,7 +67,7 @@ class VideoWriter:
         self.path = Path(path)
         self._cut_audio = cut_audio
         check_output(self.path, [source.path, *([audio.path] if audio else [])])
-        threads = threads or min(MOST_THREADS, _cores())
+        threads = threads or min(MAX_THREADS, _cores())
         native = stored_native(source, choose_container(self.path))
         self._choice = choose_encoder(
             self.path, native, codec=codec, crf=crf, preset=preset, lossless=lossless, threads=threads
@@ -82,7 +82,7 @@ class VideoWriter:
             try:
                 self._open(threads)
                 self._open_audio(audio, copy=True, lossless=lossless)
-            except (av.FFmpegError, ValueError):  # perhaps the container refuses the audio as it is
+            except (av.FFmpegError, ValueError):  # the muxer may refuse the copied audio
                 self._close_files()
                 self._open(threads)
                 self._open_audio(audio, copy=False, lossless=lossless)
@@ -104,12 +104,12 @@ class VideoWriter:
         """Encode one picture.
 
         Args:
-            picture: its pixels; may be the same object again.
-            pts: when it is shown, in ticks of `output_time_base(source)`, later than the one before.
+            picture: the picture; may be the same object as before.
+            pts: when it is shown, in ticks of `output_time_base(source, rate)`; later than the last one.
             duration: for how long, in ticks.
 
         Raises:
-            OutputError: the file cannot be written further; it is gone.
+            OutputError: the file cannot be written; it is removed.
         """
         with self._guarded():
             frame = self._shape.prepare(picture)
@@ -117,10 +117,10 @@ class VideoWriter:
             self._mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Finish the file and give it its name.
+        """Finish the file and rename it to the output's name.
 
         Raises:
-            OutputError: that failed; the file is gone.
+            OutputError: that failed; the file is removed.
         """
         if self._container is None:
             return
@@ -166,7 +166,7 @@ class VideoWriter:
         if audio is not None:
             self._track = open_audio_track(self._container, self._choice.container, audio, copy=copy, lossless=lossless)
             self._audio = self._track.packets()
-        self._container.start_encoding()  # opens the encoders, so that what they refuse is known at once
+        self._container.start_encoding()  # opens the encoders, which may refuse their settings
         if self._track is not None:
             self.warnings += self._track.warnings
         self._next_audio = next(self._audio, None)
@@ -194,7 +194,7 @@ class VideoWriter:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Remove the unfinished file on any error, and say in one line why it could not be written."""
+        """Remove the unfinished file on any error, and raise errors of FFmpeg and the system as OutputError."""
         try:
             yield
         except BaseException as error:
@@ -211,7 +211,7 @@ def _cores() -> int:
 
 
 class _Clock:
-    """Timestamps of the output: the timeline's own, or whole frames where a container knows only a fixed rate."""
+    """Timestamps of the output: the timeline's own, or whole frames where the container stores only a frame rate."""
 
     def __init__(self, source: VideoSource, choice: EncoderChoice, rate: Fraction | None) -> None:
         self.rate = rate or (STILL_RATE if source.is_still else source.rate)
@@ -221,7 +221,7 @@ class _Clock:
         self._last: int | None = None
 
     def stamp(self, frame: av.VideoFrame, pts: int, duration: int) -> None:
-        """Give a frame its place in time."""
+        """Set a frame's timestamp and duration."""
         ticks = self._timeline / self.time_base
         place = round(pts * ticks)
         if self._last is not None and place <= self._last:

@@ -13,18 +13,18 @@ from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 from lipsync_core.whisper.mel import find_peak, position_count, segment_count, segment_part
 
 SHAPES_MODEL = "mouth_shapes"
-GRID_HZ = 100  # shapes are smooth over 60 ms; between grid points they are interpolated
-WINDOW_S = 60  # one request's audio; loudness and cues are judged within it
-OVERLAP_S = 20  # of neighbouring windows, cross-faded
+GRID_HZ = 100  # shapes are smooth over 60 ms, and interpolated linearly between these points
+WINDOW_S = 60  # audio per request; loudness and cues are judged within it
+OVERLAP_S = 20  # of consecutive windows, cross-faded
 WINDOW_SAMPLES = WINDOW_S * AUDIO_SAMPLE_RATE
 HOP_S = WINDOW_S - OVERLAP_S
 SHAPE_SIZE = 2  # opening, spread
 FEATURES_MODEL = "whisper_features"
-SAME_TIME_S = 0.001  # containers that count milliseconds round frame times by half of this
+SAME_TIME_S = 0.001  # containers that store milliseconds round frame times by up to half of this
 
 
 def frame_number(frame: TimelineFrame, fps: float) -> int | None:
-    """Return a frame's number in a video of constant rate; None where it is not shown at the time of any."""
+    """Return a frame's number in a video of constant rate; None if it is not shown at the time of such a frame."""
     number = round(frame.time_s * fps)
     return number if abs(number / fps - frame.time_s) <= SAME_TIME_S else None
 
@@ -63,7 +63,7 @@ class SpeechShapes:
         self._window_start_s += HOP_S
 
     def _join(self, shapes: np.ndarray) -> None:
-        """Append a window's shapes, fading over from the last window where the two overlap."""
+        """Append a window's shapes, float32 [N, 2], cross-faded with the previous window where they overlap."""
         start = self._window_start_s * GRID_HZ
         before = self._curve[start:]
         weight = np.linspace(0, 1, len(before), dtype=np.float32)[:, None]
@@ -72,13 +72,13 @@ class SpeechShapes:
 
 
 class SpeechFeatures:
-    """Whisper's features at any time of a speech of any length, 50 per second; some 30 s of them are held."""
+    """Whisper's features of a recording of any length, 50 per second; about 30 s of them are held in memory."""
 
     def __init__(self, connection: TritonCalls, audio: AudioSource) -> None:
-        """Take the speech; it is read once here, for the peak that its loudness is judged by.
+        """Find the recording's peak, which the mel floor depends on.
 
         Raises:
-            MediaError: it is too short for any feature.
+            MediaError: the recording is too short for any feature.
         """
         self._connection = connection
         self._sample_count = round(audio.duration * AUDIO_SAMPLE_RATE)
@@ -88,15 +88,15 @@ class SpeechFeatures:
         self._peak = find_peak(self._segments())
         self._next_segment = 0
         self._features = np.zeros((0, 0, 0), np.float32)
-        self._start = 0  # position of the first one held
+        self._start = 0  # position of the first feature held
 
     @property
     def count(self) -> int:
-        """Positions of the whole speech."""
+        """Number of positions in the whole recording."""
         return position_count(self._sample_count)
 
     def between(self, start: int, stop: int) -> np.ndarray:
-        """Return float32 [stop - start, 5, 384]; starts never fall from call to call."""
+        """Return the features of positions start..stop-1, float32 [stop - start, 5, 384]; starts must not decrease."""
         while self._start + len(self._features) < stop:
             self._add_segment(start)
         return self._features[start - self._start : stop - self._start]

@@ -1,1 +1,1 @@
-"""Finds faces in frames and follows one of them."""
+"""Finds faces in frames and follows one of them over time."""

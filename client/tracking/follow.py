@@ -1,6 +1,6 @@
-"""Follows one face through a stream of frames: linked by overlap, gaps bridged, jitter smoothed.
+"""Follows one face through a stream of frames: links it by overlap, bridges gaps and smooths its landmarks.
 
-Works frame by frame with a bounded look-ahead. Knows nothing of video files or Triton.
+Works frame by frame with bounded lookahead. Does not depend on video files or Triton.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from client.tracking.faces import Face, FaceChoice
 
 Frame = TypeVar("Frame")
 
-MIN_OVERLAP = 0.25  # intersection over union that links a face to the frame before
-MAX_GAP_FRAMES = 5  # frames without the face that are bridged
-LARGER_FACTOR = 2.0  # a face this many times larger than the one followed...
-LARGER_FRAMES = 12  # ...for this many frames takes its place, where the largest was asked for
+MIN_OVERLAP = 0.25  # intersection over union that links a face to the one in the previous frame
+MAX_GAP_FRAMES = 5  # longest run of frames without the face that is bridged
+LARGER_FACTOR = 2.0  # a face this many times larger than the followed one...
+LARGER_FRAMES = 12  # ...for this many frames replaces it, if the largest face was asked for
 SMOOTHING_SIGMA = 0.7  # frames; docs/specs/face.md, "Landmarks and tracking"
 SMOOTHING_RADIUS = 2  # frames on either side: 5 taps
-THUMBNAIL_SIDE = 32  # pixels; frames are compared for shot cuts at this size
+THUMBNAIL_SIDE = 32  # pixels; size at which frames are compared to detect cuts
 CUT_DIFFERENCE = 22.0  # mean grey-level difference of two thumbnails, 0 to 255
-CUT_CORRELATION = 0.75  # their correlation; motion and flashes keep it higher than a new shot does
+CUT_CORRELATION = 0.75  # of two thumbnails; a cut lowers it below this, motion and flashes do not
 
 
 @dataclass(frozen=True)
 class Observation(Generic[Frame]):
-    """A frame with the followed face.
+    """A frame and the followed face in it.
 
     Attributes:
-        frame: whatever the caller follows faces through; handed on as it came.
-        face: the followed face, None where there is no usable one.
-        track: changes whenever another face, or the same one after a cut or a long gap, is followed.
+        frame: the caller's frame, passed through unchanged.
+        face: the followed face; None if there is no usable one.
+        track: number that changes when another face is followed, or the same one after a cut or a long gap.
     """
 
     frame: Frame
@@ -44,14 +44,14 @@ class Observation(Generic[Frame]):
 
 
 class CutDetector:
-    """Tells where a new shot begins, from small grey pictures of consecutive frames."""
+    """Detects cuts between shots from thumbnails of consecutive frames."""
 
     def __init__(self) -> None:
         """Start before the first frame."""
         self._last: np.ndarray | None = None
 
     def is_cut(self, thumbnail: np.ndarray) -> bool:
-        """Compare a float32 [h, w] grey picture with the one before; the first frame is no cut."""
+        """Compare a thumbnail, float32 grey [h, w], with the previous one; the first frame is never a cut."""
         last, self._last = self._last, thumbnail
         if last is None or float(np.abs(thumbnail - last).mean()) < CUT_DIFFERENCE:
             return False
@@ -61,7 +61,7 @@ class CutDetector:
 
 
 class FaceLinker:
-    """Chooses a face when a shot begins and finds it again in every frame by overlap."""
+    """Chooses a face at the start of each shot, and finds it in every frame by overlap."""
 
     def __init__(self, choice: FaceChoice) -> None:
         """Follow the face that `choice` picks."""
@@ -72,7 +72,7 @@ class FaceLinker:
         self._track = 0
 
     def link(self, faces: list[Face], cut: bool) -> tuple[Face | None, int]:
-        """Return the followed face of the next frame, None where it is missing, and the number of its track."""
+        """Return the followed face of the next frame, None if it is missing, and the number of its track."""
         if cut or self._missing > MAX_GAP_FRAMES:
             self._face = None
         if self._face is None:
@@ -100,7 +100,7 @@ class FaceLinker:
         return best if best >= 0 and overlaps[best] >= MIN_OVERLAP else None
 
     def _is_outgrown(self, faces: list[Face]) -> bool:
-        """Say whether the largest face has been another, much larger one for a while."""
+        """Return whether the largest face has been a much larger one for a while."""
         assert self._face is not None
         largest = max(face.area for face in faces)
         self._larger = self._larger + 1 if largest > LARGER_FACTOR * self._face.area else 0
@@ -110,7 +110,7 @@ class FaceLinker:
 def bridge_gaps(
     observations: Iterable[Observation[Frame]], max_gap: int = MAX_GAP_FRAMES
 ) -> Generator[Observation[Frame], None, None]:
-    """Fill gaps of at most max_gap frames within a track, linearly between the faces around them."""
+    """Fill gaps of at most max_gap frames within a track by linear interpolation."""
     gap: list[Observation[Frame]] = []
     before: Observation[Frame] | None = None
     for observation in observations:
@@ -142,9 +142,9 @@ def _interpolate(
 
 
 def smooth_landmarks(observations: Iterable[Observation[Frame]]) -> Generator[Observation[Frame], None, None]:
-    """Smooth the landmarks of each unbroken run of a track with a 5-tap Gaussian; its ends are repeated."""
+    """Smooth the landmarks of each unbroken run of a track with a 5-tap Gaussian, repeating the run's ends."""
     window: deque[Observation[Frame]] = deque(maxlen=2 * SMOOTHING_RADIUS + 1)
-    position = 0  # of the next observation to hand on, within the window
+    position = 0  # of the next observation to yield, within the window
     for observation in observations:
         if len(window) == window.maxlen:
             position -= 1
@@ -170,7 +170,7 @@ def _smoothed(window: deque[Observation[Frame]], position: int) -> Observation[F
 
 
 def _landmarks_at(window: deque[Observation[Frame]], position: int, offset: int) -> np.ndarray:
-    """Landmarks `offset` frames away, or the last ones of the same unbroken run on the way there."""
+    """Return the landmarks `offset` frames away, float32 [468, 3], or the nearest ones of the same unbroken run."""
     step = 1 if offset > 0 else -1
     nearest = window[position].face
     for distance in range(1, abs(offset) + 1):

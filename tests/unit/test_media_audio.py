@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from client.errors import MediaError
-from client.media import SPEECH_RATE, AudioSource
+from client.media import AudioSource
+from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 from tests.media_clips import burst, tone, write_sound
 
 SOUNDS = {
@@ -50,7 +51,7 @@ def test_every_format_gives_the_same_speech(sound: Path) -> None:
     assert source.codec in codec
     samples = speech(source)
     assert samples.dtype == np.float32
-    assert abs(len(samples) - source.duration * SPEECH_RATE) <= 1
+    assert abs(len(samples) - source.duration * AUDIO_SAMPLE_RATE) <= 1
     assert source.duration == pytest.approx(0.5, abs=0.15)  # codecs pad to whole packets, with delay in raw streams
     middle = samples[3_200:4_800]  # ten times 440 Hz fit four times; amplitude 0.4
     assert np.sqrt((middle**2).mean()) == pytest.approx(0.4 / np.sqrt(2), rel=0.1)  # 8 bits, lossy codecs
@@ -81,7 +82,7 @@ def test_resampling_keeps_times(tmp_path: Path) -> None:
     for rate in (8_000, 11_025, 44_100, 48_000):
         source = AudioSource(write_sound(tmp_path / f"{rate}.wav", burst(1.0, 0.5, rate), rate=rate))
         loud = np.flatnonzero(np.abs(speech(source)) > 0.2)
-        assert loud[0] / SPEECH_RATE == pytest.approx(0.5, abs=0.001)
+        assert loud[0] / AUDIO_SAMPLE_RATE == pytest.approx(0.5, abs=0.001)
 
 
 def test_silence_and_direct_current_pass(tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_damaged_packets_are_skipped_with_a_warning(tmp_path: Path) -> None:
     path.write_bytes(data)
     source = AudioSource(path)
     assert source.duration == pytest.approx(2.0, abs=0.7)
-    assert len(speech(source)) == pytest.approx(source.duration * SPEECH_RATE, abs=1)
+    assert len(speech(source)) == pytest.approx(source.duration * AUDIO_SAMPLE_RATE, abs=1)
     assert len(source.warnings) == 1
 
 
@@ -166,7 +167,7 @@ def test_a_change_of_channels_on_the_way_is_evened_out(tmp_path: Path) -> None:
     assert source.channels == 1
     assert source.duration == pytest.approx(1.0, abs=0.2)
     assert {frame.layout.name for frame in source.frames()} == {"mono"}
-    assert len(speech(source)) == pytest.approx(source.duration * SPEECH_RATE, abs=1)
+    assert len(speech(source)) == pytest.approx(source.duration * AUDIO_SAMPLE_RATE, abs=1)
 
 
 def test_windows_hold_the_speech_and_zeros_around_it(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ class Server:
     def infer(self, request: InferRequest) -> dict[str, np.ndarray]:
         if request.model == "mouth_shapes":
             return {"mouth_shapes": np.zeros((len(request.inputs["frame_times"]), 2), np.float32)}
-        count = int(request.inputs["column_count"][0]) // 2
+        count = int(request.inputs["mel_frame_count"][0]) // 2
         return {"audio_features": np.zeros((count, 5, 384), np.float32)}
 
 
