@@ -14,7 +14,7 @@ comma  := ,
 # ONNX Runtime would report its use to Microsoft.
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: setup models demo test lint serve web bench regression chaos lock clean
+.PHONY: setup models docs demo test lint serve web bench regression chaos lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -51,6 +51,9 @@ lint: $(TORCH)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/check_types.py
+
+docs: $(READY)
+	$(BIN)/python -m client.cli.reference README.md docs/*.md
 
 serve: $(MODELS)
 	$(BIN)/lipsync serve

@@ -19,7 +19,6 @@ from client.media import AudioSource, VideoSource, VideoWriter, at_rate, estimat
 from client.options import CODEC, CRF, END, FACE, FPS, IF_AUDIO_LONGER, IF_AUDIO_SHORTER, LOSSLESS, PRESET, START
 from client.pipeline import JobMedia, LipGenerator, ScannedFaces
 from client.pipelines.face_options import FACE_BOX
-from client.pipelines.mouth_motion import face_extent, moved
 from client.progress import JobProgress, SilentProgress
 from client.report import Report, StageClock
 from client.resume.calls import JobCalls
@@ -27,6 +26,7 @@ from client.resume.job_folder import drop_folder, open_folder, wants_folder, wor
 from client.resume.work_folder import WorkFolder
 from client.servers.calls import TritonCalls
 from client.tracking.finder import FaceFinder, FixedFace
+from client.tracking.landmarks import face_extent, moved
 
 
 class Job:

@@ -33,6 +33,10 @@ class Kind(Protocol):
     def metavar(self) -> str:
         """What stands for the value in the command line's help."""
 
+    @property
+    def summary(self) -> str:
+        """The possible values as a table's cell."""
+
     def read(self, value: object) -> Any:
         """Return the typed value of text or JSON.
 
@@ -74,6 +78,11 @@ class Choice:
     def metavar(self) -> str:
         """What stands for the value in the command line's help."""
         return f"{{{','.join(map(str, self.values))}}}"
+
+    @property
+    def summary(self) -> str:
+        """The possible values as a table's cell."""
+        return ", ".join(map(str, self.values))
 
     def read(self, value: object) -> str | int:
         """Return the value that equals the text or number."""
@@ -128,6 +137,11 @@ class Number:
         """What stands for the value in the command line's help."""
         return self.placeholder
 
+    @property
+    def summary(self) -> str:
+        """The possible values as a table's cell."""
+        return f"{self.low:.10g} to {self.high:.10g}"
+
     def read(self, value: object) -> int | float:
         """Return the number, a float unless it is to be whole."""
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
@@ -166,6 +180,7 @@ class Switch:
 
     expected: str = "true or false"
     metavar: str = ""
+    summary: str = "on or off"
 
     def read(self, value: object) -> bool:
         """Return the truth of a JSON boolean, or of the texts true and false."""
@@ -217,6 +232,11 @@ class Text(Generic[T]):
     @property
     def metavar(self) -> str:
         """What stands for the value in the command line's help."""
+        return self.placeholder
+
+    @property
+    def summary(self) -> str:
+        """The possible values as a table's cell."""
         return self.placeholder
 
     def read(self, value: object) -> T:
@@ -284,7 +304,12 @@ class Option(Generic[T]):
     @property
     def default_words(self) -> str:
         """The default as people read it."""
-        return self.default_text or str(self.write(self.default))
+        if self.default_text:
+            return self.default_text
+        written = self.write(self.default)
+        if isinstance(written, bool):
+            return "on" if written else "off"
+        return f"{written:g}" if isinstance(written, float) else str(written)
 
     def read(self, value: object) -> T:
         """Return the typed value of text or JSON; None is the default where that is None.

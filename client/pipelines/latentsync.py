@@ -9,11 +9,11 @@ import numpy as np
 from client.media import TimelineFrame
 from client.option import Choice, Number, Option, OptionValues
 from client.pipeline import JobMedia, LipRequest, Observations, Pipeline
-from client.pipelines.mouth_motion import stack_landmarks
 from client.pipelines.speech import FEATURES_MODEL, SpeechFeatures, frame_number
 from client.tracking.faces import Face
 from client.tracking.finder import MEDIAPIPE
 from client.tracking.follow import Observation
+from client.tracking.landmarks import stack_landmarks
 from lipsync_core.face import alignment_points
 from lipsync_core.latentsync.alignment import affine_matrices, face_extent, running_bias
 from lipsync_core.latentsync.options import (

@@ -6,15 +6,14 @@ from collections.abc import Generator, Iterable, Sequence
 
 import numpy as np
 
-from client.media import Region, TimelineFrame
+from client.media import TimelineFrame
 from client.pipeline import JobMedia, LipRequest, Observations, Pipeline
 from client.pipelines.speech import SpeechShapes
 from client.tracking.faces import Face
 from client.tracking.finder import MEDIAPIPE
 from client.tracking.follow import Observation, smooth_landmarks
+from client.tracking.landmarks import face_extent, moved, stack_landmarks
 from lipsync_core.mouth import InteriorChooser, MouthProfile, MouthProfileBuilder, opening_gaps
-
-FACE_MARGIN = 0.35  # of the face's size: what the warp reaches around the landmarks, down to the throat
 
 
 class MouthMotion:
@@ -58,24 +57,6 @@ class MouthMotion:
             assert self._chooser is not None
             indices[i] = self._chooser.choose(gaps[i : i + 1], landmarks[i : i + 1])[0]
         return indices
-
-
-def stack_landmarks(faces: Sequence[Face]) -> np.ndarray:
-    """Return the faces' landmarks, float32 [F, 468, 3]."""
-    return np.stack([face.landmarks for face in faces if face.landmarks is not None])
-
-
-def moved(landmarks: np.ndarray, region: Region) -> np.ndarray:
-    """Bring landmarks [..., 3] from the frame's pixels to those of a region of it."""
-    return landmarks - np.array([region[0], region[1], 0], np.float32)
-
-
-def face_extent(landmarks: np.ndarray) -> tuple[float, float, float, float]:
-    """Return x1, y1, x2, y2 around landmarks [F, 468, 3], with room for the warp."""
-    low, high = landmarks[:, :, :2].min(axis=(0, 1)), landmarks[:, :, :2].max(axis=(0, 1))
-    margin = FACE_MARGIN * (high - low).max()
-    (x1, y1), (x2, y2) = low - margin, high + margin
-    return float(x1), float(y1), float(x2), float(y2)
 
 
 def build_profile(scanned: Iterable[tuple[np.ndarray, np.ndarray]]) -> MouthProfile | None:

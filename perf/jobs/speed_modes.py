@@ -22,13 +22,13 @@ from client.job_options import JobOptions
 from client.media import SourceFrame, VideoSource
 from client.options import END, START
 from client.pipelines.latentsync import LATENTSYNC
-from client.pipelines.mouth_motion import face_extent, moved
 from client.report import Report, StageClock
 from client.servers.connection import TritonConnection
 from client.servers.embedded import open_server
 from client.tracking.faces import LARGEST
 from client.tracking.finder import FaceFinder, follow
 from client.tracking.follow import Observation
+from client.tracking.landmarks import face_extent, moved
 from lipsync_core.latentsync.options import DEFAULT_SEED, RESOLUTIONS, SPEEDS
 from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.jobs.timing import job_here, time_job

@@ -1,0 +1,80 @@
+"""The tables of pipelines and options in the documentation: `make docs` writes them.
+
+`python -m client.cli.reference FILE...` rewrites what stands between the markers of a table in these files.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from client.errors import spelled
+from client.option import Option, flag
+from client.options import OPTIONS, pipelines_of
+from client.pipelines import DEFAULT_PIPELINE, PIPELINES
+
+BAR = "\\|"  # a bar within a cell
+MARKER = re.compile(r"(<!-- (\w+): written by make docs -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rewrite the tables of the named files; returns 0."""
+    for name in sys.argv[1:] if arguments is None else arguments:
+        path = Path(name)
+        path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
+
+
+def with_tables(page: str) -> str:
+    """Return a page with its tables as they are now."""
+    return MARKER.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]()}\n\n{match[3]}", page)
+
+
+def pipelines_table() -> str:
+    """Return a row per pipeline: what it generates and what it needs."""
+    rows = []
+    for pipeline in PIPELINES:
+        default = ", the default" if pipeline is DEFAULT_PIPELINE else ""
+        rows.append((f"`{pipeline.name}`{default}", pipeline.summary, pipeline.needs))
+    return table(("`--model`", "what it generates", "what it needs"), rows)
+
+
+def licences_table() -> str:
+    """Return a row per pipeline: what its weights may be used for."""
+    return table(("pipeline", "licence of its weights"), [(p.title, p.weights_licence) for p in PIPELINES])
+
+
+def options_table() -> str:
+    """Return a row per option of all pipelines, then those of single pipelines."""
+    shared = [option for option in OPTIONS if not pipelines_of(option)]
+    owned = [(pipeline.name, pipeline.options) for pipeline in PIPELINES if pipeline.options]
+    return "\n\n".join([_table_of(shared), *(f"For {name} only:\n\n{_table_of(options)}" for name, options in owned)])
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    head, *body = [f"| {' | '.join(cell.replace('|', BAR) for cell in line)} |" for line in (header, *rows)]
+    return "\n".join([head, "|---" * len(header) + "|", *body])
+
+
+def _table_of(options: Iterable[Option[Any]]) -> str:
+    return table(("option", "value", "default", "what it does"), [_row(option) for option in options])
+
+
+def _row(option: Option[Any]) -> tuple[str, str, str, str]:
+    spelling = f"`{option.flag}`" if "cli" in option.front_ends else f"`{option.name}` (API)"
+    return spelling, option.kind.summary, option.default_words, spelled(option.help, flag)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "pipelines": pipelines_table,
+    "licences": licences_table,
+    "options": options_table,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,21 @@
+"""The tables of pipelines and options in the documentation are those of the code."""
+
+from __future__ import annotations
+
+from client.cli.reference import MARKER, TABLES, with_tables
+from tests.conftest import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_tables_are_current() -> None:
+    """Run `make docs` after a change of pipelines or options."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert text == with_tables(text), page.name
+
+
+def test_every_table_is_shown_that_readers_choose_by() -> None:
+    """The pipelines and the options are each in a page."""
+    shown = {name for page in PAGES for _, name, _ in MARKER.findall(page.read_text(encoding="utf-8"))}
+    assert {"pipelines", "options"} <= shown <= set(TABLES)
