@@ -15,10 +15,10 @@ from export.latentsync.graph import open_session  # noqa: E402  (imports torch)
 from export.latentsync.networks import NETWORKS, UNET, VAE, WHISPER, Network, load, original_shapes  # noqa: E402
 from export.latentsync.unet import LatentSyncUNet, ShallowUNet  # noqa: E402
 from export.shared.synthetic_weights import latentsync_weights  # noqa: E402
+from tests.closeness import assert_close  # noqa: E402
 from tests.latentsync_models import small_networks  # noqa: E402
 
-BOUND = 1e-4  # the issue's, of the output's standard deviation; measured 6e-6, fp32 against fp32 in another order
-STEPS_BOUND = 1e-5  # the same over 20 steps, of latents whose deviation is 15: measured 4e-6, the original's own 2.5e-6
+BOUND = 1e-4  # of the output's standard deviation: float32 sums in another order; measured 6e-6, 4e-6 over 20 steps
 SHALLOW_EVERY = 3
 
 
@@ -193,7 +193,7 @@ def test_the_golden_probes_hold(unet: LatentSyncUNet, latentsync_dir: Path) -> N
         hook.remove()
     assert len(found) == len(names)
     for name, expected in zip(names, goldens["block_probe_t501"], strict=True):
-        assert np.abs(found[name] - expected).max() < 1e-4, name  # activations of some units
+        assert_close(found[name], expected, rel=BOUND, what=name)
 
 
 @pytest.mark.parametrize(("steps", "guidance_scale"), [(20, 1.5), (5, 1.0)])
@@ -208,7 +208,7 @@ def test_golden_loops_hold(
     found = denoise(networks, inputs, steps, guidance_scale, SHALLOW_EVERY if cached else 1)
     assert len(found) == len(goldens[f"steps_{name}"])
     for latents, expected in zip(found, goldens[f"steps_{name}"], strict=True):
-        assert relative(latents, expected) <= STEPS_BOUND
+        assert relative(latents, expected) <= BOUND
     assert np.array_equal(goldens[f"steps_{name}"][-1], goldens[f"final_{name}"])
 
 
@@ -274,7 +274,7 @@ def test_the_golden_whisper_states_hold(whisper_states: object, latentsync_dir: 
     mel[0, :, : goldens["mel"].shape[1]] = goldens["mel"]
     states = whisper_states(mel)  # type: ignore[operator]
     assert states.shape == (1, 1500, 5, 384)
-    assert np.abs(states[0, :480] - goldens["feat"]).max() < 1e-4  # states up to 30; measured 8e-6
+    assert_close(states[0, :480], goldens["feat"], rel=BOUND)  # states up to 30; measured 3e-7
 
 
 @pytest.mark.parametrize("kind", ["torch", "onnx"])
@@ -286,7 +286,7 @@ def test_the_golden_vae_holds(
     latents = goldens["final_latents"][0].transpose(1, 0, 2, 3)[:16] / np.float32(0.18215)
     found = vae_model("vae_decoder", kind, sessions, latents=np.ascontiguousarray(latents))
     expected = goldens["decoded"][:16].astype(np.float32)
-    assert np.abs(found - expected).max() <= 2 * np.finfo(np.float16).eps * np.abs(expected).max()
+    assert_close(found, expected, rel=2 * float(np.finfo(np.float16).eps))
 
 
 def test_the_vae_encoder_is_the_whole_vaes(sessions: dict[str, onnxruntime.InferenceSession]) -> None:
