@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from export.engines import command as engines
 from export.faces import command as faces
+from export.flavours import command as flavours
 from export.latentsync import command as latentsync
 from export.wav2lip import command as wav2lip
 
@@ -16,6 +17,7 @@ COMMANDS = {
     "wav2lip": wav2lip,
     "latentsync": latentsync,
     "engines": engines,
+    "flavours": flavours,
 }  # each module: docstring, add_arguments(parser), run(arguments)
 EXIT_FAILED = 1
 

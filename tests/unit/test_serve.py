@@ -42,13 +42,15 @@ def test_generators_are_listed_by_the_names_that_jobs_use(repository: Path) -> N
     assert sentences(repository, exported_models(repository)) == [
         "mouth-motion: ready",
         "wav2lip: not exported. Export its networks with: python -m export wav2lip (see --help)",
-        "latentsync: not exported. Export its networks with: python -m export latentsync (see --help)",
+        "latentsync: not exported. Export its networks with: python -m export latentsync, python -m export vae,"
+        " python -m export whisper (see --help)",
     ]
     assert sentences(repository, ["faces"])[0] == "mouth-motion: the server has no mouth_motion"
     write_networks(repository, "wav2lip")
     assert sentences(repository, exported_models(repository))[1] == "wav2lip: ready"
     assert sentences(repository, ["wav2lip", "faces"], "torch")[2] == (
-        "latentsync: not exported. Export its networks with: python -m export latentsync --format torch (see --help)"
+        "latentsync: not exported. Export its networks with: python -m export latentsync --format torch,"
+        " python -m export vae --format torch, python -m export whisper --format torch (see --help)"
     )
 
 
