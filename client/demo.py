@@ -1,4 +1,4 @@
-"""The demonstration: a photograph speaks, or any video with any speech, with a contact sheet to look at."""
+"""The demo: lip-syncs a photograph, or any video, to a voice recording, and draws a contact sheet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PORTRAIT = (slice(0, 270), slice(90, 360))  # rows and columns of the head and s
 SHEET_CELLS, SHEET_START_S, SHEET_STEP_S = 8, 4.1, 0.16  # a second or so of speech, sound by sound
 STILL_COLUMNS = 4  # of a still image's sheet
 CELL_HEIGHT = 320  # pixels
-LABEL_PLACE, LABEL_SIZE = (10, 308), 0.6  # pixels of the cell; of OpenCV's letters, which are 22 pixels high
+LABEL_PLACE, LABEL_SIZE = (10, 308), 0.6  # pixels of the cell; scale of OpenCV's 22-pixel letters
 DARK, BRIGHT = (0, 0, 0), (255, 255, 255)
 CLEAR_CHANGE = 0.5  # of the largest; a second encoding changes less
 CHANGE_BLUR = 15  # pixels: single pixels count for little
@@ -29,10 +29,10 @@ MOUTH_HEIGHT = 0.66  # of the square: where the change's middle is placed, so th
 
 
 def main() -> int:
-    """Make the sample, run the lipsync command on it, and draw the sheet."""
+    """Make the sample, run the lipsync command on it, and draw the contact sheet."""
     parser = OneLineParser(prog="python -m client.demo", description=__doc__)
-    parser.add_argument("--video", type=Path, help="a video or image of yours (a photograph of an astronaut)")
-    parser.add_argument("--audio", type=Path, default=SPEECH, help="a speech of yours (a synthesised one)")
+    parser.add_argument("--video", type=Path, help="video or image (default: a photograph of an astronaut)")
+    parser.add_argument("--audio", type=Path, default=SPEECH, help="voice recording (default: a synthesised one)")
     options, passed_on = parser.parse_known_args()
     FOLDER.mkdir(exist_ok=True)
     video = options.video or write_photograph(FOLDER / "astronaut.png")
@@ -55,7 +55,7 @@ def write_photograph(path: Path) -> Path:
 
 
 def write_contact_sheet(before: Path, after: Path, path: Path) -> None:
-    """Draw some frames of two videos below each other, cropped to where they differ most; a still image only once."""
+    """Draw frames of two videos in two rows, cropped to where they differ most; a still image is drawn once."""
     start = min(SHEET_START_S, (VideoSource(after).duration or 0) / 2)
     times = [start + i * SHEET_STEP_S for i in range(SHEET_CELLS)]
     pairs = list(zip(frames_at(before, times), frames_at(after, times), strict=True))
@@ -72,7 +72,7 @@ def write_contact_sheet(before: Path, after: Path, path: Path) -> None:
 
 
 def frames_at(path: Path, times_s: Sequence[float]) -> list[np.ndarray]:
-    """Read the frames shown at rising times; a still image, or a video's last frame, goes on being shown."""
+    """Return the frames shown at ascending times, uint8 RGB [H, W, 3]; the last frame stays on screen."""
     wanted = list(times_s)
     shown: list[np.ndarray] = []
     last = None
@@ -86,7 +86,7 @@ def frames_at(path: Path, times_s: Sequence[float]) -> list[np.ndarray]:
 
 
 def crop_around_change(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[slice, slice]:
-    """Return the rows and columns of a square around all clear differences of the pairs, well beyond them."""
+    """Return the rows and columns of a square with some margin around all clear differences of the pairs."""
     change = np.max([_change(before, after) for before, after in pairs], axis=0)
     height, width = change.shape
     rows, columns = np.nonzero(change >= CLEAR_CHANGE * change.max())
@@ -103,7 +103,7 @@ def _change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def _cell(picture: np.ndarray, label: str) -> np.ndarray:
-    """Scale a picture to the sheet's height and write a label into its lower left corner."""
+    """Scale a picture to the height of a cell and draw a label in its lower left corner."""
     width = round(picture.shape[1] * CELL_HEIGHT / picture.shape[0])
     cell = cv2.resize(picture, (width, CELL_HEIGHT), interpolation=cv2.INTER_AREA)
     for colour, thickness in ((DARK, 4), (BRIGHT, 1)):  # an outline, so that it is read on any picture

@@ -84,7 +84,7 @@ class Job:
         report = self._new_report(connection, server_start_s)
         calls = self._open_calls(connection, progress, report)
         finder = self._finder(calls)
-        progress.stage("looking at the clip")
+        progress.stage("scanning the clip")
         generator = self._generator(calls)
         progress.stage("lip-syncing", self._estimate_frames())
         self._write(finder, generator, calls, progress, report)

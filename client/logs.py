@@ -1,4 +1,4 @@
-"""Logs for machines: one JSON object a line on stderr. Without them, warnings are lines for people."""
+"""Sets up logging on stderr: JSON lines for machines, or warnings as text for people."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import json
 import logging
 import sys
 
-LOGGER = "client"  # what the names of all our loggers begin with
+LOGGER = "client"  # parent of all our loggers
 PREFIX = "lipsync: "
-# Fields that a line may bear beside its message; what else a record holds is logging's own.
+# Extra fields of a record that a JSON line may contain.
 FIELDS = ("job", "request", "model", "server", "seconds", "stage", "frames", "attempt", "error", "exit_code")
 
 
 class JsonFormatter(logging.Formatter):
-    """Turns a record into one line of JSON: time (UTC), level, logger, message, and the fields that it bears."""
+    """Formats a record as one line of JSON: time (UTC), level, logger, message, extra fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -31,7 +31,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up_logs(*, as_json: bool, quiet: bool) -> logging.Handler:
-    """Send our logs to stderr: as JSON from debug up, else warnings as lines for people, or none.
+    """Send our logs to stderr: JSON from DEBUG up, or text from WARNING up (ERROR if quiet).
 
     Returns:
         The handler, for `take_down_logs`.
@@ -54,10 +54,10 @@ def take_down_logs(handler: logging.Handler) -> None:
 
 
 class LogProgress:
-    """A job's progress as log lines: one for each stage."""
+    """Logs the progress of a job, one line per stage."""
 
     def __init__(self, job_id: str) -> None:
-        """Tell of this job."""
+        """Log for this job."""
         self._job_id = job_id
         self._log = logging.getLogger(f"{LOGGER}.progress")
 
@@ -66,14 +66,14 @@ class LogProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing to end."""
+        """Do nothing."""
 
     def stage(self, name: str, total_frames: int | None = None) -> None:
-        """Say which stage begins."""
+        """Log which stage starts."""
         extra: dict[str, object] = {"job": self._job_id, "stage": name}
         if total_frames is not None:
             extra["frames"] = total_frames
         self._log.info("%s", name, extra=extra)
 
     def advance(self, frames: int) -> None:
-        """Say nothing: every request has a line of its own."""
+        """Do nothing: every request has a log line already."""

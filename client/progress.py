@@ -1,4 +1,4 @@
-"""Tells people how far a job is: a bar on a terminal, quiet lines elsewhere."""
+"""Shows the progress of a job: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ LINE_EVERY_S = 5.0
 
 
 class JobProgress(Protocol):
-    """What a job tells while it runs."""
+    """Receives the progress of a job."""
 
     def stage(self, name: str, total_frames: int | None = None) -> None:
-        """A new stage begins; total_frames where it is known."""
+        """Start a stage; total_frames if known."""
 
     def advance(self, frames: int) -> None:
-        """That many more frames are done."""
+        """Count frames as done."""
 
 
 class SilentProgress:
-    """Tells nothing."""
+    """Shows nothing."""
 
     def __enter__(self) -> SilentProgress:
         """Return itself."""
@@ -33,7 +33,7 @@ class SilentProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to end."""
+        """Do nothing."""
 
     def stage(self, name: str, total_frames: int | None = None) -> None:
         """Ignore the stage."""
@@ -43,7 +43,7 @@ class SilentProgress:
 
 
 class TerminalProgress:
-    """A bar with stage, percent, frames per second and the time that remains."""
+    """A progress bar with stage, percent, frames per second and remaining time."""
 
     def __init__(self) -> None:
         """Prepare the bar on stderr."""
@@ -72,19 +72,19 @@ class TerminalProgress:
         self._bar.stop()
 
     def stage(self, name: str, total_frames: int | None = None) -> None:
-        """Begin the bar anew for a stage."""
+        """Reset the bar for a stage."""
         self._started, self._frames = time.monotonic(), 0
         self._bar.reset(self._task, total=total_frames, description=name, rate="")
 
     def advance(self, frames: int) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         self._frames += frames
         rate = self._frames / max(time.monotonic() - self._started, 1e-6)
         self._bar.update(self._task, advance=frames, rate=f"{rate:.1f} fps")
 
 
 class LineProgress:
-    """A line on stderr when a stage begins and every few seconds."""
+    """Prints a line on stderr when a stage starts, and every few seconds."""
 
     def __init__(self) -> None:
         """Start before the first stage."""
@@ -100,16 +100,16 @@ class LineProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to end."""
+        """Do nothing."""
 
     def stage(self, name: str, total_frames: int | None = None) -> None:
-        """Say which stage begins."""
+        """Print which stage starts."""
         self._name, self._total, self._frames = name, total_frames, 0
         self._started = self._printed = time.monotonic()
         print(f"lipsync: {name}", file=sys.stderr, flush=True)
 
     def advance(self, frames: int) -> None:
-        """Say how far the stage is, every few seconds."""
+        """Print how far the stage is, every few seconds."""
         self._frames += frames
         now = time.monotonic()
         if now - self._printed < LINE_EVERY_S:
@@ -124,7 +124,7 @@ class LineProgress:
 
 
 def open_progress(*, quiet: bool) -> TerminalProgress | LineProgress | SilentProgress:
-    """Choose by where stderr goes."""
+    """Return a bar if stderr is a terminal, else lines; silent if quiet."""
     if quiet:
         return SilentProgress()
     return TerminalProgress() if sys.stderr.isatty() else LineProgress()

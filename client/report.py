@@ -1,4 +1,4 @@
-"""What a job did: counted and timed while it runs, then printed or handed on as JSON."""
+"""The report of a job: counts and times, printed as text or JSON."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ MAX_SPANS_LISTED = 1000  # keeps the report small whatever the video
 
 
 class StageClock:
-    """Adds up the seconds that each stage works; stages overlap, so their sum exceeds the job's time."""
+    """Sums up the working time of each stage. Stages overlap, so the sum exceeds the job's time."""
 
     def __init__(self) -> None:
-        """Start with no stage timed."""
+        """Start with no time for any stage."""
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._lock = threading.Lock()
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Seconds by stage so far."""
+        """Seconds per stage so far."""
         with self._lock:
             return {stage: round(seconds, 3) for stage, seconds in self._seconds.items()}
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
-        """Count the time inside the context for a stage."""
+        """Add the time spent inside the context to a stage."""
         start = time.perf_counter()
         try:
             yield
@@ -45,7 +45,7 @@ class StageClock:
                 self._seconds[stage] += time.perf_counter() - start
 
     def time_items(self, stage: str, items: Iterable[Item]) -> Generator[Item, None, None]:
-        """Count for a stage the time that producing each item takes."""
+        """Yield items, adding the time that each takes to produce to a stage."""
         iterator = iter(items)
         try:
             while True:
@@ -68,22 +68,22 @@ class Report:
 
     Attributes:
         output: the file that was written.
-        job_id: what requests and logs call the job.
-        model: the generator that made the mouths.
-        transport: how frames travelled to the server: shm or grpc.
-        width, height: of the picture as shown, in pixels.
+        job_id: names the job in requests and logs.
+        model: name of the pipeline.
+        transport: how frames were sent to the server, shm or grpc.
+        width, height: size of the picture as shown, in pixels.
         video_fps: frames per second of the source, its average where the rate varies.
-        duration_s: of the result.
+        duration_s: duration of the result, in seconds.
         frames: frames written.
-        frames_synced: frames whose mouth follows the speech.
-        frames_without_face: frames that passed through untouched.
-        spans_without_face: [start, end] of these in seconds of the result, the first thousand.
-        requests: to servers, those answered from the work folder included.
-        requests_reused: those answered from the work folder.
-        seconds: time from the first look at the media to the finished file, server start excluded.
-        server_start_s: time the embedded server took to be ready; None for a server that ran already.
-        seconds_per_stage: working time by stage; stages overlap.
-        realtime_factor: seconds per second of the result.
+        frames_synced: frames with a generated mouth.
+        frames_without_face: frames that passed through unchanged.
+        spans_without_face: [start, end] of unchanged spans in seconds of the result, the first thousand.
+        requests: number of requests, those answered from the work folder included.
+        requests_reused: number of requests answered from the work folder.
+        seconds: time from opening the media to the finished file, without the start of a server.
+        server_start_s: time until the embedded server was ready; None for a running server.
+        seconds_per_stage: working time per stage; stages overlap.
+        realtime_factor: processing seconds per second of the result.
         peak_rss_mb: the client's largest resident memory, in MB; 0 where the system does not tell.
         warnings: what the user should know, one sentence each.
     """
@@ -124,7 +124,7 @@ class Report:
             self.spans_without_face.append([round(start_s, 3), round(end_s, 3)])
 
     def finish(self, seconds: float, clock: StageClock) -> None:
-        """Fill in what is known at the end only."""
+        """Fill in the fields that are known only at the end."""
         self.seconds = round(seconds, 3)
         self.seconds_per_stage = clock.seconds
         self.realtime_factor = round(seconds / self.duration_s, 3) if self.duration_s else 0.0
@@ -135,7 +135,7 @@ class Report:
         return dataclasses.asdict(self)
 
     def summary(self) -> str:
-        """Say it in a few lines for people."""
+        """Return the report as a few lines of text."""
         name = Path(self.output).name
         lines = [
             f"{name}: {self.frames} frames, {self.duration_s:.1f} s at {self.width}x{self.height},"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from client.job import Job
 from client.job_options import JobOptions
+from client.offer import weights_warnings
 from client.progress import JobProgress
 from client.report import Report
 from client.servers.access import ServerAccess
 from client.servers.embedded import open_pool
-from client.servers.offer import weights_warnings
 
 
 def run_job(options: JobOptions, access: ServerAccess, repository: Path, progress: JobProgress) -> Report:

@@ -1,4 +1,4 @@
-"""OpenTelemetry spans around requests, where its packages are installed and an exporter is named; else nothing.
+"""OpenTelemetry spans around requests, if its packages are installed and an exporter is configured.
 
 The standard variables decide: OTEL_EXPORTER_OTLP_ENDPOINT names the collector, OTEL_SERVICE_NAME the service.
 """
@@ -17,7 +17,7 @@ SERVICE = "lipsync"
 
 @contextmanager
 def span(name: str, facts: Mapping[str, object]) -> Iterator[None]:
-    """Time what happens inside the context as a span with these attributes."""
+    """Record the context as a span with these attributes."""
     tracer = _tracer()
     if tracer is None:
         yield
@@ -27,7 +27,7 @@ def span(name: str, facts: Mapping[str, object]) -> Iterator[None]:
 
 
 def trace_headers() -> dict[str, str]:
-    """Return the W3C headers that let the server's spans hang on the current one; none without tracing."""
+    """Return the W3C headers that make the server's spans children of the current one; none without tracing."""
     if _tracer() is None:
         return {}
     from opentelemetry import propagate  # noqa: PLC0415  (optional)
@@ -39,7 +39,7 @@ def trace_headers() -> dict[str, str]:
 
 @cache
 def _tracer() -> Any | None:
-    """Set up the exporter once; None where none is wanted or the packages are absent."""
+    """Set up the exporter once; None if none is configured or the packages are not installed."""
     if not os.environ.get(ENDPOINT_VARIABLE):
         return None
     try:

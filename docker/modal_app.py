@@ -133,7 +133,7 @@ def models_folder() -> Path:
 def served_pipelines() -> list[str]:
     """Return the names of the pipelines whose networks are all exported."""
     # the project is in the image, not where Modal's command runs
-    from client.servers.offer import exported_models, offers_of_repository  # noqa: PLC0415
+    from client.offer import exported_models, offers_of_repository  # noqa: PLC0415
 
     folder = models_folder()
     return [offer.pipeline.name for offer in offers_of_repository(folder, exported_models(folder)) if offer.is_ready]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from client.cli.parser import OneLineParser, help_text
 from client.cli.server_arguments import add_server_arguments, server_access
-from client.servers.offer import Offer, exported_models, models_on_server, offers, offers_of_repository
+from client.offer import Offer, exported_models, models_on_server, offers, offers_of_repository
 
 WIDTH = 100  # characters
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from client.cli.parser import OneLineParser
 from client.cli.server_arguments import add_repository_argument
 from client.errors import ServerUnavailable, UsageError
+from client.offer import models_to_serve, offers_of_repository, weights_warnings
 from client.servers.embedded import how_it_ended
-from client.servers.offer import models_to_serve, offers_of_repository, weights_warnings
 from lipsync_core.serving.access import add_access_options, read_access
 from lipsync_core.serving.server import LOOPBACK, EmbeddedServer, ServerOptions
 

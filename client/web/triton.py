@@ -14,9 +14,7 @@ from dataclasses import replace
 from client.cli.serve import STOP_GRACE_S
 from client.cli.server_arguments import server_access
 from client.errors import LipSyncError, ServerUnavailable
-from client.pipeline import Pipeline
-from client.servers.access import ServerAccess
-from client.servers.offer import (
+from client.offer import (
     exported_models,
     models_on_server,
     no_exported_models,
@@ -24,6 +22,8 @@ from client.servers.offer import (
     offers_of_repository,
     weights_warnings,
 )
+from client.pipeline import Pipeline
+from client.servers.access import ServerAccess
 from client.web.views import ModelList, ModelView
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.servers.offer import exported_models
+from client.offer import exported_models
 from lipsync_core.contract import ModelContract
 from lipsync_core.repository import DEFAULT_REPOSITORY, required_models
 from perf.load.results import Load, Mode, Transport

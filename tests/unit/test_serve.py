@@ -7,7 +7,7 @@ import pytest
 
 from client.cli.serve import build_parser
 from client.errors import UsageError
-from client.servers.offer import exported_models, models_to_serve, offers_of_repository, weights_warnings
+from client.offer import exported_models, models_to_serve, offers_of_repository, weights_warnings
 from lipsync_core.repository import missing_networks, synthetic_note
 from tests.conftest import REPOSITORY
 
