@@ -20,7 +20,7 @@ const CHIPS = {
 const STAGES = {
   starting: "Starting",
   "reading the inputs": "Reading the files",
-  "looking at the clip": "Looking at the video",
+  "scanning the clip": "Scanning the video",
   "lip-syncing": "Lip-syncing",
 };
 const cards = new Map(); // id -> Card
