@@ -230,7 +230,7 @@ def read_each(given: Mapping[str, object], front_end: FrontEnd | None = None) ->
     known = {option.name: option for option in (options_for_front_end(front_end) if front_end else OPTIONS)}
     for name in given:
         if name not in known:
-            raise UsageError(about=name, expected="the name of an option", got="an unknown one")
+            raise UsageError(about=name, expected="an option of a job", got="no such option")
     return OptionValues({name: known[name].read(value) for name, value in given.items()})
 
 

@@ -74,7 +74,7 @@ def test_batch_runs_all_jobs_and_reports_each(
         3: "no usable face",
         5: "crf",
         6: "that of line 1",
-        7: "got url",
+        7: "url, line 7: expected an option of a job",
         8: "JSON",
         9: "audio",
     }.items():

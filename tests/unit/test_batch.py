@@ -15,14 +15,14 @@ from client.servers.access import ServerAccess
 @pytest.mark.parametrize(
     ("choices", "reason"),
     [
-        ({"help": True}, "help, line 1: expected the name of an option"),
-        ({"url": "127.0.0.1:1"}, "url, line 1: expected the name of an option"),
+        ({"help": True}, "help, line 1: expected an option of a job"),
+        ({"url": "127.0.0.1:1"}, "url, line 1: expected an option of a job"),
         ({"output": "a\0b.mp4"}, "line 1: expected paths that files can have"),
         ({"face": "\ud800"}, "face, line 1: expected largest, left, right"),
         ({"face": "9" * 200_000}, "face, line 1: expected largest, left, right"),
         ({"crf": "nonsense"}, "crf, line 1: expected a whole number from 0 to 51, got 'nonsense'"),
         ({"crf": 18.5}, "crf, line 1: expected a whole number from 0 to 51, got 18.5"),
-        ({"container": "mov"}, "container, line 1: expected the name of an option"),
+        ({"container": "mov"}, "container, line 1: expected an option of a job"),
         ({"blend": "box"}, "blend, line 1: expected it with model wav2lip only"),
     ],
 )
