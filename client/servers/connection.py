@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TypeVar
 
 import grpc
 import numpy as np
-import tritonclient.grpc as triton_grpc
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.utils import InferenceServerException
 
-from client.errors import (
-    AccessDenied,
-    LipSyncError,
-    ModelDied,
-    NoAnswer,
-    RequestRejected,
-    ServerBusy,
-    ServerLost,
-    ServerUnavailable,
-    ref,
-)
+from client.errors import RequestRejected, ServerLost, ServerUnavailable, ref
 from client.servers.addresses import Address, parse_address
-from client.servers.calls import InferRequest, Transport, is_text
+from client.servers.calls import InferRequest, Transport
 from client.servers.channel import open_channel
 from client.servers.handshake import handshake_problem
 from client.servers.security import IN_THE_CLEAR, Security
-from client.servers.shared_memory import Region, RegionPool, align
+from client.servers.shared_memory import Region, RegionPool
+from client.servers.status import client_error
+from client.servers.tensors import Packer, shared_nbytes
 from client.tracing import trace_headers
 from lipsync_core.contract import ModelContract, contract_from_config
 
@@ -37,19 +28,6 @@ Result = TypeVar("Result")
 
 CONNECT_TIMEOUT_S = 10.0
 REQUEST_TIMEOUT_S = 300.0
-CANCELLED = "StatusCode.CANCELLED"
-UNAVAILABLE = "StatusCode.UNAVAILABLE"
-DEADLINE = "StatusCode.DEADLINE_EXCEEDED"
-INVALID = "StatusCode.INVALID_ARGUMENT"
-NOT_FOUND = "StatusCode.NOT_FOUND"
-DENIED = ("StatusCode.UNAUTHENTICATED", "StatusCode.PERMISSION_DENIED")
-DENIED_MARK = "protocol is restricted"  # of a missing token; Triton answers it with UNAVAILABLE
-BUSY_MARKS = (
-    "Exceeds maximum queue size",
-    "Request timeout expired",
-)  # BLS calls lose the status
-STUB_MARK = "Stub process"  # a Python model's process died, and Triton 2.51 does not restart it
-LARGE_TENSOR_BYTES = 64 * 1024  # smaller ones always travel in the message
 
 
 class TritonConnection:
@@ -188,55 +166,27 @@ class TritonConnection:
             ServerUnavailable: There is no answer, or not in time.
             RequestRejected: The server refused the request or failed in it.
         """
-        with ExitStack() as stack:
-            tensors, outputs, views = self._pack(stack, request)
+        names = [spec.name for spec in self.contract(request.model).outputs]
+        nbytes = 0 if self._regions is None else shared_nbytes(request)
+        with self._borrow(nbytes) if nbytes else nullcontext() as region:
+            packer = Packer(region)
+            inputs = [packer.input(name, array) for name, array in request.inputs.items()]
+            outputs = [packer.output(name, request.large_outputs.get(name)) for name in names]
             try:
                 result = self._ask(
                     lambda: self._client.infer(
                         request.model,
-                        tensors,
+                        inputs,
                         outputs=outputs,
                         request_id=request.id,
                         headers=trace_headers(),
                         client_timeout=self._request_timeout_s,
                     )
                 )
-                names = [spec.name for spec in self.contract(request.model).outputs]
+                views = packer.views
                 return {name: views[name].copy() if name in views else result.as_numpy(name) for name in names}
             finally:
-                views.clear()  # a region must not be referenced when it is given back
-
-    def _pack(
-        self, stack: ExitStack, request: InferRequest
-    ) -> tuple[list[triton_grpc.InferInput], list[triton_grpc.InferRequestedOutput], dict[str, np.ndarray]]:
-        """Turn arrays into request tensors; large ones share one borrowed region, one after the other."""
-        shared_in = {name: array for name, array in request.inputs.items() if _is_shareable(array)}
-        shared_out = {name: out for name, out in request.large_outputs.items() if out.nbytes >= LARGE_TENSOR_BYTES}
-        if self._regions is None:
-            shared_in, shared_out = {}, {}
-        nbytes = sum(align(array.nbytes) for array in shared_in.values())
-        nbytes += sum(align(output.nbytes) for output in shared_out.values())
-        region = stack.enter_context(self._borrow(nbytes)) if nbytes else None
-        tensors, offset = [], 0
-        for name, array in request.inputs.items():
-            tensor = triton_grpc.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-            if region is not None and name in shared_in:
-                region.view(offset, array.dtype, array.shape)[...] = array
-                tensor.set_shared_memory(region.name, array.nbytes, offset)
-                offset += align(array.nbytes)
-            else:
-                tensor.set_data_from_numpy(np.ascontiguousarray(array))
-            tensors.append(tensor)
-        outputs, views = [], {}
-        for spec in self.contract(request.model).outputs:
-            output = triton_grpc.InferRequestedOutput(spec.name)
-            large = shared_out.get(spec.name)
-            if region is not None and large is not None:
-                output.set_shared_memory(region.name, large.nbytes, offset)
-                views[spec.name] = region.view(offset, large.dtype, large.shape)
-                offset += align(large.nbytes)
-            outputs.append(output)
-        return tensors, outputs, views
+                packer.views.clear()
 
     def _open_regions(self, transport: Transport) -> RegionPool | None:
         if transport == "grpc" or (transport == "auto" and not self._address.is_local):
@@ -276,41 +226,6 @@ class TritonConnection:
         try:
             return call()
         except InferenceServerException as error:
-            raise _client_error(self.url, error) from error
+            raise client_error(self.url, error) from error
         except (grpc.RpcError, ValueError) as error:
             raise ServerLost(f"the connection was closed ({error})", about=self.url) from error
-
-
-def _is_shareable(array: np.ndarray) -> bool:
-    """Say whether an input travels through shared memory; texts do not, as Triton expects them serialized."""
-    return array.nbytes >= LARGE_TENSOR_BYTES and not is_text(array)
-
-
-def _client_error(url: str, error: InferenceServerException) -> LipSyncError:
-    """Map Triton's and gRPC's errors to the client's, with what to do."""
-    status, message = error.status(), error.message()
-    if status in DENIED or (status == UNAVAILABLE and DENIED_MARK in message):
-        rule, advice = "a token that the server accepts", f"Check {ref('token_file')}"
-        return AccessDenied(about=url, expected=rule, got=message, advice=advice)
-    if any(mark in message for mark in BUSY_MARKS):
-        advice = "Add servers, or run fewer jobs at once"
-        return ServerBusy(about=url, expected="room for a request", got=message, advice=advice)
-    if STUB_MARK in message:
-        return ModelDied(_failure(message), about=url, advice="Its log says why; restart it")
-    if status == UNAVAILABLE:
-        advice = "Check host and port, or start one: lipsync serve"
-        return ServerLost(about=url, expected="a running Triton", got="no connection", advice=advice)
-    if status == DEADLINE:
-        advice = "The server may be overloaded or frozen"
-        return NoAnswer(about=url, expected="an answer in time", got="none", advice=advice)
-    if status == CANCELLED:
-        return ServerLost("the request was cancelled", about=url)
-    if status == NOT_FOUND or "is not found" in message:
-        return RequestRejected(message, about=url, advice="Load the model there, or let the client start a server")
-    if status == INVALID:
-        return RequestRejected(message)
-    return RequestRejected(_failure(message), about=url)
-
-
-def _failure(message: str) -> str:
-    return f"the server failed in a request: {message}"

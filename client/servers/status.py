@@ -1,0 +1,47 @@
+"""Maps Triton's and gRPC's errors to the client's."""
+
+from __future__ import annotations
+
+from tritonclient.utils import InferenceServerException
+
+from client.errors import AccessDenied, LipSyncError, ModelDied, NoAnswer, RequestRejected, ServerBusy, ServerLost, ref
+
+CANCELLED = "StatusCode.CANCELLED"
+UNAVAILABLE = "StatusCode.UNAVAILABLE"
+DEADLINE = "StatusCode.DEADLINE_EXCEEDED"
+INVALID = "StatusCode.INVALID_ARGUMENT"
+NOT_FOUND = "StatusCode.NOT_FOUND"
+DENIED = ("StatusCode.UNAUTHENTICATED", "StatusCode.PERMISSION_DENIED")
+DENIED_MARK = "protocol is restricted"  # of a missing token; Triton answers it with UNAVAILABLE
+BUSY_MARKS = ("Exceeds maximum queue size", "Request timeout expired")  # the text, as BLS calls lose the status
+STUB_MARK = "Stub process"  # a Python model's process died, and Triton 2.51 does not restart it
+
+
+def client_error(url: str, error: InferenceServerException) -> LipSyncError:
+    """Map Triton's and gRPC's errors to the client's, with what to do."""
+    status, message = error.status(), error.message()
+    if status in DENIED or (status == UNAVAILABLE and DENIED_MARK in message):
+        rule, advice = "a token that the server accepts", f"Check {ref('token_file')}"
+        return AccessDenied(about=url, expected=rule, got=message, advice=advice)
+    if any(mark in message for mark in BUSY_MARKS):
+        advice = "Add servers, or run fewer jobs at once"
+        return ServerBusy(about=url, expected="room for a request", got=message, advice=advice)
+    if STUB_MARK in message:
+        return ModelDied(_failure(message), about=url, advice="Its log says why; restart it")
+    if status == UNAVAILABLE:
+        advice = "Check host and port, or start one: lipsync serve"
+        return ServerLost(about=url, expected="a running Triton", got="no connection", advice=advice)
+    if status == DEADLINE:
+        advice = "The server may be overloaded or frozen"
+        return NoAnswer(about=url, expected="an answer in time", got="none", advice=advice)
+    if status == CANCELLED:
+        return ServerLost("the request was cancelled", about=url)
+    if status == NOT_FOUND or "is not found" in message:
+        return RequestRejected(message, about=url, advice="Load the model there, or let the client start a server")
+    if status == INVALID:
+        return RequestRejected(message)
+    return RequestRejected(_failure(message), about=url)
+
+
+def _failure(message: str) -> str:
+    return f"the server failed in a request: {message}"
