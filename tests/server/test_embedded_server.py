@@ -47,14 +47,14 @@ def toy_server(toys: Path) -> Iterator[EmbeddedServer]:
 
 
 def shared_memory(prefix: str) -> list[str]:
-    """Names of shared memory; others' servers may come and go meanwhile, so only one prefix is looked at."""
+    """Names of shared memory with one prefix; servers of others may come and go meanwhile."""
     return [path.name for path in Path("/dev/shm").glob(f"{prefix}*")]
 
 
 @pytest.mark.parametrize("model", ["double", "caller"])
 @pytest.mark.parametrize("transport", ["shm", "grpc"])
 def test_answers_by_both_transports(toy_server: EmbeddedServer, model: str, transport: str) -> None:
-    """A model, and one that calls it, give the same through message bodies and shared memory."""
+    """A model, and one that calls it, give the same results through message bodies and shared memory."""
     values = np.arange(100_000, dtype=np.float32)
     with TritonConnection(toy_server.url, transport) as connection:  # type: ignore[arg-type]
         assert connection.transport == transport
@@ -63,7 +63,7 @@ def test_answers_by_both_transports(toy_server: EmbeddedServer, model: str, tran
 
 
 def test_bad_meaning_fails_as_a_rejected_request(toy_server: EmbeddedServer) -> None:
-    """A ValueError reaches the caller with its words, also through a model in between."""
+    """A ValueError reaches the caller with its message, also through a model in between."""
     with TritonConnection(toy_server.url) as connection:
         for model in ("double", "caller"):
             with pytest.raises(RequestRejected, match="values: expected at least one, got none"):
@@ -80,7 +80,7 @@ def test_a_bug_fails_without_its_traceback(toy_server: EmbeddedServer) -> None:
 
 
 def test_request_id_reaches_the_logs(toys: Path) -> None:
-    """Through an ensemble and a call in between, every model's lines bear the id that the client gave the request."""
+    """Through an ensemble and a BLS call, every model's log lines hold the request id that the client gave."""
     options = ServerOptions(toys, ("ensemble",), extra_arguments=("--log-verbose=1",))
     with EmbeddedServer(options) as server, TritonConnection(server.url) as connection:
         connection.infer(InferRequest("ensemble", {"values": np.ones(3, np.float32)}, id="job7-42"))
@@ -102,7 +102,7 @@ def test_unknown_model_fails_with_its_name(toy_server: EmbeddedServer) -> None:
 
 
 def test_nobody_there_fails_as_unavailable() -> None:
-    """A port without a server, or an address that is none, is reported at once."""
+    """A port without a server, and text that is no address, are reported at once."""
     with pytest.raises(ServerUnavailable, match="expected a running Triton"):
         TritonConnection("127.0.0.1:1")
     with pytest.raises(UsageError, match="url: expected HOST:PORT"):
@@ -186,7 +186,7 @@ def test_killed_server_says_what_killed_it(toys: Path) -> None:
 
 
 def test_networks_are_run_without_telemetry() -> None:
-    """ONNX Runtime reports to nobody, unless the user wants that."""
+    """ONNX Runtime sends no reports, unless the user turns them on."""
     assert runtime.find_runtime().environment({})["ORT_DISABLE_TELEMETRY"] == "1"
     assert runtime.find_runtime().environment({"ORT_DISABLE_TELEMETRY": "0"})["ORT_DISABLE_TELEMETRY"] == "0"
 
@@ -276,5 +276,5 @@ def test_missing_libpython_fails_with_the_package_to_install(monkeypatch: pytest
 def test_missing_wheel_fails_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """A light client installation without the server says how to get one."""
     monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ServerStartError, match="pip install 'nvidia-pytriton.*--url HOST:PORT"):
+    with pytest.raises(ServerStartError, match=r"pip install 'nvidia-pytriton.*name a running server \(option url\)"):
         runtime.find_runtime()

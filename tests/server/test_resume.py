@@ -76,8 +76,8 @@ def test_interrupted_job_goes_on_to_the_same_file(
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"broken.{suffix}", f"whole.{suffix}"]
 
 
-def test_changed_choice_starts_anew_and_says_so(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
-    """Another --face makes other answers; another --crf does not."""
+def test_changed_option_restarts_the_job_and_says_so(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
+    """Another start changes the answers; another crf does not."""
     options = JobOptions.read(clip, SPEECH, tmp_path / "out.mp4", {"if_audio_longer": "cut", "resume": True})
     interrupt(server, options)
     interrupt(server, options.with_options({"crf": 30}))
@@ -88,8 +88,8 @@ def test_changed_choice_starts_anew_and_says_so(server: EmbeddedServer, clip: Pa
     assert run(server, options.with_options({"crf": 30})).requests_reused > ASKED_TWICE
 
 
-def test_changed_input_starts_anew_and_says_so(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
-    """The same name with another content is another video."""
+def test_changed_input_restarts_the_job_and_says_so(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
+    """The same file name with other content is another video."""
     video = tmp_path / "video.mp4"
     video.write_bytes(clip.read_bytes())
     options = JobOptions.read(video, SPEECH, tmp_path / "out.mp4", {"if_audio_longer": "cut", "resume": True})
@@ -100,8 +100,8 @@ def test_changed_input_starts_anew_and_says_so(server: EmbeddedServer, clip: Pat
     assert any("restarted: video changed since" in warning for warning in report.warnings)
 
 
-def test_nothing_is_kept_where_nobody_asked(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
-    """A job of a cheap model leaves no folder unless it is told to; --no-resume ignores and then removes one."""
+def test_fast_pipelines_keep_nothing_by_default(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
+    """Nothing is kept unless asked for; a run without resume ignores and then removes what an earlier one kept."""
     options = JobOptions.read(clip, SPEECH, tmp_path / "out.mp4", {"if_audio_longer": "cut"})
     interrupt(server, options)
     assert list(tmp_path.iterdir()) == []
@@ -112,7 +112,7 @@ def test_nothing_is_kept_where_nobody_asked(server: EmbeddedServer, clip: Path, 
 
 
 def test_hopeless_job_keeps_nothing(server: EmbeddedServer, tmp_path: Path) -> None:
-    """Where no frame has a face, the next run would find none either."""
+    """If no frame has a face, the next run would find none either."""
     video = write_video(tmp_path / "empty.mp4", [empty_frame()] * 12)
     with pytest.raises(NoFaceError):
         run(server, JobOptions.read(video, SPEECH, tmp_path / "out.mp4", {"if_audio_longer": "cut", "resume": True}))

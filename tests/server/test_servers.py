@@ -27,7 +27,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.server
 
-ALERT = {"check_every_s": 0.2, "check_timeout_s": 1.0, "max_misses": 2}  # notices a frozen server in some 3 s
+ALERT = {"check_every_s": 0.2, "check_timeout_s": 1.0, "max_misses": 2}  # a frozen server is noticed within about 3 s
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def signal_all(server: EmbeddedServer, number: int) -> None:
 
 @pytest.mark.parametrize("transport", ["shm", "grpc"])
 def test_slow_server_gets_less(trio: list[EmbeddedServer], transport: str) -> None:
-    """Requests go where they are answered first; a server twenty times slower gets few of them, but some."""
+    """Requests go where they are answered first; a server twenty times slower gets a few of them."""
     with open_pool(trio, transport=transport) as pool:
         assert pool.transport == transport
         assert ask_many(pool, 120) == [2.0 * number for number in range(120)]
@@ -150,7 +150,7 @@ def test_server_that_starts_later_takes_part(tmp_path: Path) -> None:
 
 
 def test_full_queue_slows_the_client_down(tmp_path: Path) -> None:
-    """Refusals for want of room are waited out: all requests are answered, none more than the server lets in."""
+    """Refusals for want of room are waited out, and all requests are answered."""
     config = DOUBLE_CONFIG.replace(
         "max_batch_size: 0", "max_batch_size: 1\ndynamic_batching { default_queue_policy { max_queue_size: 1 } }"
     )
@@ -177,7 +177,7 @@ def test_missed_deadline_is_tried_again_and_then_fails(tmp_path: Path) -> None:
 
 
 def test_refused_request_fails_at_once(trio: list[EmbeddedServer]) -> None:
-    """What one server calls invalid is never sent to another."""
+    """What one server rejects as invalid is not sent to another."""
     with open_pool(trio) as pool:
         with pytest.raises(RequestRejected, match="expected at least one"):
             pool.infer(InferRequest("double", {"values": np.zeros(0, np.float32)}))

@@ -21,12 +21,12 @@ def pem(tmp_path: Path) -> Path:
 
 
 def test_closed_calls_have_a_new_secret_each_time() -> None:
-    """Nobody knows the operator's token of a server that was given none."""
+    """A server without an operator's token makes up a random one, so that nobody can use it."""
     assert Access().arguments() != Access().arguments()
 
 
 def test_guarded_endpoints_leave_http_its_health(pem: Path) -> None:
-    """HTTP knows no TLS: once callers are asked for something, every one of its APIs is closed."""
+    """HTTP has no TLS here: once callers must identify themselves, all its APIs are closed but health."""
     for access in (Access(token=TOKEN), Access(pem, pem), Access(shares_memory=False)):
         (http,) = (text for text in access.arguments() if text.startswith("--http-restricted-api="))
         apis = http.partition("=")[2].partition(":")[0].split(",")
@@ -47,7 +47,7 @@ def test_guarded_endpoints_leave_http_its_health(pem: Path) -> None:
     ],
 )
 def test_access_fails_on_parts_that_do_not_fit(pem: Path, parts: dict[str, str], message: str) -> None:
-    """Each names what is wrong; a token's own text is not repeated."""
+    """Each message names what is wrong; a token's text is not repeated."""
     paths = {key: pem if text == "pem" else Path(text) for key, text in parts.items() if "token" not in key}
     tokens = {key: text for key, text in parts.items() if "token" in key}
     with pytest.raises(ValueError, match=message) as caught:
@@ -55,8 +55,8 @@ def test_access_fails_on_parts_that_do_not_fit(pem: Path, parts: dict[str, str],
     assert not any(text in str(caught.value) for text in tokens.values())
 
 
-def test_read_token_fails_on_what_is_none(tmp_path: Path) -> None:
-    """A file that is absent, empty or no text."""
+def test_read_token_fails_without_a_usable_file(tmp_path: Path) -> None:
+    """A file that is absent, empty or not text."""
     for name, content in (("absent", None), ("empty", b"\n"), ("binary", b"\xff\xfe")):
         if content is not None:
             (tmp_path / name).write_bytes(content)
@@ -87,13 +87,13 @@ def test_serving_beyond_loopback_fails_unguarded(pem: Path) -> None:
     ],
 )
 def test_serve_fails_as_wrong_usage(arguments: list[str], message: str) -> None:
-    """Before anything is started, with the exit code of wrong usage."""
+    """Before anything is started, as a usage error."""
     with pytest.raises(UsageError, match=message):
         serve.serve_command(["--models", "faces", *arguments])
 
 
 def test_only_asked_for_models_are_linked(tmp_path: Path) -> None:
-    """What tritonserver finds is what it shall serve, and an engine stands in for its model's own files."""
+    """Tritonserver finds only what it is to serve, and an engine replaces its model's own files."""
     for name in ("one", "two", "three"):
         (tmp_path / "models" / name / "1").mkdir(parents=True)
         (tmp_path / "models" / name / "config.pbtxt").write_text(name)

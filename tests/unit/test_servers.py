@@ -31,7 +31,7 @@ def options(*arguments: str) -> argparse.Namespace:
 
 
 def test_urls_are_read_in_all_their_forms() -> None:
-    """Commas and repetition mean the same, doubles count once, and a name is kept as one."""
+    """Commas and repetition mean the same, duplicates count once, and a DNS name stays a name."""
     urls = [address.url for address in parse_urls(["a:1, b:2", "c:3", "a:1", "[::1]:4"]).find()]
     assert urls == ["a:1", "b:2", "c:3", "[::1]:4"]
     assert parse_urls(["dns:///triton.internal:8001"]).name == Address("triton.internal:8001")
@@ -53,20 +53,20 @@ def test_name_beside_addresses_fails() -> None:
 
 
 def test_unknown_name_fails_as_unavailable() -> None:
-    """The message has the name, also of one that can be none."""
+    """The message holds the name, also of text that cannot be a name."""
     for name in ("no.such.invalid", "a..b"):
         with pytest.raises(ServerUnavailable, match=rf"{re.escape(name)}:1: expected a name that the DNS knows"):
             parse_urls([f"dns:///{name}:1"]).find()
 
 
-def test_host_that_can_be_none_fails_as_unavailable() -> None:
-    """Its name cannot even be looked up, which is no defect of the program."""
+def test_host_that_cannot_be_a_name_fails_as_unavailable() -> None:
+    """It cannot even be looked up, which is no defect of the program."""
     with pytest.raises(ServerUnavailable, match=r"a\.\.b:1: expected a running Triton, got no connection"):
         TritonConnection("a..b:1")
 
 
 class FakeConnection:
-    """Answers at once, and knows whether it was closed."""
+    """Answers at once, and records whether it was closed."""
 
     transport = "grpc"
     opened: ClassVar[list[FakeConnection]] = []
@@ -97,7 +97,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[FakeConnection]:
 
 
 def test_servers_are_judged_by_requests_alone(connections: list[FakeConnection]) -> None:
-    """A question about a model takes no time, and must not make a server look fast that is not."""
+    """A question about a model is quick, and must not make a slow server look fast."""
     with ServerPool(parse_urls(["a:1"])) as pool:
         pool.contract("m")
         assert pool.answered == {"a:1": 0}
@@ -110,7 +110,7 @@ def test_servers_are_judged_by_requests_alone(connections: list[FakeConnection])
 def test_interrupted_start_closes_what_was_opened(
     connections: list[FakeConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C while servers are connected to leaves no connection open."""
+    """Ctrl-C while the pool connects leaves no connection open."""
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

@@ -49,7 +49,7 @@ def answers_in(path: Path) -> list[Path]:
 
 
 def test_kept_answers_come_back_as_they_were(tmp_path: Path) -> None:
-    """Another run finds every array with its dtype, shape and content, NaN included."""
+    """The next run finds every array with its dtype, shape and content, NaN included."""
     with WorkFolder(tmp_path / "work", FACTS) as folder:
         folder.save("k", ANSWER)
     with WorkFolder(tmp_path / "work", FACTS) as folder:
@@ -63,7 +63,7 @@ def test_kept_answers_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_frames_are_kept_as_changes_and_answered_without_the_server(tmp_path: Path) -> None:
-    """The second run gives the same answer, wrapped-around differences included, and asks nobody."""
+    """The second run gives the same answer without asking, wrapped-around differences included."""
     frames = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     first, second = Doubler(), Doubler()
     for triton in (first, second):
@@ -76,8 +76,8 @@ def test_frames_are_kept_as_changes_and_answered_without_the_server(tmp_path: Pa
     assert (calls.request_count, calls.reused_count) == (1, 1)
 
 
-def test_another_model_or_input_is_asked_anew(tmp_path: Path) -> None:
-    """An answer stands for one version of a model and one content, dtype and shape of its inputs alone."""
+def test_another_model_or_input_has_another_key(tmp_path: Path) -> None:
+    """The key covers the model's version and the inputs' names, contents, dtypes and shapes."""
     frames = np.zeros((1, 4, 4, 3), np.uint8)
     keys = {
         request_key("1", {"frames": frames}),
@@ -104,7 +104,7 @@ def test_texts_count_by_their_content() -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "swapped"])
 def test_damaged_answers_are_not_used(tmp_path: Path, damage: str) -> None:
-    """What a power loss leaves, or a file under another's name, is as good as nothing."""
+    """What a power loss leaves, and a file under another name, count as absent."""
     with WorkFolder(tmp_path / "work", FACTS) as folder:
         folder.save("k", ANSWER)
         folder.save("l", ANSWER)
@@ -117,8 +117,8 @@ def test_damaged_answers_are_not_used(tmp_path: Path, damage: str) -> None:
         assert folder.load("l") is not None
 
 
-def test_other_facts_start_anew_and_are_named(tmp_path: Path) -> None:
-    """A change of the video empties the folder, and people learn that it was the video."""
+def test_other_facts_empty_the_folder_and_are_named(tmp_path: Path) -> None:
+    """A change of the video empties the folder, and the user learns that it was the video."""
     with WorkFolder(tmp_path / "work", FACTS) as folder:
         folder.save("k", ANSWER)
     with WorkFolder(tmp_path / "work", {**FACTS, "video": "c"}) as folder:
@@ -171,13 +171,13 @@ def test_file_in_the_folders_place_fails_with_its_name(tmp_path: Path) -> None:
 
 
 def test_input_that_vanished_fails_as_media(tmp_path: Path) -> None:
-    """A file that can be read no more is not a defect of the program."""
+    """A file that can no longer be read is not a defect of the program."""
     with pytest.raises(MediaError, match=r"in\.mp4: expected a readable file, got No such file"):
         file_digest(tmp_path / "in.mp4")
 
 
-def test_folder_that_vanished_is_as_good_as_empty(tmp_path: Path) -> None:
-    """Whoever removes it under a running job does that job no harm."""
+def test_folder_that_vanished_counts_as_empty(tmp_path: Path) -> None:
+    """Removing it during a job does the job no harm."""
     with WorkFolder(tmp_path / "work", FACTS) as folder:
         folder.save("k", ANSWER)
         shutil.rmtree(tmp_path / "work")
@@ -189,13 +189,13 @@ def test_folder_that_vanished_is_as_good_as_empty(tmp_path: Path) -> None:
 
 
 def test_default_folder_is_hidden_beside_the_output(tmp_path: Path) -> None:
-    """Every run finds the same folder, also through a link."""
+    """Every run finds the same folder, also if the output is a link."""
     (tmp_path / "link.mp4").symlink_to(tmp_path / "out.mp4")
     assert default_work_dir(tmp_path / "link.mp4") == tmp_path / ".out.mp4.work"
 
 
 def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
-    """A folder that people name themselves may hold more than our answers; a finished job takes these alone away."""
+    """A folder that the user chose may hold other files; a finished job removes only its own."""
     (tmp_path / "film.part").write_text("mine")
     (tmp_path / "sub").mkdir()
     with WorkFolder(tmp_path, FACTS) as folder:
@@ -209,7 +209,7 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
 def test_folder_of_an_earlier_run_that_cannot_be_removed_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The result is complete by then; a full disk must not make a failure of it."""
+    """The result is complete by then; a full disk must not turn it into a failure."""
     with WorkFolder(tmp_path / "work", FACTS) as folder:
         folder.save("k", ANSWER)
 
@@ -221,7 +221,7 @@ def test_folder_of_an_earlier_run_that_cannot_be_removed_is_no_error(
     assert (tmp_path / "work").is_dir()
 
 
-def test_folder_that_cannot_be_used_is_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_that_cannot_be_used_is_unlocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a failure to open it, the next job can have it."""
 
     def full(*_: object) -> None:
@@ -236,7 +236,7 @@ def test_folder_that_cannot_be_used_is_let_go_of(tmp_path: Path, monkeypatch: py
 
 
 def test_disk_without_locks_keeps_nothing_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The job goes on there, as its output does."""
+    """The job itself goes on."""
 
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
