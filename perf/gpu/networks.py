@@ -5,7 +5,6 @@ Nothing of them passes through the CPU's memory. Needs torch and diffusers, not 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,9 +27,7 @@ from export.shared.synthetic_weights import generator_weights, latentsync_spread
 from export.vae.network import VaeDecoder, VaeEncoder, build_vae
 from export.wav2lip.generator import Wav2LipGenerator
 from lipsync_core.latentsync.sizes import MAX_BRANCHES, SAMPLE_CHANNELS, TOKEN_SIZE, TOKENS
-from lipsync_core.programs.runner import StaticRunner
-from lipsync_core.programs.settings import ProgramSettings
-from lipsync_core.vae.sizes import IMAGE_CHANNELS, LATENT_CHANNELS, latent_side
+from lipsync_core.vae.sizes import latent_side
 
 SEED = 0
 TABLE = ".pe"  # what the position tables' keys end in
@@ -110,6 +107,11 @@ def chunk_inputs(
     return [sample, timestep, audio, *features]
 
 
+def generator_inputs(rows: int, device: torch.device) -> list[Tensor]:
+    """Make mel windows and faces."""
+    return [random(device, rows, 1, 80, 16), random(device, rows, 6, 96, 96).sigmoid()]
+
+
 def random(device: torch.device, *shape: int) -> Tensor:
     """Make standard normal values, the same for the same shape on one device."""
     return torch.randn(*shape, device=device, generator=torch.Generator(device).manual_seed(SEED))
@@ -120,63 +122,3 @@ def count_flops(network: nn.Module, inputs: Sequence[Tensor]) -> float:
     with torch.inference_mode(), torch.device("meta"), FlopCounterMode(display=False) as counter:
         network(*(value.to("meta") for value in inputs))
     return float(counter.get_total_flops())
-
-
-class LocalNetworks:
-    """LatentSync's networks in this process, as its loop calls them; one call at a time, as on a server's GPU."""
-
-    def __init__(
-        self,
-        size: Size,
-        settings: ProgramSettings,
-        device: torch.device,
-        images_per_call: int,
-        branches_per_call: int = MAX_BRANCHES,
-    ) -> None:
-        """Build and place all of them."""
-        self.branches_per_call = branches_per_call
-        self._images_per_call = images_per_call
-        self._lock = threading.Lock()
-        unet = build_unet(size, device)
-        shallow = build_shallow(unet)
-        self.unet_runner = StaticRunner(unet, settings, device)
-        self.shallow_runner = StaticRunner(shallow, settings, device)  # on the same weights, halved by now
-        encoder, decoder = build_vae_halves(size, device)
-        self.encoder, self.decoder = StaticRunner(encoder, settings, device), StaticRunner(decoder, settings, device)
-        self.device = device
-        self._size = size
-
-    def prepare(self, edge: int) -> None:
-        """Compile for one chunk of faces of `edge` pixels, without guidance and with it."""
-        side = latent_side(edge)
-        for branches in range(1, self.branches_per_call + 1):
-            for runner, deep in ((self.unet_runner, False), (self.shallow_runner, True)):
-                runner.prepare(chunk_inputs(self._size, edge, 1, self.device, branches=branches, deep=deep))
-        self.encoder.prepare([random(self.device, self._images_per_call, IMAGE_CHANNELS, edge, edge)])
-        self.decoder.prepare([random(self.device, self._images_per_call, LATENT_CHANNELS, side, side)])
-
-    def encode(self, images: Tensor) -> Tensor:
-        """Run the VAE's encoder."""
-        return self._in_batches(self.encoder, images)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Run the VAE's decoder."""
-        return self._in_batches(self.decoder, latents)
-
-    def unet(
-        self, sample: Tensor, timestep: Tensor, audio_tokens: Tensor, *, deep: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """Run the UNet."""
-        with self._lock:
-            noise_pred, deep_features = self.unet_runner([sample, timestep, audio_tokens])
-        return noise_pred, deep_features if deep else None
-
-    def unet_shallow(self, sample: Tensor, timestep: Tensor, audio_tokens: Tensor, deep_features: Tensor) -> Tensor:
-        """Run the UNet's outermost layers."""
-        with self._lock:
-            return self.shallow_runner([sample, timestep, audio_tokens, deep_features])[0]
-
-    def _in_batches(self, runner: StaticRunner, images: Tensor) -> Tensor:
-        parts = torch.split(images, self._images_per_call)
-        with self._lock:
-            return torch.cat([runner([part])[0] for part in parts])

@@ -10,16 +10,29 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from lipsync_core.programs.device import choose_device
+from perf.gpu.checks import check_equality
+from perf.gpu.chunk_parts import measure_low_memory, measure_speeds
+from perf.gpu.network_parts import measure_batches, measure_peak, measure_unet, measure_vae, measure_wav2lip
 from perf.gpu.networks import Size
-from perf.gpu.parts import EACH_EDGE, PARTS, check_equality, measure_peak
 from perf.gpu.timing import COLUMNS, Profile
 
+# In the order of their importance, for the first size of faces; those of EACH_EDGE are measured for the others too.
+PARTS: Mapping[str, Callable[[Profile, int], None]] = {
+    "unet": measure_unet,
+    "speeds": measure_speeds,
+    "low_memory": measure_low_memory,
+    "wav2lip_generator": measure_wav2lip,
+    "vae": measure_vae,
+    "batches": measure_batches,
+}
+EACH_EDGE = ("unet", "speeds", "vae")
 EXIT_WRONG = 1
 WIDTHS = {"what": 34, "variant": 26}
 NARROW = 9

@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from lipsync_core.programs.device import GIB, card_name
+from lipsync_core.programs.settings import ProgramSettings
 from perf.gpu.networks import Size
 
 COLUMNS = ("what", "variant", "rows", "ms", "p95_ms", "tflops", "of_peak", "s_per_s", "error", "peak_gib")
+VIDEO_FPS = 25.0
+VAE_IMAGES, SMALL_VAE_IMAGES = 8, 2  # per call of the VAE; 8 as served
 WARM_UP_RUNS, RUNS, SMALL_RUNS = 2, 5, 2
 TIMED_S = 4.0  # no variant is run for longer, once it is warm
 
@@ -56,6 +59,11 @@ class Profile:
     def half(self) -> str:
         """The half precision that is served."""
         return "bf16" if self.device.type == "cpu" else "fp16"
+
+    @property
+    def vae_images(self) -> int:
+        """Number of images in a call of the VAE."""
+        return SMALL_VAE_IMAGES if self.size.small else VAE_IMAGES
 
     @property
     def seconds_left(self) -> float:
@@ -129,3 +137,9 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
     """Say how far values are from what is expected: root mean square, in standard deviations of that."""
     reference = expected.double().cpu()
     return float((found.double().cpu() - reference).square().mean().sqrt() / reference.std())
+
+
+def settings(profile: Profile, precision: str, mode: str, *, graph: bool) -> ProgramSettings:
+    """Choose how networks run; channels last as served, where it counts."""
+    graph = graph and profile.device.type == "cuda"
+    return ProgramSettings(precision, mode, "", "eager", graph, channels_last=precision != "fp32")

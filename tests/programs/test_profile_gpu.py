@@ -8,8 +8,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="no torch; run: make test")
 pytest.importorskip("diffusers", reason="no diffusers; run: make test")
 
-from perf.gpu import parts as gpu_parts  # noqa: E402
 from perf.gpu import profile as profile_gpu  # noqa: E402
+from perf.gpu.checks import BOUNDS  # noqa: E402
 from perf.gpu.networks import Size, build_unet, chunk_inputs, count_flops  # noqa: E402
 from perf.gpu.timing import Profile, relative_error  # noqa: E402
 
@@ -31,7 +31,7 @@ def test_the_profile_runs_without_a_gpu(tmp_path: Path, capsys: pytest.CaptureFi
     for speed in ("exact", "cached", "fast", "preview"):
         assert float(rows[f"chunk, 64, {speed}"]["s_per_s"]) > 0
     assert float(rows["2 chunks at once, 64, cached"]["p95_ms"]) >= float(rows["2 chunks at once, 64, cached"]["ms"])
-    assert float(rows["check: small UNet"]["error"]) < gpu_parts.BOUNDS["bf16"]
+    assert float(rows["check: small UNet"]["error"]) < BOUNDS["bf16"]
     assert "low memory, 64, cached" in rows
     lines = capsys.readouterr().out.splitlines()
     table = next(place for place, line in enumerate(lines) if line.startswith("what"))
@@ -42,9 +42,9 @@ def test_parts_are_planned_by_importance() -> None:
     """All of the first size of faces, then what differs in the others."""
     planned = profile_gpu.plan(None, [512, 256])
     assert planned[0] == ("unet", 512)
-    assert [part for part, edge in planned if edge == 512] == list(gpu_parts.PARTS)
-    assert [part for part, edge in planned if edge == 256] == list(gpu_parts.EACH_EDGE)
-    assert profile_gpu.plan(["vae", "wav2lip"], [256]) == [("vae", 256), ("wav2lip", 256)]
+    assert [part for part, edge in planned if edge == 512] == list(profile_gpu.PARTS)
+    assert [part for part, edge in planned if edge == 256] == list(profile_gpu.EACH_EDGE)
+    assert profile_gpu.plan(["vae", "unet"], [256]) == [("vae", 256), ("unet", 256)]
 
 
 def test_a_part_fails_alone() -> None:
@@ -65,7 +65,7 @@ def test_wrong_networks_fail_before_anything_is_timed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A bound that is not held ends the profile."""
-    monkeypatch.setitem(gpu_parts.BOUNDS, "bf16", 1e-9)
+    monkeypatch.setitem(BOUNDS, "bf16", 1e-9)
     assert profile_gpu.main(["--size", "small", "--device", "cpu"]) == profile_gpu.EXIT_WRONG
     out = capsys.readouterr().out
     assert "WRONG: small UNet, bf16 against CPU fp32: expected within 1e-09 standard deviations" in out
