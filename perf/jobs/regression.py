@@ -30,7 +30,8 @@ from lipsync_core.repository import DEFAULT_REPOSITORY
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from perf.arguments import whole_number
 from perf.jobs.timing import job_here
-from perf.load.sample_data import DEFAULT_FRAME_SIZE, FPS, SampleMaker, moving_head
+from perf.load.sample_data import SampleMaker
+from perf.load.sample_values import DEFAULT_FRAME_SIZE, FPS, moving_head
 from perf.machine.conditions import limit_cores, machine_conditions
 
 SERVED = ("faces", "mouth_motion")

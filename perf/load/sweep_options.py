@@ -12,7 +12,8 @@ from client.offer import exported_models
 from lipsync_core.contract import ModelContract
 from lipsync_core.repository import DEFAULT_REPOSITORY, required_models
 from perf.load.results import Load, Mode, Transport
-from perf.load.sample_data import DEFAULT_FRAME_SIZE, SampleMaker
+from perf.load.sample_data import SampleMaker
+from perf.load.sample_values import DEFAULT_FRAME_SIZE
 
 DEFAULT_OUTPUT = DEFAULT_REPOSITORY.parent / "build" / "perf" / "sweep"
 TRANSPORTS: tuple[Transport, ...] = ("grpc", "shm")

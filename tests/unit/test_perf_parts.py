@@ -21,7 +21,8 @@ from perf.jobs import regression
 from perf.jobs.regression import BATCH, CONCURRENCY, FACES, JOB, MOUTHS, SHARED_MEMORY
 from perf.jobs.scaling import waiting_repository
 from perf.load import install_perf_analyzer
-from perf.load.sample_data import compatible, fit
+from perf.load.sample_values import fit
+from perf.load.tensor_makers import compatible
 from perf.machine import conditions, gpu
 from perf.machine.conditions import limit_cores, machine_conditions
 from perf.machine.memory import tree_bytes
