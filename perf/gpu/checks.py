@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lipsync_core.programs.runner import StaticRunner
+from lipsync_core.vae.sizes import IMAGE_CHANNELS, LATENT_CHANNELS, latent_side
 from perf.gpu import networks
 from perf.gpu.timing import Profile, relative_error, settings
 
@@ -16,7 +17,7 @@ CHECK_EDGE = 64  # pixels: what a CPU can run at full size
 
 
 def check_equality(profile: Profile) -> None:
-    """Compare each network with float32 on the CPU: small ones, and one frame of a small face at full size."""
+    """Compare each network with float32 on the CPU: small ones, and the full-size UNet on one frame of 64 pixels."""
     small = networks.Size(small=True, frames=2)
     one_frame = networks.Size(small=False, frames=1)
     cpu = torch.device("cpu")
@@ -27,7 +28,10 @@ def check_equality(profile: Profile) -> None:
         kind = "small UNet" if size.small else "full-size UNet, one frame"
         _compare(profile, kind, unet, _outputs(reference, inputs), inputs)
     encoder, decoder = networks.build_vae_halves(small, profile.device)
-    for kind, half, channels, edge in (("small VAE encoder", encoder, 3, 64), ("small VAE decoder", decoder, 4, 8)):
+    for kind, half, channels, edge in (
+        ("small VAE encoder", encoder, IMAGE_CHANNELS, CHECK_EDGE),
+        ("small VAE decoder", decoder, LATENT_CHANNELS, latent_side(CHECK_EDGE)),
+    ):
         inputs = [networks.random(cpu, 2, channels, edge, edge)]
         expected = _outputs(half.to(cpu), inputs)
         _compare(profile, kind, half.to(profile.device), expected, inputs)
@@ -39,7 +43,7 @@ def check_equality(profile: Profile) -> None:
 
 
 def _compare(profile: Profile, kind: str, network: nn.Module, expected: list[Tensor], inputs: list[Tensor]) -> None:
-    """Run a network in float32, then in half precision, and note how far it is from the CPU."""
+    """Run a network in float32 and in half precision, and add its error against the CPU to the table."""
     for precision in ("fp32", profile.half):
         found = StaticRunner(network, settings(profile, precision, "eager", graph=False), profile.device)(inputs)
         error = note_error(profile, f"{kind}, {precision} against CPU fp32", list(found), expected, BOUNDS[precision])
@@ -53,7 +57,7 @@ def _outputs(network: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
 
 
 def note_error(profile: Profile, name: str, found: list[Tensor], expected: list[Tensor], bound: float) -> float:
-    """Compare, and note what is wrong."""
+    """Return the largest relative error of the outputs; one beyond the bound is noted as wrong."""
     error = max(relative_error(a, b) for a, b in zip(found, expected, strict=True))
     if not error <= bound:  # NaN included
         profile.wrong.append(f"WRONG: {name}: expected within {bound:g} standard deviations, got {error:.2g}")

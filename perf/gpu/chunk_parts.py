@@ -25,7 +25,7 @@ LOW_MEMORY_GIB = 10.0
 
 
 def measure_speeds(profile: Profile, edge: int) -> None:
-    """Whole chunks, from aligned faces to drawn ones, in each speed; then several at once."""
+    """Time whole chunks, from aligned to generated faces, in each speed mode; then several at once."""
     chunk_networks = LocalNetworks(
         profile.size, settings(profile, profile.half, profile.mode, graph=True), profile.device, profile.vae_images
     )
@@ -39,14 +39,22 @@ def measure_speeds(profile: Profile, edge: int) -> None:
 
 
 def _add_chunk(profile: Profile, what: str, seconds: float, per_chunk: float, **figures: float | None) -> None:
-    """Add a row for chunks: how long one took, and how much time each cost."""
+    """Add a row for chunks.
+
+    Args:
+        profile: Gets the row.
+        what: What was measured, in words.
+        seconds: The time from the start to the end of one chunk.
+        per_chunk: The total time per chunk; less than `seconds` if several run at once.
+        **figures: Further columns.
+    """
     per_second = per_chunk * VIDEO_FPS / profile.size.frames
     shown = {"ms": 1e3 * seconds, "s_per_s": per_second, "peak_gib": profile.peak_gib(), **figures}
     profile.add(what, f"{profile.half} {profile.mode}", **shown)
 
 
 def _measure_concurrency(profile: Profile, chunk_networks: LocalNetworks, edge: int) -> None:
-    """Several chunks at once in one process, taking turns at the networks."""
+    """Time several chunks at once in one process; they take turns at the networks."""
     for jobs in SMALL_CONCURRENT if profile.size.small else CONCURRENT:
         what = f"{jobs} chunks at once, {edge}, {STEADY_SPEED}"
         if profile.seconds_left <= 0:
@@ -68,7 +76,7 @@ def _timed(run: Callable[[], np.ndarray]) -> float:
 
 
 def measure_low_memory(profile: Profile, edge: int) -> None:
-    """The torch_low_memory flavour: one branch at a time, one image at a time, no graphs; its peak is the point."""
+    """Measure the peak memory of the torch_low_memory flavour: one branch and one image at a time, no CUDA graphs."""
     run_settings = settings(profile, profile.half, profile.mode, graph=False)
     chunk_networks = LocalNetworks(profile.size, run_settings, profile.device, images_per_call=1, branches_per_call=1)
     profile.forget()
@@ -81,7 +89,7 @@ def measure_low_memory(profile: Profile, edge: int) -> None:
 
 
 def chunk_run(profile: Profile, chunk_networks: LocalNetworks, edge: int, speed: str) -> Callable[[], np.ndarray]:
-    """Make a chunk; the function draws it."""
+    """Make a chunk, and return a function that lip-syncs it; it returns uint8 RGB [frames, edge, edge, 3]."""
     options = options_for(speed, num_inference_steps=SMALL_STEPS if profile.size.small else None)
     frames, rng = profile.size.frames, np.random.default_rng(networks.SEED)
     faces = rng.integers(0, 256, (frames, edge, edge, 3), np.uint8)

@@ -17,7 +17,7 @@ from perf.gpu.timing import VIDEO_FPS, Profile, settings
 
 
 def measure_peak(profile: Profile) -> None:
-    """Time large products of random values: what the card gives in practice, not on paper."""
+    """Time large matrix products of random values: the practical peak of the card."""
     edge = 256 if profile.size.small else 8192
     for precision in (profile.half, "fp32"):
         a, b = (networks.random(profile.device, edge, edge).to(DTYPES[precision]) for _ in range(2))
@@ -28,12 +28,12 @@ def measure_peak(profile: Profile) -> None:
 
 
 def measure_unet(profile: Profile, edge: int) -> None:
-    """The UNet in each variant, one chunk with guidance."""
+    """Time the UNet in each variant, on one chunk with guidance."""
     measure_network(profile, f"UNet, {edge}", _unet(profile), _unet_inputs(profile, edge), rows=1)
 
 
 def measure_batches(profile: Profile, edge: int) -> None:
-    """The UNet as served: one chunk without guidance, then two and four with it."""
+    """Time the UNet as served: one chunk without guidance, then two and four with it."""
     variants = [(profile.half, profile.mode)]
     for chunks, branches in ((1, 1),) if profile.size.small else ((1, 1), (2, MAX_BRANCHES), (4, MAX_BRANCHES)):
         what = f"UNet, {edge}, {'guided' if branches > 1 else 'unguided'}"
@@ -55,7 +55,7 @@ def _unet_inputs(profile: Profile, edge: int, branches: int = MAX_BRANCHES) -> C
 
 
 def measure_vae(profile: Profile, edge: int) -> None:
-    """Both halves of the VAE, as many images as are served at a time."""
+    """Time both halves of the VAE, with as many images per call as served."""
     for place, name, channels, side in (
         (0, "encode", IMAGE_CHANNELS, edge),
         (1, "decode", LATENT_CHANNELS, latent_side(edge)),
@@ -70,7 +70,7 @@ def measure_vae(profile: Profile, edge: int) -> None:
 
 
 def measure_wav2lip(profile: Profile, _edge: int) -> None:
-    """Wav2Lip's generator; a row is a frame, so seconds per second of video come with it."""
+    """Time Wav2Lip's generator; a row is a frame, so seconds per second of video are known."""
     measure_network(
         profile,
         "Wav2Lip generator",
@@ -91,16 +91,16 @@ def measure_network(
     variants: Sequence[tuple[str, str]] = (),
     frames_per_row: int = 0,
 ) -> None:
-    """Time a network in variants of precision and compile mode; all are compared with the first.
+    """Time a network in variants of precision and compile mode, each compared with the first.
 
     Args:
-        profile: gets the rows.
-        what: the network and its size, in words.
-        build: makes it on the device, in float32.
-        inputs_of: makes inputs from a number of rows.
-        rows: how many.
-        variants: which; float32 eager, then half precision eager and compiled, when left out.
-        frames_per_row: where a row is frames of video, how many.
+        profile: Gets a row of figures for each variant.
+        what: The network and its size, in words.
+        build: Builds the network on the device, in float32.
+        inputs_of: Makes inputs for a number of rows.
+        rows: The number of rows.
+        variants: Precision and compile mode; by default float32 eager, then half precision eager and compiled.
+        frames_per_row: Video frames per row; 0 if rows are not frames.
     """
     flops = networks.count_flops(build().to("meta"), inputs_of(rows))
     expected: list[Tensor] = []
@@ -128,7 +128,7 @@ def measure_network(
 
 
 def _variants(profile: Profile) -> list[tuple[str, str]]:
-    """List precisions and compile modes; what is served comes early, so that it fits into the time."""
+    """Return precisions and compile modes; the served ones come early, so that they fit into the time."""
     variants = [("fp32", "eager"), (profile.half, "eager")]
     if profile.mode != "eager":
         variants.append((profile.half, profile.mode))

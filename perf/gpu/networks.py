@@ -1,13 +1,12 @@
-"""Full-size networks with made-up weights, built on the device that is measured, and run there in several ways.
+"""Builds full-size networks with synthetic weights on the device that is measured, and makes inputs for them.
 
-Nothing of them passes through the CPU's memory. Needs torch and diffusers, not the exporters' other packages.
+Weights never pass through the CPU's memory. Needs torch and diffusers, but no other package of the exporters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,45 +27,53 @@ from export.vae.network import VaeDecoder, VaeEncoder, build_vae
 from export.wav2lip.generator import Wav2LipGenerator
 from lipsync_core.latentsync.sizes import MAX_BRANCHES, SAMPLE_CHANNELS, TOKEN_SIZE, TOKENS
 from lipsync_core.vae.sizes import latent_side
+from lipsync_core.wav2lip.faces import FACE_SIZE
+from lipsync_core.wav2lip.mel import MEL_BANDS, WINDOW_MEL_FRAMES
 
 SEED = 0
-TABLE = ".pe"  # what the position tables' keys end in
+GENERATOR_CHANNELS = 6  # of Wav2Lip's faces: masked face and reference face, RGB each
+TABLE = ".pe"  # suffix of the position tables' keys
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large networks and inputs are."""
+    """The size of networks and inputs.
+
+    Attributes:
+        small: Whether the networks are the small ones of the tests.
+        frames: The number of frames per chunk.
+    """
 
     small: bool
     frames: int
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """The UNet's."""
+        """Channels of the UNet, by level."""
         return SMALL_CHANNELS if self.small else FULL_CHANNELS
 
 
 def build_unet(size: Size, device: torch.device) -> LatentSyncUNet:
-    """Make the UNet and fill it where it lies."""
+    """Build the UNet with synthetic weights on a device."""
     unet = LatentSyncUNet(size.channels).to_empty(device=device)
     fill(unet, lambda key: original_key(key.removeprefix("network.")))
     return unet.eval().requires_grad_(False)
 
 
 def copy_of(unet: LatentSyncUNet, size: Size, device: torch.device) -> LatentSyncUNet:
-    """Copy the UNet onto another device."""
+    """Copy the UNet to another device."""
     copy = LatentSyncUNet(size.channels)
     copy.load_state_dict({key: value.to(device, copy=True) for key, value in unet.state_dict().items()}, assign=True)
     return copy.eval().requires_grad_(False)
 
 
 def build_shallow(unet: LatentSyncUNet) -> ShallowUNet:
-    """Make the shallow step, which shares the UNet's weights."""
+    """Build the shallow step, which shares the UNet's weights."""
     return ShallowUNet(unet).eval().requires_grad_(False)
 
 
 def build_vae_halves(size: Size, device: torch.device) -> tuple[nn.Module, nn.Module]:
-    """Make the VAE's encoder and decoder and fill them where they lie."""
+    """Build the VAE's encoder and decoder with synthetic weights on a device."""
     vae = build_vae(small=size.small).to_empty(device=device)
     fill(vae, str)
     vae.eval().requires_grad_(False)
@@ -74,7 +81,7 @@ def build_vae_halves(size: Size, device: torch.device) -> tuple[nn.Module, nn.Mo
 
 
 def build_generator(device: torch.device) -> nn.Module:
-    """Make Wav2Lip's generator as it is exported; its weights are few."""
+    """Build Wav2Lip's generator as it is exported, with synthetic weights."""
     generator = Wav2LipGenerator()
     shapes = {key: tuple(value.shape) for key, value in generator.state_dict().items()}
     weights = generator_weights(shapes)
@@ -82,8 +89,15 @@ def build_generator(device: torch.device) -> nn.Module:
     return fold_batch_norms(generator).to(device).requires_grad_(False)
 
 
-def fill(module: nn.Module, original: Any) -> None:
-    """Draw a module's weights as the recipe spreads them, from the device's own generator: other values than its."""
+def fill(module: nn.Module, original: Callable[[str], str]) -> None:
+    """Fill a module with synthetic weights, random numbers of the device.
+
+    They have the spread of the recipe of export/, but other values.
+
+    Args:
+        module: The module, on its device.
+        original: Turns a key of the module into that of the published checkpoint.
+    """
     generator: torch.Generator | None = None
     for key, value in module.state_dict().items():
         if key.endswith(TABLE):
@@ -98,7 +112,20 @@ def fill(module: nn.Module, original: Any) -> None:
 def chunk_inputs(
     size: Size, edge: int, chunks: int, device: torch.device, *, branches: int = MAX_BRANCHES, deep: bool = False
 ) -> list[Tensor]:
-    """Make a UNet's inputs for faces of `edge` pixels; with deep features where it is the shallow step."""
+    """Make inputs of the UNet.
+
+    Args:
+        size: The size of the network.
+        edge: Edge length of the faces, in pixels.
+        chunks: The batch.
+        device: Where the tensors are made.
+        branches: 2 with guidance, 1 without.
+        deep: Whether to add the deep features, which the shallow step takes.
+
+    Returns:
+        sample [chunks, 13, F, edge / 8, edge / 8], timestep [chunks, branches], audio_tokens [chunks, F, 50, 384], and
+        deep_features [chunks, branches, C, F, edge / 8, edge / 8] if asked for; all float32.
+    """
     side = latent_side(edge)
     sample = random(device, chunks, SAMPLE_CHANNELS, size.frames, side, side)
     timestep = torch.full((chunks, branches), 501.0, device=device)
@@ -108,17 +135,23 @@ def chunk_inputs(
 
 
 def generator_inputs(rows: int, device: torch.device) -> list[Tensor]:
-    """Make mel windows and faces."""
-    return [random(device, rows, 1, 80, 16), random(device, rows, 6, 96, 96).sigmoid()]
+    """Make mel windows [rows, 1, 80, 16] and faces [rows, 6, 96, 96] for Wav2Lip's generator, float32."""
+    mel_windows = random(device, rows, 1, MEL_BANDS, WINDOW_MEL_FRAMES)
+    return [mel_windows, random(device, rows, GENERATOR_CHANNELS, FACE_SIZE, FACE_SIZE).sigmoid()]
 
 
 def random(device: torch.device, *shape: int) -> Tensor:
-    """Make standard normal values, the same for the same shape on one device."""
+    """Return standard normal values, float32; the same for the same shape on the same device."""
     return torch.randn(*shape, device=device, generator=torch.Generator(device).manual_seed(SEED))
 
 
 def count_flops(network: nn.Module, inputs: Sequence[Tensor]) -> float:
-    """Count what one call of a network on the meta device takes, in FLOP; products, convolutions and attention."""
+    """Count the floating-point operations of one call, in products, convolutions and attention.
+
+    Args:
+        network: A network on the meta device.
+        inputs: Its inputs, on any device; only their shapes count.
+    """
     with torch.inference_mode(), torch.device("meta"), FlopCounterMode(display=False) as counter:
         network(*(value.to("meta") for value in inputs))
     return float(counter.get_total_flops())

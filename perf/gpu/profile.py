@@ -1,8 +1,9 @@
-"""How fast the networks are on a GPU, against what the card can do: python -m perf profile-gpu.
+"""How fast the networks are on a GPU, relative to what the card can do: python -m perf profile-gpu.
 
-Builds full-size networks with made-up weights on the device, checks them against float32 on the CPU, then times them
-in several precisions, compiled, as CUDA graphs and in larger batches; then whole chunks in each speed, several at once,
-and the memory that they take. Parts that no longer fit into the time are named as not measured. Prints a table last.
+Builds full-size networks with synthetic weights on the device and checks them against float32 on the CPU. Then times
+them in several precisions, compiled, as CUDA graphs and in larger batches; then whole chunks in each speed mode,
+several at once, and with little memory. Parts that do not fit into the time are listed as not measured. Prints a table
+at the end.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ NARROW = 9
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print and write; 1 where a result is wrong."""
+    """Measure, print and write the figures; returns 1 if a result is wrong."""
     options = build_parser().parse_args(argv)
     try:
         device = choose_device("GPU" if options.device == "cuda" else "CPU")
     except ValueError as error:
-        print(f"profile_gpu: {error}", file=sys.stderr)
+        print(f"perf profile-gpu: {error}", file=sys.stderr)
         return EXIT_WRONG
     small = options.size == "small"
     size = Size(small=small, frames=2 if small else 16)
@@ -64,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def plan(parts: list[str] | None, edges: list[int]) -> list[tuple[str, int]]:
-    """Order what is measured: all of the first size of faces, then what differs in the others."""
+    """Return parts with sizes of faces, all for the first size, then those that differ for the others."""
     chosen = parts or list(PARTS)
     others = [(part, edge) for edge in edges[1:] for part in chosen if part in EACH_EDGE]
     return [(part, edges[0]) for part in chosen] + others
@@ -74,17 +75,21 @@ def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(prog="python -m perf profile-gpu", description=__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--size", choices=("full", "small"), default="full", help="small: the tests' networks")
-    parser.add_argument("--edges", type=int, nargs="+", metavar="PIXELS", help="of the faces (default: 512 256)")
-    parser.add_argument("--parts", choices=tuple(PARTS), nargs="+", help="measure these alone, in this order")
+    parser.add_argument("--size", choices=("full", "small"), default="full", help="small: the networks of the tests")
+    parser.add_argument(
+        "--edges", type=int, nargs="+", metavar="PIXELS", help="edge lengths of the faces (default: 512 256)"
+    )
+    parser.add_argument("--parts", choices=tuple(PARTS), nargs="+", help="measure only these, in this order")
     parser.add_argument("--compile", choices=("eager", "default", "max-autotune"), help="default: as served")
-    parser.add_argument("--minutes", type=float, default=9.0, help="what does not fit is left out (%(default)s)")
-    parser.add_argument("--csv", type=Path, help="write all figures here")
+    parser.add_argument(
+        "--minutes", type=float, default=9.0, help="time limit; what does not fit is left out (%(default)s)"
+    )
+    parser.add_argument("--csv", type=Path, help="write all figures to this file")
     return parser
 
 
 def print_table(profile: Profile) -> None:
-    """Print one line per figure, and what was not measured."""
+    """Print the table, what was not measured, and what is wrong."""
     print(f"\n{torch.__version__}, {profile.card}, matrix peak {profile.peak / 1e12:.1f} TFLOP/s measured")
     print("".join(name.ljust(WIDTHS.get(name, NARROW)) for name in COLUMNS))
     for row in profile.rows:
@@ -94,7 +99,7 @@ def print_table(profile: Profile) -> None:
 
 
 def write_csv(profile: Profile, path: Path) -> None:
-    """Write the same figures unrounded, with what they were measured on."""
+    """Write the table as CSV, unrounded, with the card and the version of torch."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [*COLUMNS, "card", "torch", "matrix_tflops"])
         writer.writeheader()

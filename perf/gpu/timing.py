@@ -1,4 +1,4 @@
-"""Timing on a device within a limited time, and the rows that come of it. Knows no network."""
+"""Times functions on a device within a limited time, and collects the figures. Does not depend on a network."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ COLUMNS = ("what", "variant", "rows", "ms", "p95_ms", "tflops", "of_peak", "s_pe
 VIDEO_FPS = 25.0
 VAE_IMAGES, SMALL_VAE_IMAGES = 8, 2  # per call of the VAE; 8 as served
 WARM_UP_RUNS, RUNS, SMALL_RUNS = 2, 5, 2
-TIMED_S = 4.0  # no variant is run for longer, once it is warm
+TIMED_S = 4.0  # after warm-up, no variant runs for longer
 
 Row = dict[str, float | str | None]
 
 
 @dataclass
 class Profile:
-    """What is measured, on what, and what has come of it so far.
+    """What is measured, on what device, and the figures so far.
 
     Attributes:
-        device: where.
-        size: of networks and chunks.
-        mode: how torch compiles; eager leaves the compiled variants out.
-        budget_s: after this, no part begins.
-        peak: of matrix products, in FLOP/s; 0 before it is measured.
-        rows: the table.
-        left_out: lines that say what was not measured, and why.
-        wrong: lines that say which results were wrong.
+        device: The device that is measured.
+        size: The size of networks and chunks.
+        mode: Compile mode of torch; "eager" leaves the compiled variants out.
+        budget_s: No part starts after this time, in seconds.
+        begin: Start of the profile, on the clock of `time.perf_counter`.
+        peak: Measured peak of matrix products, in FLOP/s; 0 before it is measured.
+        rows: The table.
+        left_out: What was not measured and why, a line each.
+        wrong: Which results were wrong, a line each.
     """
 
     device: torch.device
@@ -52,12 +53,12 @@ class Profile:
 
     @property
     def card(self) -> str:
-        """The processor that is measured."""
+        """Name of the GPU, or of the CPU."""
         return card_name(self.device)
 
     @property
     def half(self) -> str:
-        """The half precision that is served."""
+        """The half precision that is served on this device."""
         return "bf16" if self.device.type == "cpu" else "fp16"
 
     @property
@@ -67,16 +68,16 @@ class Profile:
 
     @property
     def seconds_left(self) -> float:
-        """What is left of the time."""
+        """Time that is left, in seconds."""
         return self.budget_s - (time.perf_counter() - self.begin)
 
     def describe(self) -> None:
-        """Say what will be measured."""
+        """Print what will be measured."""
         kind = "small" if self.size.small else "full-size"
-        print(f"{kind} networks, made-up weights, {self.size.frames} frames a chunk, on {self.card}", flush=True)
+        print(f"{kind} networks, synthetic weights, {self.size.frames} frames a chunk, on {self.card}", flush=True)
 
     def run(self, name: str, part: Callable[[], None]) -> None:
-        """Measure one part, unless the time is up; memory that does not suffice ends the part alone."""
+        """Measure one part, unless the time is up; if it runs out of memory, the others go on."""
         if self.seconds_left <= 0:
             self.left_out.append(f"not measured: {name} (no time left)")
             return
@@ -87,34 +88,34 @@ class Profile:
         self.forget()
 
     def add(self, what: str, variant: str, **figures: float | str | None) -> None:
-        """Add a row to the table, and print it as it comes: a run that is cut off has shown something."""
+        """Add a row to the table, and print it at once, in case the run is cut short."""
         row: Row = {"what": what, "variant": variant, **figures}
         self.rows.append(row)
         shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items() if isinstance(value, float))
         print(f"[{time.perf_counter() - self.begin:6.1f} s] {what}, {variant}: {shown}", flush=True)
 
     def skip(self, what: str, reason: str) -> None:
-        """Note what is not measured."""
+        """Note something that is not measured."""
         self.left_out.append(f"not measured: {what} ({reason})")
 
     def sync(self) -> None:
-        """Wait for the device."""
+        """Wait until the device has finished."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def forget(self) -> None:
-        """Give unused memory back, and count peaks anew."""
+        """Free unused memory and reset the peak."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak_gib(self) -> float | None:
-        """Say the most memory that tensors took since `forget`; unknown on a CPU."""
+        """Return the peak memory of tensors since `forget`, in GiB; None on a CPU."""
         return torch.cuda.max_memory_allocated(self.device) / GIB if self.device.type == "cuda" else None
 
     def time(self, run: Callable[[], Any]) -> list[float]:
-        """Run a few times after warming up, and return each run's seconds."""
+        """Run a function a few times after warming up; returns the seconds of each run."""
         for _ in range(0 if self.size.small else WARM_UP_RUNS):
             run()
         self.sync()
@@ -127,19 +128,19 @@ class Profile:
         return seconds
 
     def rate(self, flops: float, seconds: Sequence[float]) -> dict[str, float | str | None]:
-        """Turn seconds of runs into the table's figures."""
+        """Turn the seconds of runs into columns of the table."""
         median = statistics.median(seconds)
         rate = flops / median
         return {"ms": 1e3 * median, "tflops": rate / 1e12, "of_peak": rate / self.peak if self.peak else None}
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
-    """Say how far values are from what is expected: root mean square, in standard deviations of that."""
+    """Return the root mean square error in standard deviations of the expected values."""
     reference = expected.double().cpu()
     return float((found.double().cpu() - reference).square().mean().sqrt() / reference.std())
 
 
 def settings(profile: Profile, precision: str, mode: str, *, graph: bool) -> ProgramSettings:
-    """Choose how networks run; channels last as served, where it counts."""
+    """Return how networks run: as served, with the channels last in half precision."""
     graph = graph and profile.device.type == "cuda"
     return ProgramSettings(precision, mode, "", "eager", graph, channels_last=precision != "fp32")

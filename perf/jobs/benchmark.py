@@ -1,8 +1,8 @@
 """How long whole jobs take from file to file: every pipeline, speed mode, GPU and sample.
 
-python -m perf benchmark runs every pipeline that is exported, in each of its speed modes, on every GPU of the machine
-(on the processor where there is none) and every sample. Options after -- go to the command lipsync. Finished rows are
-kept: the same command goes on where an interrupted one stopped.
+python -m perf benchmark runs every exported pipeline in each of its modes, with every sample, on every GPU of the
+machine, or on the CPU if it has none. Options after -- go to the command lipsync. Rows are saved as they are measured,
+so the same command continues an interrupted benchmark.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Run:
-    """One row to measure."""
+    """A row to measure; on the CPU without a GPU."""
 
     key: Key
     sample: Sample
@@ -53,10 +53,11 @@ class Run:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run or continue a benchmark; 0 when every row was measured, else 1.
+    """Run or continue a benchmark; returns 0 if every row was measured, else 1.
 
     Raises:
-        ValueError: nothing to run, or results of other conditions in the output folder.
+        LipSyncError: the output folder holds results of other conditions.
+        ValueError: no pipeline is exported.
     """
     arguments, passed_on = split_arguments(list(sys.argv[1:] if argv is None else argv))
     options = build_parser().parse_args(arguments)
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 say(f"{run.key}: {row.note or f'{row.seconds_per_second:.2f} s per second of video'}")
         except KeyboardInterrupt:
             kept = f"{len(benchmark.rows)} rows kept in {options.output}"
-            raise KeyboardInterrupt(f"{kept}. Run the same command to go on") from None
+            raise KeyboardInterrupt(f"{kept}. Run the same command to continue") from None
     say(f"look at them with: python -m perf report {options.output}")
     return int(any(benchmark.rows[run.key].note for run in planned))
 
@@ -115,7 +116,7 @@ def figures_of(times: JobTimes) -> dict[str, float]:
 
 
 def plan(pipelines: Sequence[str], samples: Sequence[Sample], gpus: Sequence[Gpu]) -> list[Run]:
-    """List all rows: each pipeline and speed mode, on each GPU, with each sample."""
+    """Return all rows to measure: each pipeline and mode, on each GPU, with each sample."""
     places: list[Gpu | None] = list(gpus) or [None]
     return [
         Run(Key(pipeline, CPU if gpu is None else f"{gpu.index}: {gpu.name}", sample.name, speed), sample, gpu)
@@ -133,7 +134,7 @@ def modes_of(pipeline: str) -> tuple[str, ...]:
 
 
 def chosen_pipelines(options: argparse.Namespace, passed_on: Sequence[str]) -> list[str]:
-    """The pipelines that were asked for, or all that can run.
+    """Return the pipelines that were asked for, or all that can run.
 
     Raises:
         ValueError: none can run.
@@ -154,7 +155,7 @@ def chosen_pipelines(options: argparse.Namespace, passed_on: Sequence[str]) -> l
 
 
 def repository_option() -> argparse.ArgumentParser:
-    """Read from lipsync's options which models a job would have."""
+    """Return a parser of those options of lipsync that tell which models a job has."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--model-repository", type=Path, default=DEFAULT_REPOSITORY)
     parser.add_argument("--url")
@@ -162,10 +163,10 @@ def repository_option() -> argparse.ArgumentParser:
 
 
 def open_benchmark(folder: Path, conditions: dict[str, Any], *, restart: bool) -> Benchmark:
-    """Continue the rows in a folder, or begin new ones; old ones are renamed, never lost.
+    """Continue the results in a folder, or start new ones; old ones are renamed, never deleted.
 
     Raises:
-        ValueError: what is there was measured under other conditions.
+        LipSyncError: the results there were measured under other conditions.
     """
     path = folder / JSON_FILE
     if not path.is_file():
@@ -179,7 +180,7 @@ def open_benchmark(folder: Path, conditions: dict[str, Any], *, restart: bool) -
 
 
 def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Divide our options from those that follow --."""
+    """Split the arguments at --: options of the benchmark, and options of lipsync."""
     if "--" not in arguments:
         return arguments, []
     at = arguments.index("--")
@@ -204,20 +205,24 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m perf benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--sample", action="append", type=parse_sample, metavar="NAME=VIDEO,AUDIO", help="(the demonstration's)"
+        "--sample",
+        action="append",
+        type=parse_sample,
+        metavar="NAME=VIDEO,AUDIO",
+        help="(the demo's)",
     )
     parser.add_argument(
         "--pipelines", nargs="+", choices=[pipeline.name for pipeline in PIPELINES], help="(all that are exported)"
     )
-    parser.add_argument("--runs", type=whole_number, default=1, metavar="N", help="of each row (1)")
+    parser.add_argument("--runs", type=whole_number, default=1, metavar="N", help="runs per row (1)")
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="DIR", help="(%(default)s)")
-    parser.add_argument("--restart", action="store_true", help="begin anew; the old results are renamed")
-    parser.add_argument("--cores", type=int, help="use only this many of the processor's cores")
+    parser.add_argument("--restart", action="store_true", help="start over; old results are renamed, not deleted")
+    parser.add_argument("--cores", type=int, help="use only this many CPU cores")
     return parser
 
 
 def say(text: str) -> None:
-    """Tell the user on stderr."""
+    """Print a line on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 

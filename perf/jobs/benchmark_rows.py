@@ -19,7 +19,7 @@ FIRST_COLUMNS = ("pipeline", "gpu", "sample", "video", "audio", "time_sec")  # a
 
 @dataclass(frozen=True)
 class Key:
-    """What a row measures."""
+    """What a row measures: a pipeline in one of its modes, on a GPU or the CPU, with a sample."""
 
     pipeline: str
     gpu: str
@@ -27,7 +27,7 @@ class Key:
     speed: str
 
     def __str__(self) -> str:
-        """Say it in a few words."""
+        """Describe it in a few words."""
         return f"{self.pipeline} ({self.speed}), {self.gpu}, {self.sample}"
 
 
@@ -36,13 +36,13 @@ class Row:
     """One row.
 
     Attributes:
-        key: what it measures.
-        video, audio: names of the files.
-        time: when it was measured, ISO 8601, UTC; empty for published figures.
-        note: why there are no figures, or where published ones come from.
-        figures: time_sec from the first look at the media to the finished file, without the server's start;
-            seconds_per_second of video; fps; peak_host_mb of all processes; peak_gpu_mb.
-        stages: seconds that each of the client's stages worked; they overlap.
+        key: What the row measures.
+        video, audio: Names of the files.
+        time: When it was measured, ISO 8601, UTC; empty for published figures.
+        note: Why there are no figures, or the source of published ones.
+        figures: time_sec from opening the media to the finished file, without the server's start; seconds_per_second
+            of video; fps; peak_host_mb of all processes; peak_gpu_mb.
+        stages: Working seconds of each of the client's stages; stages overlap.
     """
 
     key: Key
@@ -61,7 +61,7 @@ class Row:
 
 @dataclass
 class Benchmark:
-    """Rows by key, and the conditions that they were measured under."""
+    """Rows by key, and their conditions."""
 
     conditions: dict[str, Any]
     rows: dict[Key, Row] = field(default_factory=dict)
@@ -85,7 +85,7 @@ def load_benchmark(path: Path) -> Benchmark:
     """Read rows from a folder or its JSON file.
 
     Raises:
-        ValueError: there are none, or it is no such file.
+        ValueError: the file is missing, or holds something else.
     """
     document = read_document(path, KIND)
     try:

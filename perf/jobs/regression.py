@@ -1,7 +1,7 @@
-"""Quick check for CI that nothing got much slower: ratios on this machine against their limits, never absolute times.
+"""Checks quickly that nothing got much slower, for CI: ratios of times against limits, never absolute times.
 
-Each ratio divides two times that were measured in turns through one embedded server, so that a slower or busier
-machine changes both. A ratio beyond its limit is measured once more before it counts.
+The two times of a ratio are measured in turns through one embedded server, so a slower or busier machine changes both.
+A ratio beyond its limit is measured a second time before it counts.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Check:
     """A ratio with its limit.
 
     Attributes:
-        name: what is compared.
-        usual: what two to four busy cores of a server show.
-        limit: between that and twice as bad: noise stays on this side of it, a doubled time does not.
-        better: whether larger or smaller ratios are good.
+        name: What is compared.
+        usual: The ratio on two to four busy cores of a server.
+        limit: A ratio between that and one twice as bad: noise stays within it, a doubled time does not.
+        better: Whether larger or smaller ratios are better.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Check:
         return ratio >= self.limit if self.better == "larger" else ratio <= self.limit
 
     def verdict(self, ratio: float) -> str:
-        """Say it in one line."""
+        """Return what was expected and measured, in one line."""
         bound = "at least" if self.better == "larger" else "at most"
         return f"{self.name}: expected {bound} {self.limit:g} (usually {self.usual:g}), got {ratio:.2f}"
 
@@ -77,14 +77,14 @@ Action = Callable[[], object]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print every ratio; 0 when all hold, else 1.
+    """Measure and print every ratio; returns 0 if all are within their limits, else 1.
 
     Raises:
         ServerStartError: the embedded server does not start.
     """
     parser = argparse.ArgumentParser(prog="python -m perf regression", description=__doc__)
-    parser.add_argument("--rounds", type=whole_number, default=ROUNDS, metavar="N", help="(%(default)s)")
-    parser.add_argument("--cores", type=int, help="use only this many of the processor's cores")
+    parser.add_argument("--rounds", type=whole_number, default=ROUNDS, metavar="N", help="runs of each (%(default)s)")
+    parser.add_argument("--cores", type=int, help="use only this many CPU cores")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(argv)
     limit_cores(options.cores)
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure_ratios(rounds: int) -> dict[Check, float]:
-    """Start a server and measure all ratios; those beyond their limit once more."""
+    """Start a server and measure all ratios; those beyond their limits a second time."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lipsync-perf-")))
         server = stack.enter_context(EmbeddedServer(ServerOptions(DEFAULT_REPOSITORY, SERVED)))
@@ -118,7 +118,10 @@ def measure_ratios(rounds: int) -> dict[Check, float]:
 def comparisons(
     shm: TritonConnection, messages: TritonConnection, folder: Path
 ) -> Mapping[Check, tuple[Action, Action]]:
-    """For each check the two actions whose times are divided: a speed's slower one first, so that larger is better."""
+    """Return for each check the two actions whose times are divided.
+
+    If larger is better, the action that should be slower comes first.
+    """
     maker = SampleMaker(DEFAULT_REPOSITORY)
     chunk = maker.inputs(shm, "largest_face", CHUNK)
     faces = maker.inputs(shm, "faces", CHUNK)
@@ -141,7 +144,7 @@ def comparisons(
 
 
 def ratio_of_best(above: Action, below: Action, rounds: int) -> float:
-    """Divide the shortest times of two actions, measured in turns after one run each that does not count."""
+    """Return the ratio of the shortest times of two actions, measured in turns after a warm-up of each."""
     above()
     below()
     times = [(seconds(above), seconds(below)) for _ in range(rounds)]
@@ -149,7 +152,7 @@ def ratio_of_best(above: Action, below: Action, rounds: int) -> float:
 
 
 def seconds(action: Action) -> float:
-    """Time one run."""
+    """Return the seconds that an action takes."""
     begin = time.perf_counter()
     action()
     return time.perf_counter() - begin
@@ -158,7 +161,7 @@ def seconds(action: Action) -> float:
 def asking(
     connection: TritonConnection, model: str, inputs: Mapping[str, np.ndarray], count: int = 1, at_once: int = 1
 ) -> Action:
-    """An action that sends a request several times, so many at once."""
+    """Return an action that sends a request `count` times, `at_once` at a time."""
 
     def ask() -> None:
         with ThreadPoolExecutor(at_once) as pool:
@@ -169,7 +172,7 @@ def asking(
 
 
 def recoding(clip: Path, output: Path) -> Action:
-    """An action that decodes the clip and encodes it again, with the speech, as a job does."""
+    """Return an action that decodes a clip and encodes it with the audio again, as a job does."""
 
     def run() -> None:
         video = VideoSource(clip)
@@ -185,7 +188,7 @@ def recoding(clip: Path, output: Path) -> Action:
 
 
 def write_clip(path: Path) -> Path:
-    """Write a video of the moving head."""
+    """Write a video of the moving head and return its path."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FPS)
         stream.width = stream.height = DEFAULT_FRAME_SIZE

@@ -1,7 +1,7 @@
-"""What LatentSync's speeds save, and how far each is from `exact` with the same seed: python -m perf speed-modes.
+"""What LatentSync's speed modes save, and how far each is from `exact` with the same seed: python -m perf speed-modes.
 
-Every speed lip-syncs the same clip through one server, without loss. Distances are taken in the mouth region alone; on
-made-up weights they compare the modes as arithmetic and say nothing of what people would see.
+Each mode lip-syncs the same clip through one server, encoded losslessly. Only the mouth region is compared. With
+synthetic weights the distances compare the modes numerically and say nothing about visible quality.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ EXACT = SPEEDS[0]
 
 @dataclass(frozen=True)
 class SpeedFigures:
-    """One speed: its job's report, and its distance from `exact` in the mouth region."""
+    """One speed mode: the report of its job, and its distance from `exact` in the mouth region."""
 
     report: Report
     distance: Tally
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run every speed and print one line for each."""
+    """Run every speed mode and print a line for each."""
     options = build_parser().parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="lipsync-perf-") as folder, ExitStack() as stack:
         jobs = {speed: _job(options, speed, Path(folder)) for speed in SPEEDS}
@@ -62,16 +62,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m perf speed-modes", description=__doc__)
     parser.add_argument("video", type=Path)
     parser.add_argument("audio", type=Path, help="the voice recording")
-    parser.add_argument("--end", type=float, default=2.0, metavar="S", help="seconds of the video (%(default)s)")
-    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of all speeds (%(default)s)")
-    parser.add_argument("--resolution", type=int, choices=RESOLUTIONS.values(), help="pixels of the face's edge")
-    parser.add_argument("--url", metavar="HOST:PORT", help="a running Triton instead of one of our own")
+    parser.add_argument("--end", type=float, default=2.0, metavar="S", help="end of the clip, in seconds (%(default)s)")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="random seed (%(default)s)")
+    parser.add_argument("--resolution", type=int, choices=RESOLUTIONS.values(), help="edge of the face, in pixels")
+    parser.add_argument("--url", metavar="HOST:PORT", help="a running Triton; without it, one is started")
     parser.add_argument("--model-repository", type=Path, default=DEFAULT_REPOSITORY, metavar="DIR")
     return parser
 
 
 def measure(jobs: Mapping[str, JobOptions], connection: TritonConnection) -> dict[str, SpeedFigures]:
-    """Run a job per speed, `exact` among them, and compare the others' frames with its own.
+    """Run a job per speed mode, and compare its frames with those of `exact`.
 
     One job is run before them, since the first one pays for what a server does only once.
 
@@ -91,7 +91,7 @@ def measure(jobs: Mapping[str, JobOptions], connection: TritonConnection) -> dic
 
 
 def as_table(figures: Mapping[str, SpeedFigures]) -> str:
-    """Return one line per speed."""
+    """Return one line per speed mode."""
     lines = [f"{'speed':10}{'seconds per second':>20}{'times exact':>13}{'PSNR, dB':>10}{'SSIM':>8}"]
     exact = figures[EXACT].report.realtime_factor
     for speed, figure in figures.items():
@@ -119,7 +119,10 @@ def _job(options: argparse.Namespace, speed: str, folder: Path) -> JobOptions:
 def _mouths(
     job: JobOptions, outputs: Mapping[str, Path], connection: TritonConnection
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """Yield each frame's mouth region, and what every speed drew around it; faces are the source's."""
+    """Yield the mouth region of each frame, bool [h, w], and the result of each speed mode, uint8 RGB [h, w, 3].
+
+    Faces are found in the source video.
+    """
     results = [VideoSource(path).frames() for path in outputs.values()]
     for observed, *drawn in zip(_faces(job, connection), *results, strict=True):
         landmarks = None if observed.face is None else observed.face.landmarks

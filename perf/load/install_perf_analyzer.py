@@ -1,4 +1,4 @@
-"""Fetches perf_analyzer and the CUDA runtime that it is linked with, from hash-pinned wheels; neither is installed."""
+"""Downloads perf_analyzer and the CUDA runtime that it is linked with, from hash-pinned wheels, into build/."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from export.shared.model_file import write_whole
 from export.shared.wheel import PinnedWheel, check_wheel, fetch_wheel, read_members
 from perf.load.perf_analyzer import BINARY, CUDA_LIBRARY, FOLDER, LIBRARY_FOLDER
 
-# The last wheel whose binary runs on glibc 2.36 (Debian 12); PyPI's own package perf-analyzer wants 2.38.
+# The last wheel whose binary runs on glibc 2.36 (Debian 12); PyPI's package perf-analyzer needs 2.38.
 TRITON_CLIENT = PinnedWheel(
     requirement="tritonclient==2.50.0",
     file_name="tritonclient-2.50.0-py3-none-manylinux1_x86_64.whl",
@@ -30,8 +30,8 @@ CUDA_RUNTIME = PinnedWheel(
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A file of a wheel, known by its content, and where it goes."""
+class PinnedFile:
+    """A file in a wheel, with the hash of its content, and where to write it."""
 
     wheel: PinnedWheel
     member: str
@@ -39,14 +39,14 @@ class Wanted:
     target: Path
 
 
-WANTED = (
-    Wanted(
+FILES = (
+    PinnedFile(
         TRITON_CLIENT,
         "tritonclient-2.50.0.data/data/bin/perf_analyzer",
         "ae8cbf583a990235c617a50b380a7cd41e790ba8d414f382a8349e2ffbaae7fa",
         FOLDER / BINARY,
     ),
-    Wanted(
+    PinnedFile(
         CUDA_RUNTIME,
         "nvidia/cuda_runtime/lib/libcudart.so.12",
         "256e6409e4f06f618e1fb53d4844a6b81cdded1013afa8ade40c22f99eb133b7",
@@ -57,15 +57,15 @@ EXECUTABLE = 0o755
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write both files under build/ and say so.
+    """Write both files under build/ and print their paths.
 
     Raises:
-        ValueError: a wheel cannot be had, or is not the pinned one.
+        ValueError: a wheel cannot be downloaded, or is not the pinned one.
     """
     parser = argparse.ArgumentParser(prog="python -m perf install-perf-analyzer", description=__doc__)
-    parser.add_argument("--wheels", type=Path, metavar="DIR", help="take the two wheels from here, download nothing")
+    parser.add_argument("--wheels", type=Path, metavar="DIR", help="folder with the two wheels; nothing is downloaded")
     options = parser.parse_args(argv)
-    for file in WANTED:
+    for file in FILES:
         path = options.wheels / file.wheel.file_name if options.wheels else fetch_wheel(file.wheel)
         check_wheel(path, file.wheel)
         write_whole(file.target, read_members(path, {file.member: file.sha256})[file.member])

@@ -1,4 +1,4 @@
-"""One point of a sweep: a warm-up, perf_analyzer's run, and what the server's own counters say of it."""
+"""Measures one point of a sweep: a warm-up, a run of perf_analyzer, and the server's own counters."""
 
 from __future__ import annotations
 
@@ -19,14 +19,21 @@ from perf.load.results import Load, Point, Step
 from perf.machine.conditions import now
 from perf.machine.gpu import GpuSampler, Look
 
-MIN_REQUESTS = 2  # that should end within one window, at every client
-WINDOW_FACTORS = (1, 3)  # of the window's length, attempt by attempt
+MIN_REQUESTS = 2  # that each client should finish within one window
+WINDOW_FACTORS = (1, 3)  # length of the windows at each attempt, relative to the planned one
 NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True)
 class Target:
-    """A server with the model that is measured."""
+    """A server with the model that is measured.
+
+    Attributes:
+        connection: The connection to the server.
+        contract: The model's contract.
+        is_alive: Returns whether the server still runs.
+        gpu_look: Samples its GPUs; None without any.
+    """
 
     connection: TritonConnection
     contract: ModelContract
@@ -36,7 +43,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Counters:
-    """A model's counters on the server since its start."""
+    """A model's counters since the start of the server."""
 
     requests: int
     executions: int
@@ -53,11 +60,11 @@ def measure_point(
     interval_s: float,
     max_spread: float,
 ) -> Point:
-    """Measure one load; a run without figures gives a crashed point.
+    """Measure one load; a run without figures becomes a crashed point.
 
     Raises:
-        ServerUnavailable: the server is gone.
-        RequestRejected: the model refuses the request.
+        ServerUnavailable: the server does not answer any more.
+        RequestRejected: the model rejects the request.
     """
     began = now()
     request, seconds = warm_up(target, load, inputs)
@@ -69,36 +76,36 @@ def measure_point(
         except AnalyzerFailed as error:
             return Point(load, "crashed", began, str(error))
     steps = steps_between(before, read_counters(target.connection.url))
-    time.sleep(figures["p99_ms"] / 1000)  # what was under way ends now, not during the next point
+    time.sleep(figures["p99_ms"] / 1000)  # requests in flight end now, not during the next point
     figures |= sampler.figures
     figures["requests_per_s"] = figures.pop("inferences_per_s") / (load.batch if request.is_batched else 1)
     figures["items_per_s"] = figures["requests_per_s"] * load.batch
     stable = figures["spread"] <= max_spread
-    note = "" if stable else f"the windows' throughputs lie {figures['spread']:.0%} apart"
+    note = "" if stable else f"the throughputs of the windows differ by {figures['spread']:.0%}"
     return Point(load, "ok" if stable else "unstable", began, note, figures, steps)
 
 
 def measure_patiently(
     analyzer: PerfAnalyzer, target: Target, load: Load, request: SampleRequest, window_s: float
 ) -> dict[str, float]:
-    """Measure; where that gives nothing once more with longer windows, as on a busy machine a window may stay empty.
+    """Measure; without figures once more with longer windows, since a window may stay empty on a busy machine.
 
     Raises:
-        AnalyzerFailed: no figures either time.
-        ServerUnavailable: the server is gone.
+        AnalyzerFailed: there are no figures either time.
+        ServerUnavailable: the server does not answer any more.
     """
     for factor in WINDOW_FACTORS:
         try:
             return analyzer.measure(target.connection.url, load, request, factor * window_s)
         except AnalyzerFailed as error:
             if not target.is_alive():
-                raise ServerUnavailable(f"the server went away during {load}") from error
+                raise ServerUnavailable(f"the server stopped answering during {load}") from error
             failure = error
     raise failure
 
 
 def warm_up(target: Target, load: Load, inputs: Mapping[str, np.ndarray]) -> tuple[SampleRequest, float]:
-    """Send the request twice; returns it with the size of its outputs, and the second's time in seconds."""
+    """Send a request twice; returns it with the size of its outputs, and the seconds of the second one."""
     is_batched = bool(target.contract.max_batch_size)
     sent = {name: np.stack([array] * load.batch) for name, array in inputs.items()} if is_batched else inputs
     target.connection.infer(InferRequest(load.model, sent))
@@ -109,7 +116,7 @@ def warm_up(target: Target, load: Load, inputs: Mapping[str, np.ndarray]) -> tup
 
 
 def read_counters(url: str) -> dict[str, Counters]:
-    """Ask the server for every model's counters.
+    """Read the counters of all models from the server.
 
     Raises:
         ServerUnavailable: it does not answer.
@@ -118,7 +125,7 @@ def read_counters(url: str) -> dict[str, Counters]:
         with triton_grpc.InferenceServerClient(url) as client:
             statistics = client.get_inference_statistics(client_timeout=CONNECT_TIMEOUT_S).model_stats
     except InferenceServerException as error:
-        raise ServerUnavailable(f"{url}: expected the server's statistics, got {error.message()}") from error
+        raise ServerUnavailable(about=url, expected="the server's statistics", got=error.message()) from error
     counters = {}
     for model in statistics:
         spent = model.inference_stats
@@ -130,7 +137,7 @@ def read_counters(url: str) -> dict[str, Counters]:
 
 
 def steps_between(before: Mapping[str, Counters], after: Mapping[str, Counters]) -> tuple[Step, ...]:
-    """What each model did between two looks."""
+    """Return what each model did between two readings of the counters."""
     steps = []
     for model, late in after.items():
         early = before.get(model, Counters(0, 0, 0, 0, 0))

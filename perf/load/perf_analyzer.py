@@ -1,4 +1,4 @@
-"""Triton's perf_analyzer binary: found, run for one load, its figures read. Knows no model and no file of ours."""
+"""Finds and runs Triton's perf_analyzer for one load, and reads its figures."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.load.results import Load
 
 BINARY = "perf_analyzer"
-FOLDER = DEFAULT_REPOSITORY.parent / "build" / "perf_analyzer"  # where install-perf-analyzer puts it
+FOLDER = DEFAULT_REPOSITORY.parent / "build" / "perf_analyzer"  # written by install-perf-analyzer
 LIBRARY_FOLDER = FOLDER / "lib"
 SHARED_MEMORY = Path("/dev/shm")
 WINDOWS = 3  # perf_analyzer never reports fewer
-ANY_SPREAD = 100_000  # percent; how far windows lie apart is judged here, so that unstable figures are kept
+ANY_SPREAD = 100_000  # percent; the spread of the windows is judged here instead, so that unstable figures are kept
 CUDA_LIBRARY = "libcudart.so.12"
 HINT = (
     "Get it with: python -m perf install-perf-analyzer"
@@ -55,22 +55,22 @@ THROUGHPUT = "Inferences/Second"
 
 
 class AnalyzerFailed(Exception):
-    """perf_analyzer measured nothing; the message is its own, in one line."""
+    """perf_analyzer gave no figures; the message is its own, in one line."""
 
 
 @dataclass(frozen=True)
 class PerfAnalyzer:
-    """The binary and where its libraries lie."""
+    """The binary, and the folders of the libraries that it needs."""
 
     executable: Path
     library_folders: tuple[Path, ...]
 
     @property
     def version(self) -> str:
-        """What the binary says of itself.
+        """Version as the binary prints it, and the beginning of its hash.
 
         Raises:
-            ValueError: it does not start; the message says what to install.
+            ValueError: the binary does not start; the message says what to install.
         """
         try:
             done = subprocess.run(
@@ -88,13 +88,13 @@ class PerfAnalyzer:
         return f"{said}, sha256 {hashlib.sha256(self.executable.read_bytes()).hexdigest()[:12]}"
 
     def measure(self, url: str, load: Load, request: SampleRequest, interval_s: float) -> dict[str, float]:
-        """Put one load on a model and return its figures, by our names.
+        """Put one load on a model and return its figures by name.
 
         Args:
             url: HOST:PORT of the server's gRPC endpoint.
-            load: what to put on it.
-            request: the request that is sent over and over.
-            interval_s: length of each of three windows, in seconds.
+            load: The load.
+            request: The request that is sent again and again.
+            interval_s: Length of each of the three windows, in seconds.
 
         Raises:
             AnalyzerFailed: there are no figures.
@@ -110,7 +110,7 @@ class PerfAnalyzer:
             return read_figures(report.read_text(encoding="utf-8"), done.stdout)
 
     def _run(self, command: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
-        """Run the binary; it ends with us, whatever ends us."""
+        """Run the binary; it is killed if this process is interrupted."""
         pipe = subprocess.PIPE
         with subprocess.Popen(command, env=self._environment(), stdout=pipe, stderr=pipe, text=True) as process:
             try:
@@ -145,13 +145,13 @@ class PerfAnalyzer:
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """A request to send.
+    """A request for a model.
 
     Attributes:
-        inputs: arrays by name, without batch axis where the model has one.
-        is_batched: whether the model has a batch axis, which perf_analyzer then adds.
-        output_bytes: size of the largest output of a request, batch included.
-        outputs: names of the outputs.
+        inputs: Arrays by name, without the batch axis if the model has one.
+        is_batched: Whether the model has a batch axis, which perf_analyzer then adds.
+        output_bytes: Size of the largest output, batch included, in bytes.
+        outputs: Names of the outputs.
     """
 
     inputs: Mapping[str, np.ndarray]
@@ -161,10 +161,10 @@ class SampleRequest:
 
 
 def find_perf_analyzer() -> PerfAnalyzer:
-    """Look for the binary on PATH, among the installed wheels' scripts, and where we install it.
+    """Find the binary on PATH, among the scripts of installed wheels, or in build/.
 
     Raises:
-        ValueError: it is nowhere; the message says how to get it.
+        ValueError: there is none; the message says how to get it.
     """
     on_path = shutil.which(BINARY)
     candidates = [Path(on_path)] if on_path else []
@@ -187,7 +187,7 @@ def _content(array: np.ndarray) -> list[str] | dict[str, str]:
 
 
 def read_figures(report: str, output: str) -> dict[str, float]:
-    """Read perf_analyzer's CSV and the windows in its output.
+    """Read the figures from perf_analyzer's CSV, and the windows from its output.
 
     Raises:
         AnalyzerFailed: there is no row of figures.
@@ -203,24 +203,24 @@ def read_figures(report: str, output: str) -> dict[str, float]:
 
 
 def spread(throughputs: list[float]) -> float:
-    """How far the windows' throughputs lie apart: largest minus smallest, over their mean."""
+    """Return the spread of the windows' throughputs: largest minus smallest, over their mean."""
     mean = sum(throughputs) / len(throughputs) if throughputs else 0.0
     return round((max(throughputs) - min(throughputs)) / mean, 4) if mean else 0.0
 
 
 def failure_line(code: int, output: str, errors: str) -> str:
-    """Say in one line why there are no figures."""
+    """Return in one line why there are no figures."""
     if code < 0:
         return f"perf_analyzer was killed by signal {-code}"
     lines = [line.strip() for line in (output + "\n" + errors).splitlines()]
     telling = [line for line in lines if "error" in line.lower() or "fail" in line.lower()]
     said = (telling or [line for line in lines if line] or ["nothing"])[-1]
-    return f"perf_analyzer ended with {code}: {said.removeprefix('error: ')}"
+    return f"perf_analyzer: exit code {code}: {said.removeprefix('error: ')}"
 
 
 @contextmanager
 def _no_shared_memory_left(names: Iterable[str]) -> Generator[None, None, None]:
-    """Remove what a killed perf_analyzer leaves in /dev/shm: it names regions after the tensors."""
+    """Remove what a killed perf_analyzer leaves in /dev/shm, where its regions are named after the tensors."""
     before = set(SHARED_MEMORY.glob("*"))
     try:
         yield
@@ -232,7 +232,7 @@ def _no_shared_memory_left(names: Iterable[str]) -> Generator[None, None, None]:
 
 
 def _cuda_folders() -> list[Path]:
-    """Folders of the CUDA runtime that the binary is linked with: an installed wheel's, and ours."""
+    """Return the folders with the CUDA runtime that the binary is linked with: of an installed wheel, and in build/."""
     spec = importlib.util.find_spec("nvidia")
     roots = [Path(root) / "cuda_runtime" / "lib" for root in (spec.submodule_search_locations or [])] if spec else []
     return [folder for folder in (*roots, LIBRARY_FOLDER) if (folder / CUDA_LIBRARY).is_file()]

@@ -1,4 +1,4 @@
-"""Results of sweeps: points under one set of conditions, kept as JSON and CSV after every single one."""
+"""Results of sweeps: measured points with their conditions, written as JSON and CSV after every point."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from client.errors import LipSyncError, ref
+
 Transport = Literal["grpc", "shm"]
 Mode = Literal["concurrency", "rate"]
 Status = Literal["ok", "unstable", "crashed"]
 JSON_FILE, CSV_FILE = "results.json", "results.csv"
 KIND = "sweep"
-# Two results are of one machine and one state of the sources when these agree.
+# Results with the same values belong to the same machine and the same state of the sources.
 IDENTITY = ("machine", "cores", "gpus", "triton", "flavour", "commit", "frame_size")
 
 
 @dataclass(frozen=True)
 class Load:
-    """What one point puts on a model: so many items per request, so many requests at once or per second."""
+    """The load on a model: items per request, and requests at once or per second."""
 
     model: str
     batch: int
@@ -31,19 +33,19 @@ class Load:
     value: float
 
     def __str__(self) -> str:
-        """Say it in a few words."""
+        """Describe the load in a few words."""
         unit = "at once" if self.mode == "concurrency" else "requests/s"
         return f"{self.model}, batch {self.batch}, {self.transport}, {self.value:g} {unit}"
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one item costs a network, counted.
+    """The work of a network per item, counted from its graph.
 
     Attributes:
-        flop: floating-point operations of convolutions and matrix products, two per multiply-add, for one item.
-        weight_bytes: read once per execution, whatever the batch.
-        item_bytes: inputs and outputs of one item.
+        flop: Floating-point operations of convolutions and matrix products for one item, two per multiply-add.
+        weight_bytes: Size of the weights, which are read once per execution, whatever the batch.
+        item_bytes: Size of the inputs and outputs of one item.
     """
 
     flop: float
@@ -51,7 +53,7 @@ class Work:
     item_bytes: float
 
     def intensity(self, batch: float) -> float:
-        """Operations per byte that must travel at least: weights once, inputs and outputs once."""
+        """Return operations per byte of memory traffic: weights once, inputs and outputs once per item."""
         return self.flop * batch / (self.weight_bytes + self.item_bytes * batch)
 
 
@@ -60,12 +62,12 @@ class Step:
     """What the server did in one model while a point was measured.
 
     Attributes:
-        model: the model.
-        requests: that it answered.
-        executions: that answered them; fewer where the server batched.
-        items_per_execution: its mean batch.
-        queue_ms: mean wait of a request to it.
-        compute_ms: mean time that a request to it was computed, its data's way in and out included.
+        model: The model.
+        requests: Number of requests that it answered.
+        executions: Number of executions; fewer than requests if the server batched them.
+        items_per_execution: Mean batch.
+        queue_ms: Mean time that a request waited, in milliseconds.
+        compute_ms: Mean time that a request was computed, copies of its inputs and outputs included, in milliseconds.
     """
 
     model: str
@@ -81,14 +83,13 @@ class Point:
     """One measured load.
 
     Attributes:
-        load: what was put on the model.
-        status: ok; unstable, when the windows differ by more than the limit; crashed, when there are no figures.
-        note: why it is not ok, in one line.
-        time: when it was measured, ISO 8601, UTC.
-        figures: by name; `*_ms` as perf_analyzer reports them per request, `items_per_s` frames or images,
-            `spread` how far the windows' throughputs lie apart (largest minus smallest over the mean), `gpu_*`
-            where there is a GPU.
-        steps: the models that worked, those called from within others too.
+        load: The load on the model.
+        status: ok; unstable, if the windows differ by more than the limit; crashed, if there are no figures.
+        note: The reason if it is not ok, in one line.
+        time: When it was measured, ISO 8601, UTC.
+        figures: Figures by name: `*_ms` per request as perf_analyzer reports them, `items_per_s` in frames or images,
+            `spread` between the windows' throughputs (largest minus smallest over the mean), `gpu_*` with a GPU.
+        steps: The models that worked for it, also those called by others.
     """
 
     load: Load
@@ -100,20 +101,20 @@ class Point:
 
     @property
     def is_measured(self) -> bool:
-        """Whether there are figures."""
+        """Whether the point has figures."""
         return self.status != "crashed"
 
 
 @dataclass
 class Results:
-    """Points by load, the conditions that they were measured under, and the networks' counted work by model."""
+    """Points by load, their conditions, and the counted work of the networks by model."""
 
     conditions: dict[str, Any]
     points: dict[Load, Point] = field(default_factory=dict)
     work: dict[str, Work] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """Write both files; a reader finds the old or the new one, never half of it."""
+        """Write the JSON and the CSV file, each whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         points = [dataclasses.asdict(point) for point in self.points.values()]
         work = {model: dataclasses.asdict(counted) for model, counted in self.work.items()}
@@ -133,7 +134,7 @@ def load_results(path: Path) -> Results:
     """Read results from a folder or its JSON file.
 
     Raises:
-        ValueError: there are none, or it is no such file.
+        ValueError: the file is missing, or holds something else.
     """
     document = read_document(path, KIND)
     try:
@@ -145,10 +146,10 @@ def load_results(path: Path) -> Results:
 
 
 def read_document(path: Path, kind: str) -> dict[str, Any]:
-    """Read one of our JSON files.
+    """Read a JSON file of results of one kind.
 
     Raises:
-        ValueError: it is missing, or holds something else.
+        ValueError: the file is missing, or holds something else.
     """
     document = read_json(path)
     if document.get("kind") != kind:
@@ -157,19 +158,19 @@ def read_document(path: Path, kind: str) -> dict[str, Any]:
 
 
 def read_kind(path: Path) -> str:
-    """Say what one of our JSON files holds the results of.
+    """Return what a JSON file holds results of: a sweep or a benchmark.
 
     Raises:
-        ValueError: it is missing, or none of ours.
+        ValueError: the file is missing, or holds no results.
     """
     return str(read_json(path)["kind"])
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a folder's results, or a JSON file.
+    """Read the results in a folder, or a JSON file of results.
 
     Raises:
-        ValueError: it is missing, or none of ours.
+        ValueError: the file is missing, or holds no results.
     """
     file = path / JSON_FILE if path.is_dir() else path
     try:
@@ -184,21 +185,24 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_identity(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Make sure that new points may stand beside old ones.
+    """Check that new points may be added to old ones.
 
     Raises:
-        ValueError: they were measured under other conditions.
+        LipSyncError: they were measured under other conditions.
     """
     for name in names:
         if old.get(name) != new[name]:
-            raise ValueError(
-                f"{path}: expected results with {name} {new[name]!r}, got {old.get(name)!r}."
-                " Name another folder with --output, or begin anew with --restart, which keeps the old files"
+            raise LipSyncError(
+                about=path,
+                expected=f"results with {name} {new[name]!r}",
+                got=repr(old.get(name)),
+                advice=f"Choose another folder with {ref('output')}, or start over with {ref('restart')},"
+                " which keeps the old files",
             )
 
 
 def set_aside(folder: Path, conditions: Mapping[str, Any]) -> None:
-    """Rename a folder's results after the time they were started at."""
+    """Rename the results in a folder after the time at which they were started."""
     stamp = str(conditions.get("started", "old")).replace(":", "")
     for name in (JSON_FILE, CSV_FILE):
         if (folder / name).is_file():
@@ -206,12 +210,12 @@ def set_aside(folder: Path, conditions: Mapping[str, Any]) -> None:
 
 
 def flat_conditions(conditions: Mapping[str, Any]) -> dict[str, Any]:
-    """Return conditions as columns: lists and mappings as text."""
+    """Return conditions as columns; lists and mappings become JSON."""
     return {name: json.dumps(value) if isinstance(value, list | dict) else value for name, value in conditions.items()}
 
 
 def csv_text(rows: list[dict[str, Any]]) -> str:
-    """Write rows as CSV, with every column that any row has."""
+    """Return rows as CSV, with all columns that any row has."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -221,7 +225,7 @@ def csv_text(rows: list[dict[str, Any]]) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing."""
+    """Write a file whole or not at all."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)

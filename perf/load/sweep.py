@@ -1,4 +1,4 @@
-"""Puts models under load, one point after the other, and keeps every one: python -m perf sweep."""
+"""Measures models under load, point by point, and saves after each: python -m perf sweep."""
 
 from __future__ import annotations
 
@@ -37,14 +37,15 @@ from perf.machine.conditions import limit_cores, machine_conditions, now, proces
 from perf.machine.gpu import Look, list_gpus, local_look, metrics_look
 from perf.reporting.roofline import served_work
 
-TRANSPORT: Transport = "grpc"  # of our own requests: perf_analyzer makes the server forget all shared memory it knows
+TRANSPORT: Transport = "grpc"  # for requests of this process: perf_analyzer unregisters all shared memory of the server
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run or continue a sweep; 0 when anything was measured and nothing crashed, else 1.
+    """Run or continue a sweep; returns 0 if something was measured and nothing crashed, else 1.
 
     Raises:
-        ValueError: an unknown model, no perf_analyzer, or results of other conditions in the output folder.
+        LipSyncError: the output folder holds results of other conditions.
+        ValueError: a model is unknown or not exported, or there is no perf_analyzer.
         ServerUnavailable: the server of --url does not answer.
     """
     arguments = build_parser().parse_args(argv)
@@ -59,16 +60,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         run(options, analyzer, results, pending)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"{len(results.points)} points kept in {options.output}. Run the same command to go on"
+            f"{len(results.points)} points kept in {options.output}. Run the same command to continue"
         ) from None
     return summarise(results, loads, options.output)
 
 
 def run(options: SweepOptions, analyzer: PerfAnalyzer, results: Results, pending: Sequence[Load]) -> None:
-    """Measure what is pending, model by model; keep every point at once.
+    """Measure the pending points, model by model, and save after each.
 
     Raises:
-        ServerUnavailable: the server of --url went away.
+        ServerUnavailable: the server of --url stopped answering.
     """
     maker = SampleMaker(options.repository, options.flavour, options.frame_size)
     for model in dict.fromkeys(load.model for load in pending):
@@ -94,7 +95,7 @@ def measure_model(
     left: list[Load],
     results: Results,
 ) -> None:
-    """Measure a model's points until none is left, or its server is gone."""
+    """Measure the points of a model until none is left, or its server stops answering."""
     while left:
         load = left[0]
         try:
@@ -116,14 +117,14 @@ def measure_model(
 def count_work_once(
     repository: Path, contract: ModelContract, inputs: Mapping[str, np.ndarray], results: Results
 ) -> None:
-    """Count a network's work for the roofline, unless that has been done."""
+    """Count the work of a network for the roofline, unless it is known already."""
     if contract.name not in results.work:
         work = served_work(repository, contract, inputs)
         results.work |= {} if work is None else {contract.name: work}
 
 
 def keep(results: Results, point: Point, folder: Path) -> None:
-    """Add a point, save everything, and say so."""
+    """Add a point, save all results, and print a line."""
     results.points[point.load] = point
     results.save(folder)
     figures = point.figures
@@ -133,11 +134,11 @@ def keep(results: Results, point: Point, folder: Path) -> None:
 
 @contextmanager
 def open_target(options: SweepOptions, maker: SampleMaker, model: str) -> Iterator[Target]:
-    """Give a server that holds a model and those that make its inputs: the user's, or one of our own.
+    """Open a server with a model and those that make its inputs: the user's, or an embedded one.
 
     Raises:
-        ServerStartError: our own does not start.
-        ServerUnavailable: the user's does not answer.
+        ServerStartError: the embedded server does not start.
+        ServerUnavailable: the user's server does not answer.
     """
     contract = maker.contracts[model]
     if options.url is not None:
@@ -151,7 +152,7 @@ def open_target(options: SweepOptions, maker: SampleMaker, model: str) -> Iterat
 
 
 def gpu_look(options: SweepOptions) -> Look | None:
-    """How to look at the server's GPUs: its metrics, or this machine's driver where the server is here."""
+    """Return how to sample the server's GPUs: by its metrics, or by this machine's driver for a local server."""
     if options.metrics_url is not None:
         return metrics_look(options.metrics_url)
     is_here = options.url is None or options.url.rpartition(":")[0] in LOCAL_HOSTS
@@ -160,10 +161,10 @@ def gpu_look(options: SweepOptions) -> Look | None:
 
 
 def open_results(options: SweepOptions, analyzer: PerfAnalyzer, *, restart: bool) -> Results:
-    """Continue the results in the output folder, or begin new ones; old ones are renamed, never lost.
+    """Continue the results in the output folder, or start new ones; old ones are renamed, never deleted.
 
     Raises:
-        ValueError: what is there was measured under other conditions.
+        LipSyncError: the results there were measured under other conditions.
     """
     conditions = sweep_conditions(options, analyzer)
     path = options.output / JSON_FILE
@@ -178,14 +179,14 @@ def open_results(options: SweepOptions, analyzer: PerfAnalyzer, *, restart: bool
 
 
 def roof(options: SweepOptions) -> dict[str, Any]:
-    """What the roofline is drawn from, and whose it is."""
+    """Return the peaks that the roofline is drawn from, and what they belong to."""
     if options.peaks is None:
-        return {**processor_peaks(), "peaks_of": "the processor, fp32, measured"}
-    return {"peak_gflop_per_s": options.peaks[0], "peak_gb_per_s": options.peaks[1], "peaks_of": "given by --peaks"}
+        return {**processor_peaks(), "peaks_of": "the CPU, fp32, measured"}
+    return {"peak_gflop_per_s": options.peaks[0], "peak_gb_per_s": options.peaks[1], "peaks_of": "given with --peaks"}
 
 
 def sweep_conditions(options: SweepOptions, analyzer: PerfAnalyzer) -> dict[str, Any]:
-    """Say what a sweep runs on.
+    """Return the conditions of a sweep.
 
     Raises:
         ServerUnavailable: the server of --url does not answer.
@@ -203,11 +204,11 @@ def sweep_conditions(options: SweepOptions, analyzer: PerfAnalyzer) -> dict[str,
 
 
 def triton_version(options: SweepOptions) -> str:
-    """Ask the server for its version; our own is started for this alone, with the smallest model.
+    """Return the version of the server; an embedded one is started just for this, without models.
 
     Raises:
-        ServerUnavailable: it does not answer.
-        ServerStartError: our own does not start.
+        ServerUnavailable: the server does not answer.
+        ServerStartError: the embedded server does not start.
     """
     if options.url is not None:
         with TritonConnection(options.url, TRANSPORT):
@@ -217,13 +218,13 @@ def triton_version(options: SweepOptions) -> str:
 
 
 def metadata_version(url: str) -> str:
-    """Ask a running server for its version."""
+    """Return the version of a running server."""
     with triton_grpc.InferenceServerClient(url) as client:
         return str(client.get_server_metadata().version)
 
 
 def answers(url: str | None) -> bool:
-    """Whether a server is there and ready."""
+    """Return whether a server is ready."""
     try:
         with TritonConnection(str(url), TRANSPORT):
             return True
@@ -232,7 +233,7 @@ def answers(url: str | None) -> bool:
 
 
 def summarise(results: Results, loads: Sequence[Load], folder: Path) -> int:
-    """Say how it went."""
+    """Print how many points have which status; returns the exit code."""
     points = [results.points[load] for load in loads if load in results.points]
     counts = {status: sum(point.status == status for point in points) for status in ("ok", "unstable", "crashed")}
     say(", ".join(f"{count} {status}" for status, count in counts.items()))
@@ -241,7 +242,7 @@ def summarise(results: Results, loads: Sequence[Load], folder: Path) -> int:
 
 
 def one_line(error: Exception) -> str:
-    """An error's words in one line."""
+    """Return the text of an error in one line."""
     return " ".join(str(error).split())
 
 

@@ -1,4 +1,4 @@
-"""The command line of sweeps: which models are put under which loads. Measures nothing."""
+"""The command line of sweeps: which models are put under which loads."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ TRANSPORTS: tuple[Transport, ...] = ("grpc", "shm")
 DESCRIPTION = """\
 Throughput and latency of every model under load, measured with Triton's perf_analyzer.
 
-Serves each model that is exported, one after the other, and measures it for every combination of batch, transport and
-concurrency (or request rate). Results are kept after every point: the same command goes on where an interrupted one
-stopped. With --url it measures a running server instead.
+Serves the exported models one after the other and measures each for every combination of batch, transport and
+concurrency (or request rate). Results are written after every point, so the same command continues an interrupted
+sweep. With --url it measures a running server instead.
 """
 
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """What to measure, and how long each of a point's three windows is."""
+    """What to measure; `interval_s` is the length of each of the three windows of a point."""
 
     models: tuple[str, ...]
     repository: Path
@@ -43,22 +43,22 @@ class SweepOptions:
     interval_s: float
     frame_size: int
     max_spread: float
-    peaks: tuple[float, float] | None = None  # GFLOP/s and GB/s of what serves, where that is not the processor
+    peaks: tuple[float, float] | None = None  # GFLOP/s and GB/s of the device; None for the CPU's
 
 
 def sweep_options(arguments: argparse.Namespace) -> SweepOptions:
-    """Check the command line.
+    """Check the parsed command line.
 
     Raises:
         ValueError: a model is not in the repository or not exported, or there is none.
     """
     repository: Path = arguments.model_repository
-    required_models(repository, list(arguments.models))  # an unknown model is named, with those that there are
+    required_models(repository, list(arguments.models))  # raises for unknown models
     possible = measurable_models(repository, arguments.model_config_name)
     missing = [model for model in arguments.models if model not in possible]
     if missing and arguments.url is None:
         raise ValueError(
-            f"model: expected one that is exported, with what makes its inputs, got {', '.join(missing)}."
+            f"model: expected exported models whose inputs' makers are exported too, got {', '.join(missing)}."
             " See: python -m export --help"
         )
     models = tuple(arguments.models or possible)
@@ -83,7 +83,7 @@ def sweep_options(arguments: argparse.Namespace) -> SweepOptions:
 
 
 def measurable_models(repository: Path, flavour: str | None) -> list[str]:
-    """Name the exported models whose inputs' makers are exported too; say on stderr which are left out."""
+    """Return the exported models whose inputs can be made, and print on stderr which are left out."""
     exported, maker = exported_models(repository), SampleMaker(repository, flavour)
     missing = [model for model in maker.contracts if model not in exported]
     if missing:
@@ -91,7 +91,7 @@ def measurable_models(repository: Path, flavour: str | None) -> list[str]:
     possible = [model for model in exported if set(maker.needed_models(model)) <= set(exported)]
     left_out = [model for model in exported if model not in possible]
     if left_out:
-        say(f"not measured, as what makes their inputs is not exported: {', '.join(left_out)}")
+        say(f"not measured, since the models that make their inputs are not exported: {', '.join(left_out)}")
     return possible
 
 
@@ -100,7 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m perf sweep", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="models and ensembles (all that are exported)")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="models or ensembles (all exported ones)")
     parser.add_argument(
         "--concurrency", type=whole_numbers, default=(1, 2, 4), metavar="N,N", help="requests at once (1,2,4)"
     )
@@ -109,29 +109,39 @@ def build_parser() -> argparse.ArgumentParser:
         "--batch", type=whole_numbers, default=(1, 16), metavar="N,N", help="frames or images per request (1,16)"
     )
     parser.add_argument("--transport", choices=["both", *TRANSPORTS], default="both", help="(%(default)s)")
-    parser.add_argument("--interval", type=positive, default=1.0, metavar="S", help="of each of three windows (1)")
+    parser.add_argument(
+        "--interval", type=positive, default=1.0, metavar="S", help="length of each of three windows (1)"
+    )
     parser.add_argument("--frame-size", type=int, default=DEFAULT_FRAME_SIZE, metavar="PIXELS", help="(%(default)s)")
     parser.add_argument(
-        "--max-spread", type=positive, default=0.25, metavar="X", help="of a stable point's windows (%(default)s)"
+        "--max-spread",
+        type=positive,
+        default=0.25,
+        metavar="X",
+        help="largest spread of a stable point (%(default)s)",
     )
     parser.add_argument(
         "--peaks",
         type=peaks,
         metavar="GFLOP/S,GB/S",
-        help="the roofline's roof, such as a GPU's (what the processor is measured to do)",
+        help="peak performance for the roofline, such as a GPU's (measured on the CPU)",
     )
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="DIR", help="(%(default)s)")
-    parser.add_argument("--restart", action="store_true", help="begin anew; the old results are renamed")
-    parser.add_argument("--cores", type=int, help="use only this many of the processor's cores")
-    parser.add_argument("--url", metavar="HOST:PORT", help="a running Triton instead of one of our own")
-    parser.add_argument("--metrics-url", metavar="HOST:PORT", help="that server's metrics, for its GPU's use")
-    parser.add_argument("--model-config-name", metavar="FLAVOUR", help="what is served, as in lipsync serve")
+    parser.add_argument("--restart", action="store_true", help="start over; old results are renamed, not deleted")
+    parser.add_argument("--cores", type=int, help="use only this many CPU cores")
+    parser.add_argument("--url", metavar="HOST:PORT", help="a running Triton; without it, one is started")
+    parser.add_argument("--metrics-url", metavar="HOST:PORT", help="that server's metrics, for the use of its GPUs")
+    parser.add_argument("--model-config-name", metavar="FLAVOUR", help="flavour to serve, as in lipsync serve")
     parser.add_argument("--model-repository", type=Path, default=DEFAULT_REPOSITORY, metavar="DIR")
     return parser
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
-    """Parse whole numbers of at least 1, separated by commas."""
+    """Parse whole numbers of at least 1, separated by commas.
+
+    Raises:
+        ArgumentTypeError: the text is something else.
+    """
     numbers = tuple(int(part) if part.strip().isdecimal() else 0 for part in text.split(","))
     if not all(number >= 1 for number in numbers):
         raise argparse.ArgumentTypeError(f"expected whole numbers of at least 1, separated by commas, got {text!r}")
@@ -139,12 +149,20 @@ def whole_numbers(text: str) -> tuple[int, ...]:
 
 
 def rates(text: str) -> tuple[float, ...]:
-    """Parse positive numbers, separated by commas."""
+    """Parse positive numbers, separated by commas.
+
+    Raises:
+        ArgumentTypeError: the text is something else.
+    """
     return tuple(positive(part) for part in text.split(","))
 
 
 def peaks(text: str) -> tuple[float, float]:
-    """Parse two positive numbers."""
+    """Parse two positive numbers, separated by a comma.
+
+    Raises:
+        ArgumentTypeError: the text is something else.
+    """
     numbers = rates(text)
     if len(numbers) != 2:
         raise argparse.ArgumentTypeError(f"expected GFLOP/s and GB/s, separated by a comma, got {text!r}")
@@ -152,7 +170,11 @@ def peaks(text: str) -> tuple[float, float]:
 
 
 def positive(text: str) -> float:
-    """Parse a positive number."""
+    """Parse a positive, finite number.
+
+    Raises:
+        ArgumentTypeError: the text is something else.
+    """
     try:
         number = float(text)
     except ValueError:
@@ -163,7 +185,7 @@ def positive(text: str) -> float:
 
 
 def planned_loads(options: SweepOptions) -> list[Load]:
-    """List all points: every batch that a model takes, each transport, each concurrency or rate."""
+    """Return all points to measure: each batch that a model takes, transport, and concurrency or rate."""
     maker = SampleMaker(options.repository, options.flavour, options.frame_size)
     return [
         Load(model, batch, transport, options.mode, value)
@@ -175,11 +197,11 @@ def planned_loads(options: SweepOptions) -> list[Load]:
 
 
 def possible_batches(contract: ModelContract, wanted: Sequence[int]) -> list[int]:
-    """The wanted batches, larger ones than the model takes replaced by its largest."""
+    """Return the wanted batches; those that are too large for the model are replaced by its largest."""
     largest = contract.max_batch_size or max(wanted)
     return sorted({min(batch, largest) for batch in wanted})
 
 
 def say(text: str) -> None:
-    """Tell the user on stderr."""
+    """Print a line on stderr."""
     print(text, file=sys.stderr, flush=True)

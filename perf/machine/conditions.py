@@ -1,4 +1,4 @@
-"""The conditions of a measurement: machine, GPU, driver, commit, time, and what the processor can do at best."""
+"""The conditions of a measurement: machine, GPUs, driver, commit and time; and the peak performance of the CPU."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from typing import Any
 
 import numpy as np
 
+from client.errors import UsageError
 from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.machine.gpu import list_gpus
 
 ROOT = DEFAULT_REPOSITORY.parent
 GIT_TIMEOUT_S = 10
 GB = 1e9
-GEMM_EDGE = 1536  # fp32 matrices of 9 MB: beyond the caches' reach only by their sum, as the best kernels like it
-COPY_BYTES = 256 << 20  # well beyond the last cache
+GEMM_EDGE = 1536  # fp32 matrices of 9 MB each: large enough for the fastest kernels
+COPY_BYTES = 256 << 20  # well beyond the last-level cache
 PEAK_RUNS = 5
 
 
 def machine_conditions() -> dict[str, Any]:
-    """Say where and on what a measurement runs."""
+    """Return what a measurement runs on, and when, as JSON."""
     gpus = list_gpus()
     return {
         "machine": processor_name(),
@@ -42,12 +43,12 @@ def machine_conditions() -> dict[str, Any]:
 
 
 def usable_cores() -> int:
-    """Count the cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def processor_name() -> str:
-    """Return the processor's own name for itself, or its architecture."""
+    """Return the name of the CPU, or its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -57,7 +58,7 @@ def processor_name() -> str:
 
 
 def git_commit() -> str:
-    """Return the sources' commit, marked when files differ from it; "unknown" outside a checkout."""
+    """Return the commit of the sources, marked if tracked files have changed; "unknown" outside a checkout."""
     try:
         commit = _git("rev-parse", "--short=12", "HEAD")
         return f"{commit} with changes" if _git("status", "--porcelain", "--untracked-files=no") else commit
@@ -66,12 +67,12 @@ def git_commit() -> str:
 
 
 def now() -> str:
-    """Return the time, ISO 8601, UTC, whole seconds."""
+    """Return the time in UTC as ISO 8601, in whole seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def processor_peaks() -> dict[str, float]:
-    """Measure what the processor's usable cores can do at best: fp32 products, and copying memory."""
+    """Measure the peak of the usable CPU cores: fp32 matrix products in GFLOP/s, and memory copies in GB/s."""
     rng = np.random.default_rng(0)
     left, right = rng.standard_normal((2, GEMM_EDGE, GEMM_EDGE), dtype=np.float32)
     source = np.ones(COPY_BYTES, np.uint8)
@@ -85,12 +86,16 @@ def processor_peaks() -> dict[str, float]:
 
 
 def limit_cores(count: int | None) -> None:
-    """Use only so many of the processor's cores, here and in all processes started from here."""
+    """Restrict this process, and those that it starts, to some CPU cores; None keeps all.
+
+    Raises:
+        UsageError: there are fewer cores.
+    """
     if count is None:
         return
     usable = sorted(os.sched_getaffinity(0))
     if not 1 <= count <= len(usable):
-        raise ValueError(f"--cores: expected 1 to {len(usable)}, got {count}")
+        raise UsageError(option="cores", expected=f"1 to {len(usable)}", got=count)
     os.sched_setaffinity(0, usable[:count])
 
 

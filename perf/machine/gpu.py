@@ -1,4 +1,4 @@
-"""NVIDIA GPUs: which there are, and how busy and full they get, as nvidia-smi or a Triton's metrics tell it."""
+"""NVIDIA GPUs of this machine, and their use while something runs, from nvidia-smi or from Triton's metrics."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class GpuUse:
-    """One look at a GPU."""
+    """One sample of a GPU's use."""
 
     utilization: float  # percent
     memory_mb: float
@@ -46,7 +46,7 @@ Look = Callable[[], list[GpuUse]]
 
 
 def list_gpus() -> list[Gpu]:
-    """List this machine's GPUs, those that CUDA_VISIBLE_DEVICES hides left out; none without nvidia-smi."""
+    """Return the GPUs of this machine that CUDA_VISIBLE_DEVICES does not hide; none without nvidia-smi."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     rows = _query("index,uuid,name,memory.total,driver_version", None)
     return [
@@ -57,7 +57,7 @@ def list_gpus() -> list[Gpu]:
 
 
 def local_look(indices: Sequence[int]) -> Look:
-    """A look at GPUs of this machine; those that cannot be seen are left out."""
+    """Return a function that samples GPUs of this machine, by nvidia-smi; unknown indices are left out."""
 
     def look() -> list[GpuUse]:
         rows = [row for index in indices for row in _query("utilization.gpu,memory.used,power.draw", index)]
@@ -67,7 +67,7 @@ def local_look(indices: Sequence[int]) -> Look:
 
 
 def metrics_look(url: str) -> Look:
-    """A look at the GPUs of a Triton, wherever it runs, through its metrics endpoint at HOST:PORT."""
+    """Return a function that samples the GPUs of a Triton through its metrics endpoint at HOST:PORT."""
 
     def look() -> list[GpuUse]:
         try:
@@ -80,7 +80,7 @@ def metrics_look(url: str) -> Look:
 
 
 def read_metrics(text: str) -> list[GpuUse]:
-    """Read the GPUs' lines of Triton's metrics; utilization is a fraction there, memory bytes."""
+    """Read the use of each GPU from Triton's metrics, which give utilization as a fraction and memory in bytes."""
     found = {(name, uuid): float(value) for name, uuid, value in METRIC.findall(text)}
     return [
         GpuUse(
@@ -93,22 +93,22 @@ def read_metrics(text: str) -> list[GpuUse]:
 
 
 class GpuSampler(Sampler):
-    """Looks at GPUs; sees none without a look."""
+    """Samples GPUs while its context is open."""
 
     def __init__(self, look: Look | None) -> None:
-        """Choose how to look."""
+        """Choose how to sample; None samples nothing."""
         super().__init__()
         self._ask = look or (lambda: [])
         self._samples: list[GpuUse] = []
 
     def look(self) -> float:
-        """Ask for each GPU's use."""
+        """Take a sample of each GPU; returns the pause until the next."""
         self._samples += self._ask()
         return SAMPLE_INTERVAL_S
 
     @property
     def figures(self) -> dict[str, float]:
-        """Mean use and power, largest memory of any of the GPUs; empty without samples."""
+        """Mean utilization and power, and the peak memory of any GPU; empty without samples."""
         if not self._samples:
             return {}
         count = len(self._samples)
@@ -120,7 +120,7 @@ class GpuSampler(Sampler):
 
 
 def _is_named(index: str, uuid: str, visible: str) -> bool:
-    """Say whether CUDA_VISIBLE_DEVICES names a GPU, by its index or by how its UUID begins."""
+    """Return whether CUDA_VISIBLE_DEVICES names a GPU, by its index or by the beginning of its UUID."""
     entries = [entry.strip() for entry in visible.split(",")]
     return any(entry == index or (entry.startswith("GPU-") and uuid.startswith(entry)) for entry in entries)
 
@@ -140,7 +140,7 @@ def _megabytes(mebibytes: str) -> float:
 
 
 def _number(text: str) -> float:
-    """Read a figure; cards that do not report one say [N/A]."""
+    """Read a number; cards that do not report one print [N/A]."""
     try:
         return float(text)
     except ValueError:

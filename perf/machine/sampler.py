@@ -1,4 +1,4 @@
-"""Looks at something again and again, beside what is measured."""
+"""Samples something again and again in a thread, beside what is measured."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Self
 
 
 class Sampler(ABC):
-    """Looks in a thread of its own while its context is open."""
+    """Samples in a thread of its own while its context is open."""
 
     def __init__(self) -> None:
-        """Make the thread; it starts with the context."""
+        """Create the thread; it starts with the context."""
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name=type(self).__name__)
 
     @abstractmethod
     def look(self) -> float:
-        """Look once; returns the seconds until the next look."""
+        """Take one sample; returns the seconds until the next."""
 
     def __enter__(self) -> Self:
-        """Begin to look."""
+        """Start sampling."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop looking."""
+        """Stop sampling."""
         self._done.set()
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""The benchmark's part of the report: seconds per second by pipeline and GPU beside published figures, and stages."""
+"""The benchmark's part of the report: seconds per second beside published figures, and stages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from perf.jobs.benchmark_rows import FIRST_COLUMNS, Benchmark, Row, published_ro
 from perf.reporting.page import Block, Heading, Paragraph, Picture, Table
 from perf.reporting.plots import Bar, draw_bars, short
 
-SMALLEST_SHARE = 0.01  # of a job's time: shorter stages are left out of the picture
+SMALLEST_SHARE = 0.01  # of the time of a job: shorter stages are left out
 OWN_COLUMNS = {
     "seconds_per_second": "s per s of video",
     "fps": "fps",
@@ -18,13 +18,13 @@ OWN_COLUMNS = {
 
 
 def benchmark_blocks(benchmark: Benchmark) -> list[Block]:
-    """All sections of a benchmark."""
+    """Return all sections of a benchmark."""
     ours = list(benchmark.rows.values())
     pipelines = {row.key.pipeline for row in ours}
     published = [row for row in published_rows() if row.key.pipeline in pipelines]
     said = (
-        "time_sec counts from the first look at the media to the finished file, without the server's start."
-        " Host memory is the client's and the server's together. Grey rows are figures that the predecessor web"
+        "time_sec counts from opening the media to the finished file, without the server's start."
+        " Host memory is that of the client and the server together. Grey rows are figures that the predecessor web"
         " service published as ranges, whose ends are paired here."
     )
     headers = (*FIRST_COLUMNS, "speed", *OWN_COLUMNS.values(), "note")
@@ -33,7 +33,7 @@ def benchmark_blocks(benchmark: Benchmark) -> list[Block]:
 
 
 def speed_blocks(ours: Sequence[Row], published: Sequence[Row]) -> list[Block]:
-    """Seconds of work per second of video."""
+    """Return the plot of seconds of work per second of video."""
     measured = [row for row in ours if row.figures]
     groups = {
         pipeline: [bar_of(row) for row in [*measured, *published] if row.key.pipeline == pipeline]
@@ -45,14 +45,14 @@ def speed_blocks(ours: Sequence[Row], published: Sequence[Row]) -> list[Block]:
 
 
 def bar_of(row: Row) -> Bar:
-    """A row as a bar."""
+    """Return a row as a bar."""
     is_reference = mark(row) == "reference"
     where = f"{row.key.gpu}, {row.key.sample}, {row.key.speed}"
     return Bar(f"{where} (published)" if is_reference else where, row.seconds_per_second, is_reference=is_reference)
 
 
 def stage_blocks(ours: Sequence[Row]) -> list[Block]:
-    """Seconds that each stage of a job worked, per second of video."""
+    """Return the plot of each stage's share of the time of a job."""
     groups = {str(row.key): stage_bars(row) for row in ours if row.figures and row.stages}
     if not groups:
         return []
@@ -65,7 +65,7 @@ def stage_blocks(ours: Sequence[Row]) -> list[Block]:
 
 
 def stage_bars(row: Row) -> list[Bar]:
-    """Bars of the stages that take a visible part of a job, longest first."""
+    """Return bars of the stages that take a visible share of a job, longest first."""
     shares = {stage: seconds / row.figures["time_sec"] for stage, seconds in row.stages.items()}
     longest_first = sorted(shares.items(), key=lambda item: -item[1])
     return [
@@ -76,7 +76,7 @@ def stage_bars(row: Row) -> list[Bar]:
 
 
 def table_row(row: Row) -> tuple[str, ...]:
-    """A row's cells."""
+    """Return a row as cells."""
     known = {"pipeline": row.key.pipeline, "gpu": row.key.gpu, "sample": row.key.sample}
     known |= {"video": row.video, "audio": row.audio, "time_sec": number(row, "time_sec")}
     own = [number(row, name) for name in OWN_COLUMNS]
@@ -84,13 +84,13 @@ def table_row(row: Row) -> tuple[str, ...]:
 
 
 def number(row: Row, name: str) -> str:
-    """A figure, or nothing."""
+    """Return a figure as text; empty if it is unknown."""
     value = row.figures.get(name)
     return "" if value is None else f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def mark(row: Row) -> str:
-    """How a row is coloured: published ones have no time."""
+    """Return the colour mark of a row; published ones have no time."""
     if not row.figures:
         return "bad"
     return "" if row.time else "reference"

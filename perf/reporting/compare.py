@@ -1,6 +1,6 @@
-"""What changed between two results of one kind: python -m perf compare BEFORE AFTER.
+"""What changed between two results of the same kind: python -m perf compare BEFORE AFTER.
 
-A change is marked when it exceeds the limit and what the windows (or runs) of the two measurements differ by anyway.
+A change is marked if it exceeds the limit and the noise, which is estimated from the windows or runs of both results.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EXIT_SLOWER = 3
 
 @dataclass(frozen=True)
 class Figure:
-    """A speed, larger is better, and how far its windows or runs lie apart."""
+    """A speed (larger is better) and the spread of its windows or runs."""
 
     speed: float
     spread: float
@@ -35,7 +35,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Change:
-    """One thing measured twice."""
+    """A figure in two results."""
 
     what: str
     before: Figure | None
@@ -51,12 +51,12 @@ class Change:
 
     @property
     def noise(self) -> float:
-        """What the two measurements may differ by without a reason: half of either's spread, together."""
+        """By how much the two may differ by chance: half the sum of their spreads."""
         return sum(figure.spread for figure in (self.before, self.after) if figure is not None) / 2
 
     @property
     def mark(self) -> Mark:
-        """Say which way it changed, if it did."""
+        """Whether it got faster, slower, or neither beyond limit and noise."""
         if self.before is None:
             return "only after"
         if self.after is None:
@@ -68,16 +68,16 @@ class Change:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the comparison; 0, or 3 when asked to fail on anything slower.
+    """Print the comparison; returns 3 if something is slower and --fail-on-slower was given, else 0.
 
     Raises:
-        ValueError: the two are not of one kind, or share no point.
+        ValueError: the results differ in kind, or have no point in common.
     """
     parser = argparse.ArgumentParser(prog="python -m perf compare", description=__doc__)
     parser.add_argument("before", type=Path, help="results: a folder or its results.json")
     parser.add_argument("after", type=Path)
-    parser.add_argument("--limit", type=float, default=DEFAULT_LIMIT, help="smaller changes are none (%(default)s)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write it as HTML and Markdown too")
+    parser.add_argument("--limit", type=float, default=DEFAULT_LIMIT, help="ignore smaller changes (%(default)s)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="also write the comparison as HTML and Markdown")
     parser.add_argument("--fail-on-slower", action="store_true", help=f"exit with {EXIT_SLOWER} if anything is slower")
     options = parser.parse_args(argv)
     changes, conditions = compare(options.before, options.after, options.limit)
@@ -90,10 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def compare(before: Path, after: Path, limit: float) -> tuple[list[Change], list[tuple[str, Any, Any]]]:
-    """Compare two results, point by point; also lists the conditions that differ.
+    """Compare two results point by point; also returns the conditions that differ: name, before, after.
 
     Raises:
-        ValueError: the two are not of one kind, or share no point.
+        ValueError: the results differ in kind, or have no point in common.
     """
     kinds = read_kind(before), read_kind(after)
     if kinds[0] != kinds[1]:
@@ -111,7 +111,7 @@ def compare(before: Path, after: Path, limit: float) -> tuple[list[Change], list
 
 
 def figures_of(path: Path) -> tuple[dict[str, Figure], dict[str, Any]]:
-    """Speeds by what was measured: items per second of a sweep, video per second of a benchmark."""
+    """Return speeds by point, in items or seconds of video per second, and the conditions."""
     kind = read_kind(path)
     if kind == SWEEP:
         results = load_results(path)
@@ -127,7 +127,7 @@ def figures_of(path: Path) -> tuple[dict[str, Figure], dict[str, Any]]:
 
 
 def comparison_blocks(changes: Sequence[Change], conditions: Sequence[tuple[str, Any, Any]]) -> list[Block]:
-    """Tables of a comparison: changed points first."""
+    """Return the tables of a comparison, changed points first."""
     ordered = sorted(changes, key=lambda change: (change.mark == "same", change.mark, change.what))
     blocks: list[Block] = [
         Paragraph(summary(changes)),
@@ -144,14 +144,14 @@ def comparison_blocks(changes: Sequence[Change], conditions: Sequence[tuple[str,
 
 
 def row_of(change: Change) -> tuple[str, ...]:
-    """A change as cells of a table."""
+    """Return a change as the cells of a row."""
     speeds = [f"{figure.speed:.4g}" if figure else "" for figure in (change.before, change.after)]
     ratio = f"{change.ratio:.2f} x" if change.before and change.after else ""
     return (change.what, *speeds, ratio, f"{change.noise:.0%}", change.mark)
 
 
 def summary(changes: Sequence[Change]) -> str:
-    """Count the marks."""
+    """Return how many points have which mark."""
     counts = {mark: sum(change.mark == mark for change in changes) for mark in COLOURS}
     return ", ".join(f"{count} {mark}" for mark, count in counts.items() if count)
 

@@ -1,4 +1,4 @@
-"""A page of headings, paragraphs, tables and pictures, written as one HTML file and as Markdown. Knows no figures."""
+"""Writes a page of headings, paragraphs, tables and pictures as one HTML file and as Markdown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NUMBER = re.compile(r"[-+]?\d[\d,]*(\.\d+)?( ?[%x])?")
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading; level 1 is the page's."""
+    """A heading; level 1 is the title of the page."""
 
     text: str
     level: int = 2
@@ -43,7 +43,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under headers; marks, one per row, colour a row: good, bad, doubtful, reference or nothing."""
+    """Rows under headers. Marks, one per row, colour rows: good, bad, doubtful, reference or an empty text."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -52,7 +52,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as PNG, under a name for its file, with what it shows."""
+    """A PNG picture with the name of its file and a caption."""
 
     name: str
     png: bytes
@@ -63,7 +63,7 @@ Block = Heading | Paragraph | Table | Picture
 
 
 def write_page(title: str, blocks: Sequence[Block], folder: Path) -> tuple[Path, Path]:
-    """Write report.html, which needs no other file, and report.md with its pictures beside it."""
+    """Write report.html, which needs no other file, and report.md with its pictures; returns both paths."""
     pictures = folder / PICTURE_FOLDER
     pictures.mkdir(parents=True, exist_ok=True)
     for block in blocks:
@@ -76,14 +76,14 @@ def write_page(title: str, blocks: Sequence[Block], folder: Path) -> tuple[Path,
 
 
 def as_html(title: str, blocks: Sequence[Block]) -> str:
-    """Render a whole HTML document; pictures are part of it."""
+    """Return a whole HTML document; pictures are embedded."""
     body = "\n".join(_html_block(block) for block in (Heading(title, 1), *blocks))
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
 
 
 def as_markdown(title: str, blocks: Sequence[Block]) -> str:
-    """Render Markdown; pictures are links."""
+    """Return Markdown; pictures are links."""
     return "\n\n".join(_markdown_block(block) for block in (Heading(title, 1), *blocks)) + "\n"
 
 

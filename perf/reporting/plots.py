@@ -1,4 +1,4 @@
-"""Pictures of measured figures, drawn with matplotlib and returned as PNG. Knows no files."""
+"""Draws figures with matplotlib; returns PNG."""
 
 from __future__ import annotations
 
@@ -17,10 +17,18 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 
 DPI = 130
 WIDTH = 9.0  # inches
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555")  # told apart by all eyes
+COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#e69f00",
+    "#555555",
+)  # for any colour vision
 GREY, RED = "#9a9a9a", "#c0392b"
 MARKERS = "osD^vPX*"  # one more than colours, so that no pair repeats
-MUCH = 50  # times as long: short bars would not be seen
+MUCH = 50  # ratio of bars above which short ones would be invisible
 BAR_HEIGHT = 0.34  # inches, of a row of bars
 LOOK: dict[Any, Any] = {"font.size": 9, "axes.titlesize": 9.5, "axes.spines.top": False, "axes.spines.right": False}
 
@@ -39,7 +47,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar, of one or two parts, its length and the note beside it; reference bars are grey, with dots."""
+    """A bar of one or two parts, with a note beside it. Reference bars are grey and dotted."""
 
     label: str
     value: float
@@ -50,7 +58,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Spot:
-    """A network under the roofline: operations per byte, and operations per second."""
+    """A network in the roofline plot: operations per byte, and GFLOP per second."""
 
     label: str
     intensity: float
@@ -94,10 +102,10 @@ def draw_bars(
     """Draw horizontal bars, group under group.
 
     Args:
-        groups: bars by the group's name.
-        x_label: what a bar's length is.
-        parts: names of a bar's two parts, where they have two.
-        scale: fitting is logarithmic where bars differ much.
+        groups: Bars by the name of their group.
+        x_label: What the length of a bar means.
+        parts: Names of the two parts of the bars; None if they have one.
+        scale: "fitting" is logarithmic if bars differ much.
     """
     bars = [bar for group in groups.values() for bar in group]
     rows = len(bars) + len(groups)
@@ -131,7 +139,7 @@ def draw_bars(
 
 
 def draw_roofline(spots: Sequence[Spot], peak_gflop_per_s: float, peak_gb_per_s: float) -> bytes:
-    """Draw networks under the machine's roof: memory's slope, and the peak of products."""
+    """Draw networks under the roofline: the slope of the memory bandwidth, and the peak of matrix products."""
     ridge = peak_gflop_per_s / peak_gb_per_s
     low = min([ridge, *(spot.intensity for spot in spots)]) / 3
     high = max([ridge, *(spot.intensity for spot in spots)]) * 4
@@ -187,7 +195,7 @@ def _label_rows(axes: Axes, ticks: Sequence[tuple[int, str]], groups: set[str]) 
 
 
 def short(value: float) -> str:
-    """Three significant digits, without an exponent."""
+    """Return a number with three significant digits, without an exponent."""
     if value == 0 or not math.isfinite(value):
         return "0"
     return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"

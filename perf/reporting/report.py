@@ -1,7 +1,7 @@
-"""One page of everything that was measured: python -m perf report RESULTS... writes HTML and Markdown.
+"""Writes results as one page, in HTML and in Markdown: python -m perf report RESULTS...
 
 Each RESULTS is the folder (or results.json) of a sweep or a benchmark. With --baseline, an older result of the same
-kind, what changed since is marked.
+kind, the page shows what changed since then.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ TITLE = "How fast it runs here"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the report and say where.
+    """Write the report and print its paths.
 
     Raises:
-        ValueError: a file holds no results, or nothing that was measured.
+        ValueError: a file holds no results, or none that were measured.
     """
     parser = argparse.ArgumentParser(prog="python -m perf report", description=__doc__)
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS")
     parser.add_argument("--baseline", type=Path, metavar="RESULTS", help="mark what changed since these")
-    parser.add_argument("--limit", type=float, default=DEFAULT_LIMIT, help="smaller changes are none (%(default)s)")
+    parser.add_argument("--limit", type=float, default=DEFAULT_LIMIT, help="ignore smaller changes (%(default)s)")
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="DIR", help="(%(default)s)")
     options = parser.parse_args(argv)
     blocks = [block for path in options.results for block in results_blocks(path)]
@@ -47,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def results_blocks(path: Path) -> list[Block]:
-    """The sections of one result.
+    """Return the sections of one result.
 
     Raises:
-        ValueError: it holds nothing that was measured.
+        ValueError: nothing in it was measured.
     """
     kind = read_kind(path)
     if kind == SWEEP:
@@ -67,10 +67,10 @@ def results_blocks(path: Path) -> list[Block]:
 
 
 def baseline_blocks(baseline: Path, results: Sequence[Path], limit: float) -> list[Block]:
-    """What changed since an older result of the same kind.
+    """Return what changed since an older result of the same kind.
 
     Raises:
-        ValueError: there is no newer one of its kind.
+        ValueError: there is no newer result of this kind.
     """
     kind = read_kind(baseline)
     newer = [path for path in results if read_kind(path) == kind]
@@ -81,7 +81,7 @@ def baseline_blocks(baseline: Path, results: Sequence[Path], limit: float) -> li
 
 
 def conditions_table(conditions: Mapping[str, Any]) -> Table:
-    """The conditions that everything below was measured under."""
+    """Return the conditions of a result as a table."""
     named = {
         "machine": f"{conditions['machine']}, {conditions['cores']} cores, {conditions['memory_gb']} GB",
         "GPU": "; ".join(f"{gpu['name']}, {gpu['memory_mb']:.0f} MB" for gpu in conditions["gpus"]) or "none",
@@ -99,10 +99,10 @@ def conditions_table(conditions: Mapping[str, Any]) -> Table:
 
 
 def best(conditions: Mapping[str, Any]) -> str:
-    """The roofline's roof, and whose it is."""
+    """Return the peaks of the roofline, and what they belong to."""
     if "peak_gflop_per_s" not in conditions:
         return ""
-    whose = conditions.get("peaks_of", "the processor, fp32, measured")
+    whose = conditions.get("peaks_of", "the CPU, fp32, measured")
     return f"{conditions['peak_gflop_per_s']:g} GFLOP/s in products, {conditions['peak_gb_per_s']:g} GB/s ({whose})"
 
 

@@ -1,4 +1,4 @@
-"""How much work and traffic a network is, counted from its ONNX file: where it stands under the machine's roofline."""
+"""Counts the work and memory traffic of a network from its ONNX file, for the roofline plot."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from lipsync_core.repository import NETWORK_FILES, VERSION_FOLDER
 from perf.load.results import Work
 
 Shapes = Mapping[str, tuple[int, ...]]
-SMALL_TENSOR = 64  # elements: such tensors hold sizes and axes, larger ones weights
+SMALL_TENSOR = 64  # elements: smaller tensors hold sizes and axes, larger ones weights
 
 
 def count_work(path: Path, item: Mapping[str, Sequence[int]]) -> Work:
-    """Count a network's work for one item, without running it and without reading its weights' values.
+    """Count the work of a network for one item, without running it and without reading its weights.
 
     Args:
-        path: model.onnx; its tensors may lie beside it.
-        item: dims of every input for one item, batch axis included where the network has one.
+        path: The file model.onnx; its external data may be missing.
+        item: Dimensions of every input for one item, with the batch axis if the network has one.
 
     Raises:
-        ValueError: a size stays unknown.
+        ValueError: a size is unknown.
     """
     network = onnx.load(path, load_external_data=False)
     weights = weight_bytes(network.graph)
@@ -42,12 +42,12 @@ def count_work(path: Path, item: Mapping[str, Sequence[int]]) -> Work:
 
 
 def served_work(repository: Path, contract: ModelContract, inputs: Mapping[str, np.ndarray]) -> Work | None:
-    """Count the work of a served network; None for models that are none, or whose sizes stay unknown.
+    """Count the work of a served network; None for models without one, or if sizes are unknown.
 
     Args:
-        repository: the model repository.
-        contract: the model's.
-        inputs: one item, without batch axis.
+        repository: The model repository.
+        contract: The model's contract.
+        inputs: One item by input name, without the batch axis.
     """
     path = repository / contract.name / VERSION_FOLDER / NETWORK_FILES["onnxruntime"]
     if not path.is_file():
@@ -55,12 +55,12 @@ def served_work(repository: Path, contract: ModelContract, inputs: Mapping[str, 
     batch = (1,) if contract.max_batch_size else ()
     try:
         return count_work(path, {name: (*batch, *array.shape) for name, array in inputs.items()})
-    except Exception:  # noqa: BLE001  (a network that cannot be counted is measured all the same; ONNX has no base error)
+    except Exception:  # noqa: BLE001  (a network that cannot be counted is measured anyway; ONNX has no base error)
         return None
 
 
 def fix_inputs(graph: onnx.GraphProto, item: Mapping[str, Sequence[int]]) -> None:
-    """Give a graph's inputs fixed dims, forget what it says of sizes further on, and make inputs of its weights."""
+    """Fix the dimensions of a graph's inputs, drop its other known sizes, and turn its weights into inputs."""
     for value in graph.input:
         for dim, size in zip(value.type.tensor_type.shape.dim, item[value.name], strict=True):
             dim.ClearField("dim_param")
@@ -78,7 +78,7 @@ def fix_inputs(graph: onnx.GraphProto, item: Mapping[str, Sequence[int]]) -> Non
 
 
 def fold_sizes(network: onnx.ModelProto) -> onnx.ModelProto:
-    """Compute all sizes that follow from the inputs'; ONNX Runtime folds those that the graph computes itself."""
+    """Infer all sizes from those of the inputs; ONNX Runtime folds those that the graph computes itself."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3  # errors
@@ -90,7 +90,7 @@ def fold_sizes(network: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def known_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
-    """Sizes of all tensors that are known; -1 where a dim is not."""
+    """Return the known shapes by tensor; unknown dimensions are -1."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in [*graph.input, *graph.value_info, *graph.output]:
         dims = value.type.tensor_type.shape.dim
@@ -99,10 +99,10 @@ def known_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
 
 
 def shape_of(name: str, shapes: Shapes) -> tuple[int, ...]:
-    """Look up a tensor's size.
+    """Return the shape of a tensor.
 
     Raises:
-        ValueError: it is not known.
+        ValueError: it is not fully known.
     """
     shape = shapes.get(name)
     if shape is None or any(dim < 0 for dim in shape):
@@ -111,19 +111,19 @@ def shape_of(name: str, shapes: Shapes) -> tuple[int, ...]:
 
 
 def convolution_flop(node: onnx.NodeProto, shapes: Shapes) -> float:
-    """Each output sees one filter: channels of its group times the kernel."""
+    """Count a convolution: each output value sums one filter, the channels of its group times the kernel."""
     filters = shape_of(node.input[1], shapes)
     return 2.0 * math.prod(shape_of(node.output[0], shapes)) * math.prod(filters[1:])
 
 
 def transposed_convolution_flop(node: onnx.NodeProto, shapes: Shapes) -> float:
-    """Each input feeds one filter: channels that its group gives times the kernel."""
+    """Count a transposed convolution: each input value feeds the output channels of its group times the kernel."""
     filters = shape_of(node.input[1], shapes)
     return 2.0 * math.prod(shape_of(node.input[0], shapes)) * math.prod(filters[1:])
 
 
 def product_flop(node: onnx.NodeProto, shapes: Shapes) -> float:
-    """Each output is one dot product."""
+    """Count a matrix product: each output value is a dot product."""
     left = shape_of(node.input[0], shapes)
     transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
     inner = left[0] if transposed else left[-1]
@@ -139,17 +139,17 @@ COUNTERS: Mapping[str, Callable[[onnx.NodeProto, Shapes], float]] = {
 
 
 def weight_bytes(graph: onnx.GraphProto) -> float:
-    """Size of all weights."""
+    """Return the size of all weights, in bytes."""
     return float(
         sum(math.prod(tensor.dims) * item_size(tensor.data_type) for tensor in graph.initializer if tensor.dims)
     )
 
 
 def element_bytes(value: onnx.ValueInfoProto) -> int:
-    """Size of one element of a tensor."""
+    """Return the size of one element of a tensor, in bytes."""
     return item_size(value.type.tensor_type.elem_type)
 
 
 def item_size(data_type: int) -> int:
-    """Size of one element of an ONNX type."""
+    """Return the size of one element of an ONNX type, in bytes."""
     return int(onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize)

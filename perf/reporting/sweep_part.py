@@ -1,4 +1,4 @@
-"""A sweep's part of the report: what to choose, transports, steps, roofline, and each model's curves."""
+"""The sweep's part of the report: suggested loads, transports, steps, roofline, and load curves."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from perf.load.results import Load, Point, Results, Step
 from perf.reporting.page import Block, Heading, Paragraph, Picture, Table
 from perf.reporting.plots import Bar, Line, Spot, draw_bars, draw_load_curves, draw_roofline, short
 
-NEARLY_BEST = 0.9  # of the best throughput: less load for nearly as much, at a shorter latency
+NEARLY_BEST = 0.9  # of the best throughput, often at much lower latency
 MODE_LABELS = {"concurrency": "requests at once", "rate": "requests per second sent"}
-SMALLEST_SHARE = 0.005  # of a request's time: shorter steps are left out of the picture
-SEVERAL_CALLS = 1.5  # per request; counters also hold requests that had begun or not ended
+SMALLEST_SHARE = 0.005  # of the time of a request: shorter steps are left out
+SEVERAL_CALLS = 1.5  # per request; counters also include requests in flight at the start and the end
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A model's best throughput, and the smallest load that comes near it."""
+    """A model's point of best throughput, and the suggested one."""
 
     best: Point
     suggested: Point
 
 
 def sweep_blocks(results: Results) -> list[Block]:
-    """All sections of a sweep."""
+    """Return all sections of a sweep."""
     models = list(dict.fromkeys(load.model for load in results.points))
     return [
         *choice_blocks(results, models),
@@ -37,20 +37,20 @@ def sweep_blocks(results: Results) -> list[Block]:
 
 
 def choice_blocks(results: Results, models: Sequence[str]) -> list[Block]:
-    """The table that decides: per model the smallest load that gives nearly the best throughput."""
+    """Return the table of suggested loads."""
     chosen = {model: choose(measured_points(results, model)) for model in models}
     rows = [choice_row(model, choice) for model, choice in chosen.items()]
     marks = ["" if choice is not None else "bad" for choice in chosen.values()]
     said = (
-        f"Suggested is the load with the shortest 95th percentile among those that reach {NEARLY_BEST:.0%} of the"
-        " model's best throughput. An item is a frame or an image; of the speech models, a frame's worth of speech."
+        f"The suggested load has the lowest p95 latency among those that reach {NEARLY_BEST:.0%} of the model's best"
+        " throughput. An item is a frame or an image; for audio models, the audio of a frame."
     )
     headers = ("model", "suggested load", "items/s", "p50 ms", "p95 ms", "p99 ms", "best items/s", "at")
     return [Heading("What to choose", 3), Paragraph(said), Table(headers, rows, marks)]
 
 
 def choice_row(model: str, choice: Choice | None) -> tuple[str, ...]:
-    """A model's row of the table that decides."""
+    """Return a model's row of the table of suggested loads."""
     if choice is None:
         return (model, "nothing measured", "", "", "", "", "", "")
     figures = choice.suggested.figures
@@ -62,7 +62,7 @@ def choice_row(model: str, choice: Choice | None) -> tuple[str, ...]:
 
 
 def choose(points: Sequence[Point]) -> Choice | None:
-    """Find the load to suggest; stable points are preferred where there are any."""
+    """Choose the load to suggest, among stable points if there are any; None without points."""
     candidates = [point for point in points if point.status == "ok"] or list(points)
     if not candidates:
         return None
@@ -72,7 +72,7 @@ def choose(points: Sequence[Point]) -> Choice | None:
 
 
 def transport_blocks(results: Results, models: Sequence[str]) -> list[Block]:
-    """How much faster shared memory is than message bodies, at the largest batch, one request at once."""
+    """Return the plot that compares shared memory with gRPC messages, at the largest batch and the smallest load."""
     bars = []
     for model in models:
         pair = [lightest(results, model, transport) for transport in ("grpc", "shm")]
@@ -83,15 +83,15 @@ def transport_blocks(results: Results, models: Sequence[str]) -> list[Block]:
         return []
     ordered = sorted(bars, key=lambda bar: -bar.value)
     said = (
-        "Throughput through system shared memory over throughput through gRPC messages, largest batch, smallest load. "
-        "Above 1, shared memory is faster; differences below the points' spread are noise."
+        "Throughput with system shared memory, relative to gRPC messages, at the largest batch and the smallest load. "
+        "Above 1, shared memory is faster; differences below the spread of the points are noise."
     )
     picture = draw_bars({"all models": ordered}, "times as many items per second through shared memory")
     return [Heading("Shared memory against gRPC", 3), Picture("transport", picture, said)]
 
 
 def step_blocks(results: Results, models: Sequence[str]) -> list[Block]:
-    """What a request's time goes into on the server, for models that others work for."""
+    """Return the plot of where a request's time goes on the server, for models that call others."""
     groups = {}
     for model in models:
         point = lightest(results, model, "shm") or lightest(results, model, "grpc")
@@ -101,8 +101,8 @@ def step_blocks(results: Results, models: Sequence[str]) -> list[Block]:
     if not groups:
         return []
     said = (
-        "Share of a request's mean time in each model that works for it, largest batch, smallest load: computing, and"
-        " waiting in that model's queue. A model's computing holds the time of the models that it calls, so shares"
+        "Share of a request's mean time in each model that it uses, at the largest batch and the smallest load:"
+        " computing, and waiting in the queue. Computing includes the time of the models that a model calls, so shares"
         " add up to more than 100 %."
     )
     picture = draw_bars(groups, "% of the request's time on the server", ("computing", "queue"))
@@ -110,7 +110,7 @@ def step_blocks(results: Results, models: Sequence[str]) -> list[Block]:
 
 
 def step_bars(point: Point, steps: Sequence[Step]) -> list[Bar]:
-    """Bars of the steps that take a visible part of a request, longest first."""
+    """Return bars of the steps that take a visible share of a request, longest first."""
     requests, whole_ms = request_cost(point)
     bars = []
     for step in steps:
@@ -123,9 +123,9 @@ def step_bars(point: Point, steps: Sequence[Step]) -> list[Bar]:
 
 
 def request_cost(point: Point) -> tuple[int, float]:
-    """How many requests a point's counters hold, and one's mean milliseconds on the server.
+    """Return the number of requests in a point's counters, and the mean milliseconds of one on the server.
 
-    An ensemble computes nothing itself; its time is what its longest step took.
+    An ensemble computes nothing itself, so its time is that of its longest step.
     """
     own = next((step for step in point.steps if step.model == point.load.model), None)
     requests = own.requests if own else min(step.requests for step in point.steps)
@@ -134,7 +134,7 @@ def request_cost(point: Point) -> tuple[int, float]:
 
 
 def roofline_blocks(results: Results) -> list[Block]:
-    """Where the networks stand under the machine's roofline."""
+    """Return the roofline plot of the networks, and its table."""
     spots = {model: model_spots(results, model) for model in results.work}
     spots = {model: own for model, own in spots.items() if own}
     if not spots or "peak_gflop_per_s" not in results.conditions:
@@ -157,7 +157,7 @@ def roofline_blocks(results: Results) -> list[Block]:
 
 
 def model_spots(results: Results, model: str) -> list[Spot]:
-    """A network's best throughput at each batch, as work per second."""
+    """Return a network's best throughput at each batch, as work per second."""
     work, points = results.work[model], measured_points(results, model)
     spots = []
     for batch in sorted({point.load.batch for point in points}):
@@ -167,7 +167,7 @@ def model_spots(results: Results, model: str) -> list[Spot]:
 
 
 def trouble_blocks(results: Results) -> list[Block]:
-    """Points that crashed or were not stable."""
+    """Return the table of crashed and unstable points."""
     troubled = [point for point in results.points.values() if point.status != "ok"]
     if not troubled:
         return []
@@ -177,7 +177,7 @@ def trouble_blocks(results: Results) -> list[Block]:
 
 
 def curve_blocks(results: Results, models: Sequence[str]) -> list[Block]:
-    """Throughput and latency of each model against its load."""
+    """Return the plots of throughput and latency against load, for each model."""
     blocks: list[Block] = [Heading("Each model under load", 3)]
     for model in models:
         points = measured_points(results, model)
@@ -191,7 +191,7 @@ def curve_blocks(results: Results, models: Sequence[str]) -> list[Block]:
 
 
 def lines_of(points: Sequence[Point]) -> list[Line]:
-    """One line for each batch and transport."""
+    """Return one line for each batch and transport."""
     lines = []
     for batch, transport in sorted({(point.load.batch, point.load.transport) for point in points}):
         own = [point for point in points if (point.load.batch, point.load.transport) == (batch, transport)]
@@ -210,26 +210,26 @@ def lines_of(points: Sequence[Point]) -> list[Line]:
 
 
 def gpu_text(points: Sequence[Point]) -> str:
-    """How busy and full the GPU was, where there is one."""
+    """Return the peak use of the GPU, if there is one."""
     seen = [point.figures for point in points if "gpu_utilization" in point.figures]
     if not seen:
-        return "on the processor"
+        return "on the CPU"
     busiest, fullest = (max(figures[name] for figures in seen) for name in ("gpu_utilization", "gpu_memory_mb"))
     return f"GPU at most {busiest:.0f} % busy, {fullest:.0f} MB"
 
 
 def measured_points(results: Results, model: str) -> list[Point]:
-    """A model's points that have figures."""
+    """Return the points of a model that have figures."""
     return [point for point in results.points.values() if point.load.model == model and point.is_measured]
 
 
 def lightest(results: Results, model: str, transport: str) -> Point | None:
-    """A model's point with the largest batch and the smallest load."""
+    """Return the point of a model with the largest batch and the smallest load."""
     points = [point for point in measured_points(results, model) if point.load.transport == transport]
     return min(points, key=lambda point: (-point.load.batch, point.load.value), default=None)
 
 
 def load_text(point: Point) -> str:
-    """A load without its model's name."""
+    """Return a load as text, without the name of its model."""
     load: Load = point.load
     return str(load).partition(", ")[2]

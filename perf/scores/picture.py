@@ -1,4 +1,4 @@
-"""What a lip-sync did to the picture: error inside and outside the mouth region, and flicker. Knows no files.
+"""What lip-sync did to the picture: errors inside and outside the mouth region, and flicker.
 
 Source: PSNR and SSIM as scikit-image measures them, the latter with the Gaussian window of Wang et al., "Image quality
 assessment: from error visibility to structural similarity", 2004; flicker is the warping error of Lai et al.,
@@ -21,28 +21,28 @@ WHITE = 255
 CHANNELS = 3
 INSIDE = (1,)
 SSIM_SIGMA = 1.5  # pixels
-MARGIN = 0.4  # of the eyes' distance, around the lower face: jaws that open move the chin and the skin below it
+MARGIN = 0.4  # around the lower face, in distances of the eyes: an opening jaw moves the chin and the skin below it
 FLOW_PRESET = cv2.DISOPTICAL_FLOW_PRESET_FAST
-FLOW_BORDER = 16  # pixels around the mouth region that the flow may look at
+FLOW_BORDER = 16  # pixels around the mouth region that the optical flow may use
 
 
 @dataclass
 class Tally:
-    """Sums over pixels, in the mouth region or outside of it."""
+    """Sums over pixels, inside or outside the mouth region."""
 
     squared_error: float = 0.0
     ssim: float = 0.0
     pixels: int = 0
 
     def add(self, other: Tally) -> None:
-        """Count another one in."""
+        """Add another tally."""
         self.squared_error += other.squared_error
         self.ssim += other.ssim
         self.pixels += other.pixels
 
     @property
     def psnr_db(self) -> float | None:
-        """Peak signal-to-noise ratio of all pixels together, infinite where none differs; None without a pixel."""
+        """Peak signal-to-noise ratio of all pixels together, in dB; infinite if none differs, None without pixels."""
         if not self.pixels:
             return None
         mean = self.squared_error / (self.pixels * CHANNELS)
@@ -50,7 +50,7 @@ class Tally:
 
     @property
     def mean_ssim(self) -> float | None:
-        """Mean structural similarity, 1 where none differs; None without a pixel."""
+        """Mean structural similarity; 1 if no pixel differs, None without pixels."""
         return self.ssim / self.pixels if self.pixels else None
 
 
@@ -58,9 +58,9 @@ def mouth_region(faces: Sequence[np.ndarray], height: int, width: int) -> np.nda
     """Mark the lower face: from the base of the nose down, and a margin around it.
 
     Args:
-        faces: landmarks, float32 [468, 3] each, of the same face before and after; none where there is no face.
-        height: of the frame, pixels.
-        width: of the frame, pixels.
+        faces: Landmarks of the same face before and after, float32 [468, 3] each; empty without a face.
+        height: Height of the frame, in pixels.
+        width: Width of the frame, in pixels.
 
     Returns:
         bool [height, width].
@@ -84,11 +84,11 @@ def compare(source: np.ndarray, result: np.ndarray, mouth: np.ndarray) -> tuple[
 
     Args:
         source: uint8 RGB [H, W, 3].
-        result: likewise.
-        mouth: bool [H, W], the mouth region.
+        result: uint8 RGB [H, W, 3].
+        mouth: The mouth region, bool [H, W].
 
     Returns:
-        what is outside the mouth region, and what is inside.
+        The sums outside the mouth region, and those inside.
     """
     errors = np.square(source.astype(np.float32) - result).sum(axis=2)
     similar = _similarity(source, result)
@@ -96,15 +96,15 @@ def compare(source: np.ndarray, result: np.ndarray, mouth: np.ndarray) -> tuple[
 
 
 def warping_error(before: np.ndarray, after: np.ndarray, mouth: np.ndarray) -> float:
-    """Measure how a mouth changes from frame to frame beyond its motion.
+    """Measure how a mouth changes from frame to frame, apart from its motion.
 
     Args:
-        before: uint8 RGB [H, W, 3], a frame.
-        after: likewise, the next one.
-        mouth: bool [H, W], the mouth region.
+        before: A frame, uint8 RGB [H, W, 3].
+        after: The next frame, uint8 RGB [H, W, 3].
+        mouth: The mouth region, bool [H, W].
 
     Returns:
-        Mean absolute difference in grey levels of the second frame from the first one moved along their optical flow.
+        Mean absolute difference, in grey levels, between the second frame and the first one warped along the flow.
     """
     old, new = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after))
     flow = cv2.DISOpticalFlow.create(FLOW_PRESET).calc(new, old, None)  # type: ignore[call-overload]
@@ -114,7 +114,7 @@ def warping_error(before: np.ndarray, after: np.ndarray, mouth: np.ndarray) -> f
 
 
 def surroundings(mouth: np.ndarray) -> tuple[slice, slice] | None:
-    """Return the rows and columns that hold the mouth region, bool [H, W], and a little more; None if it is empty."""
+    """Return rows and columns of the mouth region, bool [H, W], with a border; None if it is empty."""
     rows, columns = (np.flatnonzero(mouth.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return None

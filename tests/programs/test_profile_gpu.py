@@ -78,7 +78,7 @@ def test_profile_fails_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     assert profile_gpu.main([]) == profile_gpu.EXIT_WRONG
-    assert "profile_gpu: GPU: expected" in capsys.readouterr().err
+    assert "perf profile-gpu: GPU: expected" in capsys.readouterr().err
 
 
 def test_made_up_weights_spread_as_the_recipes() -> None:

@@ -146,7 +146,7 @@ def test_a_server_that_goes_away_fails_in_one_line_with_its_points_kept(
         stop = f"if '2' in arguments: import os, signal; os.kill({doomed.pids[0]}, signal.SIGKILL); sys.exit(1)"
         write_analyzer(fake.parent, stop)
         assert main(["sweep", "mouth_shapes", *QUICK, "--url", doomed.url, "--output", str(tmp_path)]) == 5
-    assert "went away during mouth_shapes" in capsys.readouterr().err.splitlines()[-1]
+    assert "stopped answering during mouth_shapes" in capsys.readouterr().err.splitlines()[-1]
     assert [point.status for point in load_results(tmp_path).points.values()] == ["ok", "crashed"]
 
 

@@ -60,7 +60,7 @@ def test_a_run_gives_figures(tmp_path: Path) -> None:
 def test_a_crash_fails_with_its_own_words(tmp_path: Path) -> None:
     """An error of the binary, and a signal that ends it, are told in one line."""
     analyzer = PerfAnalyzer(write_analyzer(tmp_path / "a", "sys.exit('error: no such model')"), ())
-    with pytest.raises(AnalyzerFailed, match="perf_analyzer ended with 1: no such model"):
+    with pytest.raises(AnalyzerFailed, match="perf_analyzer: exit code 1: no such model"):
         analyzer.measure("127.0.0.1:1", LOAD, REQUEST, 0.1)
     killed = PerfAnalyzer(write_analyzer(tmp_path / "b", "import os; os.kill(os.getpid(), 9)"), ())
     with pytest.raises(AnalyzerFailed, match="killed by signal 9"):

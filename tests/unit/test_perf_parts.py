@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from client.errors import UsageError
 from lipsync_core.serving.server import descendants
 from perf.__main__ import main
 from perf.jobs import regression
@@ -139,7 +140,7 @@ def test_processes_that_end_meanwhile_are_left_out() -> None:
 
 def test_more_cores_than_there_are_fail() -> None:
     """The usable number is named."""
-    with pytest.raises(ValueError, match=r"--cores: expected 1 to \d+, got 0"):
+    with pytest.raises(UsageError, match=r"cores: expected 1 to \d+, got 0"):
         limit_cores(0)
 
 
