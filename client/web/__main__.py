@@ -9,19 +9,22 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-import uvicorn
-
 from client.errors import LipSyncError, ServerUnavailable, UsageError
 from client.logs import set_up_logs, take_down_logs
 from client.process import end_on_signals
-from client.web.app import create_app
-from client.web.job_queue import JobQueue
-from client.web.service import Service
-from client.web.settings import build_parser, settings_from
-from client.web.store import JobStore
-from client.web.triton import LoadedModels, open_triton
-from client.web.worker import Workers, store_path
+from lipsync_core.extras import needs_extra
 from lipsync_core.serving.runtime import ServerStartError
+
+with needs_extra("web"):
+    import uvicorn
+
+    from client.web.app import create_app
+    from client.web.job_queue import JobQueue
+    from client.web.service import Service
+    from client.web.settings import build_parser, settings_from
+    from client.web.store import JobStore
+    from client.web.triton import LoadedModels, open_triton
+    from client.web.worker import Workers, store_path
 
 LAST_ANSWERS_S = 2  # for answers under way when the service ends; streams are cut then
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
