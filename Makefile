@@ -14,12 +14,13 @@ comma  := ,
 # ONNX Runtime would report its use to Microsoft.
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: setup models docs demo test lint serve web bench regression chaos lock clean
+.PHONY: setup models docs demo test test-client check-platforms lint serve web bench regression chaos lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v in ((3, 11), (3, 12)) or sys.exit("make: expected Python 3.11 or 3.12, got %d.%d. Name another: make setup PYTHON=python3.12" % v)'
 	@echo 'installing packages into $(VENV), which takes a minute or two'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,web,perf,dev]'
@@ -46,6 +47,17 @@ demo: $(MODELS)
 
 test: lint $(MODELS) $(TORCH) $(HELM)
 	REQUIRE_SERVER=1 $(BIN)/python -m pytest
+
+# The client alone, with the newest packages: make test-client PYTHON=python3.13
+CLIENT_TESTS := $(wildcard $(addprefix tests/unit/test_,batch.py errors.py extras.py flow.py job.py media_*.py option*.py pipeline*.py portability.py server*.py signals.py tracking.py wav2lip_client.py work_folder.py))
+test-client:
+	$(PYTHON) -m venv $(VENV)-client
+	$(VENV)-client/bin/python -m pip install --quiet --disable-pip-version-check -e . 'pytest>=9,<10'
+	$(VENV)-client/bin/python -m pytest $(CLIENT_TESTS)
+
+# Whether the client's packages have wheels for other systems; asks the package index.
+check-platforms: $(READY)
+	$(BIN)/python tests/check_platforms.py
 
 lint: $(TORCH)
 	$(BIN)/ruff check .
