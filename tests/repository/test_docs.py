@@ -78,7 +78,7 @@ def test_exit_codes_are_those_of_the_command() -> None:
 
 def test_options_of_a_job_are_told() -> None:
     """Each option of the command is in a page for its users."""
-    pages = [ROOT / "README.md", ROOT / "docs" / "command-line.md", ROOT / "docs" / "models.md"]
+    pages = [ROOT / "docs" / name for name in ("command-line.md", "options.md")]
     told = set(re.findall(r"--[a-z][a-z0-9-]*", "".join(page.read_text(encoding="utf-8") for page in pages)))
     known = {option for action in build_parser()._actions for option in action.option_strings}
     assert {option for option in known if option.startswith("--")} <= told
