@@ -52,7 +52,7 @@ test: lint $(MODELS) $(TORCH) $(HELM)
 CLIENT_TESTS := $(wildcard $(addprefix tests/unit/test_,batch.py errors.py extras.py flow.py job.py media_*.py option*.py pipeline*.py portability.py server*.py signals.py tracking.py wav2lip_client.py work_folder.py))
 test-client:
 	$(PYTHON) -m venv $(VENV)-client
-	$(VENV)-client/bin/python -m pip install --quiet --disable-pip-version-check -e . 'pytest>=9,<10'
+	$(VENV)-client/bin/python -m pip install --quiet --disable-pip-version-check -e . 'pytest>=9,<10' 'cryptography>=46,<51'
 	$(VENV)-client/bin/python -m pytest $(CLIENT_TESTS)
 
 # Whether the client's packages have wheels for other systems; asks the package index.
