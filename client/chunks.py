@@ -1,10 +1,11 @@
-"""From frames to lip-synced frames: find faces, follow one, send chunks, take the changes back. Knows no files."""
+"""From frames to lip-synced frames: finds faces, follows one, sends chunks, pastes the changes. Opens no files."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,32 +19,41 @@ from client.tracking.faces import FaceChoice
 from client.tracking.finder import FaceFinder, FixedFace, follow
 from client.tracking.follow import Observation
 
-IN_FLIGHT = 2  # requests of each kind under way at a server: one is worked on while the next one travels
+IN_FLIGHT = 2  # requests of each kind in flight per server: one is computed while the next one is transferred
 MAX_CHUNK_FRAMES = 16
-REGION_STEP = 32  # pixels: requests of few different sizes keep the server's shared memory from scattering
+REGION_STEP = 32  # pixels: few different request sizes keep the server's shared memory from fragmenting
 HELD_BYTES = 60_000_000  # of decoded frames between decoder and encoder
-HELD_CHUNKS = 2 * IN_FLIGHT + 2  # decoded ahead, looked for faces in, being lip-synced, being written
-FAN_OUT_BYTES = 200_000_000  # of decoded frames in one kind of requests, where several servers share them
+HELD_CHUNKS = 2 * IN_FLIGHT + 2  # decoded ahead, searched for faces, being lip-synced, being written
+FAN_OUT_BYTES = 200_000_000  # of decoded frames in requests of one kind, if several servers share them
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class SyncedFrame:
-    """A frame whose picture is finished; synced says whether it went through the generator."""
+    """A finished frame.
+
+    Attributes:
+        shown: the frame of the timeline.
+        picture: its finished picture.
+        synced: whether it went through the generator; else the picture is the timeline's.
+    """
 
     shown: TimelineFrame
     picture: Picture
     synced: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chunk:
-    """Frames that travel together.
+    """Frames that are sent in one request.
 
     Attributes:
         frames: all frames of the chunk, in order.
-        rows: positions of those with a face.
-        region: the part of these that travels; None when nothing does.
-        inputs: what the generator takes beside this part.
+        rows: positions of the frames that have a face.
+        region: the part of these frames that is sent; None if none is.
+        inputs: the generator's inputs except that part of the frames.
     """
 
     frames: list[TimelineFrame]
@@ -53,67 +63,90 @@ class Chunk:
 
 
 def chunk_frames(frame_bytes: int) -> int:
-    """Choose how many frames travel together, so that those held at once for one server fit into HELD_BYTES.
+    """Choose the number of frames per request, so that the frames held at once for one server fit into HELD_BYTES.
 
-    More servers do not change it: chunks are the same then, and so is the result, and what a work folder keeps.
+    It does not depend on the number of servers, so that neither do the result and the parts kept in a work folder.
     """
     return max(1, min(MAX_CHUNK_FRAMES, HELD_BYTES // (HELD_CHUNKS * max(frame_bytes, 1))))
 
 
 def requests_in_flight(server_count: int, chunk_bytes: int) -> int:
-    """Choose how many requests of one kind are under way, so that their frames fit into FAN_OUT_BYTES."""
+    """Choose the number of requests of one kind in flight, so that their frames fit into FAN_OUT_BYTES."""
     return max(IN_FLIGHT, min(IN_FLIGHT * server_count, FAN_OUT_BYTES // max(chunk_bytes, 1)))
 
 
 def region_around(extent: tuple[float, float, float, float], picture: Picture) -> Region | None:
-    """Return the part of a picture that an extent covers, grown to whole steps; None when that is outside."""
+    """Return the part of a picture that an extent (x1, y1, x2, y2 in pixels) covers; None if it lies outside.
+
+    Its edges are grown to multiples of REGION_STEP, within the picture.
+    """
     size = np.array([picture.width, picture.height])
     x1, y1 = np.clip(np.floor(extent[:2]), 0, size).astype(int).tolist()
     x2, y2 = np.clip(np.ceil(extent[2:]), 0, size).astype(int).tolist()
     return picture.align_region((x1, y1, x2, y2), REGION_STEP) if x1 < x2 and y1 < y2 else None
 
 
+@dataclass(frozen=True, kw_only=True)
 class Synchroniser:
-    """Sends chunks to a generator's ensemble and puts what comes back into the frames."""
+    """Lip-syncs a stream of frames, with all stages overlapped.
 
-    def __init__(self, connection: TritonCalls, generator: LipGenerator, clock: StageClock) -> None:
-        """Ask this server for this generator."""
-        self._connection = connection
-        self._generator = generator
-        self._clock = clock
+    Attributes:
+        triton: the server or servers.
+        generator: prepares the requests.
+        finder: finds the faces.
+        choice: which of several faces is lip-synced.
+        frame_bytes: size of one decoded frame, in bytes.
+        clock: measures how long each stage takes.
+    """
 
-    @property
-    def server_count(self) -> int:
-        """How many servers share the work."""
-        return self._connection.server_count
+    triton: TritonCalls
+    generator: LipGenerator
+    finder: FaceFinder | FixedFace
+    choice: FaceChoice
+    frame_bytes: int
+    clock: StageClock
 
-    def cancel(self) -> None:
-        """Make all requests under way fail at once."""
-        self._connection.cancel()
+    def sync(self, shown: Iterable[TimelineFrame]) -> Generator[SyncedFrame, None, None]:
+        """Decode, find faces, follow one and lip-sync it; yields all frames in order, with bounded memory."""
+        window_size = chunk_frames(self.frame_bytes)
+        chunk_size = self.generator.chunk_frames or window_size
+        windows = prefetch(batched(self.clock.time_items("decode", shown), window_size), ahead=1)
+        with closing(self._overlap(self.finder.find, windows, window_size)) as searched:
+            followed = follow((found for window in searched for found in window), self.choice)
+            chunks = (self._prepare(batch) for batch in batched(self.generator.smooth(followed), chunk_size))
+            with closing(self._overlap(self._sync_chunk, chunks, chunk_size)) as synced:
+                for finished in synced:
+                    yield from finished
 
-    def prepare(self, observations: Sequence[Observation[TimelineFrame]]) -> Chunk:
-        """Make a chunk of the next frames; to be called in their order."""
+    def _overlap(
+        self, call: Callable[[Item], Result], items: Iterable[Item], frames_per_item: int
+    ) -> Generator[Result, None, None]:
+        in_flight = requests_in_flight(self.triton.server_count, frames_per_item * self.frame_bytes)
+        return ordered_map(call, items, in_flight, self.triton.cancel)
+
+    def _prepare(self, observations: Sequence[Observation[TimelineFrame]]) -> Chunk:
+        """Make a chunk of the next frames; called in their order."""
         frames = [observation.frame for observation in observations]
         seen = [(i, o.face, o.track) for i, o in enumerate(observations) if o.face is not None]
         if not seen:
             return Chunk(frames, [], None, {})
         rows, faces, tracks = (list(column) for column in zip(*seen, strict=True))
-        with self._clock.time("prepare"):
-            request = self._generator.request([frames[i] for i in rows], faces, tracks)
+        with self.clock.time("prepare"):
+            request = self.generator.request([frames[i] for i in rows], faces, tracks)
             region = region_around(request.extent, frames[rows[0]].picture)
-            return Chunk(frames, rows, region, {} if region is None else request.inputs(region))
+            return Chunk(frames, rows, region, {} if region is None else request.inputs_for(region))
 
-    def sync(self, chunk: Chunk) -> list[SyncedFrame]:
-        """Run one chunk; may be called for several chunks at once."""
+    def _sync_chunk(self, chunk: Chunk) -> list[SyncedFrame]:
+        """Lip-sync one chunk; may be called for several chunks at once."""
         finished = [SyncedFrame(shown, shown.picture, synced=False) for shown in chunk.frames]
         if chunk.region is None:
             return finished
         pictures = [chunk.frames[i].picture for i in chunk.rows]
-        with self._clock.time("convert"):
+        with self.clock.time("convert"):
             before = np.stack([picture.rgb(chunk.region) for picture in pictures])
-        with self._clock.time("generate"):
+        with self.clock.time("generate"):
             after = self._generate(before, chunk.inputs)
-        with self._clock.time("paste"):
+        with self.clock.time("paste"):
             for i, picture, old, new in zip(chunk.rows, pictures, before, after, strict=True):
                 copy = picture.copy()
                 copy.apply(chunk.region, old, new)
@@ -121,10 +154,10 @@ class Synchroniser:
         return finished
 
     def _generate(self, frames: np.ndarray, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        model = self._generator.model
+        model = self.generator.model
         large = {"synced_frames": LargeOutput(frames.dtype, frames.shape)}
         request = InferRequest(model, {"frames": frames, **inputs}, large)
-        synced_frames = self._connection.infer(request)["synced_frames"]
+        synced_frames = self.triton.infer(request)["synced_frames"]
         if synced_frames.shape != frames.shape:
             raise RequestRejected(
                 about=model,
@@ -133,25 +166,3 @@ class Synchroniser:
                 advice="Check that the server serves this version of the model",
             )
         return synced_frames
-
-
-def sync_frames(
-    shown: Iterable[TimelineFrame],
-    finder: FaceFinder | FixedFace,
-    choice: FaceChoice,
-    generator: LipGenerator,
-    synchroniser: Synchroniser,
-    size: int,
-    frame_bytes: int,
-    clock: StageClock,
-) -> Generator[SyncedFrame, None, None]:
-    """Overlap all stages over a stream of frames: decode, find faces, follow, generate; in order, memory bounded."""
-    chunk = generator.chunk_frames or size
-    looking, syncing = (requests_in_flight(synchroniser.server_count, count * frame_bytes) for count in (size, chunk))
-    windows = prefetch(batched(clock.time_items("decode", shown), size), ahead=1)
-    with closing(ordered_map(finder.find, windows, looking, synchroniser.cancel)) as looked_at:
-        followed = generator.smooth(follow((item for window in looked_at for item in window), choice))
-        chunks = (synchroniser.prepare(batch) for batch in batched(followed, chunk))
-        with closing(ordered_map(synchroniser.sync, chunks, syncing, synchroniser.cancel)) as synced:
-            for finished in synced:
-                yield from finished

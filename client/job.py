@@ -11,11 +11,20 @@ from types import TracebackType
 
 import numpy as np
 
-from client.chunks import IN_FLIGHT, Synchroniser, chunk_frames, region_around, sync_frames
+from client.chunks import IN_FLIGHT, Synchroniser, chunk_frames, region_around
 from client.errors import MediaError, NoFaceError, UsageError, ref
 from client.flow import batched, ordered_map
 from client.job_options import JobOptions
-from client.media import AudioSource, VideoSource, VideoWriter, at_rate, estimate_frames, scan_frames, timeline
+from client.media import (
+    AudioSource,
+    VideoSource,
+    VideoWriter,
+    at_rate,
+    estimate_frames,
+    relative_to,
+    scan_frames,
+    timeline,
+)
 from client.options import CODEC, CRF, END, FACE, FPS, IF_AUDIO_LONGER, IF_AUDIO_SHORTER, LOSSLESS, PRESET, START
 from client.pipeline import JobMedia, LipGenerator, ScannedFaces
 from client.pipelines.face_options import FACE_BOX
@@ -26,7 +35,7 @@ from client.resume.job_folder import drop_folder, open_folder, wants_folder, wor
 from client.resume.work_folder import WorkFolder
 from client.servers.calls import TritonCalls
 from client.tracking.finder import FaceFinder, FixedFace
-from client.tracking.landmarks import face_extent, moved
+from client.tracking.landmarks import face_extent
 
 
 class Job:
@@ -85,9 +94,16 @@ class Job:
         calls = self._open_calls(connection, progress, report)
         finder = self._finder(calls)
         progress.stage("scanning the clip")
-        generator = self._generator(calls)
+        synchroniser = Synchroniser(
+            triton=calls,
+            generator=self._generator(calls),
+            finder=finder,
+            choice=self._values[FACE],
+            frame_bytes=self._video.frame_bytes,
+            clock=self._clock,
+        )
         progress.stage("lip-syncing", self._estimate_frames())
-        self._write(finder, generator, calls, progress, report)
+        self._write(synchroniser, progress, report)
         self._drop_folder(report)
         report.warnings += [*self._video.warnings, *self._audio.warnings, *self._writer.warnings]
         report.requests, report.requests_reused = calls.request_count, calls.reused_count
@@ -171,25 +187,14 @@ class Job:
                     continue
                 region = region_around(face_extent(landmarks[None]), found.frame.picture)
                 if region is not None:
-                    yield found.frame.picture.rgb(region), moved(landmarks, region)
+                    yield found.frame.picture.rgb(region), relative_to(region, landmarks)
 
-    def _write(
-        self,
-        finder: FaceFinder | FixedFace,
-        generator: LipGenerator,
-        connection: TritonCalls,
-        progress: JobProgress,
-        report: Report,
-    ) -> None:
+    def _write(self, synchroniser: Synchroniser, progress: JobProgress, report: Report) -> None:
         values, clock, fps = self._values, self._clock, self._values[FPS]
         shown = timeline(self._video, self._audio.duration, values[IF_AUDIO_LONGER], values[IF_AUDIO_SHORTER])
         if fps is not None:
             shown = at_rate(shown, fps)
-        synchroniser, frame_bytes = Synchroniser(connection, generator, clock), self._video.frame_bytes
-        synced = sync_frames(
-            shown, finder, values[FACE], generator, synchroniser, self._chunk_frames, frame_bytes, clock
-        )
-        with closing(synced):
+        with closing(synchroniser.sync(shown)) as synced:
             for frame in synced:
                 with clock.time("encode"):
                     self._writer.write(frame.picture, frame.shown.pts, frame.shown.duration)

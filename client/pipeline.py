@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from client.media import AudioSource, Region, TimelineFrame
+from client.media import AudioSource, Region, TimelineFrame, relative_to
 from client.option import Option, OptionValues
 from client.servers.calls import TritonCalls
 from client.tracking.faces import Face
@@ -20,17 +20,25 @@ Observations = Iterable[Observation[TimelineFrame]]
 ScannedFaces = Iterator[tuple[np.ndarray, np.ndarray]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LipRequest:
     """What a generator asks the server for some frames.
 
     Attributes:
         extent: x1, y1, x2, y2 around the pixels that it needs, in the frames' pixels; may reach beyond the frames.
-        inputs: region of the frames that is sent -> all inputs but the frames themselves.
+        coordinates: inputs in the frames' pixels, by name: points float32 [..., 2] or [..., 3] (x, y and depth), or
+            boxes float32 [..., 4] (x1, y1, x2, y2).
+        inputs: all other inputs but the frames themselves, by name.
     """
 
     extent: tuple[float, float, float, float]
-    inputs: Callable[[Region], dict[str, np.ndarray]]
+    coordinates: Mapping[str, np.ndarray]
+    inputs: Mapping[str, np.ndarray]
+
+    def inputs_for(self, region: Region) -> dict[str, np.ndarray]:
+        """Return all inputs but the frames, if only this region of the frames is sent."""
+        moved = {name: relative_to(region, values) for name, values in self.coordinates.items()}
+        return {**moved, **self.inputs}
 
 
 class LipGenerator(Protocol):

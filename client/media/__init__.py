@@ -4,7 +4,7 @@ from client.media.audio import AudioSource
 from client.media.codecs import CODEC_NAMES, DEFAULT_CRF, DEFAULT_PRESET, MAX_CRF, PRESETS
 from client.media.containers import CONTAINERS
 from client.media.encoders import VideoCodec
-from client.media.geometry import Orientation, Region
+from client.media.geometry import Orientation, Region, relative_to
 from client.media.output import check_output, output_error
 from client.media.picture import Picture, align_region
 from client.media.pixels import ColorTags
@@ -46,6 +46,7 @@ __all__ = [
     "estimate_frames",
     "output_error",
     "output_time_base",
+    "relative_to",
     "scan_frames",
     "timeline",
 ]

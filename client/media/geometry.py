@@ -108,6 +108,21 @@ def check_region(region: Region, width: int, height: int) -> None:
         raise ValueError(f"region: expected x1 < x2 and y1 < y2 inside {width}x{height}, got {region}. Clip it first")
 
 
+def relative_to(region: Region, coordinates: np.ndarray) -> np.ndarray:
+    """Convert coordinates in a picture's pixels to pixels of a region of it.
+
+    Args:
+        region: x1, y1, x2, y2 in pixels.
+        coordinates: points float32 [..., 2] or [..., 3] (x, y and depth), or boxes float32 [..., 4] (x1, y1, x2, y2).
+
+    Returns:
+        Float32 of the same shape.
+    """
+    x, y = region[:2]
+    offset = {2: (x, y), 3: (x, y, 0), 4: (x, y, x, y)}[coordinates.shape[-1]]
+    return coordinates - np.array(offset, np.float32)
+
+
 def grow_to_grid(region: Region, step_x: int, step_y: int, width: int, height: int) -> Region:
     """Grow a region to multiples of the steps, within the picture."""
     x1, y1, x2, y2 = region

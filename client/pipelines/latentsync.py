@@ -114,10 +114,8 @@ class LatentSync:
         biases = self._smoothed_biases(points, tracks)
         inputs = {"smoothing_biases": biases, **self._speech_inputs(frames), **self._choices()}
         self._chunk_index += 1
-        return LipRequest(
-            _extent(points, biases, RESOLUTIONS.values() if self._resolution is None else [self._resolution]),
-            lambda region: {"alignment_points": points - np.array(region[:2], np.float32), **inputs},
-        )
+        extent = _extent(points, biases, RESOLUTIONS.values() if self._resolution is None else [self._resolution])
+        return LipRequest(extent, {"alignment_points": points}, inputs)
 
     def _smoothed_biases(self, points: np.ndarray, tracks: Sequence[int]) -> np.ndarray:
         biases = np.empty((len(points), 2), np.float32)

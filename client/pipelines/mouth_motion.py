@@ -12,7 +12,7 @@ from client.pipelines.speech import SpeechShapes
 from client.tracking.faces import Face
 from client.tracking.finder import MEDIAPIPE
 from client.tracking.follow import Observation, smooth_landmarks
-from client.tracking.landmarks import face_extent, moved, stack_landmarks
+from client.tracking.landmarks import face_extent, stack_landmarks
 from lipsync_core.mouth import InteriorChooser, MouthProfile, MouthProfileBuilder, opening_gaps
 
 
@@ -43,7 +43,7 @@ class MouthMotion:
             inputs |= self._profile.tensors
             if len(self._profile.interior_frames):
                 inputs["interior_indices"] = self._choose_interiors(self._profile, shapes, landmarks, tracks)
-        return LipRequest(face_extent(landmarks), lambda region: {"landmarks": moved(landmarks, region), **inputs})
+        return LipRequest(face_extent(landmarks), {"landmarks": landmarks}, inputs)
 
     def _choose_interiors(
         self, profile: MouthProfile, shapes: np.ndarray, landmarks: np.ndarray, tracks: Sequence[int]

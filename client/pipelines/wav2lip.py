@@ -69,10 +69,7 @@ class Wav2Lip:
         audio, starts = self._part_of_speech(self._window_starts(frames))
         inputs = {"audio": audio, "window_starts": starts, "hard_box": np.array([self._options[BLEND] == "box"])}
         (x1, y1), (x2, y2) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
-        return LipRequest(
-            (float(x1), float(y1), float(x2), float(y2)),
-            lambda region: {"boxes": boxes - np.array([*region[:2], *region[:2]], np.float32), **inputs},
-        )
+        return LipRequest((float(x1), float(y1), float(x2), float(y2)), {"boxes": boxes}, inputs)
 
     def _smooth_run(self, run: Observations) -> Generator[Observation[TimelineFrame], None, None]:
         if self._options.has(FACE_BOX):  # taken as it is

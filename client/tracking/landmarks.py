@@ -1,4 +1,4 @@
-"""Face landmarks as arrays: stacked, moved into a region, and the pixels around them."""
+"""Face landmarks as arrays: stacked, and the pixels around them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from client.media import Region
 from client.tracking.faces import Face
 
 FACE_MARGIN = 0.35  # of the face's size; room for a warp of the mouth, down to the throat
@@ -15,11 +14,6 @@ FACE_MARGIN = 0.35  # of the face's size; room for a warp of the mouth, down to 
 def stack_landmarks(faces: Sequence[Face]) -> np.ndarray:
     """Return the faces' landmarks, float32 [F, 468, 3]."""
     return np.stack([face.landmarks for face in faces if face.landmarks is not None])
-
-
-def moved(landmarks: np.ndarray, region: Region) -> np.ndarray:
-    """Bring landmarks [..., 3] from the frame's pixels to those of a region of it."""
-    return landmarks - np.array([region[0], region[1], 0], np.float32)
 
 
 def face_extent(landmarks: np.ndarray) -> tuple[float, float, float, float]:

@@ -19,7 +19,7 @@ import numpy as np
 from client.chunks import IN_FLIGHT, chunk_frames, region_around
 from client.flow import batched, ordered_map
 from client.job_options import JobOptions
-from client.media import SourceFrame, VideoSource
+from client.media import SourceFrame, VideoSource, relative_to
 from client.options import END, START
 from client.pipelines.latentsync import LATENTSYNC
 from client.report import Report, StageClock
@@ -28,7 +28,7 @@ from client.servers.embedded import open_server
 from client.tracking.faces import LARGEST
 from client.tracking.finder import FaceFinder, follow
 from client.tracking.follow import Observation
-from client.tracking.landmarks import face_extent, moved
+from client.tracking.landmarks import face_extent
 from lipsync_core.latentsync.options import DEFAULT_SEED, RESOLUTIONS, SPEEDS
 from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.jobs.timing import job_here, time_job
@@ -131,7 +131,7 @@ def _mouths(
             continue
         pictures = [frame.picture.rgb(region) for frame in drawn]
         height, width = pictures[0].shape[:2]
-        yield mouth_region([moved(landmarks, region)], height, width), dict(zip(outputs, pictures, strict=True))
+        yield mouth_region([relative_to(region, landmarks)], height, width), dict(zip(outputs, pictures, strict=True))
 
 
 def _faces(job: JobOptions, connection: TritonConnection) -> Iterator[Observation[SourceFrame]]:

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from client.media import ColorTags, Orientation, Picture, align_region
+from client.media import ColorTags, Orientation, Picture, align_region, relative_to
 from client.media.pixels import convert, nearest_native, parse_native, plane_array, to_native
 from tests.media_clips import pattern
 
@@ -285,3 +285,14 @@ def test_transparent_pictures_stand_on_black() -> None:
     assert (shown[:8] == 0).all()
     assert (shown[8:, :8] == 100).all()
     assert (shown[8:, 8:] == 200).all()
+
+
+def test_coordinates_are_converted_to_a_region() -> None:
+    """Points, points with depth and boxes are shifted by the region's corner; depth stays."""
+    region = (10, 20, 300, 400)
+    for coordinates, expected in [
+        ([[12, 25]], [[2, 5]]), ([[12, 25, 7]], [[2, 5, 7]]), ([[12, 25, 40, 50]], [[2, 5, 30, 30]]),
+    ]:  # fmt: skip
+        result = relative_to(region, np.array(coordinates, np.float32))
+        assert result.dtype == np.float32
+        np.testing.assert_array_equal(result, expected)

@@ -90,7 +90,7 @@ def test_each_frame_gets_its_own_window(samples: np.ndarray, fps: Fraction, size
     for begin in range(0, len(starts), size):
         numbers = range(begin, min(begin + size, len(starts)))
         request = client.request([frame(i, fps) for i in numbers], [face] * len(numbers), [1] * len(numbers))
-        inputs = request.inputs((0, 0, 9, 9))
+        inputs = request.inputs_for((0, 0, 9, 9))
         found = mel_windows(mel_spectrogram(inputs["audio"]), inputs["window_starts"])
         np.testing.assert_allclose(found, expected[begin : begin + size], atol=1e-6)  # float64 inside, float32 out
 
@@ -100,12 +100,12 @@ def test_frames_after_the_speech_are_silent(samples: np.ndarray) -> None:
     client = wav2lip()
     later = int(len(samples) / 16_000 * 25) + 20
     face = Face(np.array([0, 0, 50, 50], np.float32), 1.0)
-    inputs = client.request([frame(later)], [face], [1]).inputs((0, 0, 9, 9))
+    inputs = client.request([frame(later)], [face], [1]).inputs_for((0, 0, 9, 9))
     assert (mel_windows(mel_spectrogram(inputs["audio"]), inputs["window_starts"]) == -4).all()
 
 
 def test_boxes_travel_in_the_regions_pixels() -> None:
     """What is sent is relative to the part of the frame that is sent."""
     face = Face(np.array([110, 60, 210, 180], np.float32), 1.0)
-    inputs = wav2lip().request([frame(0)], [face], [1]).inputs((100, 50, 220, 200))
+    inputs = wav2lip().request([frame(0)], [face], [1]).inputs_for((100, 50, 220, 200))
     np.testing.assert_array_equal(inputs["boxes"], [[10, 10, 110, 130]])
