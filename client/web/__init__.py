@@ -1,1 +1,1 @@
-"""The web service and its page: one more caller of the client's jobs. Needs the extra `web`."""
+"""The web service and its page, which run the client's jobs. Needs the extra `web`."""

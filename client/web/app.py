@@ -1,4 +1,4 @@
-"""Puts the service together: routes, guards, page, OpenAPI document."""
+"""Assembles the service: routes, security, page, OpenAPI document."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from client.web.security import Gatekeeper, SecurityMiddleware
 from client.web.service import Service
 
 PAGE = Path(__file__).parent / "page"
-DESCRIPTION = "A video and a speech go in; the same video, its speaker saying that speech, comes out."
+DESCRIPTION = "Takes a video and a voice recording; returns the video lip-synced to it."
 
 
 def create_app(service: Service) -> FastAPI:
-    """Make the app that serves the API and the page for a service."""
+    """Create the app that serves the API and the page of a service."""
     settings = service.settings
     app = FastAPI(title="lipsync", description=DESCRIPTION, version=_version(), docs_url=None, redoc_url=None)
     app.state.service = service
@@ -52,7 +52,7 @@ def create_app(service: Service) -> FastAPI:
 
 
 def _complete_openapi(app: FastAPI) -> None:
-    """Add to the OpenAPI document what the routes only name: problems, and the ways to sign in."""
+    """Add the problem schema and the authentication scheme to the OpenAPI document."""
     document = app.openapi()
     components: dict[str, Any] = document.setdefault("components", {})
     schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")

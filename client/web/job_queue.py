@@ -1,4 +1,4 @@
-"""The durable queue of job numbers: huey on SQLite, or on Redis for workers of several services."""
+"""The durable queue of job ids: huey on SQLite, or on Redis for workers of several services."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POLL_S, MAX_POLL_S = 0.1, 0.5
 
 
 class JobQueue:
-    """Job ids, first in, first out. An id that is queued twice is run once: running it claims its record."""
+    """Job ids, first in, first out. An id that is queued twice runs once, because running it claims its record."""
 
     def __init__(self, settings: Settings) -> None:
         """Open the queue."""
@@ -52,11 +52,11 @@ class JobQueue:
 
 class _Consumer(Consumer):  # type: ignore[misc]  # huey carries no types
     def _set_signal_handlers(self) -> None:
-        """Leave the signals to the service."""
+        """Leave signals to the service."""
 
 
 class _JsonSerializer(Serializer):  # type: ignore[misc]  # huey carries no types
-    """Messages as JSON: what is read from a queue server is data, never code."""
+    """Messages as JSON, so that data from a queue server is never run as code."""
 
     def _serialize(self, data: Message) -> bytes:
         return json.dumps(data._asdict()).encode()

@@ -1,4 +1,4 @@
-"""The short contract that earlier callers know: /submit, /status/{id}, /result/{id}."""
+"""The predecessor service's contract: /submit, /status/{id}, /result/{id}."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATUS: dict[State, Status] = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
-router = APIRouter(tags=["short"])
+router = APIRouter(tags=["predecessor"])
 
 
 class Submitted(BaseModel):
@@ -34,9 +34,9 @@ class Submitted(BaseModel):
 
 
 class JobStatus(Submitted):
-    """How far a job is."""
+    """Progress of a job."""
 
-    progress: float = Field(ge=0, le=100, description="Percent.")
+    progress: float = Field(ge=0, le=100, description="Percentage of the frames that are done.")
     error: str | None
 
 
@@ -50,14 +50,14 @@ MULTIPART: dict[str, Any] = {"requestBody": multipart_body()}
     responses=problem_responses(400, 401, 403, 408, 413, 415, 422, 429, 507),
 )
 async def submit(request: Request, user: User, service: ServiceDep) -> Submitted:
-    """Send a video and a speech, as POST /jobs does."""
+    """Queue a job for a video and a voice recording, as POST /jobs does."""
     view = await create_files_job(request, user, service)
     return Submitted(job_id=view.id, status=STATUS[view.state])
 
 
 @router.get("/status/{job_id}", response_model=JobStatus, responses=problem_responses(401, 404))
 def status(job_id: JobId, user: User, service: ServiceDep) -> JobStatus:
-    """Say how far a job is."""
+    """Return the progress of a job."""
     view = service.view(service.job(job_id, user))
     error = None if view.error is None else view.error.detail
     return JobStatus(job_id=view.id, status=STATUS[view.state], progress=view.percent, error=error)

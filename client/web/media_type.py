@@ -1,4 +1,4 @@
-"""The media type of a file by its first bytes, for browsers; only types that cannot run anything."""
+"""Media types of files by their first bytes, for browsers; only types that cannot run scripts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS = (MP4, QUICKTIME, WEBP, *(kind for _, kind in BEGINNINGS), UNKNOWN)
 
 
 def media_type(path: Path) -> str:
-    """Return the media type of a video or picture; application/octet-stream for what browsers do not show."""
+    """Return the media type of a video or picture; application/octet-stream if browsers cannot show it."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if head[4:8] == b"ftyp":

@@ -1,4 +1,4 @@
-"""Prometheus metrics: jobs from their records, requests counted as they are answered."""
+"""Prometheus metrics: jobs are counted from their records, requests as they are answered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Metrics:
     """All metrics of one app."""
 
     def __init__(self, service: Service) -> None:
-        """Count for this service."""
+        """Collect the metrics of this service."""
         self._service = service
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -26,7 +26,7 @@ class Metrics:
             "lipsync_web_requests", "Requests answered", ["method", "route", "status"], registry=self._registry
         )
         self.seconds = Histogram(
-            "lipsync_web_request_seconds", "Time to the answer's first byte", ["route"], registry=self._registry
+            "lipsync_web_request_seconds", "Time to the first byte of the response", ["route"], registry=self._registry
         )
 
     def text(self) -> bytes:
@@ -34,7 +34,7 @@ class Metrics:
         return generate_latest(self._registry)
 
     def describe(self) -> list[Metric]:
-        """Name nothing beforehand, so that registering asks no records."""
+        """Describe nothing, so that registering does not read the records."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -46,7 +46,7 @@ class Metrics:
         yield jobs
         ended = CounterMetricFamily("lipsync_web_jobs_ended", "Jobs that ended", labels=["state"])
         frames = CounterMetricFamily("lipsync_web_frames", "Frames of finished jobs")
-        seconds = CounterMetricFamily("lipsync_web_job_seconds", "Working seconds of finished jobs")
+        seconds = CounterMetricFamily("lipsync_web_job_seconds", "Processing time of finished jobs")
         totals = store.totals()
         for state, (count, _, _) in totals.items():
             ended.add_metric([state], count)
@@ -54,12 +54,12 @@ class Metrics:
         seconds.add_metric([], totals["finished"][2])
         yield from (ended, frames, seconds)
         yield GaugeMetricFamily(
-            "lipsync_web_free_bytes", "Room for uploads on the disk", value=max(self._service.disk.free_bytes(), 0)
+            "lipsync_web_free_bytes", "Disk space for uploads", value=max(self._service.disk.free_bytes(), 0)
         )
 
 
 class MetricsMiddleware:
-    """Counts every request by its route, never by its address."""
+    """Counts every request by its route, never by its path."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         """Wrap an app."""
