@@ -214,6 +214,7 @@ class Text(Generic[T]):
         pattern: regular expression of the whole text, for forms and the API's schema; may be empty.
         example: a text that fits.
         show: value -> the text that `parse` reads as the same value.
+        suggestions: texts that forms offer; others are possible.
     """
 
     parse: Callable[[str], T]
@@ -223,6 +224,7 @@ class Text(Generic[T]):
     example: str = ""
     show: Callable[[T], str] = str
     max_length: int = field(default=200, kw_only=True)
+    suggestions: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def expected(self) -> str:
@@ -264,7 +266,12 @@ class Text(Generic[T]):
 
     def control(self) -> dict[str, Any]:
         """Describe a text field."""
-        return {"type": "text", "pattern": self.pattern, "example": self.example}
+        return {
+            "type": "text",
+            "pattern": self.pattern,
+            "example": self.example,
+            "suggestions": list(self.suggestions),
+        }
 
 
 PATH = Text(Path, "a path", "DIR", show=str, max_length=4096)

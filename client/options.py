@@ -49,11 +49,12 @@ FACE: Option[FaceChoice] = Option(
         rf"(largest|left|right|[0-9]{{1,2}}|{COORDINATE},{COORDINATE})",
         "640,210",
         show_face_choice,
+        suggestions=("largest", "left", "right"),
     ),
     LARGEST,
     "Which of several faces: the largest, by position from the left (INDEX 0 is the leftmost), or nearest to a point.",
     "Which face",
-    "largest, left, right, a number counted from the left, or X,Y in pixels.",
+    "With several faces: largest, left, right, a number counted from the left, or X,Y in pixels.",
 )
 START: Option[float] = Option(
     "start",

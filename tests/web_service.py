@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -32,10 +33,12 @@ NO_TRITON = ServerAccess((NOWHERE,))
 
 
 class OneModel(LoadedModels):
-    """Says that a Triton has mouth-motion, without asking one."""
+    """Pretends that a Triton has mouth-motion, without asking one."""
 
     def get(self) -> ModelList:
-        model = ModelView(id="mouth-motion", title="Mouth motion", description="For tests.", settings=[])
+        model = ModelView(
+            id="mouth-motion", title="Mouth motion", description="For tests.", settings=[], unavailable={}
+        )
         return ModelList(models=[model], detectors=["mediapipe"])
 
 
@@ -120,5 +123,6 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
     assert answer.headers["content-type"] == "application/problem+json"
     said: dict[str, Any] = answer.json()
     assert said["status"] == status
-    assert {"type", "title", "detail"} <= set(said)
+    assert {"type", "title", "detail", "user_message"} <= set(said)
+    assert not re.search("expected .*, got ", said["user_message"])
     return said

@@ -9,8 +9,9 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from client.errors import LipSyncError, ServerUnavailable, UsageError
+from client.errors import LipSyncError, ServerUnavailable, UsageError, ref
 from client.logs import set_up_logs, take_down_logs
+from client.option import flag
 from client.process import end_on_signals
 from lipsync_core.extras import needs_extra
 from lipsync_core.serving.runtime import ServerStartError
@@ -26,7 +27,7 @@ with needs_extra("web"):
     from client.web.triton import LoadedModels, open_triton
     from client.web.worker import Workers, store_path
 
-LAST_ANSWERS_S = 2  # for answers under way when the service ends; streams are cut then
+LAST_ANSWERS_S = 2  # time for open responses when the service ends; streams are cut off then
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
@@ -37,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = settings_from(options, os.environ)
         if options.worker_only and options.url is None:
-            raise UsageError("--worker-only: expected --url with the address of a running Triton, got none")
+            raise UsageError(
+                option="worker_only", expected=f"{ref('url')} with the address of a running Triton", got="none"
+            )
         end_on_signals()
         with ExitStack() as stack:
             listening = None if options.worker_only else stack.enter_context(listen(options.host, options.port))
@@ -51,19 +54,22 @@ def main(argv: Sequence[str] | None = None) -> int:
                 serve(Service(settings, store, queue, LoadedModels(triton)), listening)
     except KeyboardInterrupt:
         return 0
-    except (LipSyncError, ServerStartError) as error:
+    except LipSyncError as error:
+        print(f"lipsync web: {error.text(flag)}", file=sys.stderr)
+        return error.exit_code
+    except ServerStartError as error:
         print(f"lipsync web: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", ServerUnavailable.exit_code)
+        return ServerUnavailable.exit_code
     finally:
         take_down_logs(handler)
     return 0
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take the address before anything heavy starts.
+    """Bind the address before anything expensive starts.
 
     Raises:
-        UsageError: it cannot be taken.
+        UsageError: it cannot be bound.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -73,7 +79,9 @@ def listen(host: str, port: int) -> socket.socket:
             listening.bind(address)
             stack.pop_all()  # the caller closes it
     except (OSError, OverflowError, UnicodeError) as error:
-        raise UsageError(f"--port: expected a free port on {host}, got {port} ({error}). Choose another") from error
+        raise UsageError(
+            option="port", expected=f"a free port on {host}", got=f"{port} ({error})", advice="Choose another"
+        ) from error
     return listening
 
 
@@ -92,7 +100,7 @@ def serve(service: Service, listening: socket.socket) -> None:
 
 
 class _AnnouncedServer(uvicorn.Server):
-    """Says where the page is once it can be opened."""
+    """Prints the address of the page once it can be opened."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

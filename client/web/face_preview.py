@@ -1,18 +1,20 @@
-"""Finds faces in one picture: `python -m client.web.face_preview FILE` prints them as JSON; stdin says where Triton is.
+"""Finds the faces in one picture: `python -m client.web.face_preview FILE` prints them as JSON.
 
-A process of its own, so that a picture made to eat memory ends this process and nothing else.
+It reads from stdin how to reach Triton. It is a process of its own, so that a picture that was made to use up memory
+ends this process and nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import resource
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from client.errors import LipSyncError, MediaError
+from client.errors import LipSyncError, MediaError, error_from_dict
 from client.media import VideoSource
 from client.report import StageClock
 from client.servers.access import ServerAccess
@@ -20,16 +22,20 @@ from client.servers.pool import ServerPool
 from client.tracking.faces import MIN_CHOSEN_SCORE
 from client.tracking.finder import FaceFinder
 from client.web.job_process import EXIT_RETRY
+from client.web.labels import PICTURE_PART
 from client.web.problems import ProblemError
 from client.web.views import FaceList, FaceView
 
-MAX_MEMORY_BYTES = 4 << 30  # of address space; a picture of 100 megapixels fits
+MAX_MEMORY_BYTES = 4 << 30  # address space; a picture of 100 megapixels fits
 TIMEOUT_S = 30.0
 EXIT_REFUSED = 3
 
 
 def main() -> int:
-    """Print the faces; returns 0, EXIT_REFUSED for a picture that is no good, or EXIT_RETRY without a server."""
+    """Print the faces, or the error of a picture that cannot be used.
+
+    Returns 0, EXIT_REFUSED for such a picture, or EXIT_RETRY without a server.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("picture", type=Path)
     options = parser.parse_args()
@@ -37,7 +43,7 @@ def main() -> int:
     try:
         print(find_faces(options.picture, ServerAccess.from_json(sys.stdin.read())).model_dump_json())
     except MediaError as error:
-        print(error)
+        print(json.dumps(error.as_dict()))
         return EXIT_REFUSED
     except LipSyncError as error:
         print(f"faces of a picture: {error}", file=sys.stderr)
@@ -72,7 +78,7 @@ async def preview_faces(picture: Path, access: ServerAccess) -> FaceList:
     """Run this module on a picture.
 
     Raises:
-        ProblemError: 422, the picture is no good; 503, the server does not answer.
+        ProblemError: 422, the picture cannot be used; 503, the server does not answer.
     """
     command = [sys.executable, "-m", "client.web.face_preview", picture.name]
     process = await asyncio.create_subprocess_exec(
@@ -82,18 +88,25 @@ async def preview_faces(picture: Path, access: ServerAccess) -> FaceList:
         async with asyncio.timeout(TIMEOUT_S):
             said, _ = await process.communicate(access.as_json().encode())
     except TimeoutError as error:
-        raise ProblemError(503, "expected an answer in time, got none. Try again") from error
+        raise ProblemError(503, expected=f"an answer within {TIMEOUT_S:g} s", got="none", advice="Try again") from error
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     if process.returncode == EXIT_REFUSED:
-        raise ProblemError(422, said.decode().strip())
+        raise ProblemError.of(422, [error_from_dict(json.loads(said))], title=MediaError.title)
     if process.returncode == EXIT_RETRY:
-        raise ProblemError(503, "expected a ready lip-sync server, got none. Try again in a moment")
+        raise not_ready()
     if process.returncode != 0:
-        raise ProblemError(422, "picture: expected one that can be looked at, got one that is too large or damaged")
+        raise ProblemError(
+            422, name=PICTURE_PART, expected="a readable picture", got="one that is too large or damaged"
+        )
     return FaceList.model_validate_json(said)
+
+
+def not_ready() -> ProblemError:
+    """Return the problem of a Triton that does not answer."""
+    return ProblemError(503, expected="a ready lip-sync server", got="none", advice="Try again in a moment")
 
 
 if __name__ == "__main__":

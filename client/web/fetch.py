@@ -1,7 +1,7 @@
-"""Fetches media from public web addresses and nowhere else: every address and every redirect is checked.
+"""Downloads media from public web addresses only: every address and every redirect is checked.
 
-The name is resolved once; all its addresses must be public, and the connection goes to the very address that was
-checked, so that a name which changes its mind leads nowhere. Off unless the service was started with --allow-urls.
+The name is resolved once; all its addresses must be public, and the connection goes to the address that was checked,
+so that a name cannot resolve to another address afterwards. Disabled unless the service is started with --allow-urls.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from urllib.parse import urljoin
 import httpx
 from starlette.concurrency import run_in_threadpool
 
-from client.web.problems import FieldProblem, ProblemError
+from client.web.problems import ProblemError
 from client.web.settings import MB
 from client.web.upload import DiskGuard, shown_name
 
 PORTS = {"http": 80, "https": 443}
 MAX_REDIRECTS = 5
 MAX_URL_LENGTH = 2000
-TIMEOUT_S = 30.0  # of each step
+TIMEOUT_S = 30.0  # timeout of each step
 TOTAL_TIMEOUT_S = 300.0
 REDIRECTS = (301, 302, 303, 307, 308)
 WRITE_BYTES = 1 << 20
@@ -33,13 +33,13 @@ NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """Ask the system for a host's addresses."""
+    """Return a host's addresses, resolved by the system."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(entry[4][0]) for entry in found]
 
 
 def is_public(text: str) -> bool:
-    """Say whether an address belongs to the public internet, looking into addresses that carry another one."""
+    """Return whether an address belongs to the public internet; embedded IPv4 addresses are checked too."""
     try:
         address: Address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -55,14 +55,14 @@ def is_public(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Fetcher:
-    """How media are fetched; the fields other than the limits are for tests.
+    """How media are downloaded; the fields after `disk` are for tests.
 
     Attributes:
-        max_bytes: of one file.
-        disk: asked while writing.
-        resolve: from a host and port to addresses.
+        max_bytes: size limit of one file.
+        disk: checked while writing.
+        resolve: host and port -> addresses.
         is_allowed: whether an address may be connected to.
-        ports: by scheme.
+        ports: ports that may be connected to.
     """
 
     max_bytes: int
@@ -72,7 +72,7 @@ class Fetcher:
     ports: tuple[int, ...] = tuple(PORTS.values())
 
     async def fetch(self, name: str, url: str, path: Path) -> str:
-        """Write what a web address holds to a file; returns the address's own file name, for showing.
+        """Download a web address to a file; returns the address's file name, for display.
 
         Args:
             name: the request's field, for messages.
@@ -80,7 +80,7 @@ class Fetcher:
             path: the file to create.
 
         Raises:
-            ProblemError: the address is refused, cannot be reached, or holds too much.
+            ProblemError: the address is refused, cannot be reached, or returns too much.
         """
         try:
             async with asyncio.timeout(TOTAL_TIMEOUT_S), self._client() as client:
@@ -95,21 +95,21 @@ class Fetcher:
                     finally:
                         await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
-            raise _refused(name, "expected an address that answers, got none that does. Check it") from error
-        raise _refused(name, f"expected at most {MAX_REDIRECTS} redirects, got more")
+            raise _refused(name, "an address that answers", "no answer", "Check it") from error
+        raise _refused(name, f"at most {MAX_REDIRECTS} redirects", "more")
 
     def _client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_S, follow_redirects=False)
 
     async def _request(self, name: str, url: str, client: httpx.AsyncClient) -> httpx.Request:
-        """Prepare the request to the checked address itself; the host's name goes into header and certificate check."""
+        """Build the request to the checked address; the host name is used in the header and the certificate check."""
         parsed = httpx.URL(url) if len(url) <= MAX_URL_LENGTH else httpx.URL("")
         port = parsed.port or PORTS.get(parsed.scheme, 0)
         if parsed.scheme not in PORTS or not parsed.host or parsed.userinfo or port not in self.ports:
-            raise _refused(name, "expected an http or https address of the public web, without user and port")
+            raise _refused(name, "an http or https address of the public web, without user and port", "another")
         addresses = await self.resolve(parsed.host, port)
         if not addresses or not all(map(self.is_allowed, addresses)):
-            raise _refused(name, "expected an address of the public web, got one that is not")
+            raise _refused(name, "an address of the public web", "another")
         headers = {"Host": parsed.netloc.decode("ascii"), "Accept": "*/*", "Accept-Encoding": "identity"}
         pinned = parsed.copy_with(host=addresses[0], fragment=None)
         return client.build_request(
@@ -118,22 +118,22 @@ class Fetcher:
 
     async def _save(self, name: str, response: httpx.Response, path: Path) -> None:
         if response.status_code != httpx.codes.OK:
-            raise _refused(name, f"expected an address that gives the file, got status {response.status_code}")
+            raise _refused(name, "an address that returns the file", f"status {response.status_code}")
         nbytes = 0
         with self.disk.writing(), path.open("xb") as file:
             async for piece in response.aiter_raw(WRITE_BYTES):
                 nbytes += len(piece)
                 if nbytes > self.max_bytes:
-                    raise ProblemError(413, f"{name}: expected at most {self.max_bytes / MB:g} MB, got more")
+                    raise ProblemError(413, name=name, expected=f"at most {self.max_bytes / MB:g} MB", got="more")
                 self.disk.check()
                 await run_in_threadpool(file.write, piece)
         if nbytes == 0:
-            raise _refused(name, "expected an address that holds a media file, got an empty one")
+            raise _refused(name, "an address that returns a media file", "an empty one")
 
 
 def _timeouts() -> dict[str, float]:
     return dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT_S)
 
 
-def _refused(name: str, detail: str) -> ProblemError:
-    return ProblemError(422, f"{name}: {detail}", errors=[FieldProblem(name=name, detail=detail)])
+def _refused(name: str, expected: str, got: str, advice: str = "") -> ProblemError:
+    return ProblemError(422, name=name, expected=expected, got=got, advice=advice)

@@ -1,4 +1,4 @@
-"""The jobs' addresses: send, list, follow, fetch, cancel, remove."""
+"""The routes of jobs: send, list, follow, download, cancel, remove."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from client.options import CONTAINER
 from client.web.fetch import Fetcher
 from client.web.job_settings import AUDIO_FILE, SETTING_NAMES, VIDEO_FILE, JobSettings, SettingsBase, result_file
+from client.web.labels import AUDIO_URL, VIDEO_URL
 from client.web.media_type import KINDS, media_type
 from client.web.problems import ProblemError, problem_responses, validation_problem
 from client.web.security import User
@@ -49,8 +51,8 @@ def multipart_body() -> dict[str, Any]:
     files = {
         name: {**BYTES, "minLength": 1, "description": text}
         for name, text in (
-            (VIDEO_FILE, "Video, or still image, that shows the speaker."),
-            (AUDIO_FILE, "The speech: an audio file, or a video's sound."),
+            (VIDEO_FILE, "Video or still image that shows the speaker."),
+            (AUDIO_FILE, "Voice recording: an audio file, or a video whose sound is used."),
         )
     }
     schema = {
@@ -63,7 +65,7 @@ def multipart_body() -> dict[str, Any]:
 
 
 def _either_body() -> dict[str, Any]:
-    """Describe both bodies that POST /jobs takes."""
+    """Describe both kinds of body that POST /jobs accepts."""
     body = multipart_body()
     example = {"video_url": "https://example.org/speaker.mp4", "audio_url": "https://example.org/speech.wav"}
     body["content"]["application/json"] = {"schema": UrlJob.model_json_schema(), "example": example}
@@ -76,14 +78,14 @@ def _either_body() -> dict[str, Any]:
     response_model=JobView,
     openapi_extra={"requestBody": _either_body()},
     responses={
-        202: {"headers": {"Location": {"description": "The job's address.", "schema": {"type": "string"}}}},
+        202: {"headers": {"Location": {"description": "Path of the job.", "schema": {"type": "string"}}}},
         **problem_responses(400, 401, 403, 408, 413, 415, 422, 429, 507),
     },
 )
 async def create_job(request: Request, response: Response, user: User, service: ServiceDep) -> JobView:
-    """Send a video and a speech; the job is queued.
+    """Queue a job for a video and a voice recording.
 
-    As multipart/form-data with the files, or, where the service allows it, as JSON with public web addresses.
+    Send the files as multipart/form-data or, if the service allows it, their public web addresses as JSON.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     take = _create_url_job if kind == "application/json" else create_files_job
@@ -96,7 +98,7 @@ async def create_files_job(request: Request, user: str, service: Service) -> Job
     """Queue a job of a multipart body.
 
     Raises:
-        ProblemError: the body, or the place for it, is no good.
+        ProblemError: the body cannot be used, or there is no room for it.
     """
     async with service.place_for_upload(user) as place:
         files = {name: place.folder / name for name in FILE_PARTS}
@@ -107,21 +109,20 @@ async def create_files_job(request: Request, user: str, service: Service) -> Job
 
 async def _create_url_job(request: Request, user: str, service: Service) -> JobView:
     if not service.settings.allow_urls:
-        raise ProblemError(
-            403, "expected files, got web addresses, which this service does not fetch. Upload the files"
-        )
+        got = "web addresses, which this service does not fetch"
+        raise ProblemError(403, expected="files", got=got, advice="Upload the files")
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > MAX_OVERHEAD_BYTES:
-            raise ProblemError(413, f"expected at most {MAX_OVERHEAD_BYTES} bytes of JSON, got more")
+            raise ProblemError(413, expected=f"at most {MAX_OVERHEAD_BYTES} bytes of JSON", got="more")
     try:
         job = UrlJob.model_validate_json(bytes(body))
     except ValidationError as error:
         raise validation_problem(error.errors()) from error
     names, left = [], service.settings.max_upload_bytes
     async with service.place_for_upload(user) as place:
-        for field, url, name in (("video_url", job.video_url, VIDEO_FILE), ("audio_url", job.audio_url, AUDIO_FILE)):
+        for field, url, name in ((VIDEO_URL, job.video_url, VIDEO_FILE), (AUDIO_URL, job.audio_url, AUDIO_FILE)):
             file = place.folder / name
             names.append(await Fetcher(left, service.disk).fetch(field, url, file))
             left -= file.stat().st_size
@@ -140,11 +141,11 @@ def _settings(upload: Upload) -> SettingsBase:
 def list_jobs(
     user: User,
     service: ServiceDep,
-    limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="How many at most.")] = 50,
-    offset: Annotated[int, Query(ge=0, le=1_000_000, description="How many to leave out.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="Maximum number of jobs.")] = 50,
+    offset: Annotated[int, Query(ge=0, le=1_000_000, description="Number of jobs to skip.")] = 0,
 ) -> JobList:
     """List your jobs, the newest first."""
-    revision = service.store.revision()  # before the list: what changes meanwhile is told twice, never lost
+    revision = service.store.revision()  # read before the list: a change in between is sent twice, never lost
     jobs = service.store.jobs_of(user, limit, offset)
     views = [service.view(job) for job in jobs]
     return JobList(jobs=views, total=service.store.count_of(user), revision=revision)
@@ -152,7 +153,7 @@ def list_jobs(
 
 @router.get("/jobs/{job_id}", response_model=JobView, responses=problem_responses(401, 404))
 def get_job(job_id: JobId, user: User, service: ServiceDep) -> JobView:
-    """Return one job as it stands: state, stage, percent, frames per second, what remains, warnings, report."""
+    """Return one job: state, stage, progress, speed, remaining time, warnings and report."""
     return service.view(service.job(job_id, user))
 
 
@@ -169,12 +170,12 @@ async def follow_job(job_id: JobId, user: User, service: ServiceDep) -> Streamin
 async def follow_jobs(
     user: User,
     service: ServiceDep,
-    after: Annotated[int, Query(ge=-1, le=MAX_REVISION, description="Revision that is known already.")] = -1,
+    after: Annotated[int, Query(ge=-1, le=MAX_REVISION, description="Last revision that the caller knows.")] = -1,
     last_event_id: Annotated[
-        int | None, Header(ge=-1, le=MAX_REVISION, description="The last event before the connection was lost.")
+        int | None, Header(ge=-1, le=MAX_REVISION, description="Last event before the connection was lost.")
     ] = None,
 ) -> StreamingResponse:
-    """Follow all your jobs by server-sent events: each one as it stands, or what changed after a revision."""
+    """Follow all your jobs by server-sent events: first each of them, or those changed after a revision."""
     known = after if last_event_id is None else last_event_id
     return _event_stream(_follow(service, user, None, known))
 
@@ -188,9 +189,9 @@ def get_result(
     job_id: JobId,
     user: User,
     service: ServiceDep,
-    download: Annotated[bool, Query(description="Save it under a name of its own instead of showing it.")] = False,
+    download: Annotated[bool, Query(description="Send it as a download instead of showing it.")] = False,
 ) -> FileResponse:
-    """Return the finished video; parts of it by the Range header."""
+    """Return the finished video; the Range header selects a part."""
     return result_response(service, service.job(job_id, user), download=download)
 
 
@@ -198,22 +199,22 @@ def get_result(
     "/jobs/{job_id}/video", response_class=FileResponse, responses={**MEDIA, **problem_responses(401, 404, 416)}
 )
 def get_video(job_id: JobId, user: User, service: ServiceDep) -> FileResponse:
-    """Return the video that was sent, to show beside the result; parts of it by the Range header."""
+    """Return the uploaded video, to show beside the result; the Range header selects a part."""
     path = service.settings.job_folder(service.job(job_id, user).id) / VIDEO_FILE
     if not path.is_file():
-        raise ProblemError(404, "expected a job whose video is still here, got one without. It may have been removed")
+        raise _file_is_gone("video")
     return FileResponse(path, media_type=media_type(path), headers=FILE_HEADERS)
 
 
 @router.post("/jobs/{job_id}/cancel", response_model=JobView, responses=problem_responses(401, 403, 404, 409))
 def cancel_job(job_id: JobId, user: User, service: ServiceDep) -> JobView:
-    """Cancel a job: a queued one at once, a running one within a step of its generator."""
+    """Cancel a job: a queued one immediately, a running one within one step of its model."""
     return service.view(service.cancel(service.job(job_id, user)))
 
 
 @router.delete("/jobs/{job_id}", status_code=204, responses=problem_responses(401, 403, 404))
 def delete_job(job_id: JobId, user: User, service: ServiceDep) -> Response:
-    """Remove a job with all its files; one that runs is cancelled first."""
+    """Remove a job and all its files; a running job is cancelled first."""
     service.delete(service.job(job_id, user))
     return Response(status_code=204)
 
@@ -225,10 +226,10 @@ def result_response(service: Service, job: JobRecord, *, download: bool) -> File
         ProblemError: 409, it is not finished; 404, the file is gone.
     """
     if job.state != "finished":
-        raise ProblemError(409, f"state: expected a finished job, got one that is {job.state}")
-    path = service.settings.job_folder(job.id) / result_file(job.settings["container"])
+        raise ProblemError(409, expected="a finished job", got=f"one that is {job.state}")
+    path = service.settings.job_folder(job.id) / result_file(job.settings[CONTAINER.name])
     if not path.is_file():
-        raise ProblemError(404, "expected a job whose result is still here, got one without. It may have been removed")
+        raise _file_is_gone("result")
     return FileResponse(
         path,
         media_type=media_type(path),
@@ -236,6 +237,10 @@ def result_response(service: Service, job: JobRecord, *, download: bool) -> File
         content_disposition_type="attachment" if download else "inline",
         headers=FILE_HEADERS,
     )
+
+
+def _file_is_gone(what: str) -> ProblemError:
+    return ProblemError(404, expected=f"a job whose {what} is still here", got="none", advice="It may be removed")
 
 
 def _event_stream(events: AsyncIterator[str]) -> StreamingResponse:
@@ -250,7 +255,7 @@ async def _follow(service: Service, user: str, job_id: str | None, known: int = 
         changed = await run_in_threadpool(service.store.changed_since, revision, user, job_id)
         for job in changed:
             if job.deleted and revision == -1:
-                continue  # it was gone before anyone followed
+                continue  # it was deleted before this stream began
             yield await run_in_threadpool(_event, service, job)
             if job_id is not None and (job.deleted or job.state in ENDED):
                 return

@@ -1,4 +1,4 @@
-"""The choices for one job as the API takes them: a model made from the table of options."""
+"""The options of one job as the API takes them: a model made from the table of options."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from client.options import (
     read_options,
 )
 
-VIDEO_FILE, AUDIO_FILE = "video", "audio"  # in a job's folder, whatever the user calls them
-PARTS_FOLDER = "parts"  # of an unfinished job, beside them
+VIDEO_FILE, AUDIO_FILE = "video", "audio"  # names in a job's folder
+PARTS_FOLDER = "parts"  # finished parts of an unfinished job, beside the files
 API_OPTIONS = options_for_front_end("api")
 SETTING_NAMES = frozenset(option.name for option in API_OPTIONS)
 
 
 class SettingError(ValueError):
-    """An option that the client refused; pydantic hands it on in its own error's context."""
+    """An option that the client refused; pydantic puts it into the context of its own error."""
 
     def __init__(self, error: LipSyncError) -> None:
         """Keep the client's error."""

@@ -1,8 +1,10 @@
-"""Errors as the API says them: RFC 9457 problem details, in people's words, without anything of the machine."""
+"""Errors of the API as RFC 9457 problem details, for programs and for people; without anything of this machine."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,63 +14,81 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from client.errors import LipSyncError, UsageError, by_name, spelled
+from client.web.job_settings import SettingError
+from client.web.labels import for_user
+
 logger = logging.getLogger("client.web")
 MEDIA_TYPE = "application/problem+json"
+MAX_NAMED = 5  # errors that the detail of a problem repeats
 TITLES: dict[int, str] = {
-    400: "The request is not understood",
-    401: "A token is needed",
-    403: "This is not allowed",
-    404: "There is no such thing here",
-    405: "This cannot be done here",
+    400: "The request is malformed",
+    401: "A token is required",
+    403: "The request is not allowed",
+    404: "Not found",
+    405: "The method is not allowed",
     408: "The upload stalled",
-    409: "The job is not in the right state",
+    409: "The job is in the wrong state",
     411: "The length is missing",
     413: "The upload is too large",
-    415: "This kind of content is not understood",
+    415: "The content type is not supported",
     416: "The file has no such part",
-    421: "This name is not served here",
+    421: "Unknown host name",
     422: "The request cannot be used",
     429: "Too many jobs",
     500: "Something went wrong",
-    503: "Not ready",
+    503: "The service is not ready",
     507: "The disk is full",
 }
-DETAILS: dict[int, str] = {
-    404: "expected an address that GET /openapi.json lists",
-    405: "expected another method, see GET /openapi.json",
-    500: "This is a defect of the service; who runs it finds more in its log",
+DETAILS: dict[int, LipSyncError] = {
+    404: LipSyncError(expected="a path that GET /openapi.json lists"),
+    405: LipSyncError(expected="another method", advice="See GET /openapi.json"),
+    500: LipSyncError("The service has a defect", advice="Its log says more to whoever runs it"),
 }
+OUTSIDE_NAMES = {"body", "query", "path", "header"}  # where FastAPI found a field; no part of the field's name
 
 
 class FieldProblem(BaseModel):
-    """What is wrong with one field."""
+    """One error, and the field that it is about."""
 
-    name: str
-    detail: str
+    name: str = Field(default="", description="Name of the field; absent if the error is about the whole request.")
+    detail: str = Field(description="The error in one line, without the name.")
+    expected: str = Field(default="", description="The rule that was broken.")
+    got: str = Field(default="", description="What was found instead.")
+    advice: str = Field(default="", description="What to do.")
 
 
 class Problem(BaseModel):
-    """An error, as RFC 9457 describes it."""
+    """An error as RFC 9457 describes it."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
                 {
                     "type": "urn:lipsync:problem:422",
-                    "title": TITLES[422],
+                    "title": UsageError.title,
                     "status": 422,
-                    "detail": "crf: Input should be less than or equal to 51",
-                    "errors": [{"name": "crf", "detail": "Input should be less than or equal to 51"}],
+                    "detail": "crf: expected a whole number from 0 to 51, got '99'",
+                    "user_message": "Quality: Needed: a whole number from 0 to 51. Found: '99'.",
+                    "errors": [
+                        {
+                            "name": "crf",
+                            "detail": "expected a whole number from 0 to 51, got '99'",
+                            "expected": "a whole number from 0 to 51",
+                            "got": "'99'",
+                        }
+                    ],
                 }
             ]
         }
     )
 
-    type: str = Field(description="Names the kind of error, for programs.")
+    type: str = Field(description="Identifies the kind of error, for programs.")
     title: str = Field(description="The kind of error, for people.")
-    status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="What exactly was wrong, and what to do.")
-    errors: list[FieldProblem] = Field(default=[], description="The fields at fault, if any.")
+    status: int = Field(description="HTTP status.")
+    detail: str = Field(description="What was wrong and what to do; options have their names in the API.")
+    user_message: str = Field(description="The same in sentences for people; options have their labels on the page.")
+    errors: list[FieldProblem] = Field(default=[], description="The errors one by one.")
 
 
 class ProblemError(Exception):
@@ -77,22 +97,53 @@ class ProblemError(Exception):
     def __init__(
         self,
         status: int,
-        detail: str,
+        message: str = "",
         *,
-        title: str | None = None,
-        errors: list[FieldProblem] | None = None,
+        name: str = "",
+        expected: str = "",
+        got: str = "",
+        advice: str = "",
+        title: str = "",
         headers: dict[str, str] | None = None,
     ) -> None:
-        """Say what is wrong: `<name>: expected <rule>, got <value>. <what to do>`."""
-        super().__init__(detail)
+        """Describe one error.
+
+        Args:
+            status: the HTTP status.
+            message: the whole statement, if the error is no mismatch of expected and found.
+            name: the field at fault; empty for the whole request.
+            expected: the rule that was broken, as a noun phrase.
+            got: what was found instead.
+            advice: what to do.
+            title: replaces the status's own title.
+            headers: further headers of the answer.
+        """
+        error = LipSyncError(message, option=name or (), expected=expected, got=got, advice=advice)
+        self._describe(status, [error], title, headers)
+
+    @classmethod
+    def of(
+        cls, status: int, errors: Sequence[LipSyncError], *, title: str = "", headers: dict[str, str] | None = None
+    ) -> ProblemError:
+        """Make a problem of the client's errors."""
+        made = cls(status)
+        made._describe(status, errors, title, headers)
+        return made
+
+    def _describe(
+        self, status: int, errors: Sequence[LipSyncError], title: str, headers: dict[str, str] | None
+    ) -> None:
+        detail = "; ".join(str(error) for error in errors[:MAX_NAMED])
+        self.args = (detail,)
+        self.headers = headers or {}
         self.problem = Problem(
             type=f"urn:lipsync:problem:{status}",
             title=title or TITLES[status],
             status=status,
             detail=detail,
-            errors=errors or [],
+            user_message=" ".join(for_user(error) for error in errors[:MAX_NAMED]),
+            errors=[_field_problem(error) for error in errors],
         )
-        self.headers = headers or {}
 
     def response(self) -> Response:
         """Return the HTTP answer."""
@@ -100,11 +151,11 @@ class ProblemError(Exception):
         return JSONResponse(content, self.problem.status, headers=self.headers, media_type=MEDIA_TYPE)
 
 
-def validation_problem(errors: list[Any]) -> ProblemError:
-    """Say pydantic's findings; the values themselves are not repeated."""
-    fields = [FieldProblem(name=_field_name(error["loc"]), detail=_said(error["msg"])) for error in errors]
-    detail = "; ".join(f"{field.name}: {field.detail}" if field.name else field.detail for field in fields[:5])
-    return ProblemError(422, detail or TITLES[422], errors=fields)
+def validation_problem(found: Sequence[Any]) -> ProblemError:
+    """Make a problem of pydantic's errors; only values that the client itself refused are repeated."""
+    errors = [_client_error(error) for error in found]
+    are_settings = any(isinstance(error, UsageError) for error in errors)
+    return ProblemError.of(422, errors, title=UsageError.title if are_settings else "")
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -119,7 +170,8 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
                         "type": f"urn:lipsync:problem:{status}",
                         "title": TITLES[status],
                         "status": status,
-                        "detail": DETAILS.get(status, TITLES[status]),
+                        "detail": str(_standard_error(status)),
+                        "user_message": for_user(_standard_error(status)),
                     },
                 }
             },
@@ -129,7 +181,7 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Make every error of the app a problem."""
+    """Turn every error of the app into a problem."""
 
     @app.exception_handler(ProblemError)
     async def _problem(_request: Request, error: ProblemError) -> Response:
@@ -145,22 +197,37 @@ def add_problem_handlers(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         if status == 405:
             headers["Allow"] = ", ".join(_allowed_methods(request))
-        return ProblemError(status, DETAILS.get(status, TITLES[status]), headers=headers).response()
+        return ProblemError.of(status, [_standard_error(status)], headers=headers).response()
 
     @app.exception_handler(Exception)
     async def _defect(_request: Request, _error: Exception) -> Response:
-        return ProblemError(500, DETAILS[500]).response()
+        return ProblemError.of(500, [DETAILS[500]]).response()
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """Return all methods of an address, whose routes know but their own."""
+    """Return all methods of an address; each of its routes knows only its own."""
     matching = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
     return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
 
 
-def _field_name(place: tuple[Any, ...]) -> str:
-    return ".".join(str(part) for part in place if part not in {"body", "query", "path"})
+def _standard_error(status: int) -> LipSyncError:
+    """Return the error of a status that the web framework raised without saying more."""
+    return DETAILS.get(status) or LipSyncError(TITLES[status])
 
 
-def _said(message: str) -> str:
-    return message.removeprefix("Value error, ")
+def _client_error(found: Any) -> LipSyncError:
+    """Return the client's own error behind one of pydantic's, or one with pydantic's message."""
+    cause = found.get("ctx", {}).get("error")
+    if isinstance(cause, SettingError):
+        return cause.error
+    name = ".".join(part for part in found["loc"] if isinstance(part, str) and part not in OUTSIDE_NAMES)
+    return LipSyncError(found["msg"], option=name or ())
+
+
+def _field_problem(error: LipSyncError) -> FieldProblem:
+    """Return the fields of an error, options in them by their names in the API."""
+    nameless = copy(error)
+    nameless.options, nameless.about = (), ""
+    expected, got, advice = (spelled(text, by_name) for text in (error.expected, error.got, error.advice))
+    name = (*error.options, error.about)[0]
+    return FieldProblem(name=name, detail=str(nameless), expected=expected, got=got, advice=advice)

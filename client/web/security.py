@@ -1,4 +1,4 @@
-"""Who may call the service and from where: tokens, sessions, hosts and origins, and the headers of every answer."""
+"""Who may call the service and from where: tokens, sessions, hosts and origins; and the headers of all responses."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from client.option import flag
 from client.web.problems import ProblemError
 from client.web.settings import Settings
 
@@ -34,10 +35,10 @@ HEADERS = {
 
 
 class Gatekeeper:
-    """Tells who a request comes from."""
+    """Identifies the user of a request."""
 
     def __init__(self, settings: Settings) -> None:
-        """Guard with these settings' tokens."""
+        """Use the tokens of these settings."""
         self._tokens = dict(settings.tokens)
 
     @property
@@ -46,10 +47,10 @@ class Gatekeeper:
         return bool(self._tokens)
 
     def user(self, request: Request) -> str:
-        """Name who sent a request: by token or session; where no token is needed, by address.
+        """Return the user who sent a request, by token or session; if no token is needed, the address.
 
         Raises:
-            ProblemError: 401, neither is good.
+            ProblemError: 401, neither is valid.
         """
         if not self._tokens:
             return request.client.host if request.client else "unknown"
@@ -57,13 +58,12 @@ class Gatekeeper:
         user = self.user_of_token(token) if scheme.lower() == "bearer" else None
         user = user or self._user_of_session(request.cookies.get(COOKIE, ""))
         if user is None:
-            raise ProblemError(
-                401, "expected a valid bearer token, got none", headers={"WWW-Authenticate": 'Bearer realm="lipsync"'}
-            )
+            headers = {"WWW-Authenticate": 'Bearer realm="lipsync"'}
+            raise ProblemError(401, expected="a valid bearer token", got="none", headers=headers)
         return user
 
     def user_of_token(self, token: str) -> str | None:
-        """Return whose token that is; every one is compared, in a time that tells nothing."""
+        """Return the owner of a token; compares all tokens in constant time."""
         found = None
         for user, known in self._tokens.items():
             if hmac.compare_digest(token.encode(errors="surrogateescape"), known.encode()):
@@ -71,7 +71,7 @@ class Gatekeeper:
         return found
 
     def session(self, user: str) -> str:
-        """Make the value of a session's cookie: until when, and a proof that only this service can make."""
+        """Return the value of a session cookie: its expiry, and a signature that only this service can make."""
         expires = str(int(time.time()) + SESSION_S)
         return f"{expires}.{self._proof(self._tokens[user], expires)}"
 
@@ -91,17 +91,17 @@ class Gatekeeper:
 
 
 def current_user(request: Request) -> str:
-    """Name who sent a request, for routes."""
+    """Return the user who sent a request, for routes."""
     gatekeeper: Gatekeeper = request.app.state.gatekeeper
     return gatekeeper.user(request)
 
 
 User = Annotated[str, Depends(current_user)]
-SIGNED_IN = [Depends(current_user)]  # for routes that ask who calls, and do not mind who
+SIGNED_IN = [Depends(current_user)]  # for routes that need a signed-in user, whoever it is
 
 
 class SecurityMiddleware:
-    """Refuses other hosts' names and other sites' forms, and adds the headers to every answer."""
+    """Refuses unknown host names and forms of other sites, and adds the headers to every response."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         """Wrap an app."""
@@ -129,12 +129,15 @@ class SecurityMiddleware:
     def _refusal(self, method: str, headers: Headers) -> ProblemError | None:
         host = headers.get("host", "").lower()
         if self._hosts and _without_port(host) not in self._hosts:
-            return ProblemError(421, "expected a name that the service was started for. Add it with --allowed-host")
+            advice = f"Start the service with {flag('allowed_host')} and this name"
+            return ProblemError(
+                421, expected="a host name that the service was started for", got="another", advice=advice
+            )
         origin = headers.get("origin")
         if origin is None or method in SAFE_METHODS or origin in self._origins:
             return None
         if origin.partition("://")[2].lower() != host:
-            return ProblemError(403, "expected a request from the service's own page, got one from another site")
+            return ProblemError(403, expected="a request from the service's own page", got="one from another site")
         return None
 
 

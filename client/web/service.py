@@ -1,4 +1,4 @@
-"""What the routes share: the jobs' records and files, the queue, and who takes how much of them."""
+"""What the routes share: the jobs' records and files, the queue, and the limits per user."""
 
 from __future__ import annotations
 
@@ -30,7 +30,13 @@ RETRY_AFTER_S = 30
 
 @dataclass
 class Place:
-    """A user's folder for an upload; taken says whether it became a job's."""
+    """A user's folder for an upload.
+
+    Attributes:
+        user: who uploads.
+        folder: the folder.
+        taken: whether it has become a job's folder.
+    """
 
     user: str
     folder: Path
@@ -41,7 +47,7 @@ class Service:
     """The jobs, as routes see them."""
 
     def __init__(self, settings: Settings, store: JobStore, queue: JobQueue, models: LoadedModels) -> None:
-        """Serve these."""
+        """Serve these jobs and models."""
         self.settings = settings
         self.store = store
         self.queue = queue
@@ -52,7 +58,7 @@ class Service:
 
     @asynccontextmanager
     async def place_for_upload(self, user: str) -> AsyncIterator[Place]:
-        """Give a folder for a new job's files; it is removed unless `accept` takes it.
+        """Provide a folder for a new job's files; it is removed unless `accept` takes it.
 
         Raises:
             ProblemError: 429, the user or all together have too many jobs; 507, the disk is full.
@@ -71,7 +77,7 @@ class Service:
                 await run_in_threadpool(shutil.rmtree, place.folder, ignore_errors=True)
 
     async def accept(self, place: Place, settings: SettingsBase, video_name: str, audio_name: str) -> JobView:
-        """Make a queued job of the files in a place."""
+        """Queue a job with the files in a place."""
         async with self._counting:  # a job is counted once: as an upload before, as active after
             record = await run_in_threadpool(self._record, place, settings, video_name, audio_name)
             place.taken = True
@@ -82,11 +88,11 @@ class Service:
         """Return a user's job.
 
         Raises:
-            ProblemError: 404, there is none, or it is another user's.
+            ProblemError: 404, there is no such job, or it is another user's.
         """
         record = self.store.get(job_id)
         if record is None or record.user != user:
-            raise ProblemError(404, "expected the id of a job of yours, got another. It may have been removed")
+            raise ProblemError(404, expected="the id of one of your jobs", got="another", advice="It may be removed")
         return record
 
     def view(self, record: JobRecord) -> JobView:
@@ -94,7 +100,7 @@ class Service:
         return job_view(record, self.store.jobs_ahead(record) if record.state == "queued" else None)
 
     def cancel(self, record: JobRecord) -> JobRecord:
-        """Cancel a job; one that was cancelled before stays so.
+        """Cancel a job; cancelling it again changes nothing.
 
         Raises:
             ProblemError: 409, it has ended already.
@@ -104,7 +110,7 @@ class Service:
         if now.state == "cancelled":
             shutil.rmtree(self.settings.job_folder(now.id) / PARTS_FOLDER, ignore_errors=True)
         if now.state in ("finished", "failed"):
-            raise ProblemError(409, f"state: expected a job that waits or runs, got one that is {now.state}")
+            raise ProblemError(409, expected="a queued or running job", got=f"one that is {now.state}")
         return now
 
     def delete(self, record: JobRecord) -> None:
@@ -118,9 +124,9 @@ class Service:
         limits = self.settings
         mine = self.store.active(user) + self._uploading[user]
         if mine >= limits.max_jobs_per_user:
-            raise _too_many(f"expected at most {limits.max_jobs_per_user} jobs of yours at once, got one more")
+            raise _too_many(f"at most {limits.max_jobs_per_user} jobs of yours at once", "one more")
         if self.store.active() + self._uploading.total() >= limits.max_jobs:
-            raise _too_many("expected a free place in the queue, got a full one")
+            raise _too_many("a free place in the queue", "a full queue")
 
     def _record(self, place: Place, settings: SettingsBase, video_name: str, audio_name: str) -> JobRecord:
         job_id = secrets.token_hex(16)
@@ -144,8 +150,9 @@ def get_service(request: Request) -> Service:
 ServiceDep = Annotated[Service, Depends(get_service)]
 
 
-def _too_many(detail: str) -> ProblemError:
-    return ProblemError(429, f"{detail}. Wait for one to end", headers={"Retry-After": str(RETRY_AFTER_S)})
+def _too_many(expected: str, got: str) -> ProblemError:
+    headers = {"Retry-After": str(RETRY_AFTER_S)}
+    return ProblemError(429, expected=expected, got=got, advice="Wait until one has ended", headers=headers)
 
 
 def _sync_folder(folder: Path) -> None:

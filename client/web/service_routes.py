@@ -1,4 +1,4 @@
-"""The other addresses: models, limits, faces of a picture, sessions, health, readiness, metrics."""
+"""The routes beside jobs: models, options, limits, faces of a picture, sessions, health, readiness, metrics."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from client.errors import LipSyncError
-from client.web.face_preview import preview_faces
+from client.web.face_preview import not_ready, preview_faces
+from client.web.form import option_list
+from client.web.labels import PICTURE_PART
 from client.web.metrics import Metrics
 from client.web.problems import ProblemError, problem_responses
 from client.web.security import COOKIE, SESSION_S, SIGNED_IN, Gatekeeper, User
 from client.web.service import ServiceDep
 from client.web.settings import MB
 from client.web.upload import UploadReader
-from client.web.views import FaceList, Health, Limits, ModelList, SessionView, TokenLogin
+from client.web.views import FaceList, Health, Limits, ModelList, OptionList, SessionView, TokenLogin
 
-PICTURE_PART = "picture"
 MAX_PICTURE_BYTES = 20 * MB
-MAX_PREVIEWS = 2  # at once
+MAX_PREVIEWS = 2  # running at the same time
 PICTURE_BODY: dict[str, Any] = {
     "required": True,
     "content": {
@@ -42,16 +43,22 @@ _previews = asyncio.Semaphore(MAX_PREVIEWS)
 
 @router.get("/models", response_model=ModelList, dependencies=SIGNED_IN, responses=problem_responses(401, 503))
 def list_models(service: ServiceDep) -> ModelList:
-    """List the generators that the server really has."""
+    """List the models that the server can run."""
     try:
         return service.models.get()
     except LipSyncError as error:
-        raise ProblemError(503, "expected a ready lip-sync server, got none. Try again in a moment") from error
+        raise not_ready() from error
+
+
+@router.get("/options", response_model=OptionList, dependencies=SIGNED_IN, responses=problem_responses(401))
+def list_options() -> OptionList:
+    """List the options of a job with their labels, defaults and form controls."""
+    return option_list()
 
 
 @router.get("/limits", response_model=Limits, dependencies=SIGNED_IN, responses=problem_responses(401))
 def get_limits(service: ServiceDep) -> Limits:
-    """Return what the service accepts."""
+    """Return the limits of the service."""
     settings = service.settings
     return Limits(
         max_upload_bytes=settings.max_upload_bytes,
@@ -68,7 +75,7 @@ def get_limits(service: ServiceDep) -> Limits:
     responses=problem_responses(400, 401, 403, 408, 413, 415, 422, 429, 503, 507),
 )
 async def find_faces(request: Request, user: User, service: ServiceDep) -> FaceList:
-    """Find the faces in a picture, to choose one of them for a job."""
+    """Find the faces in a picture, so that one can be chosen for a job."""
     async with service.place_for_upload(user) as place, _previews:
         picture = place.folder / PICTURE_PART
         await UploadReader({PICTURE_PART: picture}, MAX_PICTURE_BYTES, service.disk, frozenset()).read(request)
@@ -77,7 +84,7 @@ async def find_faces(request: Request, user: User, service: ServiceDep) -> FaceL
 
 @router.get("/session", response_model=SessionView)
 def get_session(request: Request) -> SessionView:
-    """Say whether a token is needed and was shown; never fails."""
+    """Return whether a token is needed and whether the caller is signed in; never fails."""
     gatekeeper: Gatekeeper = request.app.state.gatekeeper
     try:
         gatekeeper.user(request)
@@ -88,14 +95,15 @@ def get_session(request: Request) -> SessionView:
 
 @router.post("/session", status_code=204, responses=problem_responses(400, 401, 403, 422))
 def sign_in(request: Request, login: TokenLogin) -> Response:
-    """Exchange a token for a cookie, for pages: players and links cannot send a token."""
+    """Exchange a token for a cookie; pages need it because players and links cannot send a token."""
     gatekeeper: Gatekeeper = request.app.state.gatekeeper
     user = gatekeeper.user_of_token(login.token)
     response = Response(status_code=204)
     if gatekeeper.asks_for_token:
         if user is None:
+            advice = "Check that it is complete, or ask whoever runs this service"
             raise ProblemError(
-                401, "Check that it is complete, or ask who runs this service", title="The token is not valid"
+                401, expected="a valid token", got="another", advice=advice, title="The token is not valid"
             )
         response.set_cookie(
             COOKIE,
@@ -110,7 +118,7 @@ def sign_in(request: Request, login: TokenLogin) -> Response:
 
 @router.delete("/session", status_code=204, responses=problem_responses(403))
 def sign_out() -> Response:
-    """Forget the cookie."""
+    """Delete the cookie."""
     response = Response(status_code=204)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response
@@ -118,21 +126,21 @@ def sign_out() -> Response:
 
 @router.get("/health", response_model=Health)
 def health() -> Health:
-    """Answer, which shows that the service is alive."""
+    """Liveness probe."""
     return Health()
 
 
 @router.get("/ready", response_model=Health, responses=problem_responses(503, 507))
 def ready(service: ServiceDep) -> Health:
-    """Say whether jobs can be accepted and done: records, disk and Triton are there."""
+    """Readiness probe: checks the job records, the free disk space and Triton."""
     service.disk.check()
     try:
         service.store.active()
         models = service.models.get().models
     except (LipSyncError, sqlite3.Error) as error:
-        raise ProblemError(503, "expected a ready lip-sync server and records, got none") from error
+        raise ProblemError(503, expected="a ready lip-sync server and job records", got="none") from error
     if not models:
-        raise ProblemError(503, "expected a lip-sync server with a generator, got one without")
+        raise ProblemError(503, expected="a lip-sync server with models", got="one without")
     return Health()
 
 
@@ -146,6 +154,6 @@ def ready(service: ServiceDep) -> Health:
     },
 )
 def metrics(request: Request) -> Response:
-    """Return counts and times for Prometheus."""
+    """Return metrics for Prometheus."""
     found: Metrics = request.app.state.metrics
     return Response(found.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""The jobs' records in SQLite, shared by the service and the processes that work for it. Knows no media."""
+"""The jobs' records in SQLite, shared by the service and its job processes. Does not read media."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,8 +17,8 @@ State = Literal["queued", "running", "cancelling", "finished", "failed", "cancel
 STATES: tuple[State, ...] = get_args(State)
 ACTIVE: tuple[State, ...] = ("queued", "running", "cancelling")
 ENDED: tuple[State, ...] = ("finished", "failed", "cancelled")
-FORMAT = 1  # of the file; to be raised with every change of SCHEMA
-TOMBSTONE_S = 120.0  # a deleted job's record stays this long, so that every follower hears of it
+FORMAT = 1  # version of the file; increase it with every change of SCHEMA
+TOMBSTONE_S = 120.0  # how long a deleted job's record stays, so that every follower is told
 BUSY_TIMEOUT_S = 30.0
 
 SCHEMA = """
@@ -54,23 +54,38 @@ create table if not exists totals (
 
 
 @dataclass(frozen=True)
+class Failure:
+    """Why a job failed.
+
+    Attributes:
+        title: kind of error, for people.
+        detail: the error in one line; options have their names in the API.
+        user_message: the same in sentences for people; options have their labels on the page.
+    """
+
+    title: str
+    detail: str
+    user_message: str
+
+
+@dataclass(frozen=True)
 class JobRecord:
-    """One job as it stands.
+    """The current state of a job.
 
     Attributes:
         id: 32 hexadecimal digits.
-        user: who sent it.
+        user: its owner.
         state: see State.
-        settings: what was chosen, as JSON-ready values.
-        video_name, audio_name: the user's own file names, to show; never used as paths.
+        settings: value of every option, as JSON.
+        video_name, audio_name: file names on the user's machine, for display; never used as paths.
         created_at, started_at, ended_at: seconds since 1970.
-        stage, stage_started_at: what is being done, and since when.
-        frames, total_frames: done and estimated, in this stage.
-        attempts: how often it was begun.
-        error: title and detail of what went wrong.
+        stage, stage_started_at: current stage, and when it began.
+        frames, total_frames: frames done in this stage, and their estimated total.
+        attempts: number of starts.
+        error: the fields of a Failure.
         report: the client's report.
-        deleted: whether its user has removed it.
-        revision: rises with every change of any job.
+        deleted: whether its user has deleted it.
+        revision: increases with every change of any job.
     """
 
     id: str
@@ -94,10 +109,10 @@ class JobRecord:
 
 
 class JobStore:
-    """The records, safe to use from several threads and processes."""
+    """The records; several threads and processes can use them at once."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or create it.
+        """Open or create the file.
 
         Raises:
             UsageError: another version of the service wrote it.
@@ -106,9 +121,8 @@ class JobStore:
         with self._transaction() as db:
             version = db.execute("pragma user_version").fetchone()[0]
             if version not in (0, FORMAT):
-                raise UsageError(
-                    f"--data: expected jobs of format {FORMAT} in {path}, got format {version}. Name another folder"
-                )
+                expected = f"jobs of format {FORMAT} in {path}"
+                raise UsageError(option="data", expected=expected, got=f"format {version}", advice="Use another folder")
             for statement in SCHEMA.split(";\n"):
                 db.execute(statement)
             db.execute(f"pragma user_version = {FORMAT}")
@@ -170,14 +184,14 @@ class JobStore:
         return {state: counted.get(state, 0) for state in STATES}
 
     def totals(self) -> dict[State, tuple[int, int, float]]:
-        """Return jobs, frames and seconds of all jobs that ever ended, by state."""
+        """Return state -> number, frames and seconds of all jobs that ever ended."""
         with self._connection() as db:
             rows = db.execute("select state, jobs, frames, seconds from totals").fetchall()
         found = {state: (jobs, frames, seconds) for state, jobs, frames, seconds in rows}
         return {state: found.get(state, (0, 0, 0.0)) for state in ENDED}
 
     def changed_since(self, revision: int, user: str, job_id: str | None = None) -> list[JobRecord]:
-        """Return a user's jobs, or one of them, that changed after a revision, deleted ones too, in their order."""
+        """Return a user's jobs, or one of them, that changed after a revision, in order; deleted ones too."""
         only, values = ("", ()) if job_id is None else (" and id = ?", (job_id,))
         return self._select(
             f"where revision > ? and user = ?{only} order by revision",
@@ -185,7 +199,7 @@ class JobStore:
         )
 
     def claim(self, job_id: str) -> JobRecord | None:
-        """Take a queued job to run it; None where it is not queued any more."""
+        """Mark a queued job as running; None if it is no longer queued."""
         taken = self._update(
             "state = 'running', attempts = attempts + 1, started_at = coalesce(started_at, ?), stage = 'starting',"
             " stage_started_at = ?, frames = 0, total_frames = null",
@@ -196,7 +210,7 @@ class JobStore:
         return self._known(job_id) if taken else None
 
     def begin_stage(self, job_id: str, stage: str, total_frames: int | None) -> None:
-        """Note what a running job does now."""
+        """Record the stage that a running job enters."""
         self._update(
             "stage = ?, stage_started_at = ?, frames = 0, total_frames = ?",
             (stage, time.time(), total_frames),
@@ -205,44 +219,44 @@ class JobStore:
         )
 
     def note_frames(self, job_id: str, frames: int) -> None:
-        """Note how many frames of the stage are done."""
+        """Record how many frames of the stage are done."""
         self._update("frames = ?", (frames,), "id = ? and state = 'running'", (job_id,))
 
     def requeue(self, job_id: str, *, counted: bool = True) -> bool:
-        """Put an interrupted job back into the queue; False where it was not running."""
+        """Put an interrupted job back into the queue; False if it was not running."""
         change = "state = 'queued', stage = '', attempts = attempts - ?"
         return self._update(change, (int(not counted),), "id = ? and state = 'running'", (job_id,))
 
     def cancel(self, job_id: str) -> None:
-        """Cancel a queued job, or ask for a running one to be."""
+        """Cancel a queued job, or request the cancellation of a running one."""
         if not self._end(job_id, "cancelled", ("queued",)):
             self._update("state = 'cancelling'", (), "id = ? and state = 'running'", (job_id,))
 
     def end_cancelled(self, job_id: str) -> None:
-        """Note that a job to be cancelled has ended."""
+        """Record that a job whose cancellation was requested has ended."""
         self._end(job_id, "cancelled", ("cancelling",))
 
     def finish(self, job_id: str, report: dict[str, Any]) -> None:
-        """Note a complete result; one that was complete before its cancellation arrived counts."""
+        """Record a complete result, also if the job was to be cancelled but ended first."""
         self._end(job_id, "finished", ("running", "cancelling"), report=report)
 
-    def fail(self, job_id: str, title: str, detail: str) -> None:
-        """Note what went wrong."""
-        self._end(job_id, "failed", ("queued", "running"), error={"title": title, "detail": detail})
+    def fail(self, job_id: str, failure: Failure) -> None:
+        """Record a failure."""
+        self._end(job_id, "failed", ("queued", "running"), error=asdict(failure))
 
     def delete(self, job_id: str) -> None:
-        """Hide a job from its user; `purge` removes the record later, a while from now if the job has ended."""
+        """Hide a job from its user; `purge` removes the record some time after the job has ended."""
         self._update("deleted = 1, ended_at = ?", (time.time(),), "id = ? and not deleted", (job_id,))
 
     def expired(self, keep_s: float) -> list[JobRecord]:
-        """Return ended jobs that are deleted, or older than that."""
+        """Return ended jobs that are deleted or ended longer ago than that."""
         return self._select(
             f"where state in {_tuple(ENDED)} and (deleted or ended_at < ?)",
             (time.time() - keep_s,),
         )
 
     def purge(self) -> None:
-        """Remove the records of jobs that were deleted a while ago, but for the newest: no revision may come twice."""
+        """Remove the records of jobs deleted some time ago, except the newest: no revision may be used twice."""
         with self._transaction() as db:
             db.execute(
                 f"delete from jobs where deleted and state in {_tuple(ENDED)} and ended_at < ?"
@@ -295,7 +309,7 @@ class JobStore:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        """Open a connection for a moment: cheap, and none is left over in any thread."""
+        """Open a connection briefly: that is cheap, and no thread keeps one."""
         db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
             yield db

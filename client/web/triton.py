@@ -1,4 +1,4 @@
-"""The Triton behind the service: which models it has, and an embedded one that is started anew when it dies."""
+"""The Triton behind the service: which pipelines it can run, and an embedded one that is restarted when it dies."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from client.cli.serve import STOP_GRACE_S
 from client.cli.server_arguments import server_access
 from client.errors import LipSyncError, ServerUnavailable
 from client.offer import (
+    Offer,
     exported_models,
     models_on_server,
     no_exported_models,
@@ -22,30 +23,31 @@ from client.offer import (
     offers_of_repository,
     weights_warnings,
 )
-from client.pipeline import Pipeline
+from client.pipelines.face_options import DETECTOR
 from client.servers.access import ServerAccess
+from client.tracking.finder import DETECTORS
 from client.web.views import ModelList, ModelView
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
 
-KNOWN_FOR_S = 5.0  # how long an answer about models is believed
+KNOWN_FOR_S = 5.0  # how long an answer about models is kept
 WATCH_EVERY_S = 1.0
 RESTART_AFTER_S = 5.0
 logger = logging.getLogger("client.web")
 
 
 class LoadedModels:
-    """Asks Triton which generators it has, and believes the answer, or that there is none, for a moment."""
+    """Asks Triton which pipelines it can run, and keeps the answer, or that there is none, for a moment."""
 
     def __init__(self, access: ServerAccess) -> None:
-        """Ask there."""
+        """Ask these servers."""
         self.access = access
         self._lock = threading.Lock()
         self._known: ModelList | LipSyncError | None = None
         self._asked_at = 0.0
 
     def get(self) -> ModelList:
-        """Return the generators that a job can use now.
+        """Return the pipelines that a job can use now.
 
         Raises:
             ServerUnavailable: no server is ready.
@@ -65,20 +67,29 @@ class LoadedModels:
     def _ask(self) -> ModelList:
         found = [offer for offer in offers(models_on_server(self.access)) if offer.is_ready]
         detectors = dict.fromkeys(name for offer in found for name in offer.detectors)
-        return ModelList(models=[_view(offer.pipeline) for offer in found], detectors=list(detectors))
+        return ModelList(models=[_view(offer) for offer in found], detectors=list(detectors))
 
 
-def _view(pipeline: Pipeline) -> ModelView:
+def _view(offer: Offer) -> ModelView:
+    pipeline = offer.pipeline
+    lacking = [detector.name for detector in DETECTORS if detector.name not in offer.detectors]
     settings = [option.name for option in pipeline.options]
-    return ModelView(id=pipeline.name, title=pipeline.title, description=pipeline.description, settings=settings)
+    unavailable = {DETECTOR.name: lacking} if lacking and DETECTOR.name in settings else {}
+    return ModelView(
+        id=pipeline.name,
+        title=pipeline.title,
+        description=pipeline.description,
+        settings=settings,
+        unavailable=unavailable,
+    )
 
 
 @contextmanager
 def open_triton(options: argparse.Namespace) -> Iterator[ServerAccess]:
-    """Reach the user's Triton, or start one that serves every exported model.
+    """Use the user's Triton, or start one that serves every exported model.
 
     Args:
-        options: with the arguments of `add_server_arguments`.
+        options: holds the arguments of `add_server_arguments`.
 
     Raises:
         ServerStartError: the embedded server does not start.
@@ -126,7 +137,7 @@ class _Keeper:
         while not self._stop.wait(WATCH_EVERY_S):
             if self._server.is_alive():
                 continue
-            logger.error("Triton ended by itself and is started anew. Its log:\n%s", self._server.log_excerpt())
+            logger.error("Triton ended by itself and is restarted. Its log:\n%s", self._server.log_excerpt())
             try:
                 self._server.stop()
                 self._server.__enter__()

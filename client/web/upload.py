@@ -1,4 +1,4 @@
-"""Multipart uploads, written to disk while they come in, never held in memory; limits hold at every byte."""
+"""Multipart uploads, written to disk as they arrive, never held in memory; limits are checked at every byte."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from client.web.problems import FieldProblem, ProblemError
+from client.web.problems import ProblemError
 from client.web.settings import MB
 
-WRITE_BYTES = 1 << 20  # written at once
+WRITE_BYTES = 1 << 20  # size of a write
 DISK_CHECK_EVERY = 16 * MB  # bytes between two looks at the free space
 MAX_FIELD_BYTES = 1000
 MAX_PARTS = 40
-MAX_OVERHEAD_BYTES = 64 * 1024  # of parts' headers and fields, beside the files
-MAX_NAME_LENGTH = 200  # characters of a file name kept for showing
-STALL_S = 30.0  # without a byte
+MAX_OVERHEAD_BYTES = 64 * 1024  # headers of parts, and fields, beside the files
+MAX_NAME_LENGTH = 200  # characters of a file name that are kept for display
+STALL_S = 30.0  # longest time without a byte
 
 
 @dataclass
 class Upload:
-    """What came in.
+    """What was uploaded.
 
     Attributes:
         fields: the text fields.
-        names: the user's own name of each file, by part, for showing only.
-        nbytes: of all files.
+        names: part -> file name on the user's machine, for display only.
+        nbytes: size of all files together.
     """
 
     fields: dict[str, str] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Upload:
 
 
 class DiskGuard:
-    """Keeps room on a disk."""
+    """Keeps some space on a disk free."""
 
     def __init__(self, folder: Path, min_free_bytes: int) -> None:
         """Guard the disk that the folder is on."""
@@ -53,24 +53,24 @@ class DiskGuard:
         self._min_free_bytes = min_free_bytes
 
     def free_bytes(self) -> int:
-        """Return what may still be written."""
+        """Return how many bytes may still be written."""
         return shutil.disk_usage(self._folder).free - self._min_free_bytes
 
     def check(self, wanted: int = 0) -> None:
-        """Refuse what does not fit.
+        """Check that there is room.
 
         Raises:
-            ProblemError: 507.
+            ProblemError: 507, there is too little.
         """
         if self.free_bytes() < wanted:
             raise _no_room()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Say what the disk refuses inside the context.
+        """Turn write errors inside the context into problems.
 
         Raises:
-            ProblemError: 507.
+            ProblemError: 507, a write failed.
         """
         try:
             yield
@@ -79,15 +79,15 @@ class DiskGuard:
 
 
 class UploadReader:
-    """Takes one multipart body apart: named file parts go to files, the others are fields."""
+    """Reads one multipart body: named file parts go to files, the others are fields."""
 
     def __init__(self, files: Mapping[str, Path], max_bytes: int, disk: DiskGuard, fields: frozenset[str]) -> None:
         """Prepare.
 
         Args:
-            files: where each part that is a file goes, by the part's name.
-            max_bytes: of all files together.
-            disk: asked while writing.
+            files: name of a file part -> path to write it to.
+            max_bytes: size limit of all files together.
+            disk: checked while writing.
             fields: names of the text fields.
         """
         self.upload = Upload()
@@ -107,11 +107,11 @@ class UploadReader:
         """Read the request's body to its end.
 
         Raises:
-            ProblemError: it is too large, stalls, is no good multipart body, or has unknown or missing parts.
+            ProblemError: it is too large, stalls, is malformed, or has unknown or missing parts.
         """
         kind, options = parse_options_header(request.headers.get("content-type", ""))
         if kind != b"multipart/form-data" or not options.get(b"boundary"):
-            raise ProblemError(415, "content-type: expected multipart/form-data with a boundary")
+            raise ProblemError(415, name="content-type", expected="multipart/form-data with a boundary")
         length = request.headers.get("content-length", "")
         if length.isdecimal():
             self._check_size(int(length) - MAX_OVERHEAD_BYTES)
@@ -131,20 +131,20 @@ class UploadReader:
             await self._feed(parser, request)
             parser.finalize()
         except MultipartParseError as error:
-            raise ProblemError(400, "body: expected well-formed multipart/form-data, got something else") from error
+            raise ProblemError(400, expected="well-formed multipart/form-data", got="something else") from error
         finally:
             if self._file is not None:
-                with suppress(OSError):  # what could not be written, cannot be now
+                with suppress(OSError):  # what could not be written before cannot be written now
                     self._file.close()
         if not self._is_complete:
-            raise ProblemError(400, "body: expected multipart/form-data to its closing boundary, got a part of it")
+            raise ProblemError(400, expected="multipart/form-data up to its last boundary", got="only a part of it")
         missing = [name for name in self._files if name not in self.upload.names]
         if missing:
-            raise _field_problem(missing[0], "expected a file, got none. Add one")
+            raise ProblemError(422, name=missing[0], expected="a file", got="none", advice="Add one")
         return self.upload
 
     async def _feed(self, parser: MultipartParser, request: Request) -> None:
-        """Hand the body to the parser in larger pieces, off the event loop."""
+        """Pass the body to the parser in larger pieces, in another thread than the event loop's."""
         stream = request.stream().__aiter__()
         waiting = bytearray()
         ended = False
@@ -154,9 +154,11 @@ class UploadReader:
             except StopAsyncIteration:
                 ended = True
             except TimeoutError as error:
-                raise ProblemError(408, f"expected data within {STALL_S:g} s, got none. Send it again") from error
+                raise ProblemError(
+                    408, expected=f"data within {STALL_S:g} s", got="none", advice="Send it again"
+                ) from error
             except ClientDisconnect as error:
-                raise ProblemError(400, "the upload broke off. Send it again") from error
+                raise ProblemError(400, "The upload was interrupted", advice="Send it again") from error
             if len(waiting) >= WRITE_BYTES or (ended and waiting):
                 piece, waiting = bytes(waiting), bytearray()
                 await run_in_threadpool(parser.write, piece)
@@ -164,7 +166,7 @@ class UploadReader:
     def _begin_part(self) -> None:
         self._parts += 1
         if self._parts > MAX_PARTS:
-            raise ProblemError(422, f"body: expected at most {MAX_PARTS} parts, got more")
+            raise ProblemError(422, expected=f"at most {MAX_PARTS} parts", got="more")
         self._disposition = b""
 
     def _end_header(self) -> None:
@@ -179,21 +181,21 @@ class UploadReader:
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         self._text = bytearray()
         if self._name in self.upload.names or self._name in self.upload.fields:
-            raise _field_problem(self._name, "expected once, got it twice")
+            raise ProblemError(422, name=self._name, expected="it once", got="it twice")
         if self._name in self._files:
             given = options.get(b"filename", b"").decode("utf-8", "replace")
             self.upload.names[self._name] = shown_name(given) or self._name
             self._file = self._files[self._name].open("xb")
         elif self._name not in self._known_fields:
             known = ", ".join([*self._files, *sorted(self._known_fields)])
-            raise _field_problem(self._name[:80] or "name", f"expected one of {known}")
+            raise ProblemError(422, name=self._name[:80] or "name", expected=f"one of {known}")
 
     def _take(self, data: bytes, start: int, end: int) -> None:
         if self._file is None:
             self._count_other(end - start)
             self._text += data[start:end]
             if len(self._text) > MAX_FIELD_BYTES:
-                raise _field_problem(self._name, f"expected at most {MAX_FIELD_BYTES} bytes")
+                raise ProblemError(422, name=self._name, expected=f"at most {MAX_FIELD_BYTES} bytes", got="more")
             return
         self.upload.nbytes += end - start
         self._check_size(self.upload.nbytes)
@@ -209,12 +211,12 @@ class UploadReader:
             return
         with self._disk.writing():
             self._file.flush()
-            os.fsync(self._file.fileno())  # an accepted job survives a power cut
+            os.fsync(self._file.fileno())  # so that an accepted job survives a power cut
         empty = self._file.tell() == 0
         self._file.close()
         self._file = None
         if empty:
-            raise _field_problem(self._name, "expected a media file, got an empty one")
+            raise ProblemError(422, name=self._name, expected="a media file", got="an empty one")
 
     def _note_end(self) -> None:
         self._is_complete = True
@@ -222,23 +224,20 @@ class UploadReader:
     def _count_other(self, nbytes: int) -> None:
         self._other_bytes += nbytes
         if self._other_bytes > MAX_OVERHEAD_BYTES:
-            raise ProblemError(413, f"expected at most {MAX_OVERHEAD_BYTES} bytes of fields, got more")
+            raise ProblemError(413, expected=f"at most {MAX_OVERHEAD_BYTES} bytes of fields", got="more")
 
     def _check_size(self, nbytes: int) -> None:
         if nbytes > self._max_bytes:
-            what = " and ".join(self._files)
-            raise ProblemError(413, f"{what}: expected at most {self._max_bytes / MB:g} MB in all, got more. Send less")
+            limit = f"at most {self._max_bytes / MB:g} MB in all"
+            raise ProblemError(413, name=" and ".join(self._files), expected=limit, got="more", advice="Send less")
 
 
 def shown_name(name: str) -> str:
-    """Keep of a file name what is good to show: its last part, printable, not too long."""
+    """Return the part of a file name that is displayed: the last part, printable, not too long."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     return "".join(letter for letter in last if letter.isprintable()).strip()[:MAX_NAME_LENGTH]
 
 
 def _no_room() -> ProblemError:
-    return ProblemError(507, "expected room on the server's disk for the files, got too little. Try again later")
-
-
-def _field_problem(name: str, detail: str) -> ProblemError:
-    return ProblemError(422, f"{name}: {detail}", errors=[FieldProblem(name=name, detail=detail)])
+    expected = "room for the files on the server's disk"
+    return ProblemError(507, expected=expected, got="too little", advice="Try again later")

@@ -1,4 +1,4 @@
-"""Takes jobs from the queue and runs each in a process of its own; picks up what a dead worker left behind."""
+"""Takes jobs from the queue and runs each in a process of its own; recovers jobs of workers that died."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pathlib import Path
 from types import TracebackType
 
 from client.servers.access import ServerAccess
-from client.web.job_process import EXIT_RETRY, SERVERS_FAULT
+from client.web.job_process import EXIT_RETRY, WebJobRequest, servers_failure
 from client.web.job_queue import JobQueue
 from client.web.job_settings import PARTS_FOLDER
 from client.web.settings import Settings
 from client.web.store import ENDED, JobRecord, JobStore
 
 WATCH_EVERY_S = 0.1  # how soon a cancellation reaches the process
-END_GRACE_S = 20.0  # for a process to give its requests up and leave
+END_GRACE_S = 20.0  # time for a process to cancel its requests and exit
 LOOK_AFTER_EVERY_S = 2.0
 SWEEP_EVERY_S = 30.0
 STALE_UPLOAD_S = 6 * 3600.0
@@ -33,10 +33,10 @@ logger = logging.getLogger("client.web")
 
 
 class Workers:
-    """Threads that run jobs until the context is left, and one that looks after the jobs' records."""
+    """Threads that run jobs until the context is left, and one that recovers and removes jobs."""
 
     def __init__(self, settings: Settings, store: JobStore, queue: JobQueue, access: ServerAccess) -> None:
-        """Prepare; nothing runs before the context is entered."""
+        """Prepare the threads; nothing runs before the context is entered."""
         self._settings = settings
         self._store = store
         self._queue = queue
@@ -46,7 +46,7 @@ class Workers:
         self._looking_after = threading.Thread(target=self._look_after, name="look after jobs", daemon=True)
 
     def __enter__(self) -> Workers:
-        """Start, picking up the jobs of a service that died."""
+        """Start, and recover the jobs of a service that died."""
         self._looking_after.start()
         if self._settings.workers:
             self._consumer.start()
@@ -62,7 +62,7 @@ class Workers:
         self._looking_after.join()
 
     def _run(self, job_id: str) -> None:
-        """Run one job to its end, if it is still to be run and nobody else runs it."""
+        """Run one job to its end, if it is still queued and no other worker runs it."""
         with hold(self._settings, job_id) as lock:
             record = None if lock is None or self._stop.is_set() else self._store.claim(job_id)
             if record is None or lock is None:
@@ -81,14 +81,18 @@ class Workers:
 
     def _run_process(self, record: JobRecord, lock: int) -> int:
         """Run a job in a process, which holds the lock too, and return its exit code."""
-        folder = self._settings.job_folder(record.id)
-        command = [sys.executable, "-m", "client.web.job_process", f"--id={record.id}", f"--parent={os.getpid()}"]
-        command += [f"--store={store_path(self._settings)}", f"--folder={folder}"]
-        if record.attempts >= MAX_ATTEMPTS:
-            command.append("--last-try")
+        request = WebJobRequest(
+            job_id=record.id,
+            store=store_path(self._settings),
+            folder=self._settings.job_folder(record.id),
+            parent=os.getpid(),
+            is_last_try=record.attempts >= MAX_ATTEMPTS,
+            access=self._access,
+        )
+        command = [sys.executable, "-m", "client.web.job_process"]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(lock,), text=True)
         try:
-            send(process, self._access.as_json())
+            send(process, request.as_json())
             while process.poll() is None and not self._is_to_end(record.id):
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(WATCH_EVERY_S)
@@ -100,7 +104,7 @@ class Workers:
         return self._stop.is_set() or self._store.state_of(job_id) == "cancelling"
 
     def _note_end(self, record: JobRecord, code: int) -> bool:
-        """Bring the record up to date after a process has ended; False when the job is to be tried again."""
+        """Update the record after a process has ended; False if the job is to be tried again."""
         self._store.end_cancelled(record.id)
         if self._store.state_of(record.id) != "running":
             return True
@@ -110,7 +114,7 @@ class Workers:
         if code == EXIT_RETRY and record.attempts < MAX_ATTEMPTS:
             return not self._store.requeue(record.id)
         logger.error("job %s: its process ended with code %d", record.id, code)
-        self._store.fail(record.id, "The job ended unexpectedly", SERVERS_FAULT)
+        self._store.fail(record.id, servers_failure("The job ended unexpectedly"))
         return True
 
     def _look_after(self) -> None:
@@ -122,19 +126,19 @@ class Workers:
                     sweep_at = time.monotonic() + SWEEP_EVERY_S
                     sweep(self._settings, self._store)
             except Exception:
-                logger.exception("looking after the jobs")  # such as a full disk: try again later
+                logger.exception("recovering and removing jobs")  # such as a full disk: try again later
             if self._stop.wait(LOOK_AFTER_EVERY_S):
                 return
 
 
 def store_path(settings: Settings) -> Path:
-    """Name the file of the jobs' records."""
+    """Return the path of the jobs' records."""
     return settings.data / "jobs.sqlite3"
 
 
 @contextmanager
 def hold(settings: Settings, job_id: str) -> Iterator[int | None]:
-    """Hold a job's lock, None where another process has it; the system frees it when its last holder dies."""
+    """Hold a job's lock, None if another process has it; the system frees it when its last holder dies."""
     try:
         lock = os.open(settings.job_folder(job_id) / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:  # the job was deleted, its folder is gone
@@ -152,26 +156,26 @@ def hold(settings: Settings, job_id: str) -> Iterator[int | None]:
 
 
 def recover(settings: Settings, store: JobStore, queue: JobQueue) -> None:
-    """Bring jobs back that a worker left when it died, and queued ones that no queue holds."""
+    """Queue jobs again whose worker died, and queued jobs that are not in the queue."""
     for record in [*store.in_state("running"), *store.in_state("cancelling")]:
         with hold(settings, record.id) as lock:
             if lock is None and settings.job_folder(record.id).is_dir():
-                continue  # somebody is at it
+                continue  # another worker runs it
             if record.attempts >= MAX_ATTEMPTS:
-                store.fail(record.id, "The job was interrupted too often", SERVERS_FAULT)
+                store.fail(record.id, servers_failure("The job was interrupted too often"))
             store.requeue(record.id)
             store.end_cancelled(record.id)
     waiting = queue.waiting()
     for record in store.in_state("queued"):
         if not settings.job_folder(record.id).is_dir():
-            store.fail(record.id, "The job's files are gone", SERVERS_FAULT)
+            store.fail(record.id, servers_failure("The job's files are gone"))
         elif record.id not in waiting:
             queue.put(record.id)
 
 
 def sweep(settings: Settings, store: JobStore) -> None:
-    """Remove the files of jobs that are deleted or old, and of uploads that broke off."""
-    store.purge()  # not what is deleted below: its followers are still to hear of it
+    """Remove the files of deleted and old jobs, and of interrupted uploads."""
+    store.purge()  # before the deletions below, which followers must still be told
     for record in store.expired(settings.keep_s):
         shutil.rmtree(settings.job_folder(record.id), ignore_errors=True)
         store.delete(record.id)
@@ -189,7 +193,7 @@ def send(process: subprocess.Popen[str], text: str) -> None:
 
 
 def _end(process: subprocess.Popen[str]) -> int:
-    """Let a process leave by itself, then make it; one that has ended is left alone. Returns its exit code."""
+    """End a process, by force if it does not exit in time. Returns its exit code."""
     process.terminate()
     try:
         return process.wait(END_GRACE_S)

@@ -68,7 +68,7 @@ def job_processes(service: int) -> list[int]:
 
 
 def test_job_goes_from_upload_to_download(client: httpx.Client, clip: Path) -> None:
-    """A job is followed by events until it is finished; the result is the video of the speech's length."""
+    """A job is followed by events until it is finished; the result is as long as the audio."""
     job = send(client, clip, if_audio_longer="cut")
     with client.stream("GET", job["links"]["events"]) as stream:
         events = [json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: ")]
@@ -96,7 +96,7 @@ def test_result_and_video_come_in_parts(client: httpx.Client, clip: Path) -> Non
     assert client.get(job["links"]["video"]).content == clip.read_bytes()
 
 
-def test_short_contract_answers_too(client: httpx.Client, clip: Path) -> None:
+def test_contract_of_the_predecessor_is_served(client: httpx.Client, clip: Path) -> None:
     """/submit, /status and /result do the same job."""
     job_id = client.post("/submit", files={"video": clip.read_bytes(), "audio": SPEECH.read_bytes()}).json()["job_id"]
     wait_until(lambda: client.get(f"/status/{job_id}").json()["status"] == "completed")
@@ -134,6 +134,7 @@ def test_video_without_a_face_fails_in_peoples_words(client: httpx.Client, tmp_p
     job = wait_for_state(client, send(client, video, if_audio_longer="cut")["id"], "failed")
     assert job["error"]["title"] == "No face was found"
     assert job["error"]["detail"].startswith("video: no usable face in any of 12 frames")
+    assert job["error"]["user_message"].startswith("Video: no usable face in any of 12 frames")
     assert "/" not in job["error"]["detail"]
 
 
@@ -206,7 +207,7 @@ def test_terminated_service_leaves_its_job_for_the_next(server: EmbeddedServer, 
 
 
 def test_own_triton_starts_and_ends_with_the_service(model_repository: Path, clip: Path, tmp_path: Path) -> None:
-    """One command serves page and Triton; killed, Triton is started anew; Ctrl-C ends all with code 0."""
+    """One command serves page and Triton; killed, Triton is restarted; Ctrl-C ends all with code 0."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     with WebProcess(tmp_path / "data", TMPDIR=str(temporary)) as web, web.client() as client:

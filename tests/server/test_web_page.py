@@ -164,16 +164,33 @@ def test_one_of_two_faces_is_picked(page: Page, clips: Path) -> None:
 
 
 def test_errors_are_said_in_peoples_words(page: Page, clips: Path) -> None:
-    """A missing file, an option that does not fit, and a video without a face each say what to do."""
+    """A missing file, a bad option and a video without a face each say what to do, without option names."""
     page.get_by_role("button", name="Make the video").click()
-    expect(page.get_by_role("alert").filter(has_text="Add a video and a speech first")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text="Add a video and a voice recording first")).to_be_visible()
     send(page, clips / "empty.mp4", start="5", end="4")
-    expect(page.get_by_role("alert").filter(has_text="end: expected a time after start")).to_be_visible()
+    expect(
+        page.get_by_role("alert").filter(has_text="End at (seconds): Needed: a time after Start at (seconds) (5 s).")
+    ).to_be_visible()
     page.locator("[name=start]").fill("")
     page.locator("[name=end]").fill("")
     page.get_by_role("button", name="Make the video").click()
     failed = page.locator(first_job(page, "failed"))
     expect(failed.get_by_text("No face was found")).to_be_visible()
+    expect(failed.get_by_text("Video: no usable face in any of")).to_be_visible()
+
+
+def test_form_follows_the_model(page: Page) -> None:
+    """Controls come from the service: those of other models are hidden, and what the browser refuses is named."""
+    page.get_by_text("More options").click()
+    expect(page.get_by_label("Quality")).to_have_value("18")
+    expect(page.get_by_label("Lossless")).not_to_be_checked()
+    expect(page.locator("[name=guidance]")).to_be_hidden()
+    for name in ("video", "audio"):
+        page.locator(f"#{name}").set_input_files(SPEECH)
+    page.get_by_label("Quality").fill("99")
+    page.get_by_role("button", name="Make the video").click()
+    expect(page.get_by_role("alert").filter(has_text="Quality: ")).to_be_visible()
+    expect(page.get_by_label("Quality")).to_have_attribute("aria-invalid", "true")
 
 
 def test_page_works_by_keyboard_and_names_everything(page: Page) -> None:

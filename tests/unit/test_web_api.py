@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from client.options import options_for_front_end, pipelines_of
 from client.web import service_routes, upload
-from client.web.app import create_app
+from client.web.app import PAGE, create_app
 from client.web.service import Service
 from client.web.upload import shown_name
 from tests.limits import small_files
@@ -93,15 +95,29 @@ def test_file_names_are_never_paths(client: TestClient, name: str) -> None:
 def test_bad_choice_fails_and_names_the_field(client: TestClient, field: str, value: str) -> None:
     """A choice out of range is refused by the field's name, and nothing is kept."""
     said = problem(client.post("/jobs", files=files(), data={field: value}), 422)
-    assert field in said["detail"]
+    assert said["detail"].startswith(f"{field}: expected ")
+    assert [error["name"] for error in said["errors"]] == [field]
     assert left_over(client) == []
 
 
+def test_bad_choice_is_told_in_fields_and_to_people(client: TestClient) -> None:
+    """Programs get the rule and the value one by one; people get sentences with the page's label."""
+    said = problem(client.post("/jobs", files=files(), data={"crf": "99"}), 422)
+    assert said["title"] == "An option cannot be used like this"
+    assert said["detail"] == "crf: expected a whole number from 0 to 51, got '99'"
+    assert said["user_message"] == "Quality: Needed: a whole number from 0 to 51. Found: '99'."
+    (error,) = said["errors"]
+    assert (error["name"], error["expected"], error["got"]) == ("crf", "a whole number from 0 to 51", "'99'")
+    assert error["detail"] == "expected a whole number from 0 to 51, got '99'"
+
+
 def test_choices_that_do_not_go_together_fail(client: TestClient) -> None:
-    """The client's own rules hold, in the API's words."""
+    """The client's own rules hold: by name in the detail, by label for people."""
     said = problem(client.post("/jobs", files=files(), data={"detector": "s3fd"}), 422)
-    assert "detector" in said["detail"]
+    assert said["detail"].startswith("detector: expected it with model wav2lip only, got model mouth-motion.")
+    assert said["user_message"].startswith("Face detector: Needed: it with Model wav2lip only.")
     assert "--" not in said["detail"]
+    problem(client.post("/jobs", files=files(), data={"seed": "1"}), 422)
     problem(client.post("/jobs", files=files(), data={"container": "webm", "codec": "h264"}), 422)
     problem(client.post("/jobs", files=files(), data={"start": "5", "end": "4"}), 422)
 
@@ -268,6 +284,7 @@ def test_token_is_needed_where_there_is_one(tmp_path: Path) -> None:
             assert client.get("/jobs", headers=encoded).headers["www-authenticate"].startswith("Bearer")  # type: ignore[arg-type]
         for path in (
             "/models",
+            "/options",
             "/limits",
             "/metrics",
             "/events",
@@ -375,6 +392,31 @@ def test_errors_reveal_nothing_of_the_machine(client: TestClient, monkeypatch: p
     for path in ("/nothing", "/jobs/../../etc/passwd", "/page/../app.py", "/page/%2e%2e/app.py", "/page/nothing"):
         assert problem(client.get(path), 404)
     problem(client.put("/jobs"), 405)
+
+
+def test_form_has_every_option_of_the_page(client: TestClient) -> None:
+    """The page's form is made from the table: every option once, with its label, default, control and models."""
+    listed = client.get("/options").json()
+    shown = {option["name"]: option for group in listed["groups"] for option in group["options"]}
+    assert sum(len(group["options"]) for group in listed["groups"]) == len(shown)
+    table = options_for_front_end("page")
+    assert set(shown) == {option.name for option in table}
+    for option in table:
+        view = shown[option.name]
+        assert (view["label"], view["explanation"]) == (option.label, option.explanation)
+        assert view["default"] == option.write(option.default)
+        assert view["control"] == option.kind.control()
+        assert view["models"] == [pipeline.name for pipeline in pipelines_of(option)]
+    assert listed["preview_at"] in shown
+
+
+def test_page_lists_no_options() -> None:
+    """No option's name stands in the page, but those of what it asks for in its own way."""
+    own = {"face", "video", "audio", "model"}
+    names = {option.name for option in options_for_front_end("page")} - own
+    for file in [*PAGE.glob("*.js"), PAGE / "index.html"]:
+        words = set(re.findall(r"""[."'`=]([a-z_]+)\b(?![(-])""", file.read_text()))
+        assert not words & names, file.name
 
 
 def test_urls_are_off_by_default(client: TestClient) -> None:

@@ -12,8 +12,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine.events import FatalError, NonFatalError, ScenarioFinished
 
 from client.web import service_routes
-from client.web.app import PAGE, create_app
-from client.web.job_settings import JobSettings
+from client.web.app import create_app
 from client.web.views import FaceList
 from tests.web_service import make_service
 
@@ -45,25 +44,8 @@ def test_answers_keep_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(tried - {None}) == sum(re.search(ENDLESS, name) is None for name in described)
 
 
-def test_page_has_the_settings_own_numbers() -> None:
-    """What the form fills in and accepts is what the API takes without a choice, and at most."""
-    form = (PAGE / "form.js").read_text()
-    settings = JobSettings.model_json_schema()["properties"]
-    assert f'value: "{settings["pads"]["default"]}"' in form
-    assert f'form.elements.crf.value = "{settings["crf"]["default"]}"' in form
-    for name in ("steps", "guidance", "seed"):
-        rule = settings[name] | settings[name].get("anyOf", [{}])[0]
-        known = {"value": rule["default"], "min": rule["minimum"], "max": rule["maximum"]}
-        found = re.search(rf"\b{name}: {{ label: .*number: {{ (.*?) }}", form)
-        assert found is not None
-        shown = dict(part.split(": ") for part in found[1].split(", "))
-        assert {key: float(shown[key]) for key in known if key in shown} == {
-            key: float(value) for key, value in known.items() if value is not None
-        }
-
-
 async def no_faces(*_: object) -> FaceList:
-    """Stand for the process that looks for faces; tests/server has it."""
+    """Replace the process that looks for faces; tests/server has it."""
     return FaceList(width=1, height=1, faces=[])
 
 

@@ -13,10 +13,10 @@ from tests.web_service import NOWHERE
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--workers", "-1"], "--workers"),
-        (["--max-jobs", "0"], "--max-jobs"),
-        (["--keep-hours", "0"], "--keep-hours"),
-        (["--keep-hours", "nan"], "--keep-hours"),
+        (["--workers", "-1"], "workers: expected 0 or more, got -1"),
+        (["--max-jobs", "0"], "max_jobs: expected more than 0, got 0"),
+        (["--keep-hours", "0"], "keep_hours: expected more than 0, got 0.0"),
+        (["--keep-hours", "nan"], "keep_hours: expected more than 0, got nan"),
     ],
 )
 def test_bad_setting_fails_by_name(arguments: list[str], message: str) -> None:
@@ -28,7 +28,11 @@ def test_bad_setting_fails_by_name(arguments: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("--data", "/dev/null/jobs", "--data: expected a folder of our own, got /dev/null/jobs (Not a directory)"),
+        (
+            "--data",
+            "/dev/null/jobs",
+            "--data: expected a folder that can be created, got /dev/null/jobs (Not a directory)",
+        ),
         ("--host", "a..b", "--port: expected a free port on a..b"),
     ],
 )

@@ -10,8 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from client.errors import NoAnswer, ServerUnavailable, UsageError
+from client.errors import (
+    LipSyncError,
+    NoAnswer,
+    NoFaceError,
+    OutputError,
+    RequestRejected,
+    ServerUnavailable,
+    UsageError,
+    ref,
+)
+from client.servers.access import ServerAccess
+from client.servers.security import Security
 from client.web import store, triton, worker
+from client.web.job_process import SERVERS_FAULT, WebJobRequest, failure
 from client.web.service import Service
 from client.web.worker import Workers, hold, recover, sweep
 from lipsync_core.serving.runtime import ServerStartError
@@ -47,6 +59,38 @@ def test_lost_triton_fails_the_job_after_its_attempts(tmp_path: Path, monkeypatc
     assert job.error is not None
     assert job.error["title"] == "The lip-sync server cannot be reached"
     assert NOWHERE not in json.dumps(job.error)
+    assert job.error["user_message"] == SERVERS_FAULT
+
+
+def test_error_of_the_user_is_told_with_labels() -> None:
+    """Options and files in a failure have their names for programs, their labels for people."""
+    error = NoFaceError("no usable face", about="video", advice=f"Choose another with {ref('face')}")
+    told = failure(error)
+    assert (told.title, told.detail) == (
+        "No face was found",
+        "video: no usable face. Choose another with face",
+    )
+    assert told.user_message == "Video: no usable face. Choose another with Which face."
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RequestRejected("out of memory", about="latentsync"),
+        UsageError(option="work_dir", expected="a folder", got="a file"),
+        OutputError("no room", about="/tmp/secret"),
+    ],
+)
+def test_error_of_the_server_stays_in_its_log(error: LipSyncError) -> None:
+    """What is no matter of the user's files and options is not told."""
+    assert (failure(error).detail, failure(error).user_message) == (SERVERS_FAULT, SERVERS_FAULT)
+
+
+def test_request_of_a_job_comes_back_whole(tmp_path: Path) -> None:
+    """The job's process reads what the worker wrote, the token included."""
+    access = ServerAccess(("a:1",), security=Security(tls=True, token="secret"))
+    request = WebJobRequest("a" * 32, tmp_path / "jobs.sqlite3", tmp_path, 7, is_last_try=True, access=access)
+    assert WebJobRequest.from_json(request.as_json()) == request
 
 
 def test_job_left_running_is_queued_again(tmp_path: Path) -> None:
@@ -224,5 +268,5 @@ def test_records_of_another_version_fail(tmp_path: Path) -> None:
     make_service(tmp_path)
     with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as db:
         db.execute("pragma user_version = 99")
-    with pytest.raises(UsageError, match=r"--data: expected jobs of format 1 .* got format 99"):
+    with pytest.raises(UsageError, match=r"data: expected jobs of format 1 .* got format 99"):
         make_service(tmp_path)

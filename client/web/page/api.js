@@ -1,10 +1,10 @@
-// Calls to the service. Every error becomes a Problem with words for people.
+// Calls to the service. Every error becomes a Problem with a text for people.
 
 export class Problem extends Error {
-  constructor(title, detail, status = 0, errors = []) {
-    super(detail || title);
+  constructor(title, text, status = 0, errors = []) {
+    super(text || title);
     this.title = title;
-    this.detail = detail;
+    this.text = text;
     this.status = status;
     this.errors = errors;
   }
@@ -30,7 +30,7 @@ export const post = (path, body) =>
 
 export const remove = (path) => call(path, { method: "DELETE" });
 
-// Sends a form with progress, which fetch does not tell. `signal` gives it up.
+// Sends a form and reports progress, which fetch does not. `signal` cancels it.
 export function upload(path, form, onProgress, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -41,7 +41,7 @@ export function upload(path, form, onProgress, signal) {
       else reject(await problemOf(request.status, request.responseText));
     };
     request.onerror = () =>
-      reject(new Problem("The upload broke off", "The connection was lost, or the service refused the files. Try again."));
+      reject(new Problem("The upload was interrupted", "The connection was lost, or the service refused the files. Try again."));
     request.onabort = () => reject(new DOMException("cancelled", "AbortError"));
     signal.addEventListener("abort", () => request.abort());
     request.send(form);
@@ -51,7 +51,7 @@ export function upload(path, form, onProgress, signal) {
 async function problemOf(status, text) {
   try {
     const problem = JSON.parse(text);
-    return new Problem(problem.title, problem.detail, status, problem.errors ?? []);
+    return new Problem(problem.title, problem.user_message, status, problem.errors ?? []);
   } catch {
     return new Problem("Something went wrong", `The service answered with status ${status}.`, status);
   }

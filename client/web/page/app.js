@@ -1,4 +1,4 @@
-// Starts the page: signs in where that is needed, then the form and the list of videos.
+// Starts the page: signs in if that is needed, then shows the form and the list of videos.
 
 import { call, post, remove } from "./api.js";
 import { showProblem } from "./format.js";
@@ -47,7 +47,7 @@ async function askForToken() {
   signIn.close();
 }
 
-// Asks until there is an answer: without it the page can do nothing.
+// Repeats a request until it succeeds: the page cannot work without the answer.
 async function insist(path) {
   for (;;) {
     try {
@@ -72,8 +72,9 @@ async function start() {
     });
   }
   const limits = await insist("/limits");
+  const options = await insist("/options");
   const jobs = startJobs(limits);
-  startForm(limits, (job) => jobs.show(job, true));
+  startForm(limits, options, (job) => jobs.show(job, true));
 }
 
 start();

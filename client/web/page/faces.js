@@ -1,4 +1,4 @@
-// Looks for faces in a frame of the chosen video, and lets people point at one where there are several.
+// Finds the faces in a frame of the chosen video, and lets people pick one if there are several.
 
 import { call } from "./api.js";
 import { element } from "./format.js";
@@ -31,7 +31,7 @@ export async function lookForFaces(file, startSeconds) {
     const found = await call("/faces", { method: "POST", body: form });
     if (mine === asked) showFaces(found, picture);
   } catch {
-    // Without a preview the rule in the options decides; sending tells what is really wrong.
+    // Without a preview the option decides; sending the form shows what is really wrong.
   }
 }
 
@@ -67,7 +67,7 @@ function say(text) {
   note.hidden = false;
 }
 
-// Gives the picture at a time as a JPEG, and the width of the original in its own pixels.
+// Returns the picture at a time as a JPEG, and the width of the original in its own pixels.
 async function drawFrame(file, startSeconds) {
   const url = URL.createObjectURL(file);
   try {

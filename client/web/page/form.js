@@ -1,42 +1,22 @@
-// The form of a new video: files, model, options, sending.
+// The form of a new video: files, model, sending. The controls of its options are in options.js.
 
 import { Problem, call, upload } from "./api.js";
 import { lookForFaces } from "./faces.js";
 import { announce, clock, element, showProblem, size } from "./format.js";
+import { buildOptions, faultOf, showOptionsOf, valueOf } from "./options.js";
 
 const form = document.getElementById("new");
 const problemPlace = document.getElementById("form-problem");
 const files = { video: null, audio: null };
 const MODELS_AGAIN_MS = 5000;
+let previewAt; // the control that says where in the video its faces are shown
 
-// Settings that only some models understand; shown when the chosen one does.
-const MODEL_OPTIONS = {
-  detector: {
-    label: "What finds faces",
-    choices: { mediapipe: "MediaPipe, fast", s3fd: "S3FD, the original’s, far slower" },
-  },
-  blend: {
-    label: "How the face is put back",
-    choices: { soft: "Lower face only, no visible edge", box: "The whole box, as the original" },
-  },
-  pads: { label: "Room around the face", value: "0,10,0,0", help: "Top, bottom, left, right in pixels.", pattern: "-?[0-9]{1,4}(,-?[0-9]{1,4}){3}" },
-  face_box: { label: "Where the face is", help: "X1,Y1,X2,Y2 in pixels, instead of looking for it.", placeholder: "look for it", pattern: "[-0-9.]+(,[-0-9.]+){3}" },
-  speed: {
-    label: "Speed",
-    choices: { exact: "Exact, as the original", cached: "Cached, nearly the same", fast: "Fast, fewer steps", preview: "Preview, fewest steps" },
-  },
-  steps: { label: "Steps of drawing", number: { min: 1, max: 999, placeholder: "as the speed has it" }, help: "More is finer and slower; 20 to 50 serve well." },
-  guidance: { label: "Weight of the speech", number: { value: 1.5, min: 1, max: 100, step: 0.1 }, help: "1 to 3 serve well; more moves the mouth more." },
-  scheduler: { label: "Scheduler", choices: { "": "As the speed has it", ddim: "DDIM", dpm: "DPM", unipc: "UniPC" } },
-  resolution: { label: "Size of the drawn face", choices: { "": "As the model was trained", 256: "256 pixels (version 1.5)", 512: "512 pixels (version 1.6)" } },
-  seed: { label: "Seed", number: { value: 1247, min: 0, max: 4294967295 }, help: "Another seed draws another take." },
-};
-
-export function startForm(limits, onSent) {
+export function startForm(limits, options, onSent) {
+  buildOptions(options, ["model"]);
+  previewAt = form.elements[options.preview_at];
   for (const name of ["video", "audio"]) startDrop(name);
   startDropAnywhere();
-  form.elements.crf.value = "18";
-  form.elements.start.addEventListener("change", () => files.video && preview());
+  previewAt?.addEventListener("change", () => files.video && preview());
   loadModels();
   document.getElementById("send").disabled = false;
   form.addEventListener("submit", (event) => {
@@ -101,7 +81,7 @@ function choose(name, file) {
   if (name === "video") preview();
 }
 
-const label = (name) => (name === "video" ? "video" : "speech");
+const label = (name) => (name === "video" ? "video" : "voice recording");
 
 function viewOf(name, file, facts) {
   const url = URL.createObjectURL(file);
@@ -118,7 +98,7 @@ function viewOf(name, file, facts) {
 }
 
 function preview() {
-  lookForFaces(files.video, Number(form.elements.start.value) || 0);
+  lookForFaces(files.video, Number(previewAt?.value) || 0);
 }
 
 // --- models and their options
@@ -130,7 +110,7 @@ async function loadModels() {
   try {
     found = await call("/models");
   } catch (problem) {
-    waiting.textContent = problem.detail ?? "";
+    waiting.textContent = problem.text ?? "";
   }
   if (!found.models.length) {
     waiting.textContent ||= "The server has no model yet.";
@@ -141,31 +121,11 @@ async function loadModels() {
   const list = element("div", { className: "model-list" });
   found.models.forEach((model, index) => {
     const radio = element("input", { type: "radio", name: "model", value: model.id, checked: index === 0 });
-    radio.addEventListener("change", () => showModelOptions(model, found.detectors));
+    radio.addEventListener("change", () => showOptionsOf(model));
     list.append(element("label", { className: "model" }, radio, element("b", {}, model.title), element("span", {}, model.description)));
   });
   place.append(list);
-  showModelOptions(found.models[0], found.detectors);
-}
-
-function showModelOptions(model, detectors) {
-  const fields = model.settings.filter((name) => name in MODEL_OPTIONS).map((name) => modelOption(name, detectors));
-  document.getElementById("model-options").replaceChildren(...fields);
-}
-
-function modelOption(name, detectors) {
-  const option = MODEL_OPTIONS[name];
-  const help = option.help ? [element("span", { className: "help" }, option.help)] : [];
-  let control;
-  if (option.choices) {
-    const entries = Object.entries(option.choices).filter(([value]) => name !== "detector" || detectors.includes(value));
-    control = element("select", { name }, ...entries.map(([value, text]) => element("option", { value }, text)));
-  } else if (option.number) {
-    control = element("input", { name, type: "number", inputmode: "decimal", step: 1, ...option.number });
-  } else {
-    control = element("input", { name, type: "text", autocomplete: "off", pattern: option.pattern, value: option.value, placeholder: option.placeholder });
-  }
-  return element("label", { className: "field" }, option.label, control, ...help);
+  showOptionsOf(found.models[0]);
 }
 
 // --- sending
@@ -207,13 +167,13 @@ function check(limits) {
   }
   const total = files.video.size + files.audio.size;
   if (total > limits.max_upload_bytes) {
-    throw new Problem("The files are too large", `Together they have ${size(total)}; this service takes ${size(limits.max_upload_bytes)}. Shorten the video, or export it smaller.`);
+    throw new Problem("The files are too large", `Together they have ${size(total)}; this service accepts ${size(limits.max_upload_bytes)}. Shorten the video or compress it more.`);
   }
   if (!form.querySelector("[name=model]")) throw new Problem("The server is not ready", "It has no model loaded yet. Try again in a moment.");
-  const wrong = [...form.elements].find((field) => !field.validity.valid);
+  const wrong = [...form.elements].find(faultOf);
   if (wrong) {
     markWrong(wrong);
-    throw new Problem("An option does not fit", `${wrong.closest("label")?.firstChild?.textContent.trim()}: ${wrong.validationMessage}`);
+    throw new Problem("An option cannot be used like this", `${wrong.labels[0].textContent}: ${faultOf(wrong)}`);
   }
 }
 
@@ -232,8 +192,9 @@ function showSendProblem(problem) {
 function body() {
   const data = new FormData();
   for (const field of form.elements) {
-    if (!field.name || field.type === "file" || (field.type === "radio" && !field.checked) || field.name === "picked_face") continue;
-    if (field.value !== "") data.append(field.name, field.value);
+    if (!field.name || field.disabled || field.type === "file" || (field.type === "radio" && !field.checked) || field.name === "picked_face") continue;
+    const value = valueOf(field);
+    if (value !== null) data.append(field.name, value);
   }
   const picked = form.querySelector("[name=picked_face]:checked");
   if (picked) data.set("face", picked.value);

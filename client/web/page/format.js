@@ -1,4 +1,4 @@
-// Numbers in people's words, and small helpers to build elements. Text is always set as text, never as HTML.
+// Formats numbers and times, and builds elements. Text is always set as text, never as HTML.
 
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -64,19 +64,8 @@ export function announce(text) {
   document.getElementById("announcer").textContent = text;
 }
 
-// The API names its own fields; here they have other names.
-const NAMES = [
-  [/^video: /, "The video: "],
-  [/^audio: /, "The speech: "],
-  [/with the option face\b/, "under “Which face”"],
-];
-
-export function inWords(text) {
-  return NAMES.reduce((said, [name, word]) => said.replace(name, word), text);
-}
-
-export function showProblem(place, problem) {
-  const detail = inWords(problem.detail ?? problem.message ?? "");
-  place.replaceChildren(element("b", {}, problem.title ?? "Something went wrong"), detail);
+// Shows what went wrong: a title, and a text for people.
+export function showProblem(place, { title, text, message }) {
+  place.replaceChildren(element("b", {}, title ?? "Something went wrong"), text ?? message ?? "");
   place.hidden = false;
 }

@@ -1,7 +1,7 @@
 // The list of videos: each job with its state, live progress, result and actions.
 
 import { call, post, remove } from "./api.js";
-import { ago, announce, clock, duration, element, hours, inWords, showProblem } from "./format.js";
+import { ago, announce, clock, duration, element, hours, showProblem } from "./format.js";
 import { openPlayer } from "./player.js";
 
 const list = document.getElementById("jobs");
@@ -70,8 +70,8 @@ class Card {
 
   showEnd(job) {
     this.problem.hidden = !job.error;
-    if (job.error) showProblem(this.problem, job.error);
-    const lines = [...faceless(job), ...job.warnings.map(inWords)];
+    if (job.error) showProblem(this.problem, { title: job.error.title, text: job.error.user_message });
+    const lines = [...faceless(job), ...job.warnings];
     this.warnings.hidden = lines.length === 0;
     this.warnings.replaceChildren(...lines.map((line) => element("p", { className: "warning" }, line)));
     this.details.hidden = !job.report;
@@ -126,20 +126,21 @@ class Card {
       announce(`${job.video_name} is done`);
       if (this.isNew && !this.player.firstChild) this.toggle();
     }
-    if (job.state === "failed") announce(`${job.video_name} failed: ${job.error.title}. ${job.error.detail}`);
+    if (job.state === "failed") announce(`${job.video_name} failed: ${job.error.title}. ${job.error.user_message}`);
     if (job.state === "cancelled") announce(`${job.video_name} was cancelled`);
   }
 }
 
 function progressText(job) {
   if (job.state === "queued") {
-    if (job.attempts) return "Interrupted; it goes on in a moment";
+    if (job.attempts) return "Interrupted; it continues in a moment";
     return job.queue_position > 1 ? `Number ${job.queue_position} in the queue` : "Next in the queue";
   }
   if (job.state === "cancelling") return "Stopping";
   const parts = [STAGES[job.stage] ?? job.stage.charAt(0).toUpperCase() + job.stage.slice(1)];
   if (job.total_frames) parts.push(`${Math.round(job.percent)} %`);
-  if (job.fps) parts.push(`${job.fps < 10 ? job.fps : Math.round(job.fps)} frames per second`);
+  const speed = job.frames_per_second;
+  if (speed) parts.push(`${speed < 10 ? speed : Math.round(speed)} frames per second`);
   if (job.eta_s) parts.push(`about ${duration(job.eta_s)} left`);
   return parts.join(" · ");
 }
@@ -149,7 +150,7 @@ function faceless(job) {
   if (!report?.frames_without_face) return [];
   const spans = report.spans_without_face.slice(0, 3).map(([start, end]) => `${clock(start)} to ${clock(end)}`);
   const more = report.spans_without_face.length > 3 ? " and more" : "";
-  return [`No usable face in ${report.frames_without_face} of ${report.frames} frames (${spans.join(", ")}${more}); these stay as they were.`];
+  return [`No usable face in ${report.frames_without_face} of ${report.frames} frames (${spans.join(", ")}${more}); these are unchanged.`];
 }
 
 function factsOf(job) {
@@ -160,7 +161,7 @@ function factsOf(job) {
     Picture: `${report.width} × ${report.height}`,
     "Frame rate": `${report.video_fps} per second`,
     "Frames lip-synced": `${report.frames_synced} of ${report.frames}`,
-    "Made in": duration(report.seconds),
+    "Processing time": duration(report.seconds),
   };
   return element("dl", {}, ...Object.entries(facts).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, String(value)))));
 }

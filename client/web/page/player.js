@@ -1,4 +1,4 @@
-// Original and result side by side, in step: the result leads, the original follows it.
+// Plays the original and the result side by side, synchronised: the original follows the result.
 
 import { clock, element, icon } from "./format.js";
 
@@ -18,7 +18,7 @@ export function openPlayer(place, job) {
   const controls = makeControls(result);
   place.replaceChildren(element("div", { className: "player" }, element("div", { className: "pair" }, originalPlace, resultPlace), controls.root));
   result.addEventListener("error", () => resultPlace.replaceChildren(cannot("Your browser cannot play this result. Download it to watch it."), element("figcaption", {}, "Result")));
-  const follower = new Follower(job.settings, result);
+  const follower = new Follower(job.source, result);
   loadOriginal(job, originalPlace, follower);
   let open = true;
   const step = () => {
@@ -61,8 +61,8 @@ const cannot = (text) => element("p", { className: "cannot" }, text);
 
 // Keeps the original at the moment that the result shows, also where the result plays it back and forth.
 class Follower {
-  constructor(settings, result) {
-    this.settings = settings;
+  constructor(source, result) {
+    this.source = source;
     this.result = result;
     this.video = null;
   }
@@ -73,12 +73,12 @@ class Follower {
 
   // Where the original is at a time of the result, and whether it runs forwards there.
   moment(time) {
-    const start = this.settings.start;
-    const end = Math.min(this.settings.end ?? Infinity, this.video.duration);
+    const start = this.source.start_s;
+    const end = Math.min(this.source.end_s ?? Infinity, this.video.duration);
     const span = Math.max(end - start, 0.001);
-    if (time < span || this.settings.if_audio_longer === "cut") return { at: start + Math.min(time, span), runs: time < span };
-    if (this.settings.if_audio_longer === "loop") return { at: start + (time % span), runs: true };
-    if (this.settings.if_audio_longer === "hold") return { at: end, runs: false };
+    if (time < span || this.source.then === "cut") return { at: start + Math.min(time, span), runs: time < span };
+    if (this.source.then === "loop") return { at: start + (time % span), runs: true };
+    if (this.source.then === "hold") return { at: end, runs: false };
     const place = time % (2 * span);
     return place < span ? { at: start + place, runs: true } : { at: start + 2 * span - place, runs: false };
   }
