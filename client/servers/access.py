@@ -11,7 +11,6 @@ from client.errors import UsageError, ref
 from client.servers.addresses import Servers, parse_urls
 from client.servers.calls import Transport
 from client.servers.connection import REQUEST_TIMEOUT_S
-from client.servers.options import PoolOptions
 from client.servers.security import IN_THE_CLEAR, Security, read_token
 
 
@@ -48,11 +47,6 @@ class ServerAccess:
     def servers(self) -> Servers | None:
         """The parsed addresses; None if the client starts its own server."""
         return parse_urls(self.urls) if self.urls else None
-
-    @property
-    def pool(self) -> PoolOptions:
-        """Options of a `ServerPool` over these servers, with default timings."""
-        return PoolOptions(self.transport, self.request_timeout_s, self.security)
 
     def as_json(self) -> str:
         """Return everything, the token included, in one line of JSON for `from_json`."""

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from client.errors import ServerUnavailable
 from client.servers.access import ServerAccess
-from client.servers.addresses import Address, Servers
+from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
-from client.servers.security import IN_THE_CLEAR
 from lipsync_core.repository import required_models
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 
@@ -42,20 +41,16 @@ def open_pool(
     access: ServerAccess, repository: Path, models: tuple[str, ...]
 ) -> Generator[tuple[ServerPool, float | None], None, None]:
     """Connect to the user's servers, or to one started with these models, with its start time in seconds."""
-    if access.servers is not None:
-        with ServerPool(access.servers, access.pool) as pool:
+    if access.urls:
+        with ServerPool(access) as pool:
             yield pool, None
         return
     with open_server(None, repository, models) as (url, start_s):
         # an embedded server is never dropped for being slow, and does not come back once it is gone
-        own = replace(
-            access.pool,
-            comeback_s=0,
-            check_every_s=threading.TIMEOUT_MAX,
-            security=IN_THE_CLEAR,
-            models_stamp=files_stamp(repository, models),
+        patience = PoolOptions(
+            comeback_s=0, check_every_s=threading.TIMEOUT_MAX, models_stamp=files_stamp(repository, models)
         )
-        with ServerPool(Servers((Address(url),)), own) as pool:
+        with ServerPool(replace(access, urls=(url,)), patience) as pool:
             yield pool, start_s
 
 

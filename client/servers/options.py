@@ -1,22 +1,15 @@
-"""How a pool deals with its servers."""
+"""How patient a pool is with its servers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from client.servers.calls import Transport
-from client.servers.connection import REQUEST_TIMEOUT_S
-from client.servers.security import IN_THE_CLEAR, Security
-
 
 @dataclass(frozen=True)
 class PoolOptions:
-    """How a pool deals with its servers; times are in seconds.
+    """How patient a pool is with its servers; times are in seconds.
 
     Attributes:
-        transport: How large tensors travel, see TritonConnection.
-        request_timeout_s: Timeout per inference request.
-        security: Encryption, certificates and token.
         patience_s: How long servers may refuse a request for want of room.
         comeback_s: How long a request waits for a server to come back when all are lost.
         check_every_s: Time between checks that a server is ready, and between attempts to reach a lost one.
@@ -26,9 +19,6 @@ class PoolOptions:
         models_stamp: A hash of the models' files if they are known; part of every model's identity.
     """
 
-    transport: Transport = "auto"
-    request_timeout_s: float = REQUEST_TIMEOUT_S
-    security: Security = IN_THE_CLEAR
     patience_s: float = 60.0
     comeback_s: float = 60.0
     check_every_s: float = 2.0

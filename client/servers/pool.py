@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from client.errors import AccessDenied, ModelDied, RequestRejected, ServerBusy, ServerLost, ServerUnavailable
-from client.servers.addresses import Servers
+from client.servers.access import ServerAccess
 from client.servers.calls import InferRequest, Transport
 from client.servers.choice import Ask, Wait, decide
 from client.servers.connection import TritonConnection
@@ -39,19 +39,20 @@ class ServerPool:
         retries: How often a request was sent again.
     """
 
-    def __init__(self, servers: Servers, options: PoolOptions | None = None) -> None:
+    def __init__(self, access: ServerAccess, options: PoolOptions | None = None) -> None:
         """Connect to all servers.
 
         Args:
-            servers: Where they are.
-            options: How to deal with them.
+            access: Where they are and how to reach them.
+            options: How patient to be with them.
 
         Raises:
+            UsageError: No URL is given.
             ServerUnavailable: None of them answers.
             AccessDenied: One side does not accept the other.
         """
         self._options = options or PoolOptions()
-        self._roster = Roster(servers, self._options)
+        self._roster = Roster(access, self._options)
         self._contracts: dict[str, ModelContract] = {}
         self._identities: dict[str, str] = {}
         self._counting = threading.Lock()

@@ -6,8 +6,9 @@ import logging
 import threading
 from collections.abc import Callable
 
-from client.errors import LipSyncError, RequestRejected, ServerUnavailable
-from client.servers.addresses import Address, Servers
+from client.errors import LipSyncError, RequestRejected, ServerUnavailable, UsageError
+from client.servers.access import ServerAccess
+from client.servers.addresses import Address
 from client.servers.calls import Transport
 from client.servers.choice import Snapshot
 from client.servers.connection import TritonConnection
@@ -24,23 +25,28 @@ class Roster:
         changed: Guards all states; notified when a server comes or goes, or has more room.
     """
 
-    def __init__(self, where: Servers, options: PoolOptions) -> None:
+    def __init__(self, access: ServerAccess, options: PoolOptions) -> None:
         """Connect to all servers at once and begin to watch them.
 
         Raises:
+            UsageError: No URL is given.
             ServerUnavailable: None of them answers.
             AccessDenied: One side does not accept the other.
         """
         self.changed = threading.Condition()
-        self._where = where
+        servers = access.servers
+        if servers is None:
+            raise UsageError(option="url", expected="a server's address", got="none")
+        self._access = access
+        self._where = servers
         self._options = options
         self._closed = threading.Event()
         self._servers: dict[str, ServerState] = {}
         self._watchers: list[threading.Thread] = []
         try:
-            self._add(where.find())
+            self._add(servers.find())
             self._connect_all()
-            if where.name is not None:
+            if servers.name is not None:
                 self._start(self._follow_name)
         except BaseException:
             self.close()
@@ -137,7 +143,7 @@ class Roster:
     def _add(self, addresses: list[Address]) -> list[ServerState]:
         """Take in the servers that are new, and return them."""
         for address in addresses:
-            self._options.security.check(address)
+            self._access.security.check(address)
         with self.changed:
             new = [ServerState(address) for address in addresses if address.url not in self._servers]
             self._servers |= {server.address.url: server for server in new}
@@ -159,11 +165,9 @@ class Roster:
             self._start(self._watch, server)
 
     def _connect(self, server: ServerState) -> None:
-        options = self._options
+        access = self._access
         try:
-            connection = TritonConnection(
-                server.address, options.transport, options.request_timeout_s, options.security
-            )
+            connection = TritonConnection(server.address, access.transport, access.request_timeout_s, access.security)
         except (ServerUnavailable, RequestRejected) as error:
             with self.changed:
                 server.problem = error

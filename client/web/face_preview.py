@@ -11,13 +11,13 @@ import asyncio
 import json
 import resource
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from client.errors import LipSyncError, MediaError, error_from_dict
 from client.media import VideoSource
 from client.report import StageClock
 from client.servers.access import ServerAccess
+from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
 from client.tracking.faces import MIN_CHOSEN_SCORE
 from client.tracking.finder import FaceFinder
@@ -59,8 +59,7 @@ def find_faces(picture: Path, access: ServerAccess) -> FaceList:
     """
     source = VideoSource(picture)
     frame = next(iter(source.frames()))
-    assert access.servers is not None  # the service always names some
-    with ServerPool(access.servers, replace(access.pool, patience_s=0.0)) as pool:
+    with ServerPool(access, PoolOptions(patience_s=0.0)) as pool:
         (found,) = FaceFinder(pool, StageClock()).find([frame])
     faces = sorted((face for face in found.faces if face.score >= MIN_CHOSEN_SCORE), key=lambda face: face.center[0])
     views = [

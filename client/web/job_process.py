@@ -129,8 +129,7 @@ def run_job(store: JobStore, job_id: str, access: ServerAccess) -> None:
     if record is None:
         return
     settings = JobSettings(**record.settings)
-    assert access.servers is not None  # the service always names some
-    with Job(settings.job_options(Path(), job_id)) as job, ServerPool(access.servers, access.pool) as pool:
+    with Job(settings.job_options(Path(), job_id)) as job, ServerPool(access) as pool:
         report = job.run(pool, StoredProgress(store, job_id))
     fields = report.as_dict()
     del fields["output"]  # a path of this machine

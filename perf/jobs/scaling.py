@@ -17,8 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from client.job_options import JobOptions
-from client.servers.addresses import parse_urls
-from client.servers.options import PoolOptions
+from client.servers.access import ServerAccess
 from client.servers.pool import ServerPool
 from lipsync_core.repository import DEFAULT_REPOSITORY, VERSION_FOLDER, required_models
 from lipsync_core.serving.links import link_models
@@ -72,7 +71,7 @@ def measure(job: JobOptions, servers: Sequence[EmbeddedServer], runs: int) -> tu
 
     @contextmanager
     def connect() -> Iterator[ServerPool]:
-        with ServerPool(parse_urls([server.url for server in servers]), PoolOptions()) as pool:
+        with ServerPool(ServerAccess(tuple(server.url for server in servers))) as pool:
             yield pool
             answered[:] = pool.answered.values()
 

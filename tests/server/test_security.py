@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from client.errors import AccessDenied, UsageError
-from client.servers.addresses import Address, Servers, parse_urls
+from client.servers.access import ServerAccess
+from client.servers.addresses import Address
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
-from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
 from client.servers.security import Security, read_token
 from lipsync_core.serving.access import Access
@@ -156,34 +156,33 @@ def test_token_opens_a_restricted_server(toys: Path) -> None:
 def test_pool_fails_with_the_same_message(tls_server: EmbeddedServer, folder: Path) -> None:
     """Several servers, or a name for them, are held to the same rules."""
     other = Authority(folder, "fourth")
-    options = PoolOptions(security=Security(tls=True, ca=other.certificate))
+    security = Security(tls=True, ca=other.certificate)
     with pytest.raises(AccessDenied, match="tls_ca"):
-        ServerPool(parse_urls([tls_server.url]), options)
+        ServerPool(ServerAccess((tls_server.url,), security=security))
 
 
 def test_pool_checks_the_name_that_was_looked_up(
     toys: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind dns:/// the certificate must stand for the name, not for the addresses."""
-    options = PoolOptions(security=Security(tls=True, ca=authority.certificate))
+    security = Security(tls=True, ca=authority.certificate)
     with serve(toys, by_tls(authority.issue("behind", host="triton.internal"))) as server:
         port = int(server.url.rpartition(":")[2])
         monkeypatch.setattr("client.servers.addresses._look_up", lambda name: [Address(server.url, name.host)])
-        with ServerPool(parse_urls([f"dns:///triton.internal:{port}"]), options) as pool:
+        with ServerPool(ServerAccess((f"dns:///triton.internal:{port}",), security=security)) as pool:
             assert pool.infer(InferRequest("double", {"values": np.ones(3, np.float32)}))["doubled"].tolist() == [
                 2,
                 2,
                 2,
             ]
         with pytest.raises(AccessDenied, match="mismatch"):
-            ServerPool(parse_urls([f"dns:///other.internal:{port}"]), options)
+            ServerPool(ServerAccess((f"dns:///other.internal:{port}",), security=security))
 
 
 def test_token_in_the_clear_fails() -> None:
     """A token never crosses a network unencrypted."""
-    options = PoolOptions(security=Security(token="secret"))
     with pytest.raises(UsageError, match=r"192\.0\.2\.1:8001: expected tls beside a token"):
-        ServerPool(Servers((Address("192.0.2.1:8001"),)), options)
+        ServerPool(ServerAccess(("192.0.2.1:8001",), security=Security(token="secret")))
 
 
 def test_choices_that_do_not_go_together_fail(authority: Authority, folder: Path) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 from client.errors import NoAnswer, RequestRejected, ServerUnavailable
 from client.job import Job
 from client.job_options import JobOptions
-from client.servers.addresses import parse_urls
+from client.servers.access import ServerAccess
 from client.servers.calls import InferRequest
 from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
@@ -27,7 +28,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.server
 
-ALERT = {"check_every_s": 0.2, "check_timeout_s": 1.0, "max_misses": 2}  # a frozen server is noticed within about 3 s
+ALERT = PoolOptions(check_every_s=0.2, check_timeout_s=1.0, max_misses=2)  # a frozen server is noticed within about 3 s
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +48,9 @@ def start_toy(folder: Path, seconds: float = 0.0, config: str = DOUBLE_CONFIG) -
     return EmbeddedServer(ServerOptions(folder, ("double",)))
 
 
-def open_pool(servers: list[EmbeddedServer], **options: object) -> ServerPool:
-    return ServerPool(parse_urls([server.url for server in servers]), PoolOptions(**{**ALERT, **options}))  # type: ignore[arg-type]
+def open_pool(servers: list[EmbeddedServer], comeback_s: float = 60.0, **options: object) -> ServerPool:
+    access = ServerAccess(tuple(server.url for server in servers), **options)  # type: ignore[arg-type]
+    return ServerPool(access, replace(ALERT, comeback_s=comeback_s))
 
 
 def ask_many(pool: ServerPool, count: int, at_once: int = 6) -> list[float]:
@@ -139,7 +141,7 @@ def test_server_that_starts_later_takes_part(tmp_path: Path) -> None:
     late = EmbeddedServer(ServerOptions(tmp_path / "b", ("double",), grpc_port=port))
     with (
         start_toy(tmp_path / "a", 0.02) as first,
-        ServerPool(parse_urls([f"{first.url},127.0.0.1:{port}"]), PoolOptions(**ALERT)) as pool,  # type: ignore[arg-type]
+        ServerPool(ServerAccess((f"{first.url},127.0.0.1:{port}",)), ALERT) as pool,
     ):
         assert pool.server_count == 2
         ask_many(pool, 4)
@@ -216,7 +218,7 @@ def test_model_whose_process_died_is_asked_elsewhere(tmp_path: Path) -> None:
 def test_nobody_there_fails_as_unavailable(tmp_path: Path) -> None:
     """With no server at all the pool fails at once; with all gone later, after its patience."""
     with pytest.raises(ServerUnavailable, match="127.0.0.1:1: expected a running Triton"):
-        ServerPool(parse_urls(["127.0.0.1:1,127.0.0.1:2"]))
+        ServerPool(ServerAccess(("127.0.0.1:1,127.0.0.1:2",)))
     with start_toy(tmp_path / "toy") as server, open_pool([server], comeback_s=0.5) as pool:
         ask_many(pool, 1)
         signal_all(server, signal.SIGKILL)
@@ -244,8 +246,8 @@ def test_name_stands_for_all_its_servers(trio: list[EmbeddedServer], monkeypatch
         return [(0, 0, 0, "", ("127.0.0.1", int(server.url.rpartition(":")[2]))) for server in listed]
 
     monkeypatch.setattr("client.servers.addresses.socket.getaddrinfo", look_up)
-    servers = parse_urls(["dns:///triton.internal:8001"])
-    with ServerPool(servers, PoolOptions(**ALERT, look_up_every_s=0.1)) as pool:  # type: ignore[arg-type]
+    access = ServerAccess(("dns:///triton.internal:8001",))
+    with ServerPool(access, replace(ALERT, look_up_every_s=0.1)) as pool:
         ask_many(pool, 4)
         listed.append(trio[1])
         wait_until(lambda: pool.server_count == 2)

@@ -8,7 +8,6 @@ import pytest
 from client.errors import UsageError
 from client.servers.access import ServerAccess, read_access
 from client.servers.connection import REQUEST_TIMEOUT_S
-from client.servers.options import PoolOptions
 from client.servers.security import Security
 from tests.certificates import Authority, Pair
 
@@ -46,7 +45,7 @@ def test_token_shows_in_no_repr() -> None:
     """Logs and tracebacks print values by their repr."""
     access = ServerAccess(("127.0.0.1:1",), security=Security(token=TOKEN))
     assert access.security.token == TOKEN
-    for value in (access, access.security, access.pool):
+    for value in (access, access.security):
         assert TOKEN not in repr(value)
 
 
@@ -61,15 +60,14 @@ def test_paths_become_absolute(authority: Authority, monkeypatch: pytest.MonkeyP
     assert ServerAccess.from_json(access.as_json()) == access
 
 
-def test_access_gives_servers_and_the_pools_options() -> None:
-    """Without URLs there are no servers; the pool's options carry transport, timeout and security."""
-    access = ServerAccess(("a:1,b:2",), "shm", 7.0, Security(token=TOKEN))
+def test_access_gives_servers() -> None:
+    """None without URLs; everything else has its default."""
+    access = ServerAccess(("a:1,b:2",))
     servers = access.servers
     assert servers is not None
     assert [address.url for address in servers.fixed] == ["a:1", "b:2"]
-    assert access.pool == PoolOptions("shm", 7.0, Security(token=TOKEN))
     assert read_access(None).servers is None
-    assert read_access(None).pool == PoolOptions("auto", REQUEST_TIMEOUT_S)
+    assert read_access(None) == ServerAccess((), "auto", REQUEST_TIMEOUT_S, Security())
 
 
 def test_token_comes_from_file_or_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

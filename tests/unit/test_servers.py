@@ -98,13 +98,19 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[FakeConnection]:
 
 def test_servers_are_judged_by_requests_alone(connections: list[FakeConnection]) -> None:
     """A question about a model is quick, and must not make a slow server look fast."""
-    with ServerPool(parse_urls(["a:1"])) as pool:
+    with ServerPool(ServerAccess(("a:1",))) as pool:
         pool.contract("m")
         assert pool.answered == {"a:1": 0}
         assert "m" not in pool._roster.snapshots(0.0)[0].seconds
         pool.infer(InferRequest("m", {}))
         assert pool.answered == {"a:1": 1}
         assert "m" in pool._roster.snapshots(0.0)[0].seconds
+
+
+def test_pool_without_servers_fails() -> None:
+    """Whoever starts a server of their own has an address to give."""
+    with pytest.raises(UsageError, match="url: expected a server's address, got none"):
+        ServerPool(ServerAccess())
 
 
 def test_interrupted_start_closes_what_was_opened(
@@ -117,7 +123,7 @@ def test_interrupted_start_closes_what_was_opened(
 
     monkeypatch.setattr(Roster, "_start", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        ServerPool(parse_urls(["a:1", "b:1"]))
+        ServerPool(ServerAccess(("a:1", "b:1")))
     assert [connection.is_closed for connection in connections] == [True, True]
 
 
