@@ -1,4 +1,4 @@
-"""Where tests find media, references, models and the server, and why they skip where one is absent."""
+"""Finds media, references, models and servers for the tests, or says why tests skip; divides tests among workers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -17,10 +18,14 @@ from lipsync_core.serving.runtime import ServerStartError, find_runtime
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from tests.torch_flavour import FLAVOUR, serve_programs_on_cpu
 
+if TYPE_CHECKING:
+    from tests.synthetic_networks import Export
+
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = ROOT / "model_repository"
+COSTLY_SERVERS = {"latentsync_server", "torch_server"}  # a minute each to start
 STARTUP_TIMEOUT_S = 600.0  # a busy machine reads programs slowly
-LATENTSYNC_RESOLUTION = 64  # pixels: edge of the faces that the small networks of the tests draw
+LATENTSYNC_RESOLUTION = 64  # pixels: edge of the faces that the small networks generate
 
 
 def _folder(variable: str, default: str, what: str) -> Path:
@@ -32,7 +37,7 @@ def _folder(variable: str, default: str, what: str) -> Path:
 
 @pytest.fixture(scope="session")
 def media_dir() -> Path:
-    """Folder of the real test media, which no repository holds."""
+    """Folder of real test media, which are not in the repository."""
     return _folder("LIPSYNC_TEST_MEDIA", "media", "test media")
 
 
@@ -53,31 +58,18 @@ def model_repository() -> Path:
 
 @pytest.fixture(scope="session")
 def wav2lip_repository(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the model repository with Wav2Lip's networks exported from the recipe's weights."""
-    try:
-        import torch  # noqa: F401  (the exporter imports it late)
+    """A copy of the model repository with Wav2Lip's networks, synthetic weights."""
+    from tests.synthetic_networks import WAV2LIP
 
-        from export import __main__ as export
-    except ImportError as error:
-        _skip_or_fail(f"{error}; run: make test")
-    copy = _copy_without(model_repository, tmp_path_factory.mktemp("wav2lip"), {"wav2lip_generator", "s3fd"})
-    arguments = ["--synthetic-weights", "--format", "onnx", "torch", "--repository", str(copy)]
-    assert export.main(["wav2lip", *arguments]) == 0
-    return copy
+    return _with_networks(model_repository, tmp_path_factory.mktemp("wav2lip"), WAV2LIP)
 
 
 @pytest.fixture(scope="session")
 def latentsync_repository(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the model repository with small LatentSync networks of the recipe's weights, for small faces."""
-    try:
-        from tests.latentsync_models import NETWORK_MODELS, small_networks
+    """A copy of the model repository with small LatentSync networks for small faces, synthetic weights."""
+    from tests.synthetic_networks import SMALL_LATENTSYNC
 
-        networks = small_networks()
-    except ImportError as error:
-        _skip_or_fail(f"{error}; run: make test")
-    copy = _copy_without(model_repository, tmp_path_factory.mktemp("latentsync"), set(NETWORK_MODELS))
-    for model in NETWORK_MODELS:
-        shutil.copytree(networks / model / "1", copy / model / "1", dirs_exist_ok=True)
+    copy = _with_networks(model_repository, tmp_path_factory.mktemp("latentsync"), SMALL_LATENTSYNC)
     config = copy / "latentsync_align" / "config.pbtxt"
     config.write_text(config.read_text().replace('"256"', f'"{LATENTSYNC_RESOLUTION}"'))
     return copy
@@ -85,7 +77,7 @@ def latentsync_repository(model_repository: Path, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="session")
 def server(model_repository: Path) -> Iterator[EmbeddedServer]:
-    """One embedded Triton with every model that is exported, for all tests that only ask it."""
+    """One embedded Triton with every exported model, for all tests that only send requests."""
     names = sorted(path.parent.name for path in model_repository.glob("*/config.pbtxt"))
     with _serve(model_repository, tuple(name for name in names if not missing_networks(model_repository, name))) as up:
         yield up
@@ -93,7 +85,7 @@ def server(model_repository: Path) -> Iterator[EmbeddedServer]:
 
 @pytest.fixture(scope="session")
 def wav2lip_server(wav2lip_repository: Path) -> Iterator[EmbeddedServer]:
-    """One embedded Triton with the Wav2Lip models and the recipe's weights."""
+    """One embedded Triton with the Wav2Lip models."""
     with _serve(wav2lip_repository, ("wav2lip", "s3fd_faces", "faces")) as up:
         yield up
 
@@ -128,7 +120,7 @@ def connection(server: EmbeddedServer, request: pytest.FixtureRequest) -> Iterat
 
 @pytest.fixture
 def lipsync_command() -> list[str]:
-    """The command that users type, for tests that run it as its own process."""
+    """The command that users type, for tests that run it in a process of its own."""
     return [sys.executable, str(ROOT / "client" / "lipsync.py")]
 
 
@@ -148,13 +140,34 @@ def _skip_or_fail(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def _copy_without(repository: Path, folder: Path, networks: set[str]) -> Path:
-    """Copy a model repository without some networks, which a user may have with real weights."""
+def _with_networks(repository: Path, folder: Path, export: Export) -> Path:
+    """Copy a model repository with some networks exported by a test, whatever weights the user has for them."""
+    if find_spec("torch") is None:
+        _skip_or_fail("no torch; run: make test")
     copy = folder / "model_repository"
 
     def left_out(folder: str, names: list[str]) -> list[str]:
-        theirs = Path(folder).name == "1" and Path(folder).parent.name in networks
-        return [name for name in names if name == "__pycache__" or (theirs and name != ".gitkeep")]
+        replaced = Path(folder).name == "1" and Path(folder).parent.name in export.models
+        return [name for name in names if name == "__pycache__" or (replaced and name != ".gitkeep")]
 
+    networks = export.folder()
     shutil.copytree(repository, copy, ignore=left_out)
+    for model in export.models:
+        shutil.copytree(networks / model / "1", copy / model / "1", dirs_exist_ok=True)
     return copy
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep each file on one worker (`-n 2 --dist loadgroup`), and all files that share a costly server."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    costly = {item.path for item in items if COSTLY_SERVERS & _servers_of(item)}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("neural_servers" if item.path in costly else item.path.stem))
+
+
+def _servers_of(item: pytest.Item) -> set[str]:
+    """Name an item's fixtures, those too that it chooses by a parameter."""
+    chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return {*getattr(item, "fixturenames", ()), *(value for value in chosen if isinstance(value, str))}

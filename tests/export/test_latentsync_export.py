@@ -30,7 +30,7 @@ from lipsync_core.contract import read_contract  # noqa: E402
 from lipsync_core.latentsync.options import read_trained_resolution  # noqa: E402
 from lipsync_core.repository import synthetic_note  # noqa: E402
 from tests.conftest import REPOSITORY  # noqa: E402
-from tests.latentsync_models import NETWORK_MODELS, small_networks  # noqa: E402
+from tests.synthetic_networks import SMALL_LATENTSYNC  # noqa: E402
 
 Weights = dict[str, torch.Tensor]
 ALLOWED_OPERATORS = {  # all of them have importers in TensorRT 10
@@ -65,7 +65,7 @@ def unet_weights() -> Weights:
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "repository"
-    for model in NETWORK_MODELS:
+    for model in SMALL_LATENTSYNC.models:
         (folder / model).mkdir(parents=True)
         shutil.copy(REPOSITORY / model / "config.pbtxt", folder / model)
     return folder
@@ -201,10 +201,10 @@ def test_loading_fails_on_a_folder_without_weights(tmp_path: Path) -> None:
         load(VAE, tmp_path)
 
 
-@pytest.mark.parametrize("model", NETWORK_MODELS)
+@pytest.mark.parametrize("model", SMALL_LATENTSYNC.models)
 def test_graphs_hold_operators_that_tensorrt_reads(model: str) -> None:
     """Opset 18, free axes where config.pbtxt has them, nothing of the machine that exported."""
-    graph = onnx.load(small_networks() / model / "1" / "model.onnx")
+    graph = onnx.load(SMALL_LATENTSYNC.folder() / model / "1" / "model.onnx")
     assert {node.op_type for node in graph.graph.node} <= ALLOWED_OPERATORS
     assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", 18)]
     assert not any(node.metadata_props or node.doc_string for node in graph.graph.node)

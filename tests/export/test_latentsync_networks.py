@@ -16,7 +16,7 @@ from export.latentsync.networks import NETWORKS, UNET, VAE, WHISPER, Network, lo
 from export.latentsync.unet import LatentSyncUNet, ShallowUNet  # noqa: E402
 from export.shared.synthetic_weights import latentsync_weights  # noqa: E402
 from tests.closeness import assert_close  # noqa: E402
-from tests.latentsync_models import small_networks  # noqa: E402
+from tests.synthetic_networks import SMALL_LATENTSYNC  # noqa: E402
 
 BOUND = 1e-4  # of the output's standard deviation: float32 sums in another order; measured 6e-6, 4e-6 over 20 steps
 SHALLOW_EVERY = 3
@@ -29,7 +29,6 @@ def latentsync_dir(reference_dir: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def unet() -> LatentSyncUNet:
-    torch.set_num_threads(2)
     network = load(UNET, None, small=True)
     assert isinstance(network, LatentSyncUNet)
     return network
@@ -37,8 +36,7 @@ def unet() -> LatentSyncUNet:
 
 @pytest.fixture(scope="module")
 def sessions() -> dict[str, onnxruntime.InferenceSession]:
-    torch.set_num_threads(2)
-    folder = small_networks()
+    folder = SMALL_LATENTSYNC.folder()
     return {path.parent.parent.name: open_session(path) for path in folder.glob("*/1/model.onnx")}
 
 
