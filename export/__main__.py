@@ -6,11 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from export.engines import command as engines
-from export.faces import command as faces
-from export.flavours import command as flavours
-from export.latentsync import command as latentsync
-from export.wav2lip import command as wav2lip
+from lipsync_core.extras import needs_extra
+
+with needs_extra("export,torch"):
+    from export.engines import command as engines
+    from export.faces import command as faces
+    from export.flavours import command as flavours
+    from export.latentsync import command as latentsync
+    from export.wav2lip import command as wav2lip
 
 COMMANDS = {
     "faces": faces,

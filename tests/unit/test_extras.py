@@ -9,7 +9,9 @@ from lipsync_core.extras import needs_extra
 from tests.conftest import ROOT
 
 
-@pytest.mark.parametrize(("program", "absent", "extra"), [("client.web", "uvicorn", "web")])
+@pytest.mark.parametrize(
+    ("program", "absent", "extra"), [("client.web", "uvicorn", "web"), ("export", "onnx", "export,torch")]
+)
 def test_command_fails_in_one_line_without_its_extra(program: str, absent: str, extra: str) -> None:
     """It names what is missing and the extra that brings it."""
     code = f"import runpy, sys; sys.modules[{absent!r}] = None; sys.argv = ['x', '--help']"
