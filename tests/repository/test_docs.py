@@ -19,6 +19,7 @@ SOURCES = [
 ]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+NAMED_FILE = re.compile(r"`((?:client|docker|export|lipsync_core|model_repository|perf|tests)/[a-z0-9_./-]+)`")
 CODE_ROW = re.compile(r"^\| ([\d, ]+) \| (.+) \|$", re.MULTILINE)
 CODE_LINE = re.compile(r"^  ([\d, ]+?)  (.+)$", re.MULTILINE)
 CITED_PAGE = re.compile(r"docs/specs/([a-z0-9-]+\.md)((?:(?:,| and| or)?\s+#?\s*\"[^\"]+\")*)")
@@ -42,6 +43,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted(SPECS.glob("*.md"))], ids=lambda page: str(page.relative_to(ROOT)))
+def test_named_files_are_there(page: Path) -> None:
+    """Every file or folder of ours that a page names exists."""
+    for name in NAMED_FILE.findall(page.read_text(encoding="utf-8")):
+        assert (ROOT / name).exists(), name
 
 
 def test_cited_sections_are_there() -> None:
