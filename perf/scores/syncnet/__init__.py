@@ -1,4 +1,1 @@
-"""SyncNet's lip-sync metrics: sound and frames to what the network sees, and its embeddings to numbers.
-
-Knows no network and no files.
-"""
+"""SyncNet's lip-sync metrics, LSE-D and LSE-C: face tracks, audio windows, the network, and scores from embeddings."""

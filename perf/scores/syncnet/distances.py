@@ -1,4 +1,4 @@
-"""Lip and sound embeddings to distances, offset and confidence. Knows nothing of what the embeddings were made of.
+"""Turns lip and audio embeddings into distances, offset and confidence. Does not depend on the network.
 
 Source: docs/specs/syncnet.md, "From embeddings to figures".
 """
@@ -11,21 +11,21 @@ import numpy as np
 
 from perf.scores.syncnet.filters import median_filter
 
-MAX_SHIFT = 15  # frames of 40 ms by which the sound is tried earlier and later
+MAX_SHIFT = 15  # frames of 40 ms by which the audio is shifted in either direction
 NUDGE = np.float32(1e-6)  # added to every component of a difference, as torch's pairwise distance does
-SMOOTHED_FRAMES = 9  # of the confidence per frame
+SMOOTHED_FRAMES = 9  # median filter of the confidence per frame
 
 
 @dataclass(frozen=True)
 class SyncNetScore:
-    """What one face track scores.
+    """The scores of one face track.
 
     Attributes:
-        lse_d: LSE-D, the least of the mean distances; lower is better.
-        lse_c: LSE-C, the median of the mean distances less the least; higher is better.
-        offset: where the least is, in frames of 40 ms; positive: the sound is early, ahead of the lips.
-        distance_at_zero: the mean distance where sound and lips are taken as they are.
-        windows: number of windows averaged over.
+        lse_d: LSE-D, the smallest mean distance over all shifts; lower is better.
+        lse_c: LSE-C, the median of the mean distances minus the smallest; higher is better.
+        offset: The shift of the smallest one, in frames of 40 ms; positive if the audio is ahead of the lips.
+        distance_at_zero: The mean distance without a shift.
+        windows: Number of windows averaged over.
     """
 
     lse_d: float
@@ -36,26 +36,26 @@ class SyncNetScore:
 
 
 def pair_distances(lips: np.ndarray, sounds: np.ndarray, max_shift: int = MAX_SHIFT) -> np.ndarray:
-    """Measure how far each lip window is from the sound windows around it.
+    """Return the distance of each lip window to the audio windows around it.
 
     Args:
         lips: float32 [N, D].
-        sounds: float32 [N + 2 max_shift, D], those of the same windows and of max_shift more on either side;
-            zeros where the clip has none.
-        max_shift: windows to either side.
+        sounds: float32 [N + 2 max_shift, D], audio of the same windows and of max_shift more on either side; zeros
+            beyond the clip.
+        max_shift: Largest shift, in windows.
 
     Returns:
-        float32 [N, 2 max_shift + 1]; column k belongs to the sound k - max_shift windows later.
+        float32 [N, 2 max_shift + 1]; column k belongs to audio k - max_shift windows later.
     """
     columns = [lips - sounds[k : k + len(lips)] + NUDGE for k in range(2 * max_shift + 1)]
     return np.stack([np.sqrt(np.square(column).sum(axis=1)) for column in columns], axis=1)
 
 
 def score(distances: np.ndarray) -> SyncNetScore:
-    """Turn a clip's distances into its score.
+    """Score a clip by its distances.
 
     Args:
-        distances: float32 [N, 2 v + 1], at least one row, as `pair_distances` gives them.
+        distances: float32 [N, 2 v + 1], at least one row, as `pair_distances` returns them.
 
     Raises:
         ValueError: a distance is not a number.
@@ -69,18 +69,19 @@ def score(distances: np.ndarray) -> SyncNetScore:
 
 
 def frame_confidences(distances: np.ndarray) -> np.ndarray:
-    """Return each window's own confidence at the clip's offset, float32 [N], smoothed over 9 with zeros outside."""
+    """Return the confidence of each window at the clip's offset, float32 [N], median-filtered over 9 windows."""
     means = distances.mean(axis=0)
     return median_filter(np.median(means) - distances[:, np.argmin(means)], SMOOTHED_FRAMES)
 
 
 def score_valid_pairs(distances: np.ndarray) -> SyncNetScore | None:
-    """Score as `score` does, but leave out pairs whose sound lies beyond the clip.
+    """Score without the pairs whose audio lies beyond the clip; they dominate the published figures of short clips.
 
-    For short clips these shape the published figures; figures of this variant compare with each other only.
+    Args:
+        distances: float32 [N, 2 v + 1], as `pair_distances` returns them.
 
     Returns:
-        None for clips without a valid pair at every shift.
+        The score, comparable only with others of this variant; None without a valid pair at every shift.
     """
     count, shifts = distances.shape
     places = np.arange(count)[:, None] + np.arange(shifts) - shifts // 2

@@ -1,4 +1,4 @@
-"""The median filter that the originals smooth with."""
+"""The median filter of the original evaluators."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 
 def median_filter(values: np.ndarray, size: int) -> np.ndarray:
-    """Replace each value by the median of `size` (odd) values around it; outside are zeros, as in the originals."""
+    """Replace each value, float [N], by the median of `size` (odd) values around it, padded with zeros."""
     medians: np.ndarray = np.median(sliding_window_view(np.pad(values, size // 2), size), axis=-1)
     return medians

@@ -1,4 +1,4 @@
-"""Crops and sound through SyncNet to distances, a block of frames at a time. Knows no detector and no command line."""
+"""Runs crops and audio through SyncNet, a block of windows at a time, and scores the distances."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from perf.scores.syncnet.network import EMBEDDING, SyncNet
 from perf.scores.syncnet.tracks import Track, crop_face, crop_path, resize
 from perf.scores.syncnet.video_tracks import frames_at_25
 
-BLOCK_WINDOWS = 24  # run at once; the first layer alone makes 4.6 MB of each
+BLOCK_WINDOWS = 24  # per call of the network, whose first layer makes 4.6 MB of each
 SILENT_PEAK = 1e-3  # of full scale, -60 dB
 
 
 @dataclass(frozen=True)
 class TrackScore:
-    """One face track with its figures.
+    """One face track with its scores.
 
     Attributes:
-        start_s: its first frame's time in the video.
-        end_s: the end of its last one.
-        published: the figures as the papers count them.
-        valid_pairs: the same, without pairs that reach beyond the track; None for tracks shorter than that.
+        start_s: Start of the track, in seconds.
+        end_s: End of the track, in seconds.
+        published: Scores as the papers compute them.
+        valid_pairs: Scores without pairs that reach beyond the track; None for tracks that are too short.
     """
 
     start_s: float
@@ -47,45 +47,45 @@ class TrackScore:
 
 
 class VideoSound:
-    """A sound on a video's time: sample 0 belongs to the first frame, wherever the file says that either begins."""
+    """Audio on the timeline of a video: sample 0 belongs to the first frame."""
 
     def __init__(self, audio: AudioSource, late_s: float = 0.0) -> None:
-        """Take the sound, and by how much later than the first frame it begins."""
+        """Take the audio, and by how many seconds it starts after the first frame."""
         self._audio = audio
         self._shift = round(late_s * SAMPLE_RATE)
         self.sample_count = max(0, self._shift + round(audio.duration * SAMPLE_RATE))
 
     @classmethod
     def of_video(cls, video: VideoSource) -> VideoSound:
-        """Take a video's own sound.
+        """Take the audio of a video.
 
         Raises:
-            MediaError: it has none.
+            MediaError: the video has none.
         """
         audio = AudioSource(video.path)
         return cls(audio, audio.start_s - float(video.facts.start_pts * video.time_base))
 
     @property
     def is_silent(self) -> bool:
-        """Whether it never exceeds -60 dB of full scale."""
+        """Whether the audio never exceeds -60 dB of full scale."""
         return all(np.abs(block).max() < SILENT_PEAK for block in self._audio.speech_blocks())
 
     def open(self, first: int) -> TrackSound:
-        """Read from a frame at 25 fps on."""
+        """Read from a frame on, counted at 25 fps."""
         return TrackSound(self._audio, first * FRAME_SAMPLES, self._shift)
 
 
 class TrackSound:
-    """The sound of one track, cut into the network's windows, read once from its beginning."""
+    """The audio of one track, cut into the network's windows and read once from the beginning."""
 
     def __init__(self, speech: AudioSource, start: int, shift: int) -> None:
-        """Begin at a sample of the video's time."""
+        """Start at a sample of the video's timeline; `shift` is where the audio starts on it, in samples."""
         self._speech = speech
         self._start = start
         self._shift = shift
 
     def windows(self, first: int, end: int) -> np.ndarray:
-        """Return the windows first..end-1, float32 [N, 13, 20]; `first` never falls."""
+        """Return the windows first to end - 1, float32 [N, 13, 20]; `first` never decreases."""
         begin = self._start + first * FRAME_SAMPLES - self._shift
         length = (end - 1 - first) * FRAME_SAMPLES + WINDOW_SAMPLES
         samples = whole_samples(self._speech.window(begin - 1, begin + length))
@@ -93,10 +93,10 @@ class TrackSound:
 
 
 class TrackMeter:
-    """Takes a track's crops one by one and gives its distances."""
+    """Takes the crops of a track one by one and computes its distances."""
 
     def __init__(self, network: SyncNet, sound: TrackSound, windows: int) -> None:
-        """Measure this many windows."""
+        """Prepare to measure `windows` windows."""
         self._network = network
         self._sound = sound
         self._windows = windows
@@ -107,7 +107,7 @@ class TrackMeter:
         self._sounds = np.zeros((MAX_SHIFT, EMBEDDING), np.float32)  # from window _done - MAX_SHIFT on
 
     def add(self, crop: np.ndarray) -> None:
-        """Take the next crop, uint8 BGR [224, 224, 3]; what lies beyond the last window is ignored."""
+        """Take the next crop, uint8 BGR [224, 224, 3]; crops beyond the last window are ignored."""
         if self._done < self._windows:
             self._crops.append(crop)
             waiting = len(self._crops) - WINDOW_FRAMES + 1
@@ -115,7 +115,7 @@ class TrackMeter:
                 self._measure(waiting)
 
     def distances(self) -> np.ndarray:
-        """Return float32 [N, 31]."""
+        """Return the distances of all windows, float32 [N, 31]; see `pair_distances`."""
         return np.concatenate(self._distances)
 
     def _measure(self, count: int) -> None:
@@ -143,9 +143,9 @@ def measure_tracks(
     """Score each face track of a video.
 
     Raises:
-        MediaError: the media cannot be used, or too little is left where sound and pictures overlap.
+        MediaError: the media cannot be decoded, or audio and frames overlap too little.
     """
-    progress.stage("comparing lips and sound", max(track.end for track in tracks))
+    progress.stage("comparing lips and audio", max(track.end for track in tracks))
     paths = [crop_path(track.boxes) for track in tracks]
     meters = [_meter(network, source, sound, track.first, len(track.boxes)) for track in tracks]
     for number, frame in enumerate(frames_at_25(source)):
@@ -157,14 +157,14 @@ def measure_tracks(
 
 
 def measure_crop(network: SyncNet, source: VideoSource, sound: VideoSound, progress: JobProgress) -> TrackScore:
-    """Score a video that is a face crop already, resized without keeping its aspect.
+    """Score a video that is a face crop already; it is resized regardless of its aspect ratio.
 
     Raises:
-        MediaError: the media cannot be used, or too little is left where sound and pictures overlap.
+        MediaError: the media cannot be decoded, or audio and frames overlap too little.
     """
     progress.stage("counting frames")
     frames = sum(1 for _ in frames_at_25(source))
-    progress.stage("comparing lips and sound", frames)
+    progress.stage("comparing lips and audio", frames)
     meter = _meter(network, source, sound, 0, frames)
     for frame in frames_at_25(source):
         meter.add(resize(np.ascontiguousarray(frame.picture.rgb()[..., ::-1])))
@@ -177,8 +177,10 @@ def _meter(network: SyncNet, source: VideoSource, sound: VideoSound, first: int,
     windows = window_count(frames, samples)
     if not windows:
         raise MediaError(
-            f"{source.path}: expected more than {WINDOW_FRAMES} frames with sound from {first / FPS:g} s on,"
-            f" got {frames} frames and {samples / SAMPLE_RATE:g} s of sound. Choose a longer video"
+            about=source.path,
+            expected=f"more than {WINDOW_FRAMES} frames with sound from {first / FPS:g} s on",
+            got=f"{frames} frames and {samples / SAMPLE_RATE:g} s of sound",
+            advice="Choose a longer video",
         )
     return TrackMeter(network, sound.open(first), windows)
 

@@ -1,4 +1,4 @@
-"""Speech to the cepstral windows that SyncNet hears. Knows nothing of pictures.
+"""Turns audio into the windows of cepstral coefficients that SyncNet takes.
 
 Source: docs/specs/syncnet.md, "MFCC"; the features are those of python_speech_features 0.6.
 """
@@ -19,40 +19,40 @@ COEFFICIENTS = 13
 LIFTER = 22
 PRE_EMPHASIS = 0.97
 FULL_SCALE = 32_768  # of int16
-POWER_FLOOR = np.finfo(np.float64).eps  # stands for 0 under a logarithm
+POWER_FLOOR = np.finfo(np.float64).eps  # replaces 0 in a logarithm
 
 FPS = 25
 WINDOW_FRAMES = 5
 WINDOW_COLUMNS = 20  # of the same 0.2 s
 FRAME_SAMPLES = SAMPLE_RATE // FPS  # 640
 FRAME_COLUMNS = FRAME_SAMPLES // HOP  # 4
-WINDOW_SAMPLES = (WINDOW_COLUMNS - 1) * HOP + SEGMENT  # that a window's columns look at: 3440
+WINDOW_SAMPLES = (WINDOW_COLUMNS - 1) * HOP + SEGMENT  # 3440, covered by the columns of a window
 
 
 def window_count(frames: int, samples: int) -> int:
-    """Count the windows of a clip: one less than would fit, as in the original; 0 for clips of five frames or less.
+    """Return the number of windows in a clip: one fewer than fit, as in the original; 0 for five frames or fewer.
 
     Args:
-        frames: number of frames at 25 fps.
-        samples: number of samples at 16 kHz.
+        frames: Number of frames at 25 fps.
+        samples: Number of samples at 16 kHz.
     """
     return max(0, min(frames, samples // FRAME_SAMPLES) - WINDOW_FRAMES)
 
 
 def whole_samples(samples: np.ndarray) -> np.ndarray:
-    """Bring float samples of full scale 1 to int16; the features take these as they are."""
+    """Convert float samples [S] from -1 to 1 to int16; the features use these values unscaled."""
     return np.clip(np.rint(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
 def mfcc(samples: np.ndarray, before: int = 0) -> np.ndarray:
-    """Turn speech into cepstral columns, 100 per second.
+    """Compute cepstral columns, 100 per second.
 
     Args:
         samples: int16 [S], at least one, mono at 16 kHz.
-        before: the sample before the first one, where these are a part of a longer speech.
+        before: The sample before the first one; 0 at the beginning of the audio.
 
     Returns:
-        float64 [T, 13]; T = 1 up to 400 samples, else 1 + ceil((S - 400) / 160). Column t begins at sample 160 t.
+        float64 [T, 13]; T = 1 up to 400 samples, else 1 + ceil((S - 400) / 160). Column t starts at sample 160 t.
     """
     signal = samples - PRE_EMPHASIS * np.concatenate([[before], samples[:-1]])
     columns = 1 + max(0, -(-(len(signal) - SEGMENT) // HOP))
@@ -65,11 +65,11 @@ def mfcc(samples: np.ndarray, before: int = 0) -> np.ndarray:
 
 
 def audio_windows(samples: np.ndarray, before: int = 0) -> np.ndarray:
-    """Cut speech into the network's windows, one per frame of 25 fps.
+    """Cut audio into the network's windows, one per frame at 25 fps.
 
     Args:
-        samples: int16 [S], at least 3440; window i begins at sample 640 i.
-        before: the sample before the first one, where these are a part of a longer speech.
+        samples: int16 [S], at least 3440; window i starts at sample 640 i.
+        before: The sample before the first one; 0 at the beginning of the audio.
 
     Returns:
         float32 [N, 13, 20], as many windows as fit.
@@ -81,7 +81,7 @@ def audio_windows(samples: np.ndarray, before: int = 0) -> np.ndarray:
 
 @functools.cache
 def filterbank() -> np.ndarray:
-    """Triangles of height 1 between whole bins, float64 [26, 257]."""
+    """Return triangular filters of height 1 between whole bins, float64 [26, 257]."""
     top = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
     hz = 700 * (10 ** (np.linspace(0, top, BANDS + 2) / 2595) - 1)
     edges = np.floor((FFT_SIZE + 1) * hz / SAMPLE_RATE)[:, None]
@@ -93,13 +93,13 @@ def filterbank() -> np.ndarray:
 
 @functools.cache
 def lifter() -> np.ndarray:
-    """Weights of the coefficients, float64 [13]."""
+    """Return the weights of the coefficients, float64 [13]."""
     return 1 + LIFTER / 2 * np.sin(np.pi * np.arange(COEFFICIENTS) / LIFTER)
 
 
 @functools.cache
 def _cosines() -> np.ndarray:
-    """Orthonormal DCT-II, float64 [26, 13]."""
+    """Return the orthonormal DCT-II, float64 [26, 13]."""
     bands, orders = np.arange(BANDS)[:, None], np.arange(COEFFICIENTS)
     waves = np.cos(np.pi * (2 * bands + 1) * orders / (2 * BANDS)) * np.sqrt(2 / BANDS)
     waves[:, 0] /= np.sqrt(2)

@@ -1,7 +1,6 @@
-"""SyncNet, the judge of the lip-sync metrics: lip and sound windows in, embeddings to compare out.
+"""SyncNet, the network of the lip-sync metrics: turns windows of lips and of audio into comparable embeddings.
 
-State-dict keys are those of the published syncnet_v2.model, so it loads strictly. It is run in torch, to measure with;
-nothing is exported.
+State-dict keys are those of the published syncnet_v2.model, so it loads strictly. It runs in torch and is not exported.
 
 Source: docs/specs/syncnet.md, "Network"; "Out of time: automated lip sync in the wild", Chung and Zisserman, 2016.
 """
@@ -14,14 +13,14 @@ FEATURES, EMBEDDING = 512, 1024
 
 
 class SyncNet(nn.Module):
-    """Both towers; a lip and a sound embedding of one moment lie close together where they belong together."""
+    """Both towers. Embeddings of lips and audio of the same moment are close if they are in sync."""
 
     def __init__(self) -> None:
         """Build an untrained network."""
         super().__init__()
         self.netcnnaud = nn.Sequential(
             *_conv2d(1, 64, (3, 3), padding=1),
-            nn.MaxPool2d(1, 1),  # does nothing; it counts in the keys
+            nn.MaxPool2d(1, 1),  # does nothing, but counts in the keys
             *_conv2d(64, 192, (3, 3), padding=1),
             nn.MaxPool2d(3, (1, 2)),
             *_conv2d(192, 384, (3, 3), padding=1),
@@ -45,20 +44,27 @@ class SyncNet(nn.Module):
         )
 
     def embed_lips(self, frames: Tensor) -> Tensor:
-        """Look at a run of frames; only the first convolution looks across time, so windows share all the rest.
+        """Embed consecutive windows of frames; only the first convolution spans time, so windows share the others.
 
         Args:
-            frames: uint8 BGR [F, 224, 224, 3], consecutive at 25 fps, at least five.
+            frames: uint8 BGR [F, 224, 224, 3], consecutive at 25 fps; F is at least 5.
 
         Returns:
-            float32 [F - 4, 1024]; window i looks at frames i .. i + 4.
+            float32 [F - 4, 1024]; window i covers frames i to i + 4.
         """
         features: Tensor = self.netcnnlip(frames.permute(3, 0, 1, 2)[None].to(next(self.parameters()).dtype))
         embeddings: Tensor = self.netfclip(features[0, :, :, 0, 0].T)
         return embeddings
 
     def embed_sounds(self, windows: Tensor) -> Tensor:
-        """Listen to windows, float32 [N, 13, 20] -> float32 [N, 1024]."""
+        """Embed audio windows.
+
+        Args:
+            windows: float32 [N, 13, 20].
+
+        Returns:
+            float32 [N, 1024].
+        """
         embeddings: Tensor = self.netfcaud(self.netcnnaud(windows[:, None]).flatten(1))
         return embeddings
 

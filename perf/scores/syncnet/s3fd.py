@@ -1,4 +1,4 @@
-"""What SyncNet's S3FD sees, as faces. The anchors' geometry is that of Wav2Lip's detector. Knows no network.
+"""Turns the outputs of SyncNet's S3FD into faces. The geometry of the anchors is that of Wav2Lip's detector.
 
 Source: docs/specs/syncnet.md, "S3FD of this pipeline".
 """
@@ -10,26 +10,26 @@ import numpy as np
 
 from lipsync_core.wav2lip.s3fd import STRIDES, Candidates, Grids, decode, remove_overlapping
 
-DETECTION_SCALE = 0.25  # of the frame, that the network looks at
+DETECTION_SCALE = 0.25  # size of the network's input, relative to the frame
 MIN_SCORE = 0.9
-FIRST_MIN_IOU, SECOND_MIN_IOU = 0.3, 0.1  # boxes that overlap more are one face; tried one after the other
-NO_EDGE = 0  # a box is as large as its coordinates' difference
+FIRST_MIN_IOU, SECOND_MIN_IOU = 0.3, 0.1  # boxes that overlap more are one face; applied one after the other
+NO_EDGE = 0  # the size of a box is the difference of its coordinates
 
 
 def shrink(frame: np.ndarray) -> np.ndarray:
-    """Bring a frame, uint8 [H, W, 3], to the size that the network looks at."""
+    """Shrink a frame, uint8 [H, W, 3], to the size of the network's input."""
     return cv2.resize(frame, None, fx=DETECTION_SCALE, fy=DETECTION_SCALE, interpolation=cv2.INTER_LINEAR)
 
 
 def find_faces(logits: np.ndarray, offsets: np.ndarray, height: int, width: int, min_score: float) -> Candidates:
-    """Turn the raw outputs for one shrunken frame of this size into its faces, best first, in its pixels.
+    """Decode the outputs for one shrunken frame; returns its faces, best first, in pixels of that frame.
 
     Args:
-        logits: float32 [A, 2], background and face.
+        logits: float32 [A, 2]: background, face.
         offsets: float32 [A, 4].
-        height: of the shrunken frame, pixels.
-        width: of the shrunken frame, pixels.
-        min_score: faces score more.
+        height: Height of the shrunken frame, in pixels.
+        width: Width of the shrunken frame, in pixels.
+        min_score: Faces have higher scores than this.
     """
     candidates = decode(logits, offsets, anchor_grids(height, width))
     # a worse box never removes a better one, so these suffice; far fewer than the 5000 that the original stops at
@@ -38,12 +38,12 @@ def find_faces(logits: np.ndarray, offsets: np.ndarray, height: int, width: int,
 
 
 def faces_in_frame(faces: Candidates, shrunken: tuple[int, ...], frame: tuple[int, ...]) -> Candidates:
-    """Bring faces of a shrunken frame to the whole frame's pixels; what overlaps even a little is one face.
+    """Scale faces of a shrunken frame to pixels of the whole frame; boxes that overlap even a little become one.
 
     Args:
-        faces: as `find_faces` gives them.
-        shrunken: height, width and more of the shrunken frame.
-        frame: height, width and more of the whole frame.
+        faces: As `find_faces` returns them.
+        shrunken: Shape of the shrunken frame: height, width, ...
+        frame: Shape of the whole frame: height, width, ...
     """
     scale_x, scale_y = frame[1] / shrunken[1], frame[0] / shrunken[0]
     boxes = faces.boxes * np.array([scale_x, scale_y, scale_x, scale_y])
@@ -51,7 +51,7 @@ def faces_in_frame(faces: Candidates, shrunken: tuple[int, ...], frame: tuple[in
 
 
 def anchor_grids(height: int, width: int) -> Grids:
-    """Say how many rows and columns of anchors each level has for an image of this size in pixels."""
+    """Return the rows and columns of anchors at each level, for an image of this size in pixels."""
 
     def cells(side: int) -> list[int]:
         first = side // STRIDES[0]

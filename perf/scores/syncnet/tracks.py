@@ -1,4 +1,4 @@
-"""Scenes, face tracks and crops, as the originals prepare a video of 25 fps. Knows no network and no files.
+"""Finds scenes, face tracks and crops as the original evaluators do, in a video at 25 fps.
 
 A box is (x1, y1, x2, y2) in pixels.
 
@@ -17,21 +17,21 @@ from perf.scores.syncnet.filters import median_filter
 
 CUT_THRESHOLD = 30.0  # mean difference of hue, saturation and value
 MIN_SCENE_FRAMES = 15
-COMPARED_WIDTH = 256  # pixels that frames are thinned out to, about, before they are compared
+COMPARED_WIDTH = 256  # frames are subsampled to about this width, in pixels, before they are compared
 
 MAX_STEP = 25  # frames from one detection of a track to the next
 MIN_IOU = 0.5  # a larger overlap joins a track
 MIN_TRACK = 100  # frames; a track has more detections than this
-MIN_FACE_SIZE = 100  # pixels; the larger of a track's mean width and height exceeds this
+MIN_FACE_SIZE = 100  # pixels; the mean width or height of a track exceeds this
 
 SMOOTHED_FRAMES = 13
-CROP_SIZE = 224  # pixels, edge of what the network sees
-CROP_SCALE = 0.4  # of the half size, beyond the box on every side; twice below
+CROP_SIZE = 224  # pixels, edge of the network's input
+CROP_SCALE = 0.4  # margin on every side, relative to half the size; twice below
 GREY = 110  # around the frame
 
 
 class SceneCutter:
-    """Tells where a new scene begins, from consecutive frames."""
+    """Detects from consecutive frames where a new scene begins."""
 
     def __init__(self) -> None:
         """Start before the first frame."""
@@ -39,7 +39,7 @@ class SceneCutter:
         self._frames_since_cut = MIN_SCENE_FRAMES
 
     def is_cut(self, frame: np.ndarray) -> bool:
-        """Compare a frame, uint8 RGB [H, W, 3], with the one before; the first one is no cut."""
+        """Return whether a frame, uint8 RGB [H, W, 3], begins a new scene; the first frame does not."""
         step = max(1, round(frame.shape[1] / COMPARED_WIDTH))
         thinned = np.ascontiguousarray(frame[::step, ::step])
         last, self._last = self._last, cv2.cvtColor(thinned, cv2.COLOR_RGB2HSV)
@@ -57,8 +57,8 @@ class Track:
     """One face through consecutive frames.
 
     Attributes:
-        first: number of its first frame.
-        boxes: float64 [F, 4], gaps filled in.
+        first: Index of its first frame.
+        boxes: float64 [F, 4]; gaps are interpolated.
     """
 
     first: int
@@ -66,20 +66,20 @@ class Track:
 
     @property
     def end(self) -> int:
-        """Number of the frame after its last one."""
+        """Index of the frame after its last one."""
         return self.first + len(self.boxes)
 
 
 def find_tracks(detections: Sequence[np.ndarray], first: int = 0, min_track: int = MIN_TRACK) -> list[Track]:
-    """Join the faces of one scene's frames to tracks.
+    """Join the faces in the frames of one scene to tracks.
 
     Args:
-        detections: float [N, 4] per frame, its faces in the detector's order.
-        first: number of the scene's first frame.
-        min_track: a track has more detections than this.
+        detections: Boxes of the faces in each frame, float [N, 4], in the detector's order.
+        first: Index of the scene's first frame.
+        min_track: A track has more detections than this.
 
     Returns:
-        The tracks in the order of their discovery; too short or too small ones are dropped.
+        The tracks in the order of discovery, without those that are too short or too small.
     """
     remaining = [list(boxes.astype(np.float64)) for boxes in detections]
     tracks = []
@@ -95,13 +95,13 @@ def find_tracks(detections: Sequence[np.ndarray], first: int = 0, min_track: int
 
 
 def _take_track(remaining: list[list[np.ndarray]]) -> list[tuple[int, np.ndarray]]:
-    """Take the first face that is left, and those that join it, out of their frames."""
+    """Remove the first remaining face and those that join it from their frames; returns (frame, box) of each."""
     members: list[tuple[int, np.ndarray]] = []
     for frame, boxes in enumerate(remaining):
         position = 0
         while position < len(boxes):
             if not members or _joins(members[-1], frame, boxes[position]):
-                members.append((frame, boxes.pop(position)))  # and so the next face is passed over, as in the originals
+                members.append((frame, boxes.pop(position)))  # skips the next face, as the originals do
             position += 1
         if members and frame - members[-1][0] >= MAX_STEP:
             break  # no later face can join
@@ -113,7 +113,7 @@ def _joins(last: tuple[int, np.ndarray], frame: int, box: np.ndarray) -> bool:
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes."""
+    """Return the intersection over union of two boxes, float [4]."""
     shared = np.maximum(0, np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).prod()
     both = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared
     return float(shared / both)
@@ -121,7 +121,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class CropPath:
-    """Where a track's crops lie: half sizes and centres in pixels, float64 [F] each, smoothed."""
+    """The crops of a track: smoothed half sizes and centres in pixels, float64 [F] each."""
 
     half_sizes: np.ndarray
     centres_x: np.ndarray
@@ -129,19 +129,19 @@ class CropPath:
 
 
 def crop_path(boxes: np.ndarray) -> CropPath:
-    """Smooth a track's boxes, float64 [F, 4]; the first and last six come out smaller and nearer the origin."""
+    """Smooth the boxes of a track, float64 [F, 4]; zero padding makes the first and last six smaller."""
     x1, y1, x2, y2 = boxes.T
     curves = (np.maximum(y2 - y1, x2 - x1) / 2, (x1 + x2) / 2, (y1 + y2) / 2)
     return CropPath(*(median_filter(curve, SMOOTHED_FRAMES) for curve in curves))
 
 
 def crop_face(frame: np.ndarray, path: CropPath, index: int) -> np.ndarray:
-    """Cut one frame's face out.
+    """Crop the face from a frame.
 
     Args:
         frame: uint8 [H, W, 3], any order of colours.
-        path: of the track.
-        index: the frame's place in the track.
+        path: The crops of the track.
+        index: Index of the frame within the track.
 
     Returns:
         uint8 [224, 224, 3].
@@ -155,5 +155,5 @@ def crop_face(frame: np.ndarray, path: CropPath, index: int) -> np.ndarray:
 
 
 def resize(picture: np.ndarray) -> np.ndarray:
-    """Bring a picture, uint8 [h, w, 3], to the network's size, its aspect not kept."""
+    """Resize a picture, uint8 [h, w, 3], to uint8 [224, 224, 3] regardless of its aspect ratio."""
     return cv2.resize(picture, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)
