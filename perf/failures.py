@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from client.errors import LipSyncError, ServerUnavailable
+from client.option import flag
 from lipsync_core.serving.runtime import ServerStartError
 
 
@@ -19,11 +20,6 @@ def run_command(name: str, command: Callable[[], int | None]) -> int:
         return _fail(name, str(error), ServerUnavailable.exit_code)
     except (ValueError, OSError) as error:
         return _fail(name, str(error), LipSyncError.exit_code)
-
-
-def flag(option: str) -> str:
-    """Spell an option as the command line does."""
-    return f"--{option.replace('_', '-')}"
 
 
 def _fail(name: str, line: str, code: int) -> int:
