@@ -3,7 +3,6 @@
 from client.media.audio import AudioSource
 from client.media.codecs import CODEC_NAMES, DEFAULT_CRF, DEFAULT_PRESET, MAX_CRF, PRESETS
 from client.media.containers import CONTAINERS
-from client.media.encoders import VideoCodec
 from client.media.geometry import Orientation, Region, relative_to
 from client.media.output import check_output, output_error
 from client.media.picture import Picture, align_region
@@ -37,7 +36,6 @@ __all__ = [
     "Region",
     "SourceFrame",
     "TimelineFrame",
-    "VideoCodec",
     "VideoSource",
     "VideoWriter",
     "align_region",

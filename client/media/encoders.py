@@ -22,8 +22,6 @@ from client.media.codecs import (
 from client.media.containers import Container, choose_container
 from client.media.pixels import NativeFormat, nearest_native, parse_native
 
-VideoCodec = str  # "auto" or the name of one of CODECS
-
 
 @dataclass(frozen=True)
 class EncoderChoice:

@@ -1,4 +1,4 @@
-"""The speech as mouth shapes or features over time, asked for from the server a piece at a time."""
+"""Mouth shapes and speech features over time, requested from the server piece by piece."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks for faces in pictures through a face model of the server, and follows one of them. Knows no files."""
+"""Finds faces in pictures with a face model of the server, and follows one of them. Opens no files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from client.servers.calls import InferRequest, TritonCalls
 from client.tracking.faces import Face, FaceChoice, faces_of_frame
 from client.tracking.follow import THUMBNAIL_SIDE, CutDetector, FaceLinker, Observation, bridge_gaps
 
-ANALYSIS_LONG_SIDE = 960  # pixels; enough for the landmarks of faces from a tenth of the picture on
+ANALYSIS_LONG_SIDE = 960  # pixels; enough for the landmarks of faces as small as a tenth of the picture
 
 
 class HasPicture(Protocol):
-    """Anything that shows a picture: a frame of the source, or of the output's timeline."""
+    """Anything with a picture: a frame of the source or of the output's timeline."""
 
     @property
     def picture(self) -> Picture:
@@ -56,7 +56,13 @@ DETECTORS = (MEDIAPIPE, S3FD)
 
 @dataclass(frozen=True)
 class FoundFrame(Generic[Frame]):
-    """A frame with all faces in it, in its own pixels, and a small grey picture of it."""
+    """A frame with all faces in it.
+
+    Attributes:
+        frame: the frame.
+        faces: its faces, in its own pixels.
+        thumbnail: the frame in grey, float32 [32, 32], 0 to 255.
+    """
 
     frame: Frame
     faces: list[Face]
@@ -64,14 +70,14 @@ class FoundFrame(Generic[Frame]):
 
 
 class FaceFinder:
-    """Finds the faces of frames."""
+    """Finds all faces in frames with a detector on the server."""
 
     def __init__(self, connection: TritonCalls, clock: StageClock, detector: Detector = MEDIAPIPE) -> None:
-        """Ask this server for this detector."""
+        """Use this detector of this server."""
         self._connection = connection
         self._clock = clock
         self._detector = detector
-        self._last: tuple[Picture, list[Face], np.ndarray] | None = None  # a still repeats: looked at once
+        self._last: tuple[Picture, list[Face], np.ndarray] | None = None  # a held picture is searched only once
 
     def find(self, window: Sequence[Frame]) -> list[FoundFrame[Frame]]:
         """Find all faces in each frame of a window; may be called for several windows at once."""
@@ -79,12 +85,12 @@ class FaceFinder:
         known = {} if last is None else {id(last[0]): last}
         new = {id(frame.picture): frame.picture for frame in window if id(frame.picture) not in known}
         if new:
-            looked_at = self._look_at(list(new.values()))
-            known |= {id(picture): (picture, *found) for picture, found in zip(new.values(), looked_at, strict=True)}
+            searched = self._search(list(new.values()))
+            known |= {id(picture): (picture, *found) for picture, found in zip(new.values(), searched, strict=True)}
         self._last = known[id(window[-1].picture)]
         return [FoundFrame(frame, *known[id(frame.picture)][1:]) for frame in window]
 
-    def _look_at(self, pictures: Sequence[Picture]) -> list[tuple[list[Face], np.ndarray]]:
+    def _search(self, pictures: Sequence[Picture]) -> list[tuple[list[Face], np.ndarray]]:
         """Return each picture's faces in its own pixels, and its thumbnail."""
         with self._clock.time("convert"):
             shown = np.stack([picture.rgb(long_side=self._detector.long_side) for picture in pictures])
@@ -101,10 +107,10 @@ class FaceFinder:
 
 
 class FixedFace:
-    """Stands for a FaceFinder where the user says where the face is."""
+    """Replaces a FaceFinder when the user gives the face's box."""
 
     def __init__(self, box: np.ndarray) -> None:
-        """Take the box, float32 [4], x1, y1, x2, y2 in pixels."""
+        """Take the box, float32 [4], (x1, y1, x2, y2) in pixels."""
         self._found = ([Face(box, score=1.0)], np.zeros((THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.float32))
 
     def find(self, window: Sequence[Frame]) -> list[FoundFrame[Frame]]:
@@ -113,7 +119,7 @@ class FixedFace:
 
 
 def follow(found: Iterable[FoundFrame[Frame]], choice: FaceChoice) -> Generator[Observation[Frame], None, None]:
-    """Follow one face through all frames, short gaps bridged."""
+    """Follow one face through all frames, bridging short gaps."""
     cuts, linker = CutDetector(), FaceLinker(choice)
 
     def linked() -> Generator[Observation[Frame], None, None]:
@@ -125,7 +131,7 @@ def follow(found: Iterable[FoundFrame[Frame]], choice: FaceChoice) -> Generator[
 
 
 def _scaled(face: Face, x: float, y: float) -> Face:
-    """Bring a face from the looked-at picture to the frame's own pixels; depth scales like x."""
+    """Scale a face from the searched picture to the frame's own pixels; depth scales like x."""
     landmarks = None if face.landmarks is None else face.landmarks * np.array([x, y, x], np.float32)
     return Face(face.box * np.array([x, y, x, y], np.float32), face.score, landmarks)
 
