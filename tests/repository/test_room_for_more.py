@@ -52,8 +52,9 @@ from client.cli.reference import options_table, pipelines_table
 from client.cli.run import build_parser, job_options
 from client.errors import UsageError
 from client.job_options import JobOptions
-from client.options import MODEL, OPTIONS, options_for_front_end
+from client.options import MODEL, OPTIONS
 from client.resume.job_folder import facts_of
+from client.web.form import option_list
 from client.web.job_settings import JobSettings
 
 named = {option.name: option for option in OPTIONS}
@@ -83,7 +84,7 @@ print(json.dumps({
     "batch": [job.options.pipeline.name, job.options.values[named["warmth"]], job.options.values[named["sparkle"]]],
     "api": [api.pipeline.name, api.values[named["warmth"]], api.values[named["sparkle"]]],
     "schema": JobSettings.model_json_schema()["properties"],
-    "page": [option.name for option in options_for_front_end("page")],
+    "page": [option.name for group in option_list().groups for option in group.options],
     "models": named["model"].kind.schema()["enum"],
     "docs": options_table() + pipelines_table(),
     "resume": facts_of(kept, Triton()),
