@@ -1,1 +1,1 @@
-"""Pure functions and small types shared by the Triton models, the client and the export scripts."""
+"""Pure functions and small types shared by the Triton models, the client and the exporters."""

@@ -1,4 +1,4 @@
-"""Reads config.pbtxt, the one place of names, shapes, dtypes and parameters. Knows numpy and protobuf, no server."""
+"""Reads config.pbtxt, where names, shapes, dtypes and parameters are set. Does not need a server."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
 CONFIG_FILE = "config.pbtxt"
-EXPORT_PARAMETER = "export"  # what follows `python -m export` to write the model's network
-CALLS_PARAMETER = "calls"  # names, separated by blanks, of the models that a BLS model calls
-# Keys that Triton's backends read themselves; a step's own parameters never hold them.
+EXPORT_PARAMETER = "export"  # the arguments of `python -m export` that write the model's network
+CALLS_PARAMETER = "calls"  # the models that a BLS model calls, separated by blanks
+# Keys that Triton's backends read themselves; they are not parameters of a Python model.
 BACKEND_PARAMETERS = frozenset(
     {
         CALLS_PARAMETER,
@@ -48,7 +48,14 @@ ParametersT = TypeVar("ParametersT")
 
 @dataclasses.dataclass(frozen=True)
 class TensorSpec:
-    """One input or output of a model: dims without the batch axis, -1 where any size is allowed."""
+    """One input or output of a model.
+
+    Attributes:
+        name: Its name on the wire.
+        dtype: Its numpy dtype; object for text.
+        dims: Its shape without the batch axis, -1 for any size.
+        optional: Whether a request may leave it out.
+    """
 
     name: str
     dtype: np.dtype
@@ -63,7 +70,13 @@ class TensorSpec:
 
 @dataclasses.dataclass(frozen=True)
 class EnsembleStep:
-    """One model of an ensemble: which ensemble tensor feeds which input, and which output gives which."""
+    """One model of an ensemble.
+
+    Attributes:
+        model: The model's name.
+        input_map: Input of the model -> tensor of the ensemble.
+        output_map: Output of the model -> tensor of the ensemble.
+    """
 
     model: str
     input_map: Mapping[str, str]
@@ -72,7 +85,7 @@ class EnsembleStep:
 
 @dataclasses.dataclass(frozen=True)
 class ModelContract:
-    """What a model takes and gives, as its config.pbtxt says it."""
+    """A model's inputs, outputs and parameters, as in its config.pbtxt."""
 
     name: str
     backend: str
@@ -84,12 +97,12 @@ class ModelContract:
 
     @property
     def calls(self) -> tuple[str, ...]:
-        """Names of the models that this one calls while it runs (BLS)."""
+        """The models that this one calls while it runs (BLS)."""
         return tuple(self.parameters.get(CALLS_PARAMETER, "").split())
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of all models that this one cannot run without, itself left out."""
+        """The models that this one uses directly, as steps or by calls."""
         return tuple(dict.fromkeys([*(step.model for step in self.steps), *self.calls]))
 
 
@@ -97,11 +110,11 @@ def read_contract(model_dir: Path, config_name: str | None = None) -> ModelContr
     """Read one model's contract from its folder.
 
     Args:
-        model_dir: the model's folder in the model repository.
-        config_name: a flavour, read from configs/<config_name>.pbtxt where the model has it.
+        model_dir: The model's folder in the model repository.
+        config_name: A flavour; configs/<config_name>.pbtxt is read if the model has it.
 
     Raises:
-        ValueError: the file is missing or is no valid model configuration.
+        ValueError: The file is missing or not a valid model configuration.
     """
     path = model_dir / CONFIG_FILE
     flavour = model_dir / "configs" / f"{config_name}.pbtxt"
@@ -115,10 +128,10 @@ def read_contract(model_dir: Path, config_name: str | None = None) -> ModelContr
 
 
 def parse_contract(text: str, name: str) -> ModelContract:
-    """Parse the text of a config.pbtxt; the model's name is its folder's.
+    """Parse the text of a config.pbtxt; a model is named after its folder.
 
     Raises:
-        ValueError: the text is no valid model configuration.
+        ValueError: The text is not a valid model configuration.
     """
     try:
         config = text_format.Parse(text, model_config_pb2.ModelConfig())
@@ -128,13 +141,13 @@ def parse_contract(text: str, name: str) -> ModelContract:
 
 
 def contract_from_json(text: str, name: str) -> ModelContract:
-    """Parse a configuration in the form that Triton hands to its Python models."""
+    """Parse a configuration in the JSON form that Triton passes to Python models."""
     config = json_format.Parse(text, model_config_pb2.ModelConfig(), ignore_unknown_fields=True)
     return contract_from_config(config, name)
 
 
 def contract_from_config(config: model_config_pb2.ModelConfig, name: str) -> ModelContract:
-    """Turn Triton's own configuration message, from a file or from a running server, into a contract."""
+    """Convert Triton's configuration message, from a file or a running server, to a contract."""
     steps = tuple(
         EnsembleStep(step.model_name, dict(step.input_map), dict(step.output_map))
         for step in config.ensemble_scheduling.step
@@ -158,14 +171,14 @@ def _tensor_spec(tensor: model_config_pb2.ModelInput | model_config_pb2.ModelOut
 
 
 def parse_parameters(cls: type[ParametersT], parameters: Mapping[str, str]) -> ParametersT:
-    """Fill a frozen dataclass from a model's `parameters`, each value read by its field's type.
+    """Fill a frozen dataclass from a model's `parameters`; each value is parsed by its field's type.
 
     Args:
-        cls: a dataclass whose fields are str, int, float or bool; a field without default is required.
-        parameters: key -> text, as config.pbtxt holds them; the backends' own keys are skipped.
+        cls: A dataclass whose fields are str, int, float or bool; a field without a default is required.
+        parameters: Key -> text, as in config.pbtxt; the backends' own keys are skipped.
 
     Raises:
-        ValueError: an unknown or missing key, or a value that is not of the field's type.
+        ValueError: A key is unknown or missing, or a value does not have the field's type.
     """
     given = {key: text for key, text in parameters.items() if key not in BACKEND_PARAMETERS}
     hints = get_type_hints(cls)

@@ -13,10 +13,10 @@ SYNTHETIC_SUFFIX = ".synthetic"  # marks the note beside a network that has synt
 
 
 def required_models(repository: Path, names: list[str]) -> list[str]:
-    """List the given models and all that they need, each once, needed ones first.
+    """List the given models and all models they need, each once, dependencies first.
 
     Raises:
-        ValueError: a model is not in the repository.
+        ValueError: A model is not in the repository.
     """
     ordered: dict[str, None] = {}
 
@@ -36,7 +36,7 @@ def required_models(repository: Path, names: list[str]) -> list[str]:
 
 
 def missing_networks(repository: Path, name: str, config_name: str | None = None) -> list[str]:
-    """List the models that a model needs, itself included, whose network for a flavour has not been written."""
+    """List the models that a model needs, itself included, whose network for a flavour has not been exported."""
     models = required_models(repository, [name])
     files = {model: NETWORK_FILES.get(read_contract(repository / model, config_name).backend) for model in models}
     paths = {model: repository / model / VERSION_FOLDER / file for model, file in files.items() if file}
@@ -44,13 +44,13 @@ def missing_networks(repository: Path, name: str, config_name: str | None = None
 
 
 def synthetic_note(model_dir: Path, backend: str) -> Path:
-    """Say where it is noted that a backend's network has made-up weights; engines have those of their graph."""
+    """Return the path of the note that marks synthetic weights; TensorRT engines share their ONNX graph's note."""
     file = NETWORK_FILES["onnxruntime" if backend == "tensorrt" else backend]
     return model_dir / VERSION_FOLDER / f"{file}{SYNTHETIC_SUFFIX}"
 
 
 def synthetic_networks(repository: Path, names: list[str], config_name: str | None = None) -> list[str]:
-    """List the models, of those given and of what they need, whose network for a flavour has made-up weights."""
+    """List the models, among those given and their dependencies, whose network has synthetic weights."""
     contracts = [read_contract(repository / model, config_name) for model in required_models(repository, names)]
     return [
         contract.name
@@ -60,7 +60,7 @@ def synthetic_networks(repository: Path, names: list[str], config_name: str | No
 
 
 def export_commands(repository: Path, models: list[str], config_name: str | None = None) -> list[str]:
-    """List the commands that write the networks of models, each once."""
+    """List the commands that export the networks of models, each once."""
     contracts = [read_contract(repository / model, config_name) for model in models]
     return sorted(
         {f"python -m export {contract.parameters.get(EXPORT_PARAMETER, '')}".rstrip() for contract in contracts}
@@ -68,10 +68,10 @@ def export_commands(repository: Path, models: list[str], config_name: str | None
 
 
 def check_networks(repository: Path, models: list[str], config_name: str | None = None) -> None:
-    """Check that the networks of models have been written.
+    """Check that the networks of models have been exported.
 
     Raises:
-        ValueError: some are missing; the message names the command that writes them.
+        ValueError: Some are missing; the message names the commands that export them.
     """
     missing = sorted({name for model in models for name in missing_networks(repository, model, config_name)})
     if missing:

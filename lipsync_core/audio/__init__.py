@@ -1,1 +1,1 @@
-"""Sample rates, mel scales and mouth shapes."""
+"""Sample rates, mel filters and mouth shapes."""

@@ -6,12 +6,12 @@ import numpy as np
 
 
 def box_areas(boxes: np.ndarray) -> np.ndarray:
-    """Area of each box, [..., 4] -> [...], square pixels."""
+    """Area of each box in square pixels, [..., 4] -> [...]."""
     return np.asarray((boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1]))
 
 
 def iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Intersection over union of one box with several; 0 where both are empty."""
+    """Intersection over union of one box, [4], with several, [K, 4] -> [K]; 0 where both are empty."""
     overlap = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
     shared = np.clip(overlap, 0, None).prod(axis=1)
     union = box_areas(box) + box_areas(boxes) - shared

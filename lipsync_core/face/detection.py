@@ -1,4 +1,4 @@
-"""Faces found in frames: anchors decoded, overlapping detections merged, small faces found by tiles."""
+"""Finds faces in frames: decodes anchors, merges overlapping detections, finds small faces by tiles."""
 
 from __future__ import annotations
 
@@ -21,10 +21,16 @@ TILE_PARTS = (2, 3)  # where the letterbox shows no face, tiles of a half, then 
 
 @dataclass(frozen=True)
 class Detector:
-    """Fixed properties of a trained face detector."""
+    """Fixed properties of a trained face detector.
 
-    image_size: int  # edge of its input, pixels
-    grids: tuple[tuple[int, int], ...]  # cells per side, anchors per cell; in the order of its outputs
+    Attributes:
+        image_size: Edge length of its input, in pixels.
+        grids: Cells per side and anchors per cell, in the order of its outputs.
+        min_score: The lowest score that counts as a face.
+    """
+
+    image_size: int
+    grids: tuple[tuple[int, int], ...]
     min_score: float
 
 
@@ -32,7 +38,7 @@ SHORT_RANGE_DETECTOR = Detector(image_size=128, grids=((16, 2), (8, 6)), min_sco
 
 
 class Detections(NamedTuple):
-    """Faces found in one frame: float64 boxes [K, 4] (x1, y1, x2, y2) and keypoints [K, 6, 2] in pixels, scores [K]."""
+    """Faces of one frame: float64 boxes [K, 4] (x1, y1, x2, y2) and keypoints [K, 6, 2] in pixels, scores [K]."""
 
     boxes: np.ndarray
     keypoints: np.ndarray
@@ -40,14 +46,14 @@ class Detections(NamedTuple):
 
 
 def decode_detections(detector: Detector, regressors: np.ndarray, logits: np.ndarray, region: np.ndarray) -> Detections:
-    """Turn a detector's raw outputs for one image into the detections that pass its threshold.
+    """Decode a detector's outputs for one image, and keep the detections above its threshold.
 
     Args:
-        detector: which one it was.
-        regressors: float32 [anchors, 16]: offset to the anchor, width and height, six keypoints' offsets;
-            pixels of the detector's image.
+        detector: The detector's properties.
+        regressors: float32 [anchors, 16]: the centre's offset from the anchor, width and height, and the offsets of six
+            keypoints, in pixels of the detector's image.
         logits: float32 [anchors].
-        region: float64 [4], the upright square that the image showed.
+        region: float64 [4], the upright square of the frame that the image shows.
     """
     # float64: exp(100) is too large for float32
     scores = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -100, 100)))
@@ -62,9 +68,9 @@ def decode_detections(detector: Detector, regressors: np.ndarray, logits: np.nda
 
 
 def merge_overlapping(detections: Detections) -> Detections:
-    """Average detections of the same face, weighted by score (weighted non-maximum suppression), best first.
+    """Merge detections of the same face by their score-weighted mean (weighted non-maximum suppression), best first.
 
-    Each face keeps the score of its best detection.
+    Each face keeps the score of its best detection; boxes [K, 4] become [faces, 4], and so on.
     """
     boxes, keypoints, scores = detections
     order = np.argsort(-scores, kind="stable")
@@ -83,12 +89,12 @@ def merge_overlapping(detections: Detections) -> Detections:
 def find_faces(
     frames: np.ndarray, run_detector: RunDetector, detector: Detector = SHORT_RANGE_DETECTOR
 ) -> list[Detections]:
-    """Find the faces of each frame, best first; small ones by tiles where the whole frame shows none.
+    """Find the faces of each frame, best first; frames without any are searched again in tiles for small faces.
 
     Args:
         frames: uint8 RGB [F, H, W, 3].
-        run_detector: the network; called once for all whole frames, and once per tile size that is needed.
-        detector: which network it is.
+        run_detector: The network; called once for all whole frames, and once for each tile size that is needed.
+        detector: The network's properties.
     """
     found: list[Detections] = [_stack([])] * len(frames)
     for parts in (LETTERBOX_PARTS, *TILE_PARTS):
@@ -112,7 +118,7 @@ def largest_faces(detections: Detections, count: int) -> Detections:
 
 @functools.cache
 def _anchors(detector: Detector) -> np.ndarray:
-    """Anchor centres, float64 [anchors, 2], in 0..1 of the image: by grid, row, column, then anchor."""
+    """Anchor centres in 0..1 of the image, float64 [anchors, 2], ordered by grid, row, column, anchor."""
     centres = []
     for cells, repeats in detector.grids:
         middles = (np.arange(cells) + 0.5) / cells

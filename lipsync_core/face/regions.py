@@ -16,16 +16,16 @@ LEFT_EYE_CORNER, RIGHT_EYE_CORNER = 33, 263  # outer ones, "left" in the image
 
 
 def crop_regions(frame: np.ndarray, regions: np.ndarray, size: int, *, replicate_border: bool) -> np.ndarray:
-    """Sample square regions of a frame, bilinear and without filtering, as the networks were trained.
+    """Crop square regions out of a frame, bilinear and without filtering, as the networks were trained.
 
-    OpenCV rounds sampling places to 1/32 pixel. Going through float32 corners and a perspective warp rounds as
-    mediapipe does; an affine warp of the same square is a third faster and moves lips by up to 0.3 pixels.
+    OpenCV rounds sampling positions to 1/32 pixel. A perspective warp from float32 corners rounds as mediapipe does;
+    an affine warp of the same square is a third faster but moves lips by up to 0.3 pixels.
 
     Args:
         frame: uint8 RGB [H, W, 3].
         regions: float64 [N, 4].
-        size: edge of each crop, in pixels.
-        replicate_border: beside the frame, repeat its edge; otherwise black.
+        size: Edge length of each crop, in pixels.
+        replicate_border: Outside the frame, repeat its edge pixels instead of black.
 
     Returns:
         uint8 RGB [N, size, size, 3].
@@ -41,10 +41,10 @@ def crop_regions(frame: np.ndarray, regions: np.ndarray, size: int, *, replicate
 
 
 def tile_regions(height: int, width: int, parts: int) -> np.ndarray:
-    """Cover a frame with upright squares whose side is its longer side over `parts`.
+    """Cover a frame with upright squares; their side is the frame's longer side divided by `parts`.
 
-    Neighbours overlap by half or more, so a face of up to half a tile is whole in one of them. One part is the
-    letterbox: a single square around the frame, centred.
+    Neighbours overlap by at least half, so a face of up to half a tile is complete in one of them. With one part it is
+    the letterbox: a single square centred on the frame.
 
     Returns:
         float64 regions [N, 4], row by row.
@@ -55,11 +55,11 @@ def tile_regions(height: int, width: int, parts: int) -> np.ndarray:
 
 
 def regions_from_detections(boxes: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """Place a landmark crop on each detection: around its box, the eyes level.
+    """Place a landmark region on each detection: around its box, with the eyes level.
 
     Args:
-        boxes: float [..., 4].
-        keypoints: float [..., 6, 2].
+        boxes: float [..., 4], (x1, y1, x2, y2).
+        keypoints: float [..., 6, 2], (x, y).
 
     Returns:
         float64 regions [..., 4].
@@ -68,7 +68,7 @@ def regions_from_detections(boxes: np.ndarray, keypoints: np.ndarray) -> np.ndar
 
 
 def regions_from_landmarks(landmarks: np.ndarray) -> np.ndarray:
-    """Place the next landmark crop on a face whose landmarks are known, float [..., 468, 3] -> float64 [..., 4]."""
+    """Place a landmark region on faces with known landmarks, float [..., 468, 3] -> float64 [..., 4]."""
     points = landmarks[..., :2]
     boxes = np.concatenate([points.min(axis=-2), points.max(axis=-2)], axis=-1)
     return _regions(boxes, points[..., LEFT_EYE_CORNER, :], points[..., RIGHT_EYE_CORNER, :])

@@ -6,16 +6,16 @@ import numpy as np
 
 
 def fill_slots(values: np.ndarray, frame_indices: np.ndarray, frames: int, empty: float = np.nan) -> np.ndarray:
-    """Give each frame as many slots as the fullest one needs.
+    """Arrange faces by frame, with as many slots per frame as the frame with most faces needs.
 
     Args:
-        values: float [K, ...], one row per face, in the order of the frames.
-        frame_indices: int [K], ascending, the frame of each face.
-        frames: how many frames there are.
-        empty: what a slot without a face holds.
+        values: float [K, ...], one row per face, ordered by frame.
+        frame_indices: int [K], the frame of each face, ascending.
+        frames: The number of frames, F.
+        empty: The value of slots without a face.
 
     Returns:
-        float32 [frames, N, ...]; N is 0 where no frame has a face.
+        float32 [F, N, ...]; N is 0 if no frame has a face.
     """
     counts = np.bincount(frame_indices, minlength=frames)
     slots = np.arange(len(frame_indices)) - (np.cumsum(counts) - counts)[frame_indices]

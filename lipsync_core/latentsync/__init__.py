@@ -1,4 +1,4 @@
-"""What surrounds LatentSync's networks: speech to audio tokens, faces in and out of frames, one chunk's diffusion.
+"""LatentSync around its networks: audio tokens, faces aligned and pasted back, and the diffusion of one chunk.
 
-Frames are uint8 RGB [F, H, W, 3]; F frames make a chunk, which the network sees as a whole.
+Frames are uint8 RGB [F, H, W, 3]. F frames form a chunk, which the UNet processes as a whole.
 """

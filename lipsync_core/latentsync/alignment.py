@@ -1,10 +1,10 @@
-"""Faces warped upright into the network's squares, and where they came from. Knows no landmarks but three points.
+"""Warps faces upright into square crops, by three alignment points.
 
-A face's matrix leads from the frame's pixels to the pixels of its upright crop, whose shape is 3:4; the crop is then
-squeezed into a square. Both ways use it: the drawn face returns by the same matrix.
+A face's affine matrix maps pixels of the frame to pixels of its upright crop, which is 3:4 and then resized to a
+square. The generated face is pasted back with the same matrix.
 
-The original steadies faces by a running value of the nose's offset from the template, the bias. It is an argument and
-a result here, so that chunks give what the whole clip would have given.
+The original steadies faces with a running mean of the nose's offset from the template, the bias. Here it is an argument
+and a result, so that a clip processed in chunks gives the same faces as the whole clip.
 
 Source: docs/specs/latentsync.md, "Alignment".
 """
@@ -16,30 +16,30 @@ import numpy as np
 
 from lipsync_core.latentsync.sampling import places_of, sample_bilinear
 
-TEMPLATE = np.array([[17.0, 20.0], [58.0, 20.0], [37.5, 40.0]])  # left brow, right brow, nose; times the ratio
-TEMPLATE_SIZE = (100, 75)  # height, width of the crop; times the ratio
-RATIO = 2.8 / 256  # per pixel of the square's edge
+TEMPLATE = np.array([[17.0, 20.0], [58.0, 20.0], [37.5, 40.0]])  # left brow, right brow, nose; multiplied by the ratio
+TEMPLATE_SIZE = (100, 75)  # height, width of the crop; multiplied by the ratio
+RATIO = 2.8 / 256  # per pixel of the face's edge
 NOSE = 2
-BIAS_KEPT = 0.2  # of the previous frame's bias
-OUTSIDE = 127.0  # level of what lies beside the frame
-SMALLEST_SPREAD = 1e-3  # pixels; points closer together give no direction
-EXTENT_MARGIN = 3.0  # pixels: bilinear neighbours and the soft edge
+BIAS_KEPT = 0.2  # weight of the previous frame's bias
+OUTSIDE = 127.0  # pixel value outside the frame
+SMALLEST_SPREAD = 1e-3  # pixels; points closer together have no usable direction
+EXTENT_MARGIN = 3.0  # pixels, for bilinear sampling and the soft edge
 
 
 def crop_size(resolution: int) -> tuple[int, int]:
-    """Height and width of the upright crop of faces of this edge."""
+    """Return height and width of the upright crop for faces of this edge length, in pixels."""
     return int(TEMPLATE_SIZE[0] * RATIO * resolution), int(TEMPLATE_SIZE[1] * RATIO * resolution)
 
 
 def running_bias(alignment_points: np.ndarray, previous_bias: np.ndarray | None = None) -> np.ndarray:
-    """Average the nose's offset from the template over time, in units of the points' spread.
+    """Compute the running mean of the nose's offset from the template, in units of the points' spread.
 
     Args:
-        alignment_points: float [F, 3, 2], of consecutive frames; rows with NaN (no face) hand the value on.
-        previous_bias: float [2], of the frame before; None or NaN at a clip's first face.
+        alignment_points: float [F, 3, 2], of consecutive frames; rows with NaN (no face) keep the previous value.
+        previous_bias: float [2], of the frame before; None or NaN before the first face of a clip.
 
     Returns:
-        float32 [F, 2], each frame's value; the last row is the next chunk's `previous_bias`.
+        float32 [F, 2], the value for each frame; the last row is `previous_bias` of the next chunk.
     """
     running = np.full(2, np.nan) if previous_bias is None else previous_bias.astype(np.float64)
     biases = np.empty((len(alignment_points), 2), np.float32)
@@ -47,23 +47,23 @@ def running_bias(alignment_points: np.ndarray, previous_bias: np.ndarray | None 
         if np.isfinite(points).all():
             bias = _normalised(TEMPLATE)[0][NOSE] - _normalised(points)[0][NOSE]
             running = bias if np.isnan(running).any() else BIAS_KEPT * running + (1 - BIAS_KEPT) * bias
-        row[:] = running = running.astype(np.float32).astype(np.float64)  # as stored, so that chunks don't differ
+        row[:] = running = running.astype(np.float32).astype(np.float64)  # rounded as stored: chunks agree
     return biases
 
 
 def affine_matrices(alignment_points: np.ndarray, biases: np.ndarray, resolution: int) -> np.ndarray:
-    """Compute the matrices from frames to upright crops.
+    """Compute the affine matrices from frames to upright crops.
 
     Args:
-        alignment_points: float [F, 3, 2], (x, y) in pixels: left brow, right brow, nose, as the image shows them.
+        alignment_points: float [F, 3, 2], (x, y) in pixels: left brow, right brow, nose; left is the image's left.
         biases: float32 [F, 2], see `running_bias`.
-        resolution: edge of the faces, pixels.
+        resolution: Edge length of the faces, in pixels.
 
     Returns:
         float32 [F, 2, 3]; NaN for rows with NaN points.
 
     Raises:
-        ValueError: a face's three points are one, or it has no bias.
+        ValueError: A face's three points coincide, or its bias is not finite.
     """
     template = TEMPLATE * RATIO * resolution
     matrices = np.full((len(alignment_points), 2, 3), np.nan, np.float32)
@@ -77,12 +77,12 @@ def affine_matrices(alignment_points: np.ndarray, biases: np.ndarray, resolution
 
 
 def align_faces(frames: np.ndarray, matrices: np.ndarray, resolution: int) -> np.ndarray:
-    """Warp one face per frame into a square.
+    """Crop one face per frame, upright and square.
 
     Args:
         frames: uint8 RGB [F, H, W, 3].
         matrices: float32 [F, 2, 3], frame -> crop.
-        resolution: edge of the faces, pixels.
+        resolution: Edge length of the faces, in pixels.
 
     Returns:
         uint8 RGB [F, resolution, resolution, 3].
@@ -96,18 +96,26 @@ def align_faces(frames: np.ndarray, matrices: np.ndarray, resolution: int) -> np
 
 
 def has_face(matrices: np.ndarray) -> np.ndarray:
-    """Say which frames have a face, float [F, 2, 3] -> bool [F]."""
+    """Return which frames have a face, float [F, 2, 3] -> bool [F]."""
     return np.isfinite(matrices).all(axis=(1, 2))
 
 
 def inverse(matrix: np.ndarray) -> np.ndarray:
-    """Turn an affine matrix around, float [2, 3] -> float64 [2, 3]."""
+    """Invert an affine matrix, float [2, 3] -> float64 [2, 3]."""
     square = np.vstack([matrix.astype(np.float64), [0, 0, 1]])
     return np.linalg.inv(square)[:2]
 
 
 def face_extent(matrices: np.ndarray, resolution: int) -> tuple[float, float, float, float]:
-    """Return x1, y1, x2, y2 around all that aligning and pasting back these faces looks at, in pixels of the frames."""
+    """Bound the pixels that aligning and pasting back these faces reads.
+
+    Args:
+        matrices: float [F, 2, 3], finite.
+        resolution: Edge length of the faces, in pixels.
+
+    Returns:
+        x1, y1, x2, y2 in pixels of the frames.
+    """
     height, width = crop_size(resolution)
     corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], np.float64)
     places = np.concatenate([corners @ inverse(matrix).T for matrix in matrices])
@@ -116,23 +124,27 @@ def face_extent(matrices: np.ndarray, resolution: int) -> tuple[float, float, fl
 
 
 def _normalised(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Centre points [3, 2] and divide them by one deviation of all their coordinates; with both."""
+    """Centre points [3, 2] and divide them by the standard deviation of all coordinates; also return both."""
     centre = points.mean(axis=0)
     centred = points - centre
     spread = float(centred.std(ddof=1))
     if spread < SMALLEST_SPREAD:
         raise ValueError(
-            f"alignment_points: expected three points apart from each other, got {points.tolist()}."
+            f"alignment_points: expected three distinct points, got {points.tolist()}."
             " Send NaN for a frame without a face"
         )
     return centred / spread, centre, spread
 
 
 def _similarity(points: np.ndarray, template: np.ndarray) -> np.ndarray:
-    """Turn, scale and move points onto the template, the scale being the ratio of their deviations; float64 [2, 3]."""
+    """Fit rotation, scale and shift from points to the template; the scale is the ratio of their deviations.
+
+    Returns:
+        float64 [2, 3].
+    """
     (from_points, from_centre, from_spread), (to_points, to_centre, to_spread) = map(_normalised, (points, template))
     u, _, v = np.linalg.svd(from_points.T @ to_points)
-    if np.linalg.det(v.T @ u.T) < 0:  # a mirror image
+    if np.linalg.det(v.T @ u.T) < 0:  # a reflection
         v[-1] *= -1
     turned = to_spread / from_spread * (v.T @ u.T)
     return np.hstack([turned, (to_centre - turned @ from_centre)[:, None]])

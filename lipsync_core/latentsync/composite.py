@@ -1,4 +1,4 @@
-"""Drawn faces back into their frames, behind a soft edge. Pixels out of the faces' reach keep their value.
+"""Pastes generated faces back into their frames behind a soft edge. Other pixels keep their value.
 
 Source: docs/specs/latentsync.md, "Paste-back".
 """
@@ -14,27 +14,27 @@ import numpy as np
 from lipsync_core.latentsync.alignment import OUTSIDE, crop_size, face_extent
 from lipsync_core.latentsync.sampling import coverage, places_of, resize_bicubic, sample_bilinear
 
-ERODE_SHARE = 20  # the edge is a twentieth as wide as the face's area is long
+ERODE_SHARE = 20  # the soft edge is a twentieth of the square root of the face's area
 WHITE = np.float32(255)
-SMALLEST_SQUARE = 3  # pixels; what OpenCV takes for an empty square
+SMALLEST_SQUARE = 3  # pixels; OpenCV's default for an empty kernel
 
 
 class SoftMask(NamedTuple):
-    """How much of a face shows, float32 [h, w]; its steps are here for comparison."""
+    """How much of a face is visible, float32 [h, w] each; the intermediate steps are for tests."""
 
-    covered: np.ndarray  # by the warped face; fractional at the border
+    covered: np.ndarray  # by the warped face; fractional at its border
     eroded: np.ndarray
     centre: np.ndarray
     soft: np.ndarray
 
 
 def composite_faces(frames: np.ndarray, faces: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """Put drawn faces into their frames.
+    """Paste generated faces into their frames.
 
     Args:
         frames: uint8 RGB [F, H, W, 3].
         faces: float32 RGB [F, R, R, 3], about -1 to 1.
-        matrices: float32 [F, 2, 3], frame -> upright crop, as the faces were aligned with.
+        matrices: float32 [F, 2, 3], frame -> upright crop, as for `align_faces`.
 
     Returns:
         uint8 RGB [F, H, W, 3].
@@ -50,13 +50,23 @@ def composite_faces(frames: np.ndarray, faces: np.ndarray, matrices: np.ndarray)
 
 
 def reached_region(matrix: np.ndarray, resolution: int, height: int, width: int) -> tuple[slice, slice]:
-    """Return the rows and columns of a frame that a face's pasting may change; none for a face beside the frame."""
+    """Bound the pixels of a frame that pasting a face may change.
+
+    Args:
+        matrix: float [2, 3], frame -> upright crop.
+        resolution: Edge length of the face, in pixels.
+        height: Height of the frame, in pixels.
+        width: Width of the frame, in pixels.
+
+    Returns:
+        Rows and columns; empty slices for a face outside the frame.
+    """
     x1, y1, x2, y2 = face_extent(matrix[None], resolution)
     return _inside(y1, y2, height), _inside(x1, x2, width)
 
 
 def soft_mask(covered: np.ndarray) -> SoftMask:
-    """Make a mask with a soft inner edge from what a face covers, float32 [h, w]."""
+    """Make a mask with a soft inner edge from the area that a face covers, float32 [h, w]."""
     eroded = _erode(covered, 2)
     edge = int(math.sqrt(float(eroded.sum(dtype=np.float64)))) // ERODE_SHARE
     centre = _erode(eroded, 2 * edge or SMALLEST_SQUARE)
@@ -70,7 +80,7 @@ def _paste(frame: np.ndarray, face: np.ndarray, matrix: np.ndarray) -> np.ndarra
     height, width = crop_size(len(face))
     crop = resize_bicubic(face, height, width)
     places = places_of(matrix, (frame.shape[0], frame.shape[1]))
-    # The border's level belongs to another range than the face's: whatever lies beside the face is white.
+    # OUTSIDE is a pixel value, the face is -1 to 1: whatever lies outside the face becomes white.
     drawn = np.clip(sample_bilinear(crop, places, OUTSIDE) / 2 + np.float32(0.5), 0, 1) * WHITE
     mask = soft_mask(coverage(places, height, width))
     soft, eroded = mask.soft[..., None], mask.eroded[..., None]
@@ -79,10 +89,10 @@ def _paste(frame: np.ndarray, face: np.ndarray, matrix: np.ndarray) -> np.ndarra
 
 
 def _erode(mask: np.ndarray, side: int) -> np.ndarray:
-    """Take the lowest value of a square around each pixel; the frame's border erodes nothing."""
+    """Take the minimum of a square around each pixel, float32 [h, w]; the frame's border does not erode."""
     return cv2.erode(mask, np.ones((side, side), np.uint8))
 
 
 def _inside(low: float, high: float, length: int) -> slice:
-    """Whole pixels from low to high that are within 0 and length."""
+    """Return the whole pixels from low to high that are within 0 and length."""
     return slice(int(np.clip(math.floor(low), 0, length)), int(np.clip(math.ceil(high), 0, length)))

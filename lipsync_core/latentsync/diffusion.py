@@ -1,4 +1,4 @@
-"""One chunk of aligned faces, drawn anew to its audio tokens. The networks are callables; knows nothing of servers.
+"""Generates one chunk of aligned faces for its audio tokens. The networks are passed in; does not depend on Triton.
 
 Source: docs/specs/latentsync.md, "UNet", "Mask" and "Diffusion loop"; docs/specs/vae.md, "Scaling".
 """
@@ -24,45 +24,61 @@ HALF_WHITE = 127.5
 
 
 class Networks(Protocol):
-    """What draws: torch tensors in and out, float32; all leave their results in one place, on the CPU or a GPU.
+    """LatentSync's networks. Tensors are float32; all outputs are on one device.
 
-    A UNet's branches are those of classifier-free guidance: one that hears the speech, then one that hears silence.
+    A UNet's branches are those of classifier-free guidance: conditional (with audio), then unconditional (silence).
     """
 
-    branches_per_call: int  # of a UNet: 1 takes half the memory of 2, and longer
+    branches_per_call: int  # 1 or 2; 1 takes half the memory and more time
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Images [N, 3, R, R] from -1 to 1 -> means and log variances [N, 8, h, h]."""
+        """Encode images [N, 3, R, R], -1 to 1, to means and log variances [N, 8, h, h]."""
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Unscaled latents [N, 4, h, h] -> images [N, 3, R, R]."""
+        """Decode unscaled latents [N, 4, h, h] to images [N, 3, R, R]."""
 
     def unet(
         self, sample: torch.Tensor, timestep: torch.Tensor, audio_tokens: torch.Tensor, *, deep: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Samples [B, 13, F, h, h], [B, N] and [B, F, 50, 384] -> noise [B, N, 4, F, h, h]; `deep`: deep features."""
+        """Predict the noise in latents.
+
+        Args:
+            sample: [B, 13, F, h, h], noisy latents, mask, masked latents, reference latents.
+            timestep: [B, N], the timestep for each branch.
+            audio_tokens: [B, F, 50, 384].
+            deep: Whether to return deep features as well.
+
+        Returns:
+            noise [B, N, 4, F, h, h]; deep features [B, N, C, F, h, h], or None.
+        """
 
     def unet_shallow(
         self, sample: torch.Tensor, timestep: torch.Tensor, audio_tokens: torch.Tensor, deep_features: torch.Tensor
     ) -> torch.Tensor:
-        """As `unet`, from deep features on -> noise."""
+        """Predict the noise from deep features [B, N, C, F, h, h]; otherwise as `unet`, [B, N, 4, F, h, h]."""
 
 
 class Noise(NamedTuple):
-    """All that is random in a chunk, standard normal, float32."""
+    """The noise of a chunk, standard normal, float32.
 
-    initial: np.ndarray  # [4, h, h], the same for all frames of a job
-    masked: np.ndarray  # [F, 4, h, h], of the masked faces' latents
-    reference: np.ndarray  # [F, 4, h, h], of the whole faces' latents
+    Attributes:
+        initial: [4, h, h], the same for all frames of a job.
+        masked: [F, 4, h, h], for sampling the masked faces' latents.
+        reference: [F, 4, h, h], for sampling the whole faces' latents.
+    """
+
+    initial: np.ndarray
+    masked: np.ndarray
+    reference: np.ndarray
 
 
 def draw_noise(seed: int, chunk_index: int, frame_count: int, resolution: int) -> Noise:
-    """Draw a chunk's noise: the initial one from the seed alone, the rest from seed and chunk index.
+    """Draw a chunk's noise: the initial noise from the seed alone, the rest from seed and chunk index.
 
     The generator is numpy's PCG64, seeded with SeedSequence(seed, spawn_key=()) and (seed, spawn_key=(chunk_index,)).
 
     Raises:
-        ValueError: the chunk index is negative.
+        ValueError: The chunk index is negative.
     """
     if chunk_index < 0:
         raise ValueError(f"chunk_index: expected 0 or more, got {chunk_index}")
@@ -81,29 +97,29 @@ def sync_faces(
     noise: Noise,
     before_step: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
-    """Draw a chunk's faces speaking.
+    """Generate a chunk's faces with lips that follow the audio tokens.
 
     Args:
         faces: uint8 RGB [F, R, R, 3].
         audio_tokens: float32 [F, 50, 384].
-        networks: what draws.
-        options: how.
-        noise: the chunk's, see `draw_noise`.
-        before_step: called before each step and each other call of a network; what it raises ends the work.
+        networks: LatentSync's networks.
+        options: Steps, scheduler, guidance and speed.
+        noise: The chunk's noise; see `draw_noise`.
+        before_step: Called before each step and before the VAE's decoder; its exceptions are passed on.
 
     Returns:
-        float32 RGB [F, R, R, 3], about -1 to 1; outside the mask the faces themselves.
+        float32 RGB [F, R, R, 3], about -1 to 1; equal to the input faces where the mask keeps them.
 
     Raises:
-        ValueError: there are no faces or too many, or not as many tokens.
-        FloatingPointError: a network gave NaN or infinity.
+        ValueError: There are no faces or too many, or the shapes do not match.
+        FloatingPointError: A network's output holds NaN or infinity.
     """
     _check(faces, audio_tokens, noise)
     pixels = torch.from_numpy(faces).permute(0, 3, 1, 2) / HALF_WHITE - 1
     keep = torch.from_numpy(pixel_mask(faces.shape[1]).copy())
     before_step()
     moments = networks.encode(torch.cat([pixels * keep, pixels]))
-    device = moments.device  # where the networks are: nothing leaves it before the faces are drawn
+    device = moments.device  # of the networks; tensors stay there until the faces are generated
     noises = torch.from_numpy(np.concatenate([noise.masked, noise.reference])).to(device)
     masked_latents, reference_latents = draw_latents(moments, noises).chunk(2)
     mask = torch.from_numpy(latent_mask(faces.shape[1]).copy()).to(device).expand(len(faces), 1, -1, -1)
@@ -128,27 +144,30 @@ def sync_faces(
 
 
 class ChunkUnet:
-    """The UNet as one chunk sees it: what stays the same is put together once, deep features live for the chunk."""
+    """The UNet bound to one chunk: its constant inputs are prepared once, and its deep features kept between steps."""
 
     def __init__(
         self, networks: Networks, constants: torch.Tensor, audio_tokens: torch.Tensor, options: DiffusionOptions
     ) -> None:
-        """Keep the constants, [9, F, h, h], and the tokens, [F, 50, 384]."""
+        """Bind the constant inputs: mask and latents, [9, F, h, h], and audio tokens, [F, 50, 384]."""
         self._networks = networks
         self.keeps_features = options.mode.cache_interval > 1
         self._audio_tokens = audio_tokens[None]
         self._sample = constants.new_empty(1, SAMPLE_CHANNELS, *constants.shape[1:])
         self._sample[:, LATENT_CHANNELS:] = constants
-        self._deep_features: list[torch.Tensor | None] = []  # of each call that a step takes
+        self._deep_features: list[torch.Tensor | None] = []  # one for each call of a step
 
     def full(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        """Run the whole network, [1, 4, F, h, h] and [1, N] -> [N, 4, F, h, h]."""
+        """Run the whole UNet, latents [1, 4, F, h, h] and timestep [1, N] -> noise [N, 4, F, h, h]."""
         answers = [self._networks.unet(*call, deep=self.keeps_features) for call in self._calls(latents, timestep)]
         self._deep_features = [deep_features for _, deep_features in answers]
         return torch.cat([noise_pred[0] for noise_pred, _ in answers])
 
     def shallow(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        """Run the outermost layers over the last full step's deep features, of which guidance may have ended."""
+        """Run the outermost layers on the last full step's deep features; shapes as for `full`.
+
+        Guidance may have ended since: then only the conditional branch, [1, 4, F, h, h], is computed.
+        """
         answers = []
         for call, deep_features in zip(self._calls(latents, timestep), self._deep_features, strict=False):
             assert deep_features is not None
@@ -158,7 +177,7 @@ class ChunkUnet:
     def _calls(
         self, latents: torch.Tensor, timestep: torch.Tensor
     ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Give all branches to one call, or each to its own, where silence must be told."""
+        """Put all branches into one call, or one branch into each; then silence is zero tokens."""
         self._sample[:, :LATENT_CHANNELS] = latents
         if timestep.shape[1] <= self._networks.branches_per_call:
             return [(self._sample, timestep, self._audio_tokens)]

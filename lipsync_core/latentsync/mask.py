@@ -1,4 +1,4 @@
-"""Which part of an aligned face is kept and which is drawn anew.
+"""Which part of an aligned face is kept and which is generated.
 
 Source: the default mask of LatentSync, docs/specs/latentsync.md, "Mask": a bowl over cheeks, mouth, chin and jaw,
 with a notch for the nose.
@@ -13,12 +13,12 @@ import numpy as np
 
 from lipsync_core.vae.sizes import PIXELS_PER_LATENT
 
-MASK_SIZE = 256  # pixels, edge of the original
+MASK_SIZE = 256  # pixels, edge length of the original mask
 TOP = 95  # first row of the bowl
-NOTCH_ROWS, NOTCH_COLUMNS = slice(95, 128), slice(78, 178)  # kept inside it
+NOTCH_ROWS, NOTCH_COLUMNS = slice(95, 128), slice(78, 178)  # kept inside the bowl
 KEEP = 255
 
-# First and last column of each row of the bowl, as runs (how many rows, column).
+# First and last column of each row of the bowl, as runs of (number of rows, column).
 LEFT_EDGE = (
     *((41, 9), (14, 10), (14, 11), (7, 12), (2, 13), (2, 14), (2, 15), (2, 16), (1, 17), (2, 18), (2, 19), (1, 20)),
     *((2, 21), (2, 22), (1, 23), (1, 24), (1, 25), (2, 26), (1, 27), (1, 28), (1, 29), (1, 30), (1, 31), (1, 32)),
@@ -40,16 +40,16 @@ RIGHT_EDGE = (
 
 @functools.lru_cache(maxsize=4)
 def pixel_mask(resolution: int) -> np.ndarray:
-    """Draw the mask for faces of this edge.
+    """Return the mask for faces of this edge length.
 
     Returns:
-        float32 [resolution, resolution], 1 = keep, 0 = draw anew; between them only along edges, where it was resized.
+        float32 [resolution, resolution], read-only: 1 = keep, 0 = generate; between them only along edges, if resized.
     """
     mask = _original()
     if resolution != MASK_SIZE:
         mask = cv2.resize(mask, (resolution, resolution), interpolation=cv2.INTER_LANCZOS4)
     weights = mask.astype(np.float32) / KEEP
-    weights.flags.writeable = False  # it is shared
+    weights.flags.writeable = False  # shared by all callers
     return weights
 
 
@@ -59,7 +59,7 @@ def latent_mask(resolution: int) -> np.ndarray:
 
 
 def _original() -> np.ndarray:
-    """The mask as it was drawn, uint8 [256, 256], 0 or 255."""
+    """Return the original mask, uint8 [256, 256], 0 or 255."""
     mask = np.full((MASK_SIZE, MASK_SIZE), KEEP, np.uint8)
     for row, (left, right) in enumerate(zip(_rows(LEFT_EDGE), _rows(RIGHT_EDGE), strict=True), start=TOP):
         mask[row, left : right + 1] = 0

@@ -1,4 +1,4 @@
-"""What a job may choose, with its limits; torch-free, so that clients can read it too."""
+"""The options of LatentSync's diffusion and their limits. Does not depend on torch, so the client uses it too."""
 
 from __future__ import annotations
 
@@ -10,22 +10,29 @@ from pathlib import Path
 from lipsync_core.latentsync.sizes import MAX_FRAMES
 
 SCHEDULERS = ("ddim", "dpm", "unipc")
-MAX_STEPS = 999  # the original's spacing has no place for one more
+MAX_STEPS = 999  # the most that the original's timestep spacing allows
 MAX_SEED = 2**32 - 1
-DEFAULT_SEED = 1247  # the original's
-RESOLUTIONS: Mapping[str, int] = {"1.5": 256, "1.6": 512}  # version -> pixels of the faces that it was trained on
-MAX_RESOLUTION = max(RESOLUTIONS.values())  # pixels; time and memory grow with its square
-RESOLUTION_FILE = "trained_resolution.txt"  # beside the exported UNet, where its version is known
+DEFAULT_SEED = 1247  # the original's default
+RESOLUTIONS: Mapping[str, int] = {"1.5": 256, "1.6": 512}  # version -> edge length of its training faces, in pixels
+MAX_RESOLUTION = max(RESOLUTIONS.values())  # pixels; time and memory grow with the square
+RESOLUTION_FILE = "trained_resolution.txt"  # beside the exported UNet, if its version is known
 
 
 @dataclass(frozen=True)
 class SpeedMode:
-    """What a speed saves; steps and scheduler count where a job does not choose its own."""
+    """What a speed changes.
+
+    Attributes:
+        num_inference_steps: Steps, unless the job sets them.
+        scheduler: Scheduler, unless the job sets it.
+        cache_interval: Steps from one run of the whole UNet to the next; those between reuse its deep features.
+        guided_share: Share of the steps, from the first on, that run with guidance.
+    """
 
     num_inference_steps: int
     scheduler: str
-    cache_interval: int  # steps from one run of the whole network to the next; those between reuse its deep features
-    guided_share: float  # of the steps, from the first on, that run under guidance
+    cache_interval: int
+    guided_share: float
 
 
 SPEED_MODES: Mapping[str, SpeedMode] = {
@@ -39,12 +46,12 @@ SPEEDS = tuple(SPEED_MODES)
 
 @dataclass(frozen=True)
 class DiffusionOptions:
-    """How a job's chunks are drawn; defaults as the original's command line recommends them.
+    """How a job's chunks are generated. The defaults are those that the original's command line recommends.
 
     `options_for` chooses steps and scheduler by the speed.
 
     Raises:
-        ValueError: a value is outside its limits.
+        ValueError: A value is outside its limits.
     """
 
     num_inference_steps: int = SPEED_MODES["exact"].num_inference_steps
@@ -57,12 +64,12 @@ class DiffusionOptions:
         """Check the limits."""
         if not 1 <= self.num_inference_steps <= MAX_STEPS:
             raise ValueError(
-                f"num_inference_steps: expected 1 to {MAX_STEPS}, got {self.num_inference_steps}. 20 to 50 serve well"
+                f"num_inference_steps: expected 1 to {MAX_STEPS}, got {self.num_inference_steps}. 20 to 50 work well"
             )
         if not (math.isfinite(self.guidance_scale) and self.guidance_scale >= 1):
             raise ValueError(
                 f"guidance_scale: expected a finite number of at least 1, got {self.guidance_scale:g}."
-                " 1 is without guidance, 1 to 3 serve well"
+                " 1 is without guidance, 1 to 3 work well"
             )
         for name, value, known in (
             ("scheduler", self.scheduler, SCHEDULERS),
@@ -75,12 +82,12 @@ class DiffusionOptions:
 
     @property
     def mode(self) -> SpeedMode:
-        """What the speed saves."""
+        """What the speed changes."""
         return SPEED_MODES[self.speed]
 
     @property
     def guided_steps(self) -> int:
-        """How many of the steps, from the first on, run under guidance; a guidance of 1 is none."""
+        """The number of steps, from the first on, that run with guidance; a guidance scale of 1 is no guidance."""
         return math.ceil(self.mode.guided_share * self.num_inference_steps) if self.guidance_scale > 1 else 0
 
 
@@ -91,21 +98,27 @@ def options_for(
     guidance_scale: float = DiffusionOptions.guidance_scale,
     seed: int = DEFAULT_SEED,
 ) -> DiffusionOptions:
-    """Choose how to draw by a speed's name; None leaves a choice to the speed.
+    """Combine a speed with a job's own choices; None leaves a choice to the speed.
 
     Raises:
-        ValueError: no such speed, or a value outside its limits.
+        ValueError: The speed is unknown, or a value is outside its limits.
     """
-    mode = SPEED_MODES.get(speed, SPEED_MODES["exact"])  # an unknown one is refused below, with its name
+    mode = SPEED_MODES.get(speed, SPEED_MODES["exact"])  # an unknown speed is refused below, by name
     steps = mode.num_inference_steps if num_inference_steps is None else num_inference_steps
     return DiffusionOptions(steps, guidance_scale, scheduler or mode.scheduler, speed, seed)
 
 
 def read_trained_resolution(folder: Path) -> int | None:
-    """Read what the export of a UNet noted in its version folder: its faces' edge in pixels, or None without a note.
+    """Read the resolution that a UNet was trained on from the note beside it.
+
+    Args:
+        folder: The UNet's version folder.
+
+    Returns:
+        Edge length of the faces, in pixels; None without a note.
 
     Raises:
-        ValueError: the note is no number.
+        ValueError: The note is not a number.
     """
     path = folder / RESOLUTION_FILE
     if not path.is_file():
@@ -117,10 +130,17 @@ def read_trained_resolution(folder: Path) -> int | None:
 
 
 def choose_resolution(asked: int | None, trained: int | None) -> int | None:
-    """Choose the edge of the faces, pixels; None where neither the job nor the weights say one.
+    """Choose the edge length of the faces, in pixels.
+
+    Args:
+        asked: The job's choice, or None.
+        trained: What the weights were trained on, or None if unknown.
+
+    Returns:
+        None if both are None.
 
     Raises:
-        ValueError: the job asks for another than the weights were trained on.
+        ValueError: The job asks for another resolution than the weights were trained on.
     """
     if asked is not None and trained is not None and asked != trained:
         raise ValueError(

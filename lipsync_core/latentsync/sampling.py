@@ -1,6 +1,6 @@
-"""Pictures sampled between their pixels, as torch and not as OpenCV does it: with unrounded places.
+"""Samples images between their pixels at unrounded positions, as torch does.
 
-OpenCV's own warps round places to 1/32 pixel, which is off by one or two levels in half of the values.
+OpenCV's own warps round positions to 1/32 pixel, which changes half of the values by one or two.
 """
 
 from __future__ import annotations
@@ -11,36 +11,46 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-NO_MAP = np.empty(0, np.uint16)  # OpenCV reads places from one array of pairs
-CUBIC_REACH = 2  # pixels; of the bicubic kernel
-CUBIC_A = -0.5  # of the bicubic kernel; torch's and Pillow's where they antialias
+NO_MAP = np.empty(0, np.uint16)  # positions come in one array of pairs
+CUBIC_REACH = 2  # pixels, of the bicubic kernel
+CUBIC_A = -0.5  # of the bicubic kernel, as in torch and Pillow with antialiasing
 
 
 class Places(NamedTuple):
-    """Where each pixel of a result looks in a picture, float64 [height, width]; whole numbers are pixels' centres."""
+    """The position in an image that each pixel of a result is sampled from; whole numbers are pixel centres.
+
+    Attributes:
+        x: float64 [height, width].
+        y: float64 [height, width].
+    """
 
     x: np.ndarray
     y: np.ndarray
 
 
 def places_of(matrix: np.ndarray, size: tuple[int, int]) -> Places:
-    """Compute where the pixels of a result of this height and width look, by a matrix [2, 3] that leads there."""
+    """Compute the positions that the pixels of a result are sampled from.
+
+    Args:
+        matrix: float [2, 3], result -> image.
+        size: Height and width of the result, in pixels.
+    """
     columns, rows = np.arange(size[1], dtype=np.float64), np.arange(size[0], dtype=np.float64)[:, None]
     return Places(*(row[0] * columns + row[1] * rows + row[2] for row in matrix.astype(np.float64)))
 
 
 def sample_bilinear(picture: np.ndarray, places: Places, border: float) -> np.ndarray:
-    """Read a picture between its pixels.
+    """Sample an image bilinearly.
 
     Args:
         picture: uint8 or float32 [h, w, 3].
-        places: where to look.
-        border: what pixels beside the picture hold.
+        places: Positions [height, width].
+        border: The value of pixels outside the image.
 
     Returns:
         float32 [height, width, 3].
     """
-    # Places further out than this see the border alone; the bound keeps them within int16.
+    # Positions further out see only the border; the bound keeps them within int16.
     inside = [np.clip(place, -2, side + 1) for place, side in zip(places, picture.shape[1::-1], strict=True)]
     corner = np.stack([np.floor(place) for place in inside], axis=-1).astype(np.int16)
     right, below = ((place - corner[..., axis]).astype(np.float32)[..., None] for axis, place in enumerate(inside))
@@ -57,7 +67,16 @@ def sample_bilinear(picture: np.ndarray, places: Places, border: float) -> np.nd
 
 
 def coverage(places: Places, height: int, width: int) -> np.ndarray:
-    """What a picture of ones would give, zeros beside it; float32 [...], a pixel wide slope around the picture."""
+    """Sample an image of ones with zeros around it: a slope one pixel wide along its border.
+
+    Args:
+        places: Positions [...].
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+
+    Returns:
+        float32 [...].
+    """
     across, down = (
         np.clip(np.minimum(place + 1, side - place), 0, 1) for place, side in zip(places, (width, height), strict=True)
     )
@@ -65,20 +84,20 @@ def coverage(places: Places, height: int, width: int) -> np.ndarray:
 
 
 def resize_bicubic(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a picture, float32 [h, w, C] -> [height, width, C], bicubic and antialiased."""
+    """Resize an image, float32 [h, w, C] -> [height, width, C], bicubic with antialiasing."""
     rows, columns = _cubic_weights(picture.shape[0], height), _cubic_weights(picture.shape[1], width)
     narrow = np.einsum("xw,hwc->hxc", columns, picture, optimize=True)
     return np.einsum("yh,hxc->yxc", rows, narrow, optimize=True)
 
 
 def _mix(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Go from a towards b; equal values stay exactly what they are."""
+    """Interpolate from a to b; equal values stay exactly equal."""
     return a + share * (b - a)
 
 
 @functools.lru_cache(maxsize=8)
 def _cubic_weights(length: int, resized: int) -> np.ndarray:
-    """Weights of each pixel of a row in each pixel of the resized row, float32 [resized, length]."""
+    """Compute the weight of each pixel of a row in each pixel of the resized row, float32 [resized, length]."""
     scale = length / resized
     stretch = max(scale, 1.0)
     reach = CUBIC_REACH * stretch
@@ -92,7 +111,7 @@ def _cubic_weights(length: int, resized: int) -> np.ndarray:
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
-    """Keys' kernel."""
+    """Evaluate the bicubic kernel (Keys)."""
     x = np.abs(x)
     near = ((CUBIC_A + 2) * x - (CUBIC_A + 3)) * x * x + 1
     far = (((x - 5) * x + 8) * x - 4) * CUBIC_A

@@ -1,4 +1,4 @@
-"""Timesteps and the denoising loop. Knows nothing of faces, speech and servers; the network is a callable."""
+"""Schedulers and the denoising loop. The network is passed in as a callable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lipsync_core.latentsync.options import MAX_STEPS
 from lipsync_core.latentsync.sizes import MAX_BRANCHES
 from lipsync_core.overflow import check_no_overflow
 
-# The noise that the network was trained with; source: docs/specs/latentsync.md, "Diffusion loop".
+# The noise schedule that the network was trained with; source: docs/specs/latentsync.md, "Diffusion loop".
 TRAINING: dict[str, Any] = {
     "num_train_timesteps": 1000,
     "beta_schedule": "scaled_linear",
@@ -20,7 +20,7 @@ TRAINING: dict[str, Any] = {
     "beta_end": 0.012,
     "prediction_type": "epsilon",
 }
-# Spread over all of the training's timesteps: the original's spacing leaves these solvers with repeated steps.
+# Trailing spacing covers all training timesteps; the original's spacing would repeat steps with these solvers.
 SOLVER = {"solver_order": 2, "timestep_spacing": "trailing"}
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddim": (DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}),
@@ -31,14 +31,14 @@ Unet = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # latents [1, ...],
 
 
 def make_scheduler(name: str, num_inference_steps: int) -> Any:
-    """Make a diffusers scheduler with its timesteps set; it serves one loop.
+    """Make a diffusers scheduler with its timesteps set, for one loop.
 
     Args:
-        name: ddim (as the original), dpm (DPM-Solver++) or unipc.
+        name: ddim (the original's), dpm (DPM-Solver++) or unipc.
         num_inference_steps: 1 to 999.
 
     Raises:
-        ValueError: no such scheduler, or no such number of steps.
+        ValueError: The scheduler is unknown, or the number of steps is out of range.
     """
     if not 1 <= num_inference_steps <= MAX_STEPS:
         raise ValueError(f"num_inference_steps: expected 1 to {MAX_STEPS}, got {num_inference_steps}")
@@ -61,23 +61,23 @@ def denoise(
     guided_steps: int | None = None,
     before_step: Callable[[], None] = lambda: None,
 ) -> torch.Tensor:
-    """Take the noise out of latents, step by step.
+    """Denoise latents step by step.
 
     Args:
-        unet: the network; it gets the timestep once for each branch: with the condition, and under guidance without.
+        unet: The network; gets the timestep once for each branch: conditional, and with guidance unconditional.
         latents: [1, ...], pure noise.
-        scheduler: from `make_scheduler`.
+        scheduler: From `make_scheduler`.
         guidance_scale: 1 is without guidance.
-        shallow_unet: answers in the unet's place, except in every `cache_interval`-th step from the first on.
-        cache_interval: steps from one run of `unet` to the next.
-        guided_steps: how many steps, from the first on, run under guidance; all when left out.
-        before_step: called before each step; what it raises ends the loop.
+        shallow_unet: Replaces `unet` in all steps but every `cache_interval`-th, counted from the first.
+        cache_interval: Steps from one run of `unet` to the next.
+        guided_steps: Number of steps, from the first on, that run with guidance; None for all.
+        before_step: Called before each step; its exceptions are passed on.
 
     Returns:
         The latents, [1, ...].
 
     Raises:
-        FloatingPointError: the network gave NaN or infinity.
+        FloatingPointError: The network's output holds NaN or infinity.
     """
     if guided_steps is None:
         guided_steps = len(scheduler.timesteps) if guidance_scale > 1 else 0
@@ -92,7 +92,15 @@ def denoise(
 
 
 def guide(noise_pred: torch.Tensor, guidance_scale: float) -> torch.Tensor:
-    """Go from the noise without condition, [1], towards that with it, [0], and beyond; [0] alone stays as it is."""
+    """Apply classifier-free guidance to the predicted noise.
+
+    Args:
+        noise_pred: [2, ...], conditional and unconditional; or [1, ...], which is returned as it is.
+        guidance_scale: Factor from the unconditional to the conditional noise.
+
+    Returns:
+        [1, ...].
+    """
     if len(noise_pred) == 1:
         return noise_pred
     conditional, unconditional = noise_pred[:1], noise_pred[1:]

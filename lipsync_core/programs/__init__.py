@@ -1,1 +1,1 @@
-"""Exported torch programs, model.pt2: loaded, compiled for static shapes, and run. Knows no network by name."""
+"""Loads exported torch programs, model.pt2, compiles them for static shapes, and runs them."""

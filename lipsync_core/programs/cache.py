@@ -1,4 +1,4 @@
-"""Where compiled code is kept from one start of a server to the next, and how a stale one is noticed."""
+"""Keeps compiled code between starts of a server, and notices stale code."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-CACHE_VARIABLE = "LIPSYNC_COMPILE_CACHE"  # the folder of all models' compiled code
-INDUCTOR_VARIABLES = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}  # read by torch
+CACHE_VARIABLE = "LIPSYNC_COMPILE_CACHE"  # the folder for the compiled code of all models
+INDUCTOR_VARIABLES = {
+    "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    "TRITON_CACHE_DIR": "triton",
+}  # read by torch
 RECORD_FILE = "compiled_for.json"
 KEY_SHOWN = 16
 
 
 @dataclass(frozen=True)
 class CacheRecord:
-    """What compiled code belongs to; code of another record is never used."""
+    """What compiled code was compiled for; code with another record is never used."""
 
     torch: str
     card: str
-    program: str  # hash of model.pt2
+    program: str  # SHA-256 of model.pt2's parts
     settings: str
 
     def key(self) -> str:
-        """Name it."""
+        """Return a short hash of the record."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:KEY_SHOWN]
 
 
 def cache_root() -> Path:
-    """Say where compiled code is kept."""
+    """Return the folder for compiled code."""
     given = os.environ.get(CACHE_VARIABLE)
     if given:
         return Path(given)
@@ -38,13 +41,13 @@ def cache_root() -> Path:
 
 
 def open_cache(root: Path, model: str, record: CacheRecord) -> list[str]:
-    """Have torch keep this model's compiled code under `root`, in a folder of its own; before the first compilation.
+    """Make torch keep this model's compiled code in its own folder under `root`. Call it before compiling.
 
     Returns:
-        A line for each folder of the same model that is stale: compiled for something else.
+        A line for each stale folder of the same model, compiled for something else.
 
     Raises:
-        ValueError: the folder cannot be written, or holds what it should not.
+        ValueError: The folder cannot be written.
     """
     folder = root / f"{model}-{record.key()}"
     others = [path for path in sorted(root.glob(f"{model}-{'?' * KEY_SHOWN}")) if path != folder]
@@ -64,10 +67,10 @@ def open_cache(root: Path, model: str, record: CacheRecord) -> list[str]:
 
 
 def program_hash(path: Path) -> str:
-    """Hash a program by its parts' checksums, which its zip file lists: gigabytes need not be read.
+    """Hash a program by the checksums in its zip file, without reading gigabytes.
 
     Raises:
-        ValueError: it is no zip file, or cut off.
+        ValueError: It is not a zip file, or truncated.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -78,7 +81,7 @@ def program_hash(path: Path) -> str:
 
 
 def _stale_line(model: str, folder: Path, record: CacheRecord) -> str:
-    """Say what a folder was compiled for instead."""
+    """Describe what a stale folder was compiled for."""
     try:
         found = json.loads((folder / RECORD_FILE).read_text())
     except (OSError, ValueError):
@@ -88,6 +91,6 @@ def _stale_line(model: str, folder: Path, record: CacheRecord) -> str:
         f"{key} {found.get(key, 'unknown')}, now {now}" for key, now in wanted.items() if found.get(key) != now
     )
     return (
-        f"{model}: the compile cache {folder} is stale ({words}) and not used: compiling anew, which takes minutes."
-        f" Where no other server needs it: rm -r {folder}"
+        f"{model}: the compile cache {folder} is stale ({words}) and not used. Compiling again takes minutes."
+        f" If no other server needs the folder: rm -r {folder}"
     )

@@ -1,4 +1,4 @@
-"""Reads a torch flavour's parameters and its static shapes out of its config. Knows no torch."""
+"""Reads the parameters and static shapes of a torch flavour from its config. Does not depend on torch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from lipsync_core.contract import ModelContract, parse_parameters
 from lipsync_core.programs.settings import ProgramSettings
 
-Shapes = Mapping[str, tuple[int, ...]]  # input -> dims, the batch first
+Shapes = Mapping[str, tuple[int, ...]]  # input -> its shape, batch axis first
 
 
 def read_settings(contract: ModelContract) -> tuple[ProgramSettings, list[Shapes]]:
-    """Read a torch flavour's parameters, and its static shapes, smallest batch first.
+    """Read the parameters of a torch flavour, and its static shapes, smallest batch first.
 
     Raises:
-        ValueError: a parameter is missing, unknown, malformed, or does not agree with the model's inputs.
+        ValueError: A parameter is missing, unknown or malformed, or does not match the model's inputs.
     """
     try:
         settings = parse_parameters(ProgramSettings, contract.parameters)
@@ -28,15 +28,15 @@ def read_settings(contract: ModelContract) -> tuple[ProgramSettings, list[Shapes
 
 
 def batch_of(shapes: Shapes) -> int:
-    """Say how many rows a set of shapes has."""
+    """Return the batch size of a set of shapes."""
     return next(iter(shapes.values()))[0]
 
 
 def parse_shapes(contract: ModelContract, key: str, text: str) -> dict[str, tuple[int, ...]]:
-    """Read one shape per input, `input=NxCxHxW` separated by blanks, in the order of config.pbtxt.
+    """Parse one shape per input, `input=NxCxHxW` separated by blanks, into the order of config.pbtxt.
 
     Raises:
-        ValueError: malformed, of another number of rows per input, or not what the model takes.
+        ValueError: The text is malformed, or does not match the model's inputs.
     """
     try:
         found = {
@@ -53,7 +53,7 @@ def parse_shapes(contract: ModelContract, key: str, text: str) -> dict[str, tupl
 
 
 def without_batch(shapes: Shapes) -> tuple[tuple[int, ...], ...]:
-    """Return each input's sizes behind the batch."""
+    """Return each input's shape without the batch axis."""
     return tuple(shape[1:] for shape in shapes.values())
 
 

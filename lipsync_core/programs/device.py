@@ -1,4 +1,4 @@
-"""Where a program runs, and what is wrong where it cannot: no GPU, an old driver, too little memory, no compiler."""
+"""Chooses the device of a program, and explains why one cannot be used: driver, memory, compiler."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ GIB = 1 << 30
 
 
 def choose_device(kind: str, device_id: int = 0) -> torch.device:
-    """Turn an instance's kind, CPU or GPU, into a device that torch can use.
+    """Return the torch device for an instance's kind, CPU or GPU.
 
     Raises:
-        ValueError: there is no such GPU, or torch cannot use it; the message says what to run.
+        ValueError: There is no such GPU, or torch cannot use it; the message says what to do.
     """
     if kind == "CPU":
         return torch.device("cpu")
@@ -29,23 +29,23 @@ def choose_device(kind: str, device_id: int = 0) -> torch.device:
     if torch.version.cuda is None:
         raise ValueError(
             f"GPU: expected torch with CUDA for KIND_GPU, got {torch.__version__}, a build for CPUs."
-            " Install torch with CUDA, or serve without --model-config-name torch"
+            " Install torch with CUDA, or serve without the flavour torch"
         )
     try:
         torch.cuda.init()  # type: ignore[no-untyped-call]
     except Exception as error:
-        # RuntimeError for no GPU or driver, others for what a broken driver does
+        # RuntimeError without GPU or driver, other types with a broken driver
         raise ValueError(_gpu_trouble(str(error))) from error
     if device_id >= torch.cuda.device_count():
         raise ValueError(
-            f"GPU: expected number {device_id}, got {torch.cuda.device_count()} in all."
+            f"GPU: expected number {device_id}, got {torch.cuda.device_count()} GPUs."
             " nvidia-smi lists them; choose with `gpus` in instance_group"
         )
     return torch.device("cuda", device_id)
 
 
 def card_name(device: torch.device) -> str:
-    """Name the processor that compiled code belongs to."""
+    """Name the processor that code is compiled for."""
     if device.type == "cpu":
         return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     major, minor = torch.cuda.get_device_capability(device)
@@ -53,10 +53,10 @@ def card_name(device: torch.device) -> str:
 
 
 def find_compiler(mode: str) -> None:
-    """Check that torch.compile finds what it builds with, and give it the locale that its sources are written in.
+    """Check that torch.compile finds a C++ compiler, and set the locale that its sources need.
 
     Raises:
-        ValueError: there is no C++ compiler, or no such locale.
+        ValueError: There is no C++ compiler, or no such locale.
     """
     if mode == "eager":
         return
@@ -67,7 +67,7 @@ def find_compiler(mode: str) -> None:
             " Install one (apt-get install g++), or set compile to eager in configs/torch.pbtxt"
         )
     try:
-        locale.setlocale(locale.LC_CTYPE, SOURCE_LOCALE)  # Triton's stubs have none
+        locale.setlocale(locale.LC_CTYPE, SOURCE_LOCALE)  # Triton's Python backend sets none
     except locale.Error as error:
         raise ValueError(
             f"compile: expected the locale {SOURCE_LOCALE}, got none. Use an image that has it,"
@@ -77,10 +77,10 @@ def find_compiler(mode: str) -> None:
 
 @contextmanager
 def clear_memory_errors(device: torch.device) -> Generator[None, None, None]:
-    """Say in one line when a GPU's memory does not suffice.
+    """Report exhausted GPU memory in one line.
 
     Raises:
-        MemoryError: in place of torch's own error.
+        MemoryError: Instead of torch's own error.
     """
     try:
         yield
@@ -88,7 +88,7 @@ def clear_memory_errors(device: torch.device) -> Generator[None, None, None]:
         free, total = torch.cuda.mem_get_info(device)
         raise MemoryError(
             f"GPU memory: expected room for more, got {free / GIB:.1f} of {total / GIB:.1f} GiB free."
-            f" Serve with --model-config-name {LOW_MEMORY_FLAVOUR}, or end what else uses the card (see nvidia-smi)"
+            f" Serve the flavour {LOW_MEMORY_FLAVOUR}, or stop what else uses the GPU (see nvidia-smi)"
         ) from error
 
 
@@ -100,5 +100,5 @@ def _gpu_trouble(error: str) -> str:
         )
     return (
         f"GPU: expected one that torch {torch.__version__} can use, got: {' '.join(error.split())[:200]}."
-        " Check with nvidia-smi, start containers with --gpus all, or serve without --model-config-name torch"
+        " Check with nvidia-smi, start containers with GPUs, or serve without the flavour torch"
     )

@@ -1,4 +1,4 @@
-"""Programs as files: what torch.export made of a network, with the names of what it takes and gives."""
+"""Reads and writes exported programs, with the names of their inputs and outputs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from torch.export.passes import move_to_device_pass
 from lipsync_core.repository import NETWORK_FILES
 
 PROGRAM_FILE = NETWORK_FILES["torch"]
-NAMES_FILE = "tensors.json"  # inside of the program's file
+NAMES_FILE = "tensors.json"  # inside the program's file
 METADATA_CHECK = torch.ops.aten._assert_tensor_metadata.default
 
 
 @dataclass(frozen=True)
 class Program:
-    """A network on its device; called with its inputs in order, it returns its outputs in order."""
+    """A network on its device; takes its inputs in order and returns its outputs in order."""
 
     module: nn.Module
     inputs: tuple[str, ...]
@@ -30,18 +30,18 @@ class Program:
 
 
 def save_program(program: Any, path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Write an exported program, with the names of its tensors in order."""
+    """Write an exported program, with the names of its inputs and outputs in order."""
     names = {"inputs": list(inputs), "outputs": list(outputs), "torch": torch.__version__}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter about itself
+        warnings.simplefilter("ignore")  # torch's exporter warns about itself
         torch.export.save(program, path, extra_files={NAMES_FILE: json.dumps(names)})
 
 
 def load_program(path: Path, device: torch.device) -> Program:
-    """Read a program onto a device, its tensors in float32.
+    """Load a program onto a device, in float32.
 
     Raises:
-        ValueError: no such file, or not a program that this torch reads; say what writes it.
+        ValueError: The file is missing, or not a program that this version of torch can read.
     """
     extra = {NAMES_FILE: ""}
     try:
@@ -53,7 +53,7 @@ def load_program(path: Path, device: torch.device) -> Program:
         names = json.loads(extra[NAMES_FILE])
         module = exported.module(check_guards=False)
     except Exception as error:
-        # torch raises nearly anything for files that are cut off or another version's
+        # torch raises many types for truncated files and other versions
         raise ValueError(
             f"{path}: expected a program for torch {torch.__version__}, got {type(error).__name__}:"
             f" {' '.join(str(error).split())[:200]}"
@@ -63,10 +63,10 @@ def load_program(path: Path, device: torch.device) -> Program:
 
 
 def _drop_checks(module: Any) -> None:
-    """Remove the trace's checks: of dtypes, which are others in half precision, and of sizes.
+    """Remove the trace's checks of dtypes, which differ in half precision, and of sizes.
 
-    torch assumes that free axes have two rows or more, on which these networks do not depend; the export compares
-    a batch of one too, and Triton checks the rest against config.pbtxt.
+    torch assumes at least two rows on free axes, but these networks do not depend on it: the export compares a batch
+    of one too, and Triton checks the rest against config.pbtxt.
     """
     module._forward_pre_hooks.clear()
     for node in list(module.graph.nodes):

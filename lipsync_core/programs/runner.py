@@ -1,4 +1,4 @@
-"""Runs a network in a chosen precision: compiled, on static shapes, as a CUDA graph. Knows nothing of files."""
+"""Runs a network in a chosen precision: compiled, on static shapes, as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from torch import Tensor, nn
 
 from lipsync_core.programs.settings import ProgramSettings, split_batch
 
-WARM_UP_RUNS = 3  # before a CUDA graph is captured: libraries choose their kernels in the first ones
+WARM_UP_RUNS = 3  # before a CUDA graph is captured: libraries choose kernels in the first runs
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 MAX_COMPILED = 64  # shapes; torch gives up after eight by default
 
 Inputs = Sequence[Tensor]
 Run = Callable[..., tuple[Tensor, ...]]
-BatchlessSizes = tuple[tuple[int, ...], ...]  # of each input, the batch left out
+BatchlessSizes = tuple[tuple[int, ...], ...]  # shape of each input without the batch axis
 
 
 class InPrecision(nn.Module):
-    """A network whose weights are in some precision, behind inputs and outputs in float32.
+    """A network with weights in a chosen precision, and inputs and outputs in float32.
 
-    Autocast decides operation by operation: convolutions, products and attention run in half precision, norms and
-    softmax in float32, where half precision would overflow first.
+    Autocast decides for each operation: convolutions, products and attention run in half precision, norms and
+    softmax in float32, because they would overflow first.
     """
 
     def __init__(self, network: nn.Module, precision: str, device: torch.device) -> None:
-        """Cast the network's weights in place, one by one; its buffers stay, and on CPUs the norms' weights too."""
+        """Cast the network's weights in place; buffers are unchanged, and on CPUs the norms' weights too."""
         super().__init__()
         self.network = network.requires_grad_(False)
         self.dtype = DTYPES[precision]
-        smallest = 2 if device.type == "cpu" else 1  # a CPU's norms take float32 alone beside float32 inputs
+        smallest = 2 if device.type == "cpu" else 1  # on CPUs, norms of float32 inputs need float32 weights
         _convert_weights(network, lambda weight: weight.to(self.dtype) if weight.dim() >= smallest else weight)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Run, and give float32."""
+        """Run on float32 inputs [B, ...]; returns float32 outputs [B, ...]."""
         half = self.dtype != torch.float32
         with torch.autocast(inputs[0].device.type, self.dtype, enabled=half, cache_enabled=False):
             outputs = self.network(*inputs)
@@ -43,10 +43,10 @@ class InPrecision(nn.Module):
 
 
 class GraphedCall:
-    """One static shape, captured as a CUDA graph: one launch in the place of thousands."""
+    """One static shape, captured as a CUDA graph: one launch instead of thousands."""
 
     def __init__(self, run: Run, examples: Inputs, pool: Any) -> None:
-        """Warm up beside the capture, then capture; graphs of one pool share the memory between their steps."""
+        """Warm up on a side stream, then capture; graphs of one pool share memory for intermediate results."""
         self._inputs = [example.clone() for example in examples]
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
@@ -59,7 +59,7 @@ class GraphedCall:
             self._outputs = run(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Copy the inputs to where the graph reads them, replay it, and copy out what the next replay overwrites."""
+        """Replay the graph on inputs [B, ...]; returns copies of its outputs [B, ...]."""
         for place, value in zip(self._inputs, inputs, strict=True):
             place.copy_(value)
         self._graph.replay()
@@ -67,20 +67,20 @@ class GraphedCall:
 
 
 class StaticRunner:
-    """A network that runs batches of any number of rows as batches of the sizes it was compiled for."""
+    """Runs batches of any size as batches of the sizes that a network was compiled for."""
 
     def __init__(self, network: nn.Module, settings: ProgramSettings, device: torch.device) -> None:
-        """Put the network on its device in its precision; nothing is compiled before `prepare`.
+        """Move the network to the device and cast its weights; nothing is compiled before `prepare`.
 
         Args:
-            network: tensors in, one or several tensors out.
-            settings: how it runs; its shapes are given to `prepare`.
-            device: where.
+            network: Takes tensors and returns one or several tensors.
+            settings: How it runs; the shapes are passed to `prepare`.
+            device: Where it runs.
         """
         if device.type == "cuda":
-            torch.cuda.set_device(device)  # graphs and streams belong to the current one
-            torch.backends.cudnn.benchmark = True  # shapes are static: the fastest convolutions are worth a search
-            torch.backends.cudnn.allow_tf32 = settings.precision != "fp32"  # float32 is not nineteen bits of it
+            torch.cuda.set_device(device)  # graphs and streams belong to the current device
+            torch.backends.cudnn.benchmark = True  # static shapes: searching for fast convolutions pays off
+            torch.backends.cudnn.allow_tf32 = settings.precision != "fp32"  # TF32 keeps only 10 bits of the mantissa
         self._settings = settings
         self._device = device
         self._plain: Run = InPrecision(network, settings.precision, device).to(device)
@@ -90,13 +90,13 @@ class StaticRunner:
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
         self._static: dict[BatchlessSizes, dict[int, Run]] = {}
         if device.type == "cuda":
-            torch.cuda.empty_cache()  # what the weights took in float32
+            torch.cuda.empty_cache()  # the float32 weights
 
     def prepare(self, examples: Inputs) -> None:
-        """Compile, and capture, for these inputs' shapes; they run from now on without."""
+        """Compile and capture for the shapes of these inputs, [B, ...] each, before a request needs them."""
         placed = [example.to(self._device) for example in examples]
         with torch.inference_mode():
-            for _ in range(2):  # the first run compiles, the second uses what it left behind
+            for _ in range(2):  # the first run compiles, the second one warms up
                 self._compiled(*placed)
             self._wait()
         self._static.setdefault(_sizes(placed), {})[len(placed[0])] = self._compiled
@@ -104,21 +104,21 @@ class StaticRunner:
             self.capture(placed)
 
     def capture(self, examples: Inputs) -> None:
-        """Have prepared shapes replayed as a CUDA graph from now on."""
+        """Capture a prepared shape as a CUDA graph; examples [B, ...] as for `prepare`."""
         with torch.inference_mode():
             graphed = GraphedCall(self._compiled, examples, self._pool)
             self._wait()
         self._static[_sizes(examples)][len(examples[0])] = graphed
 
     def is_static(self, inputs: Inputs) -> bool:
-        """Say whether such inputs run as prepared, whatever their number of rows."""
+        """Return whether inputs [N, ...] of these shapes were prepared, for any N."""
         return _sizes(inputs) in self._static
 
     def __call__(self, inputs: Inputs) -> tuple[Tensor, ...]:
-        """Run a batch; the results lie on the device and are complete.
+        """Run a batch, [N, ...] for each input; returns finished outputs, [N, ...], on the device.
 
         Raises:
-            ValueError: the sizes behind the batch are none that were prepared, and others are refused.
+            ValueError: The shapes were not prepared, and the settings refuse others.
         """
         with torch.inference_mode():
             placed = [value.to(self._device, non_blocking=True) for value in inputs]
@@ -128,7 +128,7 @@ class StaticRunner:
                 outputs = self._plain(*placed)
             else:
                 outputs = _in_pieces(runs, placed)
-            self._wait()  # whoever takes them may use another stream, or be another process
+            self._wait()  # the receiver may use another stream or be another process
             return outputs
 
     def _check_other(self, inputs: Inputs) -> None:
@@ -145,7 +145,7 @@ class StaticRunner:
 
 
 def compiled(run: Run, mode: str) -> Run:
-    """Have torch compile a function for each static shape on its own; as it is with `eager`."""
+    """Compile a function for each static shape separately; `eager` returns it unchanged."""
     if mode == "eager":
         return run
     torch._dynamo.config.recompile_limit = MAX_COMPILED
@@ -155,14 +155,14 @@ def compiled(run: Run, mode: str) -> Run:
 
 
 def use_channels_last(network: nn.Module) -> None:
-    """Store weights of two-dimensional convolutions as tensor cores read them; the activations follow."""
+    """Store the weights of 2-D convolutions with channels last, as tensor cores read them; activations follow."""
     _convert_weights(
         network, lambda weight: weight.contiguous(memory_format=torch.channels_last) if weight.dim() == 4 else weight
     )
 
 
 def _convert_weights(network: nn.Module, convert: Callable[[Tensor], Tensor]) -> None:
-    """Replace weights one by one, so that never two whole networks are in memory."""
+    """Replace weights one by one, so that memory never holds two copies of the network."""
     converted: dict[int, nn.Parameter] = {}
     for module in network.modules():
         for name, weight in module.named_parameters(recurse=False):
@@ -172,7 +172,7 @@ def _convert_weights(network: nn.Module, convert: Callable[[Tensor], Tensor]) ->
 
 
 def _in_pieces(runs: dict[int, Run], inputs: Inputs) -> tuple[Tensor, ...]:
-    """Run rows in static batches; rows that are missing to a whole one repeat the last."""
+    """Run rows in static batches; the last batch is filled up by repeating its last row."""
     pieces, start = [], 0
     for size in split_batch(len(inputs[0]), sorted(runs)):
         part = [value[start : start + size] for value in inputs]

@@ -1,4 +1,4 @@
-"""How a program is run: what the parameters of a configs/torch.pbtxt say. Knows no torch."""
+"""How a program runs: the parameters of a torch flavour. Does not depend on torch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class ProgramSettings:
     """The parameters of a torch flavour.
 
     Attributes:
-        precision: of the weights and of convolutions, products and attention; norms and softmax stay in float32.
-        compile: eager (as traced), default (torch.compile), or max-autotune (the same, kernels chosen by trial).
-        shapes: what is compiled: `input=NxCxHxW` per input, separated by blanks; several, separated by semicolons.
-        other_shapes: what becomes of requests with other sizes behind the batch: run as traced, or refused.
-        cuda_graph: replay each static shape as one CUDA graph.
-        channels_last: store the convolutions' weights with the channels last.
+        precision: Precision of the weights, convolutions, products and attention; norms and softmax stay in float32.
+        compile: eager (as traced), default (torch.compile), or max-autotune (kernels chosen by measuring).
+        shapes: Shapes to compile: `input=NxCxHxW` per input, separated by blanks; sets separated by semicolons.
+        other_shapes: Whether requests with other shapes run as traced (eager) or are refused (refuse).
+        cuda_graph: Replay each static shape as one CUDA graph.
+        channels_last: Store the weights of convolutions with channels last.
 
     Raises:
-        ValueError: a value is not among those known.
+        ValueError: A value is unknown.
     """
 
     precision: str
@@ -41,7 +41,13 @@ class ProgramSettings:
 
 
 def split_batch(rows: int, sizes: list[int]) -> list[int]:
-    """Cover a number of rows by static batch sizes, ascending: the smallest that holds what is left, else the largest.
+    """Split a number of rows into static batch sizes.
+
+    Each piece is the smallest size that holds the remaining rows, or the largest size.
+
+    Args:
+        rows: Number of rows.
+        sizes: Static batch sizes, ascending.
 
     >>> split_batch(7, [2, 4])
     [4, 4]

@@ -1,6 +1,6 @@
-"""What the Python-based backends share: requests joined along the batch, run at once, and answered one by one.
+"""Base class of the Python-based backends: joins requests along the batch axis and splits the outputs again.
 
-Imports triton_python_backend_utils, which exists inside Triton's Python stub alone.
+Imports triton_python_backend_utils, which exists only inside Triton's Python backend.
 """
 
 from __future__ import annotations
@@ -16,66 +16,65 @@ import triton_python_backend_utils as pb_utils
 
 from lipsync_core.contract import EXPORT_PARAMETER, ModelContract, contract_from_json
 
-DEFAULT_THREADS = 1  # one per instance: the instance_group decides how many cores a model uses
+DEFAULT_THREADS = 1  # per instance; the instance_group decides how many cores a model uses
 
 
 class NetworkBackend(ABC):
-    """One instance of a network; requests that differ in the batch axis alone are run together.
+    """One instance of a network. Requests that differ only in the batch axis are run together.
 
-    Subclasses load the network in `load`, run it in `run`, and say how their arrays come out of Triton's tensors and
-    go back.
+    Subclasses load the network in `load`, run it in `run`, and convert between their arrays and Triton's tensors.
     """
 
     MODEL_FILE: ClassVar[str]
 
     contract: ModelContract
-    path: Path  # of MODEL_FILE
+    path: Path  # where MODEL_FILE is
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the configuration and load the network of the model's version folder; Triton calls this once."""
+        """Read the configuration and load the network from the version folder. Triton calls this once, at load."""
         self.contract = contract_from_json(args["model_config"], args["model_name"])
         self.path = Path(args["model_repository"]).resolve() / args["model_version"] / self.MODEL_FILE
         if not self.path.is_file():
-            raise self.refusal(f"expected {self.path}, got no such file. Write it with: {self.export_command}")
+            raise self.refusal(f"expected {self.path}, got no such file. Export it with: {self.export_command}")
         self.load(args["model_instance_kind"], int(args["model_instance_device_id"]))
 
     @abstractmethod
     def load(self, kind: str, device_id: int) -> None:
-        """Load the network from `path` onto an instance's device; raise `refusal` where that cannot be."""
+        """Load the network from `path` onto the instance's device; raise `refusal` if that is not possible."""
 
     @abstractmethod
     def run(self, inputs: list[Any]) -> Sequence[Any]:
-        """Run the network on its inputs in the contract's order; the outputs come in the contract's order."""
+        """Run the network on arrays [B, ...]; inputs and outputs are in the contract's order."""
 
     @abstractmethod
     def read(self, tensor: Any) -> Any:
-        """Take an array out of Triton's tensor."""
+        """Convert a Triton tensor to an array of the same shape [...]."""
 
     @abstractmethod
     def write(self, name: str, array: Any) -> Any:
-        """Put an array into a tensor of Triton's."""
+        """Convert an array [...] to a Triton tensor."""
 
     @abstractmethod
     def join(self, arrays: list[Any]) -> Any:
-        """Put several arrays behind each other."""
+        """Concatenate arrays [B, ...] along the batch axis."""
 
     @property
     def export_command(self) -> str:
-        """What writes the network."""
+        """The command that exports the network."""
         return f"python -m export {self.contract.parameters.get(EXPORT_PARAMETER, '')}".rstrip()
 
     @property
     def threads(self) -> int:
-        """How many threads the config gives one operation."""
+        """The number of threads of one operation, from the configuration."""
         return thread_count(self.contract, "intra_op_thread_count")
 
     def refusal(self, text: str) -> Exception:
-        """Make what ends the loading, with the model's name."""
+        """Make the exception that ends the loading, with the model's name."""
         error: Exception = pb_utils.TritonModelException(f"{self.contract.name}: {text}")
         return error
 
     def check_names(self, inputs: set[str], outputs: set[str]) -> None:
-        """Compare the network's tensors with config.pbtxt, which may leave outputs out."""
+        """Compare the network's tensors with config.pbtxt, which may omit outputs."""
         sides = (
             ("inputs", {spec.name for spec in self.contract.inputs}, inputs),
             ("outputs", {spec.name for spec in self.contract.outputs}, outputs),
@@ -88,7 +87,7 @@ class NetworkBackend(ABC):
                 )
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Run all requests in one go; should that fail, one by one, so that a bad one fails alone."""
+        """Run all requests together; if that fails, one by one, so that only the bad one fails."""
         if not self.contract.max_batch_size:
             return [self._answer([request])[0] for request in requests]
         responses: list[Any] = [None] * len(requests)
@@ -106,7 +105,7 @@ class NetworkBackend(ABC):
             return [self._failure(requests[0], error)]
 
     def _failure(self, request: Any, error: Exception) -> Any:
-        """Refuse what the network does not take, a ValueError; anything else is a failure, in the log as a whole."""
+        """Map a ValueError to INVALID_ARG; anything else is INTERNAL, with the traceback in the server's log."""
         refused = isinstance(error, ValueError)
         if not refused:
             name = f"[request id: {request.request_id() or '<id_unknown>'}] {self.contract.name}"
@@ -116,7 +115,7 @@ class NetworkBackend(ABC):
         return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(text, code))
 
     def _run_joined(self, requests: list[Any]) -> list[Any]:
-        """Feed one request's arrays as they lie in memory; copy only to join several."""
+        """Run the arrays of one request without a copy; several requests are joined first."""
         names = [spec.name for spec in self.contract.inputs]
         parts = [
             [self.read(pb_utils.get_input_tensor_by_name(request, name)) for request in requests] for name in names
@@ -136,7 +135,7 @@ class NetworkBackend(ABC):
 
 
 def thread_count(contract: ModelContract, key: str) -> int:
-    """Read a thread count from the model's parameters."""
+    """Parse a thread count from the model's parameters."""
     text = contract.parameters.get(key, str(DEFAULT_THREADS))
     if not text.isdecimal() or int(text) < 1:
         raise pb_utils.TritonModelException(f"{key}: expected a whole number of at least 1, got {text!r}")
@@ -144,7 +143,7 @@ def thread_count(contract: ModelContract, key: str) -> int:
 
 
 def group_by_shape(requests: list[Any], names: list[str]) -> list[list[int]]:
-    """Group requests whose inputs differ in the batch axis alone, in order of arrival."""
+    """Group requests whose inputs differ only in the batch axis, in order of arrival."""
     groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
     for index, request in enumerate(requests):
         shapes = tuple(tuple(pb_utils.get_input_tensor_by_name(request, name).shape()[1:]) for name in names)

@@ -1,6 +1,6 @@
-"""What every Python model shares: the request loop, calls to other models, and errors mapped to Triton's codes.
+"""Base class of the Python models: the request loop, calls to other models, and Triton's error codes.
 
-Imports triton_python_backend_utils, which exists inside Triton's Python stub alone.
+Imports triton_python_backend_utils, which exists only inside Triton's Python backend.
 """
 
 from __future__ import annotations
@@ -19,36 +19,42 @@ from lipsync_core.contract import ModelContract, contract_from_json, parse_param
 
 
 class CallFailed(RuntimeError):
-    """A model called from within a step answered with an error, whose code travels on to the caller."""
+    """A model that this one called returned an error; its code is passed on to the client."""
 
     def __init__(self, message: str, code: int) -> None:
-        """Keep the called model's own message and Triton error code."""
+        """Keep the called model's message and Triton error code."""
         super().__init__(message)
         self.code = code
 
 
 class RequestCancelled(Exception):
-    """The caller has given the request up."""
+    """The client has cancelled the request."""
 
 
 class TritonStep:
-    """Base of a Python model: subclasses write `run`, whose arguments are the config's inputs.
+    """Base of a Python model. Subclasses implement `run`, whose arguments are the inputs in config.pbtxt.
 
-    `run` gets numpy arrays (None for an optional input that was not sent) and returns a dict of arrays that
-    holds every output. A ValueError from it becomes INVALID_ARG for that request, a FloatingPointError INTERNAL
-    with its words; anything else becomes INTERNAL, with the traceback in the server's log alone.
+    `run` gets numpy arrays, str arrays for text, and None for an optional input that was not sent. It returns a dict
+    with every output. A ValueError becomes INVALID_ARG for that request, a FloatingPointError INTERNAL with its
+    message; anything else becomes INTERNAL, with the traceback only in the server's log.
+
+    Attributes:
+        Parameters: The dataclass that the parameters in config.pbtxt fill; None for a model without parameters.
+        contract: The model's configuration.
+        repository: The model repository on the server.
+        parameters: An instance of `Parameters`.
     """
 
     Parameters: ClassVar[type | None] = None
 
     contract: ModelContract
-    repository: Path  # of this model and its neighbours, on the server
+    repository: Path
     parameters: Any
-    _request: Any = None  # the one that `run` is answering
-    run: Callable[..., dict[str, np.ndarray]]  # each subclass's own, with the config's inputs as arguments
+    _request: Any = None  # the request that `run` is processing
+    run: Callable[..., dict[str, np.ndarray]]  # implemented by subclasses; its arguments are the inputs
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the model's configuration and check `run` against it; Triton calls this once at load."""
+        """Read the configuration and check `run` against it. Triton calls this once, at load."""
         self.contract = contract_from_json(args["model_config"], args["model_name"])
         self.repository = Path(args["model_repository"]).parent
         self._check_signature()
@@ -56,43 +62,43 @@ class TritonStep:
         self.setup()
 
     def setup(self) -> None:
-        """Prepare what lives as long as the model; subclasses override it."""
+        """Prepare what lasts as long as the model; subclasses may override it."""
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer each request on its own, so that a bad one never fails its neighbours."""
+        """Process each request separately, so that a bad one never fails the others."""
         return [self._respond(request) for request in requests]
 
     def stop_if_cancelled(self) -> None:
-        """End `run` early when nobody waits for its result any more; long steps call it now and then.
+        """End `run` if the client has cancelled the request. Long-running models call this between steps.
 
         Raises:
-            RequestCancelled: the caller has given up; leave it to end `run`.
+            RequestCancelled: The request was cancelled. Do not catch it: it ends `run`.
         """
         if self._request.is_cancelled():
             raise RequestCancelled
 
     def infer(self, model: str, inputs: dict[str, np.ndarray], outputs: Sequence[str] = ()) -> dict[str, np.ndarray]:
-        """Call another model of this server and wait for its outputs.
+        """Call another model on this server and wait for its outputs.
 
         Args:
-            model: the model's name; list it in this model's `calls` parameter.
-            inputs: its inputs by name.
-            outputs: names of the outputs that are wanted; all when left out.
+            model: The model's name, which must be in this model's `calls` parameter.
+            inputs: Arrays [...] by input name.
+            outputs: Names of the requested outputs; all if empty.
 
         Returns:
-            Its outputs by name, as arrays that stay valid after the call.
+            Arrays [...] by output name; they stay valid after the call.
 
         Raises:
-            CallFailed: the model answered with an error.
+            CallFailed: The model returned an error.
         """
         tensors = [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()]
         return {tensor.name(): tensor.as_numpy() for tensor in self.call(model, tensors, outputs)}
 
     def call(self, model: str, tensors: Sequence[Any], outputs: Sequence[str]) -> list[Any]:
-        """Call another model with Triton's own tensors, and return such.
+        """Call another model with Triton's own tensors and return Triton's own tensors.
 
         Raises:
-            CallFailed: the model answered with an error.
+            CallFailed: The model returned an error.
         """
         request = pb_utils.InferenceRequest(
             request_id=self._request.request_id(),
@@ -137,7 +143,7 @@ class TritonStep:
             self._request = None
 
     def _log(self, write: Callable[[str], None], text: str) -> None:
-        """Write to the server's log in Triton's own form, so that a request is found in all lines about it."""
+        """Write to the server's log in Triton's format, so that all lines about a request can be found by its id."""
         write(f"[request id: {self._request.request_id() or '<id_unknown>'}] {self.contract.name}: {text}")
 
     def _inputs_of(self, request: Any) -> dict[str, np.ndarray | None]:

@@ -1,6 +1,6 @@
-"""torch tensors in and out of Triton, on the CPU and on GPUs alike; for Python models and backends that use torch.
+"""Converts between torch and Triton tensors on the CPU and on GPUs, for Python models and backends that use torch.
 
-Imports triton_python_backend_utils, which exists inside Triton's Python stub alone.
+Imports triton_python_backend_utils, which exists only inside Triton's Python backend.
 """
 
 from __future__ import annotations
@@ -15,29 +15,40 @@ from lipsync_core.triton.step import TritonStep
 
 
 def from_triton(tensor: Any) -> torch.Tensor:
-    """View one of Triton's tensors where it lies."""
+    """View one of Triton's tensors, [...], as a torch tensor on the same device, without a copy."""
     if tensor.is_cpu():
         return torch.from_numpy(tensor.as_numpy())
     return torch.utils.dlpack.from_dlpack(tensor.to_dlpack())
 
 
 def to_triton(name: str, tensor: torch.Tensor) -> Any:
-    """Hand a tensor to Triton where it lies; on a GPU it must be complete, as readers use streams of their own."""
+    """Pass a tensor, [...], to Triton on its own device.
+
+    On a GPU its computation must have finished: readers use other streams.
+    """
     if tensor.device.type == "cpu":
         return pb_utils.Tensor(name, tensor.contiguous().numpy())
     return pb_utils.Tensor.from_dlpack(name, tensor.contiguous())
 
 
 class TorchStep(TritonStep):
-    """A Python model that calls networks with torch tensors, which stay on the GPU where the networks are there."""
+    """A Python model that calls networks with torch tensors; these stay on the GPU if the networks run there."""
 
     def infer_tensors(
         self, model: str, inputs: Mapping[str, torch.Tensor], outputs: Sequence[str] = ()
     ) -> dict[str, torch.Tensor]:
-        """Call another model, as `infer` does, with torch tensors; results lie where that model left them.
+        """Call another model with torch tensors and wait for its outputs; see `TritonStep.infer`.
+
+        Args:
+            model: The model's name.
+            inputs: Tensors [...] by input name.
+            outputs: Names of the requested outputs; all if empty.
+
+        Returns:
+            Tensors [...] by output name, on the device where that model left them.
 
         Raises:
-            CallFailed: the model answered with an error.
+            CallFailed: The model returned an error.
         """
         for tensor in inputs.values():
             if tensor.device.type == "cuda":

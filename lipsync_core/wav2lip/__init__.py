@@ -1,4 +1,4 @@
-"""Wav2Lip around its networks: audio windows, face boxes, crops, pasting, and its detector's decoding.
+"""Wav2Lip around its networks: mel windows, face boxes, crops, pasting, and decoding of its face detector.
 
-Source of every number and formula in this package: docs/specs/wav2lip.md. Knows no network and no server.
+Source of every number and formula in this package: docs/specs/wav2lip.md. Does not depend on Triton.
 """

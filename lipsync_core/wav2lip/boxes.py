@@ -1,6 +1,6 @@
-"""Face boxes over time: pads and smoothing as the original does them, all at once or as a stream.
+"""Face boxes over time, padded and smoothed as in the original, for a whole clip or as a stream.
 
-A box is (x1, y1, x2, y2) in whole pixels, its right and lower edges outside of it.
+A box is (x1, y1, x2, y2) in whole pixels; x2 and y2 are exclusive.
 
 Source: docs/specs/wav2lip.md, "Face boxes".
 """
@@ -16,7 +16,7 @@ SMOOTHED_FRAMES = 5  # a box becomes the mean of itself and the next four
 
 
 class Pads(NamedTuple):
-    """How far a detected box is moved outwards, in pixels of the frame."""
+    """How far each edge of a detected box moves outwards, in pixels of the frame."""
 
     top: int = 0
     bottom: int = 10
@@ -25,13 +25,13 @@ class Pads(NamedTuple):
 
 
 def pad_boxes(boxes: np.ndarray, pads: Pads, height: int, width: int) -> np.ndarray:
-    """Move boxes' edges outwards, but not beyond the frame.
+    """Move the edges of boxes outwards, but not beyond the frame.
 
     Args:
         boxes: int [..., 4].
-        pads: by how much.
-        height: of the frame, pixels.
-        width: of the frame, pixels.
+        pads: How far each edge moves.
+        height: Height of the frame, in pixels.
+        width: Width of the frame, in pixels.
 
     Returns:
         int64 [..., 4].
@@ -47,7 +47,7 @@ def pad_boxes(boxes: np.ndarray, pads: Pads, height: int, width: int) -> np.ndar
 
 
 def smooth_boxes(boxes: np.ndarray) -> np.ndarray:
-    """Smooth a clip's boxes; the last four mix with already smoothed ones, as in the original.
+    """Smooth a clip's boxes; the last four are averaged with smoothed ones, as in the original.
 
     Args:
         boxes: int [F, 4].
@@ -59,9 +59,9 @@ def smooth_boxes(boxes: np.ndarray) -> np.ndarray:
 
 
 def smooth_stream(boxes: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
-    """Smooth boxes, int [4] each, as they come: each leaves once the four after it are known."""
-    window: list[np.ndarray] = []  # the last boxes as the original's array holds them, the first of them smoothed
-    smoothed = 0  # of them
+    """Smooth a stream of boxes, int [4] each; each is yielded, int64 [4], once the next four are known."""
+    window: list[np.ndarray] = []  # the last boxes, as in the original's array; the first may be smoothed
+    smoothed = 0  # how many of these are smoothed
     for box in boxes:
         window.append(np.asarray(box, np.int64))
         if len(window) > SMOOTHED_FRAMES:
@@ -71,7 +71,7 @@ def smooth_stream(boxes: Iterable[np.ndarray]) -> Generator[np.ndarray, None, No
             window[0] = _mean(window)
             smoothed = 1
             yield window[0]
-    # Shorter clips average from row F - 5 on, which for three and four frames counts from the end.
+    # Shorter clips average from row F - 5; for three and four frames this negative index counts from the end.
     first = max(0, 2 * len(window) - SMOOTHED_FRAMES) if len(window) < SMOOTHED_FRAMES else 0
     for position in range(smoothed, len(window)):
         window[position] = _mean(window[first:])

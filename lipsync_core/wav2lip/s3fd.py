@@ -1,4 +1,4 @@
-"""What S3FD sees, as faces: anchors decoded, overlaps removed, the best one chosen. Knows no network.
+"""Decodes the outputs of the S3FD face detector: anchors to boxes, overlapping boxes removed.
 
 Source: docs/specs/wav2lip.md, "S3FD". SyncNet's detector differs as perf/scores/syncnet/s3fd.py says.
 """
@@ -11,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 STRIDES = (4, 8, 16, 32, 64, 128)  # pixels between two anchors, level by level
-ANCHOR_SCALE = 4  # an anchor's edge, in strides
+ANCHOR_SCALE = 4  # edge length of an anchor, in strides
 CENTRE_VARIANCE, SIZE_VARIANCE = np.float32(0.1), np.float32(0.2)
-PAD_CELLS = 4  # by which one convolution's padding enlarges the fourth level
+PAD_CELLS = 4  # added to the fourth level by one convolution's padding
 CANDIDATE_SCORE = 0.05
 MIN_SCORE = 0.5
-MIN_IOU = 0.3  # candidates that overlap more are one face
-EDGE = 1  # pixel; edges count as inside
-MIN_IMAGE_SIDE = 32  # pixels; below this the network has nothing left to look at
+MIN_IOU = 0.3  # boxes that overlap more are the same face
+EDGE = 1  # pixel: boxes include their last row and column
+MIN_IMAGE_SIDE = 32  # pixels; the network's last level would be empty below this
 
 
 Grids = tuple[tuple[int, int], ...]  # rows and columns of anchors, level by level
@@ -32,18 +32,18 @@ class Candidates(NamedTuple):
 
 
 def enlarge_small(frames: np.ndarray) -> np.ndarray:
-    """Repeat the right and lower edges of frames that are too small for the network, [F, H, W, 3]."""
+    """Extend frames that are too small for the network by repeating edge pixels, uint8 [F, H, W, 3]."""
     missing = [max(0, MIN_IMAGE_SIDE - side) for side in frames.shape[1:3]]
     return np.pad(frames, ((0, 0), *((0, count) for count in missing), (0, 0)), mode="edge") if any(missing) else frames
 
 
 def decode(logits: np.ndarray, offsets: np.ndarray, grids: Grids) -> Candidates:
-    """Turn one image's raw outputs into candidates, in the order of the anchors.
+    """Decode the outputs for one image to candidates, in the order of the anchors.
 
     Args:
         logits: float32 [A, 2], background and face.
         offsets: float32 [A, 4].
-        grids: of the image, see `anchor_grids`.
+        grids: Anchor grids of the image; see `anchor_grids`.
     """
     scores = 1 / (1 + np.exp(np.clip(logits[:, 0] - logits[:, 1], -80, 80)))  # softmax of two; exp(88) is too large
     kept = np.flatnonzero(scores > CANDIDATE_SCORE)
@@ -56,13 +56,16 @@ def decode(logits: np.ndarray, offsets: np.ndarray, grids: Grids) -> Candidates:
 
 
 def remove_overlapping(boxes: np.ndarray, scores: np.ndarray, min_iou: float = MIN_IOU, edge: int = EDGE) -> np.ndarray:
-    """Choose the best of each group of overlapping boxes; positions, best first.
+    """Keep the best of each group of overlapping boxes (non-maximum suppression).
 
     Args:
         boxes: float [K, 4].
         scores: float [K].
-        min_iou: boxes that overlap more are one face.
-        edge: pixels by which a box is larger each way than its coordinates' difference; 1 where edges count as inside.
+        min_iou: Boxes that overlap more are the same face.
+        edge: 1 if boxes include their last row and column, else 0.
+
+    Returns:
+        int64 [kept], indices into `boxes`, best first.
     """
     order = np.argsort(-scores, kind="stable")
     kept = []
@@ -77,21 +80,28 @@ def remove_overlapping(boxes: np.ndarray, scores: np.ndarray, min_iou: float = M
 
 
 def find_faces(logits: np.ndarray, offsets: np.ndarray, height: int, width: int) -> Candidates:
-    """Turn the raw outputs for one image of this size into its faces, best first. Arrays as for `decode`."""
+    """Find the faces of one image, best first.
+
+    Args:
+        logits: float32 [A, 2], background and face.
+        offsets: float32 [A, 4].
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+    """
     candidates = decode(logits, offsets, anchor_grids(height, width))
-    likely = candidates.scores > MIN_SCORE  # a worse box never removes a better one, so these suffice
+    likely = candidates.scores > MIN_SCORE  # a worse box never removes a better one, so the rest can be dropped first
     boxes, scores = candidates.boxes[likely], candidates.scores[likely]
     kept = remove_overlapping(boxes, scores)
     return Candidates(boxes[kept], scores[kept])
 
 
 def whole_boxes(boxes: np.ndarray) -> np.ndarray:
-    """Bring boxes to whole pixels as the original does: not below 0, cut off; float [..., 4] -> int64 [..., 4]."""
+    """Truncate boxes to whole pixels, at least 0, as in the original, float [..., 4] -> int64 [..., 4]."""
     return np.maximum(0, boxes).astype(np.int64)
 
 
 def anchor_grids(height: int, width: int) -> Grids:
-    """Say how many rows and columns of anchors each level has for an image of this size in pixels."""
+    """Return the rows and columns of anchors of each level, for an image of this size in pixels."""
 
     def cells(side: int) -> list[int]:
         fourth = side // STRIDES[3] + PAD_CELLS
@@ -101,9 +111,9 @@ def anchor_grids(height: int, width: int) -> Grids:
     return tuple(zip(cells(height), cells(width), strict=True))
 
 
-@functools.lru_cache(maxsize=4)  # one clip has one size; 1080p takes 2.8 MB
+@functools.lru_cache(maxsize=4)  # a clip has one size; 1080p takes 2.8 MB
 def _anchors(grids: Grids) -> np.ndarray:
-    """Centre and size of every anchor, float32 [A, 4] (x, y, w, h)."""
+    """Return centre and size of every anchor, float32 [A, 4] (x, y, w, h)."""
     levels = []
     for stride, (rows, columns) in zip(STRIDES, grids, strict=True):
         y, x = np.mgrid[:rows, :columns].reshape(2, -1)

@@ -208,7 +208,7 @@ def test_too_little_memory_fails_with_what_to_serve(monkeypatch: pytest.MonkeyPa
     """In one line instead of torch's many."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (device.GIB // 2, 8 * device.GIB))
     with (
-        pytest.raises(MemoryError, match=r"got 0\.5 of 8\.0 GiB free.* --model-config-name torch_low_memory"),
+        pytest.raises(MemoryError, match=r"got 0\.5 of 8\.0 GiB free.* the flavour torch_low_memory"),
         device.clear_memory_errors(torch.device("cuda")),
     ):
         raise torch.OutOfMemoryError("CUDA out of memory.")

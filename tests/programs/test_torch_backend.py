@@ -112,7 +112,7 @@ def test_overflow_fails_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"program": False}, "model.pt2, got no such file. Write it with: python -m export wav2lip --format torch"),
+        ({"program": False}, "model.pt2, got no such file. Export it with: python -m export wav2lip --format torch"),
         ({"precision": "fp8"}, "toy: precision: expected one of fp32, fp16, bf16, got 'fp8'"),
         ({"kind": "GPU"}, "toy: GPU: expected"),
     ],

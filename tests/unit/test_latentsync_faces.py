@@ -174,7 +174,7 @@ def test_frames_without_a_face_have_no_matrix() -> None:
 
 def test_points_in_one_place_fail() -> None:
     """They have no direction."""
-    with pytest.raises(ValueError, match="alignment_points: expected three points apart from each other"):
+    with pytest.raises(ValueError, match="alignment_points: expected three distinct points"):
         running_bias(np.full((1, 3, 2), 7, np.float32))
 
 
