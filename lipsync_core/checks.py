@@ -42,7 +42,7 @@ def check_finite(name: str, values: np.ndarray, advice: str = "") -> None:
 
     Args:
         name: The argument's name, for the message.
-        values: A floating-point array of any shape.
+        values: A floating-point array of any shape [...].
         advice: A sentence for the end of the message.
 
     Raises:

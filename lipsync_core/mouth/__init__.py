@@ -1,4 +1,4 @@
-"""Mouth motion without learned weights: lips are warped, the mouth's inside is borrowed or painted."""
+"""Mouth motion without learned weights: lips are warped, the mouth's interior is taken from other frames or painted."""
 
 from lipsync_core.mouth.generate import ClipMouth, sync_mouths
 from lipsync_core.mouth.geometry import MouthGeometry, mouth_geometry, smooth_landmarks

@@ -1,4 +1,4 @@
-"""Tell a covered mouth (a hand, a microphone, a mask) by its colours. Knows nothing of motion."""
+"""Detects a covered mouth (a hand, a microphone, a mask) by its colours."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from lipsync_core.mouth.geometry import (
     ramp,
 )
 
-# Settled by pasting hands, microphones, masks and cups over two clips, and by relighting them (tests repeat a part).
+# Tuned by pasting hands, microphones, masks and cups over two clips, and by relighting these (tests repeat a part).
 SKIN_POINTS = (164, 165, 391, 18, 83, 313, 200, 199, 201, 421)  # face mesh: under the nose, and the chin
 REFERENCE_POINTS = (
     50,
@@ -33,15 +33,15 @@ REFERENCE_POINTS = (
 LIP_ZONES = 3  # of each lip, left to right
 ZONES = 2 * LIP_ZONES + len(SKIN_POINTS)
 PATCH = np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)], np.float32) * 0.015  # eye spans: a point is a mean of 5
-BLACK_OFFSET = 8  # of 255: keeps ratios of dark colours tame
+BLACK_OFFSET = 8  # of 255: keeps ratios of dark colours small
 TOLERANCE = 3.0  # standard deviations
 LEAST_TOLERANCE = np.array([0.6, 0.1, 0.1], np.float32)  # log units of brightness, red, blue: light changes more
-DEVIANT_ZONES = 75  # percentile: a quarter of the zones must be off
+DEVIANT_ZONES = 75  # percentile: a quarter of the zones must differ
 COVER_RANGE = (1.4, 1.8)  # tolerances: clean and relit frames reach 1.4, hands and microphones start at 1.9
 
 
 def lower_face_colours(frame: np.ndarray, landmarks: FloatArray) -> FloatArray:
-    """Measure the lips' and chin's colours against the rest of the face.
+    """Measure the colours of lips and chin relative to the rest of the face.
 
     Args:
         frame: uint8 RGB [H, W, 3].
@@ -65,13 +65,13 @@ def lower_face_colours(frame: np.ndarray, landmarks: FloatArray) -> FloatArray:
 
 
 def usual_colours(samples: FloatArray) -> FloatArray:
-    """What the lower face usually looks like.
+    """Compute the usual colours of the lower face.
 
     Args:
-        samples: float32 [N, 16, 3], see lower_face_colours; most of uncovered mouths.
+        samples: float32 [N, 16, 3], from `lower_face_colours`; most with uncovered mouths.
 
     Returns:
-        float32 [2, 16, 3]: median, and how far a value may be from it.
+        float32 [2, 16, 3]: median and tolerance.
     """
     median = np.median(samples, axis=0)
     deviation = 1.48 * np.median(np.abs(samples - median), axis=0)  # the standard deviation of a normal spread
@@ -79,7 +79,15 @@ def usual_colours(samples: FloatArray) -> FloatArray:
 
 
 def visibility(colours: FloatArray, usual: FloatArray) -> float:
-    """1 for a mouth that looks like the clip's, 0 for a covered one."""
+    """Compare a mouth's colours with the usual ones.
+
+    Args:
+        colours: float32 [16, 3], from `lower_face_colours`.
+        usual: float32 [2, 16, 3], from `usual_colours`.
+
+    Returns:
+        1 for a visible mouth to 0 for a covered one.
+    """
     off = np.sqrt(np.square((colours - usual[0]) / usual[1]).sum(axis=1))
     low, high = COVER_RANGE
     return 1 - ramp((float(np.percentile(off, DEVIANT_ZONES)) - low) / (high - low))

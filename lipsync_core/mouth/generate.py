@@ -1,4 +1,4 @@
-"""Give every frame of a chunk its mouth shape. Knows nothing of audio, files or servers."""
+"""Warps the mouths of a chunk of frames to given shapes. Does not depend on Triton."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ PAINTED = -1  # index of the painted interior
 
 @dataclass(frozen=True)
 class ClipMouth:
-    """What is known of a clip's mouth beyond the chunk at hand (see MouthProfile); anything may be missing."""
+    """What is known about a clip's mouth from outside the chunk (see MouthProfile); all of it is optional."""
 
     mouth_range: FloatArray | None = None  # [2], gap at opening 1 and usual width; else a common gap, own width
     mouth_colours: FloatArray | None = None  # [2, 16, 3]; else covered mouths are not looked for
@@ -26,10 +26,10 @@ class ClipMouth:
     interior_indices: NDArray[np.int32] | None = None  # [F], -1 = painted; else all are painted
 
     def check(self, count: int) -> None:
-        """Refuse what is not usable for `count` frames.
+        """Check that the values can be used for `count` frames.
 
         Raises:
-            ValueError: lengths differ, a number is not usable, or an index names no interior.
+            ValueError: Lengths differ, a number cannot be used, or an index is out of range.
         """
         if self.mouth_range is not None and not _all_positive(self.mouth_range):
             got = self.mouth_range.tolist()
@@ -59,7 +59,7 @@ class ClipMouth:
             )
 
     def interiors(self, count: int) -> list[DonorInterior | None]:
-        """The interior of each of `count` frames; None = painted."""
+        """Return the interior for each of `count` frames; None for painted."""
         if self.interior_frames is None or self.interior_landmarks is None or self.interior_indices is None:
             return [None] * count
         donors = list(map(donor_interior, self.interior_frames, self.interior_landmarks))
@@ -67,21 +67,21 @@ class ClipMouth:
 
 
 def sync_mouths(frames: Image, landmarks: FloatArray, mouth_shapes: FloatArray, clip: ClipMouth | None = None) -> Image:
-    """Warp each frame's mouth to its shape.
+    """Warp the mouth of each frame to its shape.
 
-    Frames without a face, with a head turned far or with a covered mouth stay as they are.
+    Frames without a face, with the head turned far or with a covered mouth are unchanged.
 
     Args:
         frames: uint8 RGB [F, H, W, 3].
-        landmarks: float32 [F, 468, 3], pixels of the frames; NaN where a frame has no face.
-        mouth_shapes: float32 [F, 2], opening 0..1.15 and spread -1..1.
-        clip: what is known of the clip's mouth.
+        landmarks: float32 [F, 468, 3], in pixels of the frames; NaN for frames without a face.
+        mouth_shapes: float32 [F, 2], opening 0 to 1.15 and spread -1 to 1.
+        clip: What is known about the clip's mouth.
 
     Returns:
         synced_frames, uint8 RGB [F, H, W, 3].
 
     Raises:
-        ValueError: the parts do not belong together, or a shape is not a number.
+        ValueError: Row counts differ, or a shape is not finite.
     """
     clip, count = clip or ClipMouth(), len(frames)
     check_rows("landmarks", landmarks, count, advice="Match the frames")

@@ -1,4 +1,4 @@
-"""The mouth in its own upright frame: lip curves, gap, width, pose. Knows nothing of pixels' colours."""
+"""The mouth in its own upright coordinates: lip curves, gap, width and pose."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 
-# Indices of the 468-point face mesh; left and right as in the image, lips from left corner to right.
+# Indices in the 468-point face mesh; left and right as in the image, lips from the left corner to the right.
 UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 UPPER_OUTER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
@@ -15,10 +15,10 @@ LOWER_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
 LEFT_CORNER, RIGHT_CORNER = 61, 291
 LEFT_EYE, RIGHT_EYE = 33, 263  # outer corners
 NOSE_TIP, NOSE_BASE, CHIN = 1, 2, 152
-LEFT_SIDE, RIGHT_SIDE = 234, 454  # the face's outline beside the ears
+LEFT_SIDE, RIGHT_SIDE = 234, 454  # outline of the face beside the ears
 
-COLUMNS = 65  # lip curves are sampled at this many places from corner to corner
-COLUMN_PLACES = np.linspace(-1, 1, COLUMNS, dtype=np.float32)  # in half mouth widths from the middle
+COLUMNS = 65  # lip curves have this many points from corner to corner
+COLUMN_PLACES = np.linspace(-1, 1, COLUMNS, dtype=np.float32)  # half mouth widths from the middle
 MIDDLE = COLUMNS // 2
 GAP_COLUMNS = slice(MIDDLE - 3, MIDDLE + 4)  # the gap is their mean opening
 CURVE_SMOOTHING = np.array([1, 2, 3, 2, 1]) / 9
@@ -27,10 +27,10 @@ LANDMARK_SMOOTHING = 0.7  # frames, standard deviation
 
 @dataclass(frozen=True)
 class MouthGeometry:
-    """Where one mouth is and how it stands open.
+    """Position, pose and opening of one mouth.
 
-    Local coordinates, in pixels: origin between the mouth's corners, x along the line of the eyes, y down
-    the face.
+    Local coordinates are in pixels: the origin is between the corners of the mouth, x along the line of the eyes, y
+    down the face.
     """
 
     eye_span: float  # 3-D distance of the outer eye corners, pixels: the unit D of docs/specs/face.md
@@ -50,34 +50,34 @@ class MouthGeometry:
 
     @property
     def relative_gap(self) -> float:
-        """Gap in eye spans."""
+        """The gap, in eye spans."""
         return self.gap / self.eye_span
 
     @property
     def relative_width(self) -> float:
-        """Inner width of the mouth in eye spans."""
+        """The inner width of the mouth, in eye spans."""
         return 2 * self.half_width / self.eye_span
 
     def to_local(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Turn image coordinates into local ones."""
+        """Convert image coordinates to local ones, float32 [...] each."""
         (a, b), (c, d) = self.rotation
         x, y = x - self.origin[0], y - self.origin[1]
         return a * x + b * y, c * x + d * y
 
     def to_image(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Turn local coordinates into image ones."""
+        """Convert local coordinates to image coordinates, float32 [...] each."""
         (a, b), (c, d) = self.rotation
         return a * x + c * y + self.origin[0], b * x + d * y + self.origin[1]
 
 
 def mouth_geometry(landmarks: FloatArray) -> MouthGeometry:
-    """Measure one mouth.
+    """Measure the mouth of one face.
 
     Args:
-        landmarks: float32 [468, 3], x, y, z in pixels.
+        landmarks: float32 [468, 3], x, y and z in pixels.
 
     Raises:
-        ValueError: the landmarks are degenerate (all in one place, for example).
+        ValueError: The landmarks are degenerate, such as all in one point.
     """
     points = landmarks.astype(np.float64)
     eyes = points[RIGHT_EYE] - points[LEFT_EYE]
@@ -85,7 +85,7 @@ def mouth_geometry(landmarks: FloatArray) -> MouthGeometry:
     if not (np.isfinite(eye_span) and flat_span >= 1):
         raise ValueError(
             f"landmarks: expected the outer eye corners at least 1 pixel apart, got {flat_span:.2f}. "
-            "Leave frames without a face out with a row of NaN"
+            "Mark frames without a face with NaN"
         )
     cos, sin = eyes[:2] / flat_span
     rotation = np.array([[cos, sin], [-sin, cos]])
@@ -98,7 +98,7 @@ def mouth_geometry(landmarks: FloatArray) -> MouthGeometry:
     lines = (UPPER_INNER, LOWER_INNER, UPPER_OUTER, LOWER_OUTER)
     upper, lower, upper_outer, lower_outer = (_curve(local[list(i)], centre_x, half_width) for i in lines)
     middle = (upper + lower) / 2
-    upper, lower = np.minimum(upper, middle), np.maximum(lower, middle)  # lips that cross are closed
+    upper, lower = np.minimum(upper, middle), np.maximum(lower, middle)  # crossing lips count as closed
     across = points[RIGHT_SIDE] - points[LEFT_SIDE]
     return MouthGeometry(
         eye_span=float(eye_span),
@@ -119,7 +119,7 @@ def mouth_geometry(landmarks: FloatArray) -> MouthGeometry:
 
 
 def _curve(points: NDArray[np.float64], centre_x: float, half_width: float) -> FloatArray:
-    """Resample a lip line, [11, 2] local, to 65 columns from corner to corner."""
+    """Resample a lip line, [11, 2] in local coordinates, to 65 points from corner to corner."""
     places = np.clip((points[:, 0] - centre_x) / half_width, -1, 1)
     order = np.argsort(places, kind="stable")
     curve = np.interp(COLUMN_PLACES, places[order], points[order, 1])
@@ -128,7 +128,7 @@ def _curve(points: NDArray[np.float64], centre_x: float, half_width: float) -> F
 
 
 def sample_curve(curve: FloatArray, place: FloatArray) -> FloatArray:
-    """Read a curve of 65 columns at places in -1..1, linearly; beyond the corners its ends are held."""
+    """Interpolate a curve, float32 [65], at positions in -1..1, float32 [...]; outside, its ends are repeated."""
     column = np.clip((place + 1) * np.float32((COLUMNS - 1) / 2), 0, COLUMNS - 1)
     index = np.minimum(column.astype(np.int32), COLUMNS - 2)
     slope = np.diff(curve)
@@ -137,21 +137,24 @@ def sample_curve(curve: FloatArray, place: FloatArray) -> FloatArray:
 
 
 def smoothstep(value: FloatArray) -> FloatArray:
-    """Ramp that leaves 0 and reaches 1 without a kink."""
+    """Map 0..1 to a ramp with zero slope at both ends, float32 [...] -> float32 [...]."""
     part = np.clip(value, 0, 1)
     return part * part * (3 - 2 * part)
 
 
 def ramp(value: float) -> float:
-    """Smoothstep of one number."""
+    """Apply `smoothstep` to one number."""
     return float(smoothstep(np.array(value, np.float32)))
 
 
 def smooth_landmarks(landmarks: FloatArray) -> FloatArray:
-    """Calm landmarks over time with a Gaussian of five frames; the ends are held.
+    """Smooth landmarks over time with a Gaussian over five frames; the ends are repeated.
 
     Args:
-        landmarks: float32 [F, 468, 3], without gaps.
+        landmarks: float32 [F, 468, 3], without NaN.
+
+    Returns:
+        float32 [F, 468, 3].
     """
     kernel = np.exp(-0.5 * (np.arange(-2, 3) / LANDMARK_SMOOTHING) ** 2)
     padded = np.pad(landmarks, ((2, 2), (0, 0), (0, 0)), mode="edge")

@@ -1,4 +1,4 @@
-"""What is seen between the lips: borrowed from another frame, or painted. Knows nothing of motion."""
+"""The interior of a mouth: taken from another frame, or painted."""
 
 from dataclasses import dataclass
 
@@ -20,11 +20,11 @@ LIP_POINTS = (17, 84, 314, 85, 315, 16)  # face mesh, middle of the lower lip
 CHEEK_POINTS = (50, 280, 101, 330, 117, 346)
 LUMA = np.array([0.30, 0.59, 0.11], np.float32)
 
-TEETH_DEPTH, TEETH_SHARE = 0.06, 0.6  # a donor is never stretched this deep, at most this share of its gap
-DONOR_INSET_X, DONOR_INSET_Y = 0.97, 0.012  # keeps the donor's own lips out
+TEETH_DEPTH, TEETH_SHARE = 0.06, 0.6  # a donor's upper part is not stretched: this deep, at most this share of its gap
+DONOR_INSET_X, DONOR_INSET_Y = 0.97, 0.012  # excludes the donor's own lips
 UPPER_SHADE, UPPER_SHADE_DEPTH = 0.30, 0.014  # the upper lip's shadow
 LOWER_SHADE, LOWER_SHADE_DEPTH = 0.25, 0.012
-LIGHT_TINT = np.array([0.75, 1.0, 1.0], np.float32)  # exponents: light between lips turns red as it dims
+LIGHT_TINT = np.array([0.75, 1.0, 1.0], np.float32)  # exponents: light between the lips turns red as it gets darker
 DIM_LEAST, DIM_GAP = 0.45, 0.055  # a narrow gap lets little light in
 
 CAVITY_TINT = (0.36, 0.24, 0.23)  # RGB, times the lip's colour
@@ -38,13 +38,13 @@ TEETH_GAP, TONGUE_GAP = (0.012, 0.052), (0.06, 0.14)  # teeth and tongue appear 
 
 @dataclass(frozen=True)
 class DonorInterior:
-    """The inside of an open mouth seen elsewhere in the clip."""
+    """The interior of an open mouth from another frame of the clip."""
 
     frame: Image
     geometry: MouthGeometry
 
     def paint(self, opening: Opening, eye_span: float) -> FloatArray:
-        """Hang the donor's teeth from the upper lip; deeper rows are cropped or stretched. See Interior."""
+        """Attach the donor's teeth to the upper lip, and crop or stretch deeper rows. Returns float32 [h, w, 3]."""
         donor, scale = self.geometry, self.geometry.eye_span / eye_span
         inset = DONOR_INSET_Y * donor.eye_span
         top = sample_curve(donor.upper, opening.place) + inset
@@ -64,14 +64,14 @@ class DonorInterior:
 
 @dataclass(frozen=True)
 class PaintedInterior:
-    """A plain mouth: dark cavity, band of upper teeth, tongue; for clips that never show the real one."""
+    """A painted interior: dark cavity, upper teeth, tongue; for clips that never show the real one."""
 
     cavity: FloatArray  # RGB
     teeth: FloatArray
     tongue: FloatArray
 
     def paint(self, opening: Opening, eye_span: float) -> FloatArray:
-        """Paint cavity, then tongue, then teeth. See Interior."""
+        """Paint cavity, then tongue, then teeth. Returns float32 [h, w, 3]."""
         relative_gap = opening.middle_gap / eye_span
         depth = np.clip(opening.below_upper / np.maximum(opening.gap, 1.0), 0, 1)
         colour = self.cavity * (1.05 - 0.45 * np.sin(np.pi * (0.1 + 0.9 * depth)))[..., None]
@@ -98,15 +98,20 @@ class PaintedInterior:
 
 
 def donor_interior(frame: Image, landmarks: FloatArray) -> DonorInterior:
-    """Borrow an open mouth's inside: frame uint8 RGB [h, w, 3], landmarks float32 [468, 3] in it."""
+    """Take the interior of an open mouth from a frame, uint8 RGB [h, w, 3], with landmarks, float32 [468, 3]."""
     return DonorInterior(np.ascontiguousarray(frame), mouth_geometry(landmarks))
 
 
 def painted_interior(frame: Image, landmarks: FloatArray) -> PaintedInterior:
-    """Mix a mouth's colours from the lips and cheeks of a face."""
+    """Derive a painted interior's colours from lips and cheeks.
+
+    Args:
+        frame: uint8 RGB [H, W, 3].
+        landmarks: float32 [468, 3], in pixels.
+    """
     lip = np.median([_colour_at(frame, landmarks[i], 2) for i in LIP_POINTS], axis=0)
     cheeks = np.array([_colour_at(frame, landmarks[i], 3) for i in CHEEK_POINTS])
-    skin = cheeks[np.argsort(cheeks.sum(axis=1))[-3:]].mean(axis=0)  # the sunny side
+    skin = cheeks[np.argsort(cheeks.sum(axis=1))[-3:]].mean(axis=0)  # the brighter side
     tint = 1 + TOOTH_SKIN_SHARE * (skin / max(skin.mean(), 1.0) - 1)
     teeth = np.clip(skin @ LUMA * tint * TOOTH_TINT, 30, 238)
     return PaintedInterior(
@@ -117,7 +122,7 @@ def painted_interior(frame: Image, landmarks: FloatArray) -> PaintedInterior:
 
 
 def _colour_at(frame: Image, point: FloatArray, reach: int) -> FloatArray:
-    """Mean colour around a landmark; the frame's nearest pixels where it lies outside."""
+    """Return the mean colour around a landmark, or of the nearest pixels if it is outside the frame."""
     height, width = frame.shape[:2]
     x, y = (round(float(np.clip(point[i], 0, edge - 1))) for i, edge in ((0, width), (1, height)))
     patch = frame[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
@@ -125,7 +130,7 @@ def _colour_at(frame: Image, point: FloatArray, reach: int) -> FloatArray:
 
 
 def _donor_depth(below: FloatArray, gap: FloatArray, donor_gap: FloatArray, span: float) -> FloatArray:
-    """Depth under the donor's upper lip that shows at a depth under ours, both in the donor's pixels."""
+    """Map a depth below the target's upper lip to a depth below the donor's, both in the donor's pixels."""
     rigid = np.minimum(TEETH_DEPTH * span, TEETH_SHARE * donor_gap)
     stretch = np.where(gap > donor_gap, (donor_gap - rigid) / np.maximum(gap - rigid, 1.0), 1.0)
     depth: FloatArray = np.where(below < rigid, below, rigid + (below - rigid) * stretch)

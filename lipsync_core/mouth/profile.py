@@ -1,4 +1,4 @@
-"""What a clip teaches about its speaker's mouth, gathered in one bounded pass. Knows nothing of audio."""
+"""Learns about the speaker's mouth from one pass over a clip, in bounded memory."""
 
 from dataclasses import dataclass
 
@@ -36,23 +36,23 @@ SCORE_WEIGHT = 0.15  # of a score against a difference in pose
 
 @dataclass(frozen=True)
 class MouthProfile:
-    """What travels with every chunk of a clip, so that each chunk can be worked on alone."""
+    """What is sent with every chunk of a clip, so that each chunk can be processed alone."""
 
     max_gap: float  # gap at opening 1, eye spans
     width: float  # median width of the mouth, eye spans
     interior_frames: Image  # [K, h, w, 3], crops of open mouths, K <= 6
     interior_landmarks: FloatArray  # [K, 468, 3], in the crops' pixels
-    interior_scores: FloatArray  # [K], the client's: helps to choose among them
+    interior_scores: FloatArray  # [K], used by the client to choose among them
     mouth_colours: FloatArray  # [2, 16, 3], how the lower face usually looks (see usual_colours)
 
     @property
     def mouth_range(self) -> FloatArray:
-        """Max gap and width, float32 [2]: the form in which they travel."""
+        """Maximum gap and width as a tensor, float32 [2]."""
         return np.array([self.max_gap, self.width], np.float32)
 
     @property
     def tensors(self) -> dict[str, np.ndarray]:
-        """What the ensemble takes from it, by input name."""
+        """The ensemble's inputs by name: `mouth_range` [2], `mouth_colours` [2, 16, 3], interiors [K, ...] if any."""
         tensors: dict[str, np.ndarray] = {
             "mouth_range": self.mouth_range,
             "mouth_colours": self.mouth_colours,
@@ -74,10 +74,10 @@ class _Candidate:
 
 
 class MouthProfileBuilder:
-    """Gathers a MouthProfile from sampled frames; memory is bounded by 24 small crops."""
+    """Builds a MouthProfile from sampled frames; holds at most 24 small crops."""
 
     def __init__(self) -> None:
-        """Start with nothing seen."""
+        """Start without samples."""
         self._gaps: list[float] = []
         self._widths: list[float] = []
         self._colours: list[FloatArray] = []
@@ -85,9 +85,9 @@ class MouthProfileBuilder:
         self._candidates: list[_Candidate] = []
 
     def add(self, frame: Image, landmarks: FloatArray) -> None:
-        """Look at one frame, uint8 RGB [H, W, 3], with its face's landmarks, float32 [468, 3].
+        """Add one frame, uint8 RGB [H, W, 3], with its face's landmarks, float32 [468, 3].
 
-        A frame without a face (NaN landmarks) teaches nothing.
+        A frame without a face (NaN landmarks) is skipped.
         """
         if not np.isfinite(landmarks).all():
             return
@@ -107,7 +107,7 @@ class MouthProfileBuilder:
             del self._candidates[int(np.argmin(self._scores()))]
 
     def build(self) -> MouthProfile | None:
-        """The profile of what was added, or None where no frame had a face."""
+        """Return the profile of the added frames, or None if no frame had a face."""
         if not self._gaps:
             return None
         usual = usual_colours(np.array(self._colours))

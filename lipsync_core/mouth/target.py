@@ -50,19 +50,19 @@ class MouthTarget:
 
 
 def opening_gaps(openings: FloatArray, max_gap: float) -> FloatArray:
-    """Turn openings, 0..1.15, into gaps in eye spans."""
+    """Convert openings, 0 to 1.15, to gaps in eye spans, float32 [...] -> float32 [...]."""
     return max_gap * np.clip((openings - CLOSED_OPENING) / (1 - CLOSED_OPENING), 0, OPENING_LIMIT)
 
 
 def wide_gap(gaps: FloatArray) -> float:
-    """Gap of this speaker's wide-open mouth, from gaps seen in the clip, in eye spans."""
+    """Estimate the gap of the speaker's wide-open mouth from gaps in the clip, float32 [N], in eye spans."""
     if len(gaps) == 0 or (own := float(np.percentile(gaps, 95))) <= SILENT_GAP:
         return MAX_GAP_DEFAULT
     return float(np.clip(own, *MAX_GAP_RANGE))
 
 
 def motion_strength(geometry: MouthGeometry) -> float:
-    """Share of the motion that a head turned this far still takes, 1 (facing) .. 0 (turned away)."""
+    """Return the share of the motion for a head turned this far, from 1 (facing) to 0 (turned away)."""
     return 1 - ramp((abs(geometry.yaw) - YAW_FULL) / (YAW_NONE - YAW_FULL))
 
 

@@ -1,4 +1,4 @@
-"""Move one face's lips where a target wants them, and show the mouth's inside. Knows nothing of audio."""
+"""Moves the lips of one face to a target, and shows the interior of the mouth."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -43,11 +43,11 @@ class Box(NamedTuple):
     y1: int
 
     def inside(self, frame: Image) -> "Box":
-        """The part within a frame; width or height is not positive where there is none."""
+        """Return the part within a frame, [H, W, 3]; without any, width or height is not positive."""
         return self.within(Box(0, 0, frame.shape[1], frame.shape[0]))
 
     def within(self, other: "Box") -> "Box":
-        """The part that two boxes share."""
+        """Return the intersection of two boxes."""
         low, high = map(max, self[:2], other[:2]), map(min, self[2:], other[2:])
         return Box(*low, *high)
 
@@ -87,10 +87,10 @@ class _FacePoints(NamedTuple):
 
 
 class Interior(Protocol):
-    """Something that shows the inside of a mouth."""
+    """Paints the interior of a mouth."""
 
     def paint(self, opening: Opening, eye_span: float) -> FloatArray:
-        """Colour of the opening's pixels, float32 [h, w, 3] 0..255."""
+        """Return the colours of the opening's pixels, float32 [h, w, 3], 0 to 255."""
         ...
 
 
@@ -103,9 +103,9 @@ def changed_region(geometry: MouthGeometry, half_width: float | None = None) -> 
 
 
 def warp_mouth(frame: Image, geometry: MouthGeometry, target: MouthTarget, interior: Interior) -> None:
-    """Give one face of a frame the target's mouth, in place.
+    """Warp one face of a frame to the target, in place.
 
-    Pixels outside `changed_region`, and those that would move by less than 0.03 pixels, keep their value.
+    Pixels outside `changed_region`, and those that would move by less than 0.03 pixels, are unchanged.
 
     Args:
         frame: uint8 RGB [H, W, 3], written to.

@@ -1,6 +1,6 @@
-"""TensorRT engines in a volume of their own: where they lie, and whether they belong to this GPU and these models.
+"""TensorRT engines in their own volume: where they are, and whether they match this GPU and these models.
 
-An engine runs on the GPU and the TensorRT that it was built with, and on no other; so a folder is named after both.
+An engine runs only on the GPU and TensorRT version that it was built for; its folder is named after both.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def find_gpu(command: tuple[str, ...] = NVIDIA_SMI) -> str:
 
 def engine_folder(volume: Path, gpu: str) -> Path:
     """Return the volume's folder for this image and GPU, such as VOLUME/25.06-py3/nvidia-h100-80gb-hbm3-9-0."""
-    name = ",".join(gpu.split(",")[:2])  # an engine outlives its driver
+    name = ",".join(gpu.split(",")[:2])  # an engine stays valid when the driver changes
     return volume / os.environ.get(IMAGE_VARIABLE, "local") / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 

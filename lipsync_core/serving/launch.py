@@ -1,4 +1,4 @@
-"""What our Triton image runs: lays out the models that are there, guards the endpoints, becomes tritonserver.
+"""Entry point of the Triton image: lays out the models, restricts the endpoints, and becomes tritonserver.
 
 Started as `python -m lipsync_core.serving.launch`. gRPC is on 8001, health by HTTP on 8000, metrics on 8002.
 """
@@ -131,7 +131,7 @@ def _trace_arguments(options: argparse.Namespace) -> list[str]:
 
 
 def _empty_folder() -> Path:
-    """Make the folder of links anew: a container that starts again keeps its /tmp."""
+    """Return an absent folder for the links; a restarted container keeps its /tmp."""
     folder = Path(tempfile.gettempdir()) / "lipsync-models"
     shutil.rmtree(folder, ignore_errors=True)
     return folder

@@ -1,4 +1,4 @@
-"""Lays out the repository that a server is given: links to the models that it serves, and to no other."""
+"""Lays out the repository of one server: links to the models that it serves."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ ENGINE_FILE = NETWORK_FILES["tensorrt"]
 
 
 def link_models(repository: Path, models: list[str], folder: Path, engines: Path | None = None) -> Path:
-    """Fill a folder with links to models, so that tritonserver can serve all it finds and take no orders to load.
+    """Fill a folder with links to models, so that tritonserver serves all of it and clients cannot load models.
 
     Args:
-        repository: the model repository, which is only read.
-        models: names of the models to serve.
-        folder: an empty or absent folder to fill.
-        engines: folder of TensorRT engines, ENGINES/<model>/1/model.plan; they stand in for the model's own files.
+        repository: The model repository; it is only read.
+        models: Names of the models to serve.
+        folder: The folder to fill; empty or absent.
+        engines: Folder of TensorRT engines, ENGINES/<model>/1/model.plan, which replace the models' own files.
 
     Returns:
         The folder.

@@ -1,4 +1,4 @@
-"""Finds the tritonserver of the nvidia-pytriton wheel and lays out what it needs to start. Starts nothing."""
+"""Finds the tritonserver in the nvidia-pytriton wheel and prepares what it needs to start."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TritonRuntime:
         }
 
     def lay_out_backends(self, folder: Path) -> Path:
-        """Bring the Python backend and our own backends together under one folder, as tritonserver wants them.
+        """Collect the Python backend and this project's backends in one folder, as tritonserver expects them.
 
         The Python backend is copied: tritonserver refuses a library that a link takes out of its folder.
         """

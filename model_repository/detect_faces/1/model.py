@@ -1,4 +1,4 @@
-"""Finds faces; the network is the model face_detector."""
+"""Finds faces with the network face_detector."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ from lipsync_core.triton.step import TritonStep
 
 @dataclass(frozen=True)
 class DetectFacesParameters:
-    """What config.pbtxt sets."""
+    """Parameters set in config.pbtxt.
 
-    max_faces: int  # per frame
-    images_per_call: int  # at most face_detector's max_batch_size
+    Attributes:
+        max_faces: Most faces per frame.
+        images_per_call: Images per call of face_detector; at most its max_batch_size.
+    """
+
+    max_faces: int
+    images_per_call: int
 
 
 class TritonPythonModel(TritonStep):
@@ -26,11 +31,19 @@ class TritonPythonModel(TritonStep):
     Parameters = DetectFacesParameters
 
     def setup(self) -> None:
-        """Leave the cores to the other instances and networks."""
+        """Use one thread; other instances and networks need the cores."""
         cv2.setNumThreads(1)
 
     def run(self, frames: np.ndarray) -> dict[str, np.ndarray]:
-        """Detect in whole frames, and by tiles in those where nothing was found."""
+        """Detect faces in whole frames, and by tiles in frames where none was found.
+
+        Args:
+            frames: uint8 RGB [F, H, W, 3].
+
+        Returns:
+            detected_boxes, float32 [F, N, 4]; detected_keypoints, float32 [F, N, 6, 2]; detected_scores, float32
+            [F, N]. Slots without a face are NaN, with score 0.
+        """
         check_frames(frames)
         found = [
             largest_faces(detections, self.parameters.max_faces)

@@ -1,4 +1,4 @@
-"""Finds the landmarks of detected faces; the network is the model face_landmarks."""
+"""Finds the landmarks of detected faces with the network face_landmarks."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ from lipsync_core.triton.step import TritonStep
 
 @dataclass(frozen=True)
 class LandmarkFacesParameters:
-    """What config.pbtxt sets."""
+    """Parameters set in config.pbtxt.
 
-    images_per_call: int  # at most face_landmarks' max_batch_size
+    Attributes:
+        images_per_call: Images per call of face_landmarks; at most its max_batch_size.
+    """
+
+    images_per_call: int
 
 
 class TritonPythonModel(TritonStep):
-    """Find the landmarks of detected faces, and drop what turns out to be no face."""
+    """Find the landmarks of detected faces, and drop detections that are not faces."""
 
     Parameters = LandmarkFacesParameters
 
     def setup(self) -> None:
-        """Leave the cores to the other instances and networks."""
+        """Use one thread; other instances and networks need the cores."""
         cv2.setNumThreads(1)
 
     def run(
@@ -40,7 +44,18 @@ class TritonPythonModel(TritonStep):
         detected_keypoints: np.ndarray,
         detected_scores: np.ndarray,
     ) -> dict[str, np.ndarray]:
-        """Look at all faces of all frames at once."""
+        """Find the landmarks of all faces of all frames together.
+
+        Args:
+            frames: uint8 RGB [F, H, W, 3].
+            detected_boxes: float32 [F, N, 4].
+            detected_keypoints: float32 [F, N, 6, 2].
+            detected_scores: float32 [F, N], 0 for slots without a face.
+
+        Returns:
+            boxes, float32 [F, N, 4]; scores, float32 [F, N]; landmarks, float32 [F, N, 468, 3]; alignment_points,
+            float32 [F, N, 3, 2]. Slots without a face are NaN, with score 0.
+        """
         faces = np.nonzero(detected_scores > 0)  # frame and slot of each
         regions = regions_from_detections(detected_boxes[faces], detected_keypoints[faces])
         landmarks, present = landmark_detections(frames, faces[0], regions, self._run_landmarks)

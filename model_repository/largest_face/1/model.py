@@ -1,4 +1,4 @@
-"""Chooses the face to change: the caller's, or the largest that the model `faces` finds."""
+"""Chooses the face to change: the one that the client tracks, or the largest one found."""
 
 from __future__ import annotations
 
@@ -9,10 +9,21 @@ from lipsync_core.triton.step import TritonStep
 
 
 class TritonPythonModel(TritonStep):
-    """Pass a followed face on, or find each frame's largest one."""
+    """Pass on the landmarks of a tracked face, or find the largest face of each frame."""
 
     def run(self, frames: np.ndarray, landmarks: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Landmarks given count as they are, NaN rows included."""
+        """Return the given landmarks unchanged, or find them.
+
+        Args:
+            frames: uint8 RGB [F, H, W, 3].
+            landmarks: float32 [F, 468, 3]; NaN for frames without a face.
+
+        Returns:
+            face_landmarks, float32 [F, 468, 3]; NaN for frames without a face.
+
+        Raises:
+            ValueError: There are no frames, or `landmarks` has another number of rows.
+        """
         if landmarks is None:
             return {"face_landmarks": self._find(frames)}
         check_rows("landmarks", landmarks, len(frames))

@@ -1,6 +1,6 @@
-"""LatentSync: align, diffuse, paste back; every step and every network is a model of its own.
+"""LatentSync: align, denoise, paste back. Every step and every network is a separate model.
 
-The loop stands in the model that callers ask, and not behind an ensemble: only there does a cancellation arrive.
+The loop is in the model that clients call, not behind an ensemble: only there does a cancellation arrive.
 """
 
 from __future__ import annotations
@@ -24,23 +24,32 @@ from lipsync_core.triton.tensors import TorchStep
 
 @dataclass(frozen=True)
 class LatentSyncParameters:
-    """What config.pbtxt sets."""
+    """Parameters set in config.pbtxt.
 
-    num_frames: int  # of a whole chunk, for those who cut chunks
-    images_per_call: int  # at most the VAE's max_batch_size; memory grows with it
-    branches_per_call: int  # of guidance, 1 or 2; memory grows with it
-    speed: str  # this and the following count where a request doesn't say; steps and scheduler are the speed's
+    Attributes:
+        num_frames: Frames of a whole chunk, for clients.
+        images_per_call: Images per call of the VAE; at most its max_batch_size. Memory grows with it.
+        branches_per_call: Branches of guidance per call of the UNet, 1 or 2. Memory grows with it.
+        speed: Default of requests; it also sets the default steps and scheduler.
+        guidance_scale: Default of requests.
+        seed: Default of requests.
+    """
+
+    num_frames: int
+    images_per_call: int
+    branches_per_call: int
+    speed: str
     guidance_scale: float
     seed: int
 
 
 class TritonPythonModel(TorchStep):
-    """Let one face of each frame speak."""
+    """Lip-sync one face per frame."""
 
     Parameters = LatentSyncParameters
 
     def setup(self) -> None:
-        """Keep to one thread: the work is in the networks."""
+        """Use one thread, as the networks do the work, and check the parameters."""
         torch.set_num_threads(1)
         if not 1 <= self.parameters.num_frames <= MAX_FRAMES:
             raise ValueError(f"num_frames: expected 1 to {MAX_FRAMES}, got {self.parameters.num_frames}")
@@ -71,7 +80,31 @@ class TritonPythonModel(TorchStep):
         masked_noise: np.ndarray | None = None,
         reference_noise: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
-        """Check the options first: the rest takes long."""
+        """Lip-sync a chunk of frames. Inputs that are left out are computed, or default to the parameters.
+
+        Args:
+            frames: uint8 RGB [F, H, W, 3].
+            landmarks: float32 [F, 468, 3]; NaN for frames without a face.
+            alignment_points: float32 [F, 3, 2], instead of landmarks.
+            smoothing_biases: float32 [F, 2]; without them smoothing starts with this chunk.
+            audio: float32 [S], mono at 16 kHz, a whole recording.
+            audio_features: float32 [N, 5, 384], instead of audio.
+            audio_positions: int32 [F], each frame's position in the features; 25 fps if left out.
+            audio_tokens: float32 [F, 50, 384], instead of audio or features.
+            seed: int64 [1].
+            chunk_index: int32 [1], selects the chunk's noise.
+            num_inference_steps: int32 [1].
+            guidance_scale: float32 [1].
+            scheduler: str [1].
+            speed: str [1].
+            resolution: int32 [1], edge length of the faces in pixels.
+            initial_noise: float32 [4, h, h], instead of noise from the seed.
+            masked_noise: float32 [faces, 4, h, h].
+            reference_noise: float32 [faces, 4, h, h].
+
+        Returns:
+            synced_frames, uint8 RGB [F, H, W, 3].
+        """
         options = self._options(num_inference_steps, guidance_scale, scheduler, speed, seed)
         aligned = self.infer(
             "latentsync_align",
@@ -96,17 +129,17 @@ class TritonPythonModel(TorchStep):
         return self.infer("latentsync_composite", {"frames": frames, **matrices, "synced_faces": drawn})
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Run the VAE's encoder."""
+        """Run the VAE's encoder, [N, 3, R, R] -> [N, 8, h, h]."""
         return self._in_batches("vae_encoder", "images", images, "moments")
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Run the VAE's decoder."""
+        """Run the VAE's decoder, [N, 4, h, h] -> [N, 3, R, R]."""
         return self._in_batches("vae_decoder", "latents", latents, "decoded")
 
     def unet(
         self, sample: torch.Tensor, timestep: torch.Tensor, audio_tokens: torch.Tensor, *, deep: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Run the UNet; deep features travel only when they are needed."""
+        """Run the UNet, [B, 13, F, h, h] -> [B, N, 4, F, h, h]; deep features are returned only if `deep`."""
         inputs = {"sample": sample, "timestep": timestep, "audio_tokens": audio_tokens}
         wanted = ["noise_pred", "deep_features"] if deep else ["noise_pred"]
         outputs = self.infer_tensors("latentsync_unet", inputs, wanted)
@@ -115,7 +148,7 @@ class TritonPythonModel(TorchStep):
     def unet_shallow(
         self, sample: torch.Tensor, timestep: torch.Tensor, audio_tokens: torch.Tensor, deep_features: torch.Tensor
     ) -> torch.Tensor:
-        """Run the UNet's outermost layers."""
+        """Run the UNet's outermost layers, [B, 13, F, h, h] -> [B, N, 4, F, h, h]."""
         inputs = {"sample": sample, "timestep": timestep, "audio_tokens": audio_tokens, "deep_features": deep_features}
         return self.infer_tensors("latentsync_unet_shallow", inputs, ["noise_pred"])["noise_pred"]
 
@@ -149,11 +182,11 @@ class TritonPythonModel(TorchStep):
 
 
 def _given(**tensors: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Leave out what was not sent."""
+    """Return the tensors that were sent."""
     return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
 def _noise(seed: int, chunk_index: int, faces: np.ndarray, given: tuple[np.ndarray | None, ...]) -> Noise:
-    """Draw the chunk's noise, and put given noise in its place."""
+    """Draw the chunk's noise; given noise replaces it."""
     drawn = draw_noise(seed, chunk_index, len(faces), faces.shape[1])
     return Noise(*(mine if theirs is None else theirs for mine, theirs in zip(drawn, given, strict=True)))

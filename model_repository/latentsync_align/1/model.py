@@ -1,4 +1,4 @@
-"""Cuts faces out of frames, as LatentSync's networks take them."""
+"""Crops faces out of frames, upright and square, as LatentSync's networks take them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ from lipsync_core.triton.step import TritonStep
 
 @dataclass(frozen=True)
 class LatentSyncAlignParameters:
-    """What config.pbtxt sets."""
+    """Parameters set in config.pbtxt.
 
-    resolution: int  # edge of the faces, pixels, where a request doesn't say
+    Attributes:
+        resolution: Edge length of the faces in pixels; default of requests.
+    """
+
+    resolution: int
 
 
 class TritonPythonModel(TritonStep):
-    """Warp one face of each frame upright."""
+    """Crop one face per frame."""
 
     Parameters = LatentSyncAlignParameters
 
     def setup(self) -> None:
-        """Keep to one thread; the server runs several instances instead."""
+        """Use one thread; the server runs several instances instead."""
         cv2.setNumThreads(1)
         _check_resolution(self.parameters.resolution)
 
@@ -40,7 +44,21 @@ class TritonPythonModel(TritonStep):
         smoothing_biases: np.ndarray | None = None,
         resolution: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
-        """Given points count as they are, NaN rows included; without biases the smoothing starts with this chunk."""
+        """Crop the face of each frame that has one.
+
+        Args:
+            frames: uint8 RGB [F, H, W, 3].
+            landmarks: float32 [F, 468, 3]; NaN for frames without a face. Without them the largest face is found.
+            alignment_points: float32 [F, 3, 2], instead of landmarks; NaN for frames without a face.
+            smoothing_biases: float32 [F, 2]; without them smoothing starts with this chunk.
+            resolution: int32 [1], edge length of the faces in pixels.
+
+        Returns:
+            faces, uint8 RGB [faces, R, R, 3]; affine_matrices, float32 [F, 2, 3], NaN for frames without a face.
+
+        Raises:
+            ValueError: There are no frames or too many, row counts differ, or the resolution is not supported.
+        """
         check_frames(frames)
         check_chunk_length(len(frames))
         edge = self.parameters.resolution if resolution is None else _check_resolution(int(resolution[0]))

@@ -1,4 +1,4 @@
-"""Speech, or what the caller already made of it, to the audio tokens of each face."""
+"""Gathers the audio tokens of each face from audio, features or tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lipsync_core.triton.step import TritonStep
 
 
 class TritonPythonModel(TritonStep):
-    """Gather each face's tokens; given tokens pass through, given features need no network."""
+    """Gather each face's audio tokens; only raw audio needs a network."""
 
     def run(
         self,
@@ -21,7 +21,21 @@ class TritonPythonModel(TritonStep):
         audio_positions: np.ndarray | None = None,
         audio_tokens: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
-        """Start from what is nearest to tokens."""
+        """Start from the tokens if given, else the features, else the audio.
+
+        Args:
+            affine_matrices: float32 [F, 2, 3]; NaN for frames without a face.
+            audio: float32 [S], mono at 16 kHz, a whole recording.
+            audio_features: float32 [N, 5, 384].
+            audio_positions: int32 [F], each frame's position in the features; 25 fps if left out.
+            audio_tokens: float32 [F, 50, 384].
+
+        Returns:
+            face_tokens, float32 [faces, 50, 384].
+
+        Raises:
+            ValueError: No audio is given, row counts differ, or a value is not finite.
+        """
         frame_count = len(affine_matrices)
         if audio_tokens is None:
             audio_tokens = self._gather(frame_count, audio, audio_features, audio_positions)

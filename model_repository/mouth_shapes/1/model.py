@@ -1,4 +1,4 @@
-"""Speech, or shapes that the caller already has, to one mouth shape per frame."""
+"""Computes one mouth shape per frame from audio, or passes given shapes on."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from lipsync_core.triton.step import TritonStep
 
 
 class TritonPythonModel(TritonStep):
-    """Tell how far the mouth opens and spreads at each frame; given shapes pass through."""
+    """Compute how far the mouth opens and spreads at each frame."""
 
     def run(
         self,
@@ -17,7 +17,20 @@ class TritonPythonModel(TritonStep):
         given_shapes: np.ndarray | None = None,
         face_landmarks: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
-        """Follow the speech, unless the caller brings the shapes; one for each frame, where frames are known."""
+        """Compute the shapes, unless they are given.
+
+        Args:
+            audio: float32 [S], mono at 16 kHz.
+            frame_times: float64 [F], centres of the frames in seconds from the first sample.
+            given_shapes: float32 [F, 2], opening and spread, instead of audio.
+            face_landmarks: float32 [F, 468, 3], only to check the number of frames.
+
+        Returns:
+            mouth_shapes, float32 [F, 2].
+
+        Raises:
+            ValueError: Neither shapes nor audio with frame times are given, or row counts differ.
+        """
         shapes = self._follow(audio, frame_times) if given_shapes is None else given_shapes
         if face_landmarks is not None:
             check_rows("frame_times" if given_shapes is None else "shapes", shapes, len(face_landmarks))

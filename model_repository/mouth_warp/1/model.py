@@ -1,4 +1,4 @@
-"""Frames, landmarks and mouth shapes to frames whose mouths have these shapes."""
+"""Warps the mouths of frames to given shapes."""
 
 import cv2
 import numpy as np
@@ -8,10 +8,10 @@ from lipsync_core.triton.step import TritonStep
 
 
 class TritonPythonModel(TritonStep):
-    """Warp every face's mouth to its shape."""
+    """Warp the mouth of each frame's face to its shape."""
 
     def setup(self) -> None:
-        """Keep to one thread; the server runs several instances instead."""
+        """Use one thread; the server runs several instances instead."""
         cv2.setNumThreads(1)
 
     def run(
@@ -25,6 +25,20 @@ class TritonPythonModel(TritonStep):
         interior_landmarks: np.ndarray | None = None,
         interior_indices: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
-        """Warp the chunk with what is known of its clip."""
+        """Warp the mouths of a chunk of frames.
+
+        Args:
+            frames: uint8 RGB [F, H, W, 3].
+            face_landmarks: float32 [F, 468, 3]; NaN for frames without a face.
+            mouth_shapes: float32 [F, 2], opening and spread.
+            mouth_range: float32 [2], gap at opening 1 and usual width, in eye spans.
+            mouth_colours: float32 [2, 16, 3], how the lower face usually looks, for finding covered mouths.
+            interior_frames: uint8 RGB [K, h, w, 3], crops of open mouths.
+            interior_landmarks: float32 [K, 468, 3], in pixels of the crops.
+            interior_indices: int32 [F], the crop for each frame; -1 for a painted interior.
+
+        Returns:
+            synced_frames, uint8 RGB [F, H, W, 3].
+        """
         clip = ClipMouth(mouth_range, mouth_colours, interior_frames, interior_landmarks, interior_indices)
         return {"synced_frames": sync_mouths(frames, face_landmarks, mouth_shapes, clip)}

@@ -1,4 +1,4 @@
-"""Finds faces as the original Wav2Lip does; the network is the model s3fd."""
+"""Finds faces as the original Wav2Lip does, with the network s3fd."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from lipsync_core.wav2lip.s3fd import enlarge_small, find_faces
 
 @dataclass(frozen=True)
 class S3fdFacesParameters:
-    """What config.pbtxt sets."""
+    """Parameters set in config.pbtxt.
 
-    images_per_call: int  # at most s3fd's max_batch_size; memory grows with it: s3fd takes 1.4 GB for one 1080p frame
+    Attributes:
+        images_per_call: Images per call of s3fd; at most its max_batch_size. One 1080p frame takes 1.4 GB.
+    """
+
+    images_per_call: int
 
 
 class TritonPythonModel(TritonStep):
@@ -25,7 +29,14 @@ class TritonPythonModel(TritonStep):
     Parameters = S3fdFacesParameters
 
     def run(self, frames: np.ndarray) -> dict[str, np.ndarray]:
-        """Look at whole frames at their own size."""
+        """Detect faces in whole frames at full size.
+
+        Args:
+            frames: uint8 RGB [F, H, W, 3].
+
+        Returns:
+            boxes, float32 [F, N, 4]; scores, float32 [F, N]. Slots without a face are NaN, with score 0.
+        """
         check_frames(frames)
         images = enlarge_small(frames)
         found = []

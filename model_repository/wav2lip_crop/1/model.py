@@ -1,4 +1,4 @@
-"""Cuts faces out of frames, as the Wav2Lip generator takes them."""
+"""Crops faces out of frames, as the Wav2Lip generator takes them."""
 
 import cv2
 import numpy as np
@@ -9,14 +9,25 @@ from lipsync_core.wav2lip.faces import boxes_from_landmarks, generator_input
 
 
 class TritonPythonModel(TritonStep):
-    """Cut one face out of each frame; without boxes it is the largest one."""
+    """Crop one face per frame; without boxes it is the largest one."""
 
     def setup(self) -> None:
-        """Keep to one thread; the server runs several instances instead."""
+        """Use one thread; the server runs several instances instead."""
         cv2.setNumThreads(1)
 
     def run(self, frames: np.ndarray, boxes: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Given boxes count as they are, NaN rows included."""
+        """Crop the faces.
+
+        Args:
+            frames: uint8 RGB [F, H, W, 3].
+            boxes: float32 [F, 4]; NaN for frames without a face.
+
+        Returns:
+            face, float32 [F, 6, 96, 96], BGR 0 to 1; face_boxes, float32 [F, 4].
+
+        Raises:
+            ValueError: There are no frames, or `boxes` has another number of rows.
+        """
         check_frames(frames)
         if boxes is None:
             boxes = boxes_from_landmarks(self.infer("largest_face", {"frames": frames})["face_landmarks"])

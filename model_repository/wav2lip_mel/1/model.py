@@ -1,4 +1,4 @@
-"""Speech, or mel windows that the caller already has, to one window per frame."""
+"""Computes one mel window per frame from audio, or passes given windows on."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from lipsync_core.wav2lip.mel import check_windows, mel_spectrogram, mel_windows
 
 
 class TritonPythonModel(TritonStep):
-    """Cut each frame's window out of the speech's mel spectrogram; given windows pass through."""
+    """Cut each frame's window out of the mel spectrogram."""
 
     def run(
         self,
@@ -17,7 +17,20 @@ class TritonPythonModel(TritonStep):
         mel_windows: np.ndarray | None = None,
         face_boxes: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
-        """Look at the speech, unless the caller brings the windows; one for each frame, where frames are known."""
+        """Compute the windows, unless they are given.
+
+        Args:
+            audio: float32 [S], mono at 16 kHz.
+            window_starts: int32 [F], each window's first mel frame.
+            mel_windows: float32 [F, 80, 16], instead of audio.
+            face_boxes: float32 [F, 4], only to check the number of frames.
+
+        Returns:
+            mel, float32 [F, 1, 80, 16].
+
+        Raises:
+            ValueError: Neither windows nor audio with window starts are given, or row counts differ.
+        """
         windows = self._cut(audio, window_starts) if mel_windows is None else check_windows(mel_windows)
         if face_boxes is not None:
             check_rows("window_starts" if mel_windows is None else "mel_windows", windows, len(face_boxes))

@@ -1,4 +1,4 @@
-"""Python-based `onnxruntime` backend: serves model.onnx where Triton's native backend of that name is absent.
+"""Python-based `onnxruntime` backend: serves model.onnx without Triton's native backend of the same name.
 
 Triton loads this file as the backend of every model whose config.pbtxt says `backend: "onnxruntime"`. It knows the
 same parameters as the native backend: intra_op_thread_count, inter_op_thread_count, enable_mem_arena.
@@ -42,22 +42,22 @@ class TritonPythonModel(NetworkBackend):
         self.check_names({node.name for node in inputs}, {node.name for node in outputs})
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        """Run the session."""
+        """Run the session on arrays [B, ...]; returns arrays [B, ...]."""
         feeds = {spec.name: array for spec, array in zip(self.contract.inputs, inputs, strict=True)}
         outputs: list[np.ndarray] = self.session.run([spec.name for spec in self.contract.outputs], feeds)
         return outputs
 
     def read(self, tensor: Any) -> np.ndarray:
-        """View the tensor."""
+        """View a Triton tensor as an array [...]."""
         array: np.ndarray = tensor.as_numpy()
         return array
 
     def write(self, name: str, array: np.ndarray) -> Any:
-        """Wrap the array."""
+        """Wrap an array [...] in a Triton tensor."""
         return pb_utils.Tensor(name, np.ascontiguousarray(array))
 
     def join(self, arrays: list[np.ndarray]) -> np.ndarray:
-        """Concatenate."""
+        """Concatenate arrays [B, ...] along the batch axis."""
         return np.concatenate(arrays)
 
     def _options(self) -> onnxruntime.SessionOptions:

@@ -2,7 +2,7 @@
 
 Triton loads this file as the backend of every model whose configuration says `backend: "torch"`; the parameters are
 those of lipsync_core.programs.settings. Where the configuration sets FORCE_CPU_ONLY_INPUT_TENSORS to "no", tensors
-stay on the GPU on their way in and out.
+stay on the GPU on the way in and out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class TritonPythonModel(NetworkBackend):
     MODEL_FILE = PROGRAM_FILE
 
     def load(self, kind: str, device_id: int) -> None:
-        """Load the program onto the instance's device and compile it for its shapes: no request waits for that."""
+        """Load the program onto the instance's device and compile it for its shapes, before any request."""
         begin = time.perf_counter()
         try:
             self._device = choose_device(kind, device_id)
@@ -43,11 +43,11 @@ class TritonPythonModel(NetworkBackend):
         )
 
     def run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Run the program.
+        """Run the program on tensors [B, ...]; returns tensors [B, ...].
 
         Raises:
-            ValueError: the config refuses shapes that are not static.
-            FloatingPointError: half precision overflowed.
+            ValueError: The shapes are not static, and the config refuses others.
+            FloatingPointError: Half precision overflowed.
         """
         arranged = [inputs[place] for place in self._order]
         with clear_memory_errors(self._device):
@@ -60,15 +60,15 @@ class TritonPythonModel(NetworkBackend):
         return outputs
 
     def read(self, tensor: Any) -> torch.Tensor:
-        """View the tensor where it lies."""
+        """View a Triton tensor as a tensor [...] on its own device."""
         return from_triton(tensor)
 
     def write(self, name: str, array: torch.Tensor) -> Any:
-        """Hand the tensor out where it lies."""
+        """Pass a tensor [...] to Triton on its own device."""
         return to_triton(name, array)
 
     def join(self, arrays: list[torch.Tensor]) -> torch.Tensor:
-        """Concatenate on the program's device."""
+        """Concatenate tensors [B, ...] along the batch axis, on the program's device."""
         return torch.cat([array.to(self._device) for array in arrays])
 
     def _prepare(self) -> None:
@@ -96,7 +96,7 @@ class TritonPythonModel(NetworkBackend):
             pb_utils.Logger.log_warn(line)
 
     def _log_other_shape(self, inputs: list[torch.Tensor]) -> None:
-        """Say once per shape what it costs that it was not prepared."""
+        """Log once per shape that it was not prepared and runs slower."""
         sizes = tuple(value.shape[1:] for value in inputs)
         if sizes not in self._others:
             self._others.add(sizes)
