@@ -68,7 +68,7 @@ lint: $(TORCH)
 	$(BIN)/python tests/check_types.py
 
 docs: $(READY)
-	$(BIN)/python -m client.cli.reference README.md docs/*.md
+	$(BIN)/python -m client.cli.reference README.md docs/*.md docker/chart/files/dashboard.json
 
 serve: $(MODELS)
 	$(BIN)/lipsync serve

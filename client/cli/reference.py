@@ -1,6 +1,7 @@
-"""The tables of pipelines and options in the documentation: `make docs` writes them.
+"""The tables of pipelines and options in the documentation, and the dashboard's models: `make docs` writes them.
 
-`python -m client.cli.reference FILE...` rewrites what stands between the markers of a table in these files.
+`python -m client.cli.reference FILE...` rewrites what stands between the markers of a table in these files, and the
+models that a dashboard (.json) counts as pipelines.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from client.options import OPTIONS, pipelines_of
 from client.pipelines import DEFAULT_PIPELINE, PIPELINES
 
 BAR = "\\|"  # a bar within a cell
+DASHBOARD_MODELS = re.compile(r'model=~\\"[a-z0-9_|]+\\"')
 MARKER = re.compile(r"(<!-- (\w+): written by make docs -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 
 
@@ -24,13 +26,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Rewrite the tables of the named files; returns 0."""
     for name in sys.argv[1:] if arguments is None else arguments:
         path = Path(name)
-        path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
+        write = with_models if path.suffix == ".json" else with_tables
+        path.write_text(write(path.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 
 def with_tables(page: str) -> str:
     """Return a page with its tables as they are now."""
     return MARKER.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]()}\n\n{match[3]}", page)
+
+
+def with_models(dashboard: str) -> str:
+    """Return a dashboard that counts the requests of all pipelines."""
+    models = "|".join(pipeline.models[0] for pipeline in PIPELINES)
+    return DASHBOARD_MODELS.sub(rf'model=~\\"{models}\\"', dashboard)
 
 
 def pipelines_table() -> str:

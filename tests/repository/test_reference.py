@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from client.cli.reference import MARKER, TABLES, with_tables
+from client.cli.reference import MARKER, TABLES, with_models, with_tables
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -19,3 +19,10 @@ def test_every_table_is_shown_that_readers_choose_by() -> None:
     """The pipelines and the options are each in a page."""
     shown = {name for page in PAGES for _, name, _ in MARKER.findall(page.read_text(encoding="utf-8"))}
     assert {"pipelines", "options"} <= shown <= set(TABLES)
+
+
+def test_the_dashboard_counts_every_pipeline() -> None:
+    """The models that clients ask are those of the pipelines."""
+    dashboard = (ROOT / "docker" / "chart" / "files" / "dashboard.json").read_text(encoding="utf-8")
+    assert dashboard == with_models(dashboard)
+    assert with_models('x model=~\\"none\\"') != 'x model=~\\"none\\"'
