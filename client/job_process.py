@@ -17,6 +17,7 @@ from client.process import EndedBySignal, end_on_signals
 from client.progress import SilentProgress
 from client.run import run_job
 from client.servers.access import ServerAccess
+from client.servers.embedded import start_error
 from client.system import return_freed_frames
 from lipsync_core.serving.runtime import ServerStartError
 
@@ -99,7 +100,7 @@ def answer(request: JobRequest) -> JobResult:
     except LipSyncError as error:
         return JobResult(error.exit_code, error=error)
     except ServerStartError as error:
-        return JobResult(ServerUnavailable.exit_code, error=ServerUnavailable(str(error)))
+        return JobResult(ServerUnavailable.exit_code, error=start_error(error))
     except EndedBySignal as ending:
         return JobResult(ending.exit_code, error=LipSyncError(f"ended by {ending.name}"))
     except Exception as error:  # noqa: BLE001  (a defect of one job must not look like silence)

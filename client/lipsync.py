@@ -13,6 +13,7 @@ from client.errors import LipSyncError, ServerUnavailable
 from client.logs import set_up_logs, take_down_logs
 from client.option import flag
 from client.process import EXIT_SIGNAL, EndedBySignal, end_on_signals
+from client.servers.embedded import start_error
 from client.system import return_freed_frames
 from lipsync_core.serving.runtime import ServerStartError
 
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LipSyncError as error:
         return _report_error(error, error.text(flag), error.exit_code, verbose=verbose)
     except ServerStartError as error:
-        return _report_error(error, str(error), ServerUnavailable.exit_code, verbose=verbose)
+        return _report_error(error, start_error(error).text(flag), ServerUnavailable.exit_code, verbose=verbose)
     except Exception as error:  # noqa: BLE001  (people get one line; --verbose shows the traceback)
         text = f"{type(error).__name__}: {error}. This is a bug; --verbose shows where"
         return _report_error(error, text, EXIT_INTERNAL, verbose=verbose)

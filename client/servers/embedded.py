@@ -10,12 +10,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from client.errors import ServerUnavailable
+from client.errors import ServerUnavailable, ref
 from client.servers.access import ServerAccess
 from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
 from lipsync_core.repository import required_models
+from lipsync_core.serving.runtime import NoServerHere, ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+
+
+def start_error(error: ServerStartError) -> ServerUnavailable:
+    """Return the client's error of a server that does not start."""
+    advice = f"Or use a running server with {ref('url')}" if isinstance(error, NoServerHere) else ""
+    return ServerUnavailable(str(error), advice=advice)
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from lipsync_core.serving.runtime import ServerStartError
 with needs_extra("web"):
     import uvicorn
 
-    from client.web.app import create_app
+    from client.servers.embedded import start_error
+from client.web.app import create_app
     from client.web.job_queue import JobQueue
     from client.web.service import Service
     from client.web.settings import build_parser, settings_from
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lipsync web: {error.text(flag)}", file=sys.stderr)
         return error.exit_code
     except ServerStartError as error:
-        print(f"lipsync web: {error}", file=sys.stderr)
+        print(f"lipsync web: {start_error(error).text(flag)}", file=sys.stderr)
         return ServerUnavailable.exit_code
     finally:
         take_down_logs(handler)

@@ -16,12 +16,15 @@ from pathlib import Path
 BACKENDS_DIR = Path(__file__).parent / "backends"  # our Python-based backends, one folder each
 SYSTEM, MACHINE = "linux", "x86_64"  # what the wheel is built for
 PYTHONS = ((3, 11), (3, 12))  # what its numpy is built for, of those that this project runs on
-OTHER_SERVER = "Name a running server (option url)"
-INSTALL_HINT = "Install it with: pip install 'nvidia-pytriton>=0.7,<0.8', or name a running server (option url)"
+INSTALL_HINT = "Install it with: pip install 'nvidia-pytriton>=0.7,<0.8'"
 
 
 class ServerStartError(RuntimeError):
     """The server cannot start; the message says what to do."""
+
+
+class NoServerHere(ServerStartError):
+    """No server is installed, or none can be on this machine; one on another machine can still be used."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,14 @@ def find_runtime() -> TritonRuntime:
     _check_platform()
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
-        raise ServerStartError(f"tritonserver: expected the nvidia-pytriton wheel, got none. {INSTALL_HINT}")
+        raise NoServerHere(f"tritonserver: expected the nvidia-pytriton wheel, got none. {INSTALL_HINT}")
     root = Path(spec.origin).parent / "tritonserver"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = root / "python_backend_stubs" / version / "triton_python_backend_stub"
     executable = root / "bin" / "tritonserver"
     for path in (executable, stub):
         if not path.is_file():
-            raise ServerStartError(f"tritonserver: expected {path}, got no such file. {INSTALL_HINT}")
+            raise NoServerHere(f"tritonserver: expected {path}, got no such file. {INSTALL_HINT}")
     libraries = root.parent.parent / "nvidia_pytriton.libs"
     return TritonRuntime(executable, (libraries, _libpython_dir()), root / "backends" / "python", stub)
 
@@ -93,9 +96,9 @@ def _check_platform() -> None:
     python = sys.version_info[:2]
     if sys.platform != SYSTEM or platform.machine() != MACHINE or python not in PYTHONS:
         names = " or ".join(f"{major}.{minor}" for major, minor in PYTHONS)
-        raise ServerStartError(
+        raise NoServerHere(
             f"embedded server: expected Linux on x86-64 with Python {names},"
-            f" got {sys.platform} on {platform.machine()} with Python {python[0]}.{python[1]}. {OTHER_SERVER}"
+            f" got {sys.platform} on {platform.machine()} with Python {python[0]}.{python[1]}"
         )
 
 

@@ -276,5 +276,5 @@ def test_missing_libpython_fails_with_the_package_to_install(monkeypatch: pytest
 def test_missing_wheel_fails_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """A light client installation without the server says how to get one."""
     monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ServerStartError, match=r"pip install 'nvidia-pytriton.*name a running server \(option url\)"):
+    with pytest.raises(ServerStartError, match="pip install 'nvidia-pytriton"):
         runtime.find_runtime()

@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from client.errors import UsageError
+from client.options import FACE
 from client.tracking.faces import Face, FaceChoice, parse_face_choice
 from client.tracking.follow import CutDetector, FaceLinker, Observation, bridge_gaps, smooth_landmarks
 
@@ -54,9 +56,11 @@ def test_choice_finds_nothing_beyond_the_last_face() -> None:
 
 @pytest.mark.parametrize("text", ["biggest", "-1", "1,2,3", "", "a,b", "nan,1", "²"])
 def test_choice_fails_on_anything_else(text: str) -> None:
-    """The message lists what is understood."""
-    with pytest.raises(ValueError, match="expected largest, left, right, INDEX or X,Y"):
+    """The option's rule lists what is understood."""
+    with pytest.raises(ValueError):
         parse_face_choice(text)
+    with pytest.raises(UsageError, match="face: expected largest, left, right, a number counted from the left, or X,Y"):
+        FACE.read(text)
 
 
 def test_linker_stays_with_its_face_among_others() -> None:
