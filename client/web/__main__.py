@@ -20,7 +20,7 @@ with needs_extra("web"):
     import uvicorn
 
     from client.servers.embedded import start_error
-from client.web.app import create_app
+    from client.web.app import create_app
     from client.web.job_queue import JobQueue
     from client.web.service import Service
     from client.web.settings import build_parser, settings_from
