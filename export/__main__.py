@@ -15,13 +15,8 @@ with needs_extra("export,torch"):
     from export.latentsync import command as latentsync
     from export.wav2lip import command as wav2lip
 
-COMMANDS = {
-    "faces": faces,
-    "wav2lip": wav2lip,
-    "latentsync": latentsync,
-    "engines": engines,
-    "flavours": flavours,
-}  # each module: docstring, add_arguments(parser), run(arguments)
+# Each module: docstring, add_arguments(parser), run(arguments). Its command is called after its package.
+COMMANDS = {module.__name__.split(".")[1]: module for module in (faces, wav2lip, latentsync, engines, flavours)}
 EXIT_FAILED = 1
 
 
