@@ -19,6 +19,7 @@ from export.shared.model_file import check_contract, model_path, write_model, wr
 from export.shared.wheel import PinnedWheel, check_wheel, fetch_wheel, read_members
 from lipsync_core.contract import read_contract
 from lipsync_core.face import LANDMARK_IMAGE_SIZE, LANDMARKS, SHORT_RANGE_DETECTOR, Network
+from tests.closeness import assert_close
 from tests.export.conftest import NETWORKS
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
@@ -48,8 +49,7 @@ def test_a_batch_equals_its_images_one_by_one(runs: dict[str, Network], name: st
     for index in range(len(images)):
         alone = runs[name](images[index : index + 1])
         for whole, single in zip(together, alone, strict=True):
-            # float32 sums may be ordered by batch size; outputs reach 160
-            assert np.allclose(whole[index], single[0], atol=1e-3, rtol=0)
+            assert_close(whole[index], single[0], rel=1e-4)  # float32 sums may be ordered by batch size
 
 
 @pytest.mark.parametrize("model", faces.SERVED)
