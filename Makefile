@@ -1,4 +1,4 @@
-# Everything here sets itself up: a virtual environment with the locked packages, then the exported models.
+# Every target sets up what it needs: a virtual environment with the locked packages, then the exported models.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -34,7 +34,7 @@ $(TORCH): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,torch,web,perf,dev]'
 	touch $@
 
-# Helm's own library, for the chart's tests, which skip without it. It asks for Python 3.12 for its wrapper alone.
+# Helm's library for the tests of the chart, which skip without it. Only its wrapper, unused here, needs Python 3.12.
 $(HELM): $(READY)
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python helm-sdkpy==0.1.32
 	touch $@
@@ -62,6 +62,10 @@ test-client:
 check-platforms: $(READY)
 	$(BIN)/python tests/check_platforms.py
 
+# What is too long for every change: networks at full size.
+test-long: $(MODELS) $(TORCH)
+	REQUIRE_SERVER=1 $(BIN)/python -m pytest -m long
+
 lint: $(TORCH)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -77,22 +81,22 @@ serve: $(MODELS)
 web: $(MODELS)
 	$(BIN)/python -m client.web $(WEB)
 
-# Every pipeline from file to file, then every model under load, then one report of both. make bench VIDEO=in.mp4 AUDIO=speech.wav
+# Times every pipeline from file to file and every model under load, and reports both. make bench VIDEO=in.mp4 AUDIO=speech.wav
 bench: $(MODELS)
 	$(BIN)/python -m perf install-perf-analyzer
 	$(BIN)/python -m perf benchmark $(if $(VIDEO),--sample 'own=$(VIDEO)$(comma)$(AUDIO)')
 	$(BIN)/python -m perf sweep
 	$(BIN)/python -m perf report build/perf/benchmark build/perf/sweep
 
-# Quick ratios against their limits: did anything get much slower?
+# Compares a few ratios of times with their limits, to notice when something became much slower.
 regression: $(MODELS)
 	$(BIN)/python -m perf regression
 
-# Damaged media, and servers, clients, disks and clocks that fail. make chaos CHAOS='--only client --json chaos.json'
+# Damages media and breaks servers, clients, disks and clocks. make chaos CHAOS='--only client --json chaos.json'
 chaos: $(MODELS)
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
-# Write constraints.txt anew from the ranges in pyproject.toml.
+# Rewrite constraints.txt from the ranges in pyproject.toml.
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet '.[server,export,torch,web,perf,dev]'

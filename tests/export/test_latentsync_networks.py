@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -242,11 +241,9 @@ def denoise(networks: Networks, inputs: Run, steps: int, guidance_scale: float, 
     return after
 
 
-@pytest.mark.slow
+@pytest.mark.long  # 6 GB and a minute
 def test_the_golden_full_size_unet_holds(latentsync_dir: Path) -> None:
-    """The original's output at its own size; 6 GB and a minute, so only with LIPSYNC_SLOW=1."""
-    if os.environ.get("LIPSYNC_SLOW") != "1":
-        pytest.skip("needs 6 GB and a minute; ask for it with LIPSYNC_SLOW=1")
+    """The original's output at its own size."""
     goldens = np.load(latentsync_dir / "unet_full.npz")
     full = load(UNET, None)
     assert isinstance(full, LatentSyncUNet)
