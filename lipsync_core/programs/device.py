@@ -38,7 +38,7 @@ def choose_device(kind: str, device_id: int = 0) -> torch.device:
         raise ValueError(_gpu_trouble(str(error))) from error
     if device_id >= torch.cuda.device_count():
         raise ValueError(
-            f"GPU: expected number {device_id}, got {torch.cuda.device_count()} GPUs."
+            f"GPU: expected number {device_id}, got {torch.cuda.device_count()} in total."
             " nvidia-smi lists them; choose with `gpus` in instance_group"
         )
     return torch.device("cuda", device_id)

@@ -201,7 +201,7 @@ def test_choose_device_fails_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert device.choose_device("GPU").type == "cuda"
-    with pytest.raises(ValueError, match="GPU: expected number 1, got 1 in all"):
+    with pytest.raises(ValueError, match="GPU: expected number 1, got 1 in total"):
         device.choose_device("GPU", 1)
 
 
