@@ -248,7 +248,7 @@ def check_options(values: OptionValues) -> None:
             names = " or ".join(owner.name for owner in owners)
             raise UsageError(
                 option=option.name,
-                expected=f"it with {ref(MODEL.name)} {names} only",
+                expected=f"{ref(MODEL.name)} {names}",
                 got=f"{ref(MODEL.name)} {pipeline.name}",
                 advice=f"Leave it out, or choose {ref(MODEL.name)} {names}",
             )

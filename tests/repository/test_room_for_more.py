@@ -152,4 +152,4 @@ def test_resume_depends_on_them(seen: dict[str, object]) -> None:
 
 def test_the_option_of_another_pipeline_is_refused_everywhere(seen: dict[str, object]) -> None:
     """By the same rule and in the same words."""
-    assert "warmth: expected it with model throw-away only, got model wav2lip" in str(seen["refused"])
+    assert "warmth: expected model throw-away, got model wav2lip" in str(seen["refused"])

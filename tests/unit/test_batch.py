@@ -23,7 +23,7 @@ from client.servers.access import ServerAccess
         ({"crf": "nonsense"}, "crf, line 1: expected a whole number from 0 to 51, got 'nonsense'"),
         ({"crf": 18.5}, "crf, line 1: expected a whole number from 0 to 51, got 18.5"),
         ({"container": "mov"}, "container, line 1: expected an option of a job"),
-        ({"blend": "box"}, "blend, line 1: expected it with model wav2lip only"),
+        ({"blend": "box"}, "blend, line 1: expected model wav2lip"),
     ],
 )
 def test_line_that_cannot_be_a_job_fails_alone(tmp_path: Path, choices: dict[str, object], reason: str) -> None:

@@ -20,10 +20,10 @@ FILES = ["--video", "v.mp4", "--audio", "a.wav", "--output", "o.mp4"]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--pads", "1,2,3,4"], "pads: expected it with model wav2lip only, got model mouth-motion"),
-        (["--model", "wav2lip", "--speed", "fast"], "speed: expected it with model latentsync only, got model wav2"),
-        (["--model", "latentsync", "--blend", "box"], "blend: expected it with model wav2lip only, got model lat"),
-        (["--detector", "s3fd"], "detector: expected it with model wav2lip only"),
+        (["--pads", "1,2,3,4"], "pads: expected model wav2lip, got model mouth-motion"),
+        (["--model", "wav2lip", "--speed", "fast"], "speed: expected model latentsync, got model wav2"),
+        (["--model", "latentsync", "--blend", "box"], "blend: expected model wav2lip, got model lat"),
+        (["--detector", "s3fd"], "detector: expected model wav2lip"),
     ],
 )
 def test_an_option_of_another_model_fails(arguments: list[str], message: str) -> None:

@@ -114,7 +114,7 @@ def test_bad_choice_is_told_in_fields_and_to_people(client: TestClient) -> None:
 def test_choices_that_do_not_go_together_fail(client: TestClient) -> None:
     """The client's own rules hold: by name in the detail, by label for people."""
     said = problem(client.post("/jobs", files=files(), data={"detector": "s3fd"}), 422)
-    assert said["detail"].startswith("detector: expected it with model wav2lip only, got model mouth-motion.")
+    assert said["detail"].startswith("detector: expected model wav2lip, got model mouth-motion.")
     assert said["user_message"].startswith("Face detector: Needed: it with Model wav2lip only.")
     assert "--" not in said["detail"]
     problem(client.post("/jobs", files=files(), data={"seed": "1"}), 422)
