@@ -11,7 +11,7 @@ from client.errors import UsageError, ref
 from client.servers.addresses import Servers, parse_urls
 from client.servers.calls import Transport
 from client.servers.connection import REQUEST_TIMEOUT_S
-from client.servers.security import IN_THE_CLEAR, Security, read_token
+from client.servers.security import FILES, IN_THE_CLEAR, Security, read_token
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,11 @@ class ServerAccess:
         return parse_urls(self.urls) if self.urls else None
 
     def as_json(self) -> str:
-        """Return everything, the token included, in one line of JSON for `from_json`."""
-        return json.dumps(asdict(self), default=str)
+        """Return everything in one line of JSON for `from_json`; a token that no file holds is included."""
+        fields = asdict(self)
+        if self.security.token_file is not None:
+            fields["security"]["token"] = None
+        return json.dumps(fields, default=str)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ServerAccess:
@@ -61,7 +64,9 @@ class ServerAccess:
         """
         fields = json.loads(text)
         security = fields.pop("security")
-        paths = {name: Path(security.pop(name)) for name in ("ca", "certificate", "key") if security[name] is not None}
+        paths = {name: Path(security.pop(name)) for name in FILES if security[name] is not None}
+        if "token_file" in paths:
+            security["token"] = read_token(paths["token_file"])
         return cls(**fields | {"urls": tuple(fields["urls"]), "security": Security(**security | paths)})
 
 
@@ -86,7 +91,7 @@ def read_access(
     if not urls and (tls or token_file):
         raise _security_without_url()
     token = read_token(token_file) if urls else None
-    security = Security(tls, tls_ca, tls_cert, tls_key, token)
+    security = Security(tls, tls_ca, tls_cert, tls_key, token, token_file)
     return ServerAccess(tuple(urls or ()), transport, request_timeout_s, security)
 
 

@@ -15,6 +15,9 @@ from client.servers.addresses import Address
 TOKEN_VARIABLE = "LIPSYNC_TOKEN"  # a token on the command line would show in the list of processes
 
 
+FILES = ("ca", "certificate", "key", "token_file")  # fields of Security
+
+
 @dataclass(frozen=True)
 class Security:
     """How requests are protected; the default is plain text without a token.
@@ -25,6 +28,7 @@ class Security:
         certificate: What the client shows to servers that ask for a certificate, PEM.
         key: The certificate's private key, PEM.
         token: Sent with every request as `authorization: Bearer TOKEN`.
+        token_file: Where the token was read; child processes read it again, so that a renewed token is used.
 
     Raises:
         UsageError: A file cannot be used, or the choices do not go together.
@@ -35,10 +39,11 @@ class Security:
     certificate: Path | None = None
     key: Path | None = None
     token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
 
     def __post_init__(self) -> None:
         """Make paths absolute, so that they hold in child processes; refuse what cannot work."""
-        for name in ("ca", "certificate", "key"):
+        for name in FILES:
             path = getattr(self, name)
             object.__setattr__(self, name, None if path is None else path.absolute())
         if not self.tls and (self.ca or self.certificate or self.key):

@@ -41,6 +41,18 @@ def test_access_survives_json(authority: Authority, pair: Pair) -> None:
     assert json.loads(full.as_json())["security"]["token"] == TOKEN
 
 
+def test_renewed_token_reaches_child_processes(tmp_path: Path) -> None:
+    """A token from a file is read again by each child process, and does not travel."""
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    access = read_access(["a:1"], token_file=file, tls=True)
+    text = access.as_json()
+    assert TOKEN not in text
+    assert ServerAccess.from_json(text) == access
+    file.write_text("renewed-token-0123456789")
+    assert ServerAccess.from_json(text).security.token == "renewed-token-0123456789"
+
+
 def test_token_shows_in_no_repr() -> None:
     """Logs and tracebacks print values by their repr."""
     access = ServerAccess(("127.0.0.1:1",), security=Security(token=TOKEN))
