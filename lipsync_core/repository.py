@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lipsync_core.contract import CONFIG_FILE, EXPORT_PARAMETER, read_contract
+from lipsync_core.contract import CONFIG_FILE, EXPORT_PARAMETER, ModelContract, read_contract
+from lipsync_core.weights import read_note
 
 DEFAULT_REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"  # of a checkout
 VERSION_FOLDER = "1"  # every model has one version
 NETWORK_FILES = {"onnxruntime": "model.onnx", "torch": "model.pt2", "tensorrt": "model.plan"}  # by backend
-SYNTHETIC_SUFFIX = ".synthetic"  # marks the note beside a network that has synthetic weights
 
 
 def required_models(repository: Path, names: list[str]) -> list[str]:
@@ -43,20 +43,22 @@ def missing_networks(repository: Path, name: str, config_name: str | None = None
     return [model for model, path in paths.items() if not path.is_file()]
 
 
-def synthetic_note(model_dir: Path, backend: str) -> Path:
-    """Return the path of the note that marks synthetic weights; TensorRT engines share their ONNX graph's note."""
-    file = NETWORK_FILES["onnxruntime" if backend == "tensorrt" else backend]
-    return model_dir / VERSION_FOLDER / f"{file}{SYNTHETIC_SUFFIX}"
-
-
 def synthetic_networks(repository: Path, names: list[str], config_name: str | None = None) -> list[str]:
-    """List the models, among those given and their dependencies, whose network has synthetic weights."""
+    """List the models, among those given and their dependencies, whose network has synthetic weights.
+
+    Args:
+        repository: Model repository.
+        names: Names of models.
+        config_name: Flavour whose networks are looked at. A TensorRT engine has the weights of its ONNX graph.
+    """
     contracts = [read_contract(repository / model, config_name) for model in required_models(repository, names)]
-    return [
-        contract.name
-        for contract in contracts
-        if contract.backend in NETWORK_FILES and synthetic_note(repository / contract.name, contract.backend).is_file()
-    ]
+    return [contract.name for contract in contracts if _is_synthetic(repository, contract)]
+
+
+def _is_synthetic(repository: Path, contract: ModelContract) -> bool:
+    file = NETWORK_FILES.get("onnxruntime" if contract.backend == "tensorrt" else contract.backend)
+    note = read_note(repository / contract.name / VERSION_FOLDER / file) if file else None
+    return note is not None and note.synthetic
 
 
 def export_commands(repository: Path, models: list[str], config_name: str | None = None) -> list[str]:

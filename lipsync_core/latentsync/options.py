@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from lipsync_core.latentsync.sizes import MAX_FRAMES
 
@@ -15,7 +14,6 @@ MAX_SEED = 2**32 - 1
 DEFAULT_SEED = 1247  # the original's default
 RESOLUTIONS: Mapping[str, int] = {"1.5": 256, "1.6": 512}  # version -> edge length of its training faces, in pixels
 MAX_RESOLUTION = max(RESOLUTIONS.values())  # pixels; time and memory grow with the square
-RESOLUTION_FILE = "trained_resolution.txt"  # beside the exported UNet, if its version is known
 
 
 @dataclass(frozen=True)
@@ -106,27 +104,6 @@ def options_for(
     mode = SPEED_MODES.get(speed, SPEED_MODES["exact"])  # an unknown speed is refused below, by name
     steps = mode.num_inference_steps if num_inference_steps is None else num_inference_steps
     return DiffusionOptions(steps, guidance_scale, scheduler or mode.scheduler, speed, seed)
-
-
-def read_trained_resolution(folder: Path) -> int | None:
-    """Read the resolution that a UNet was trained on from the note beside it.
-
-    Args:
-        folder: The UNet's version folder.
-
-    Returns:
-        Edge length of the faces, in pixels; None without a note.
-
-    Raises:
-        ValueError: The note is not a number.
-    """
-    path = folder / RESOLUTION_FILE
-    if not path.is_file():
-        return None
-    text = path.read_text(encoding="utf-8").strip()
-    if not text.isdecimal():
-        raise ValueError(f"{path}: expected a number of pixels, got {text!r}. Export the UNet again")
-    return int(text)
 
 
 def choose_resolution(asked: int | None, trained: int | None) -> int | None:

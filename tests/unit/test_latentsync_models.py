@@ -15,7 +15,8 @@ from lipsync_core.latentsync import windows  # noqa: E402
 from lipsync_core.latentsync.alignment import affine_matrices, align_faces, running_bias  # noqa: E402
 from lipsync_core.latentsync.composite import composite_faces  # noqa: E402
 from lipsync_core.latentsync.diffusion import draw_noise, sync_faces  # noqa: E402
-from lipsync_core.latentsync.options import RESOLUTION_FILE, DiffusionOptions  # noqa: E402
+from lipsync_core.latentsync.options import DiffusionOptions  # noqa: E402
+from lipsync_core.weights import WeightsNote, note_path, write_note  # noqa: E402
 from lipsync_core.whisper.mel import cut_segments, log_mel, normalise, segment_part  # noqa: E402
 from tests import fake_triton  # noqa: E402
 from tests.unit.latentsync_fakes import FakeNetworks  # noqa: E402
@@ -294,7 +295,7 @@ def test_faces_are_as_large_as_the_weights_were_trained_on(tmp_path: Path) -> No
     asked = {"resolution": np.array([512], np.int32)}
     ask("latentsync", calls, frames=FRAMES)
     ask("latentsync", calls, frames=FRAMES, **asked)
-    note_resolution(tmp_path, "512")
+    note_resolution(tmp_path, 512)
     ask("latentsync", calls, tmp_path, frames=FRAMES)
     ask("latentsync", calls, tmp_path, frames=FRAMES, **asked)
     assert [None if inputs.get("resolution") is None else int(inputs["resolution"][0]) for inputs in seen] == [
@@ -307,7 +308,7 @@ def test_faces_are_as_large_as_the_weights_were_trained_on(tmp_path: Path) -> No
 
 def test_latentsync_fails_on_another_resolution_than_the_weights(tmp_path: Path) -> None:
     """256 weights at 512 would draw badly: said before any work."""
-    note_resolution(tmp_path, "256")
+    note_resolution(tmp_path, 256)
     request = fake_triton.Request({"frames": FRAMES, "resolution": np.array([512], np.int32)})
     error = answer("latentsync", request, job(FakeNetworks()), tmp_path).error()
     assert error.code() == fake_triton.TritonError.INVALID_ARG
@@ -316,15 +317,17 @@ def test_latentsync_fails_on_another_resolution_than_the_weights(tmp_path: Path)
 
 def test_latentsync_fails_to_load_beside_an_unreadable_note(tmp_path: Path) -> None:
     """The note is the export's; what to do is said."""
-    note_resolution(tmp_path, "large")
-    with pytest.raises(ValueError, match=r"expected a number of pixels, got 'large'. Export the UNet again"):
+    note_path(note_resolution(tmp_path, 256)).write_text("large")
+    with pytest.raises(ValueError, match="expected a note on weights, got .* Export the network again"):
         ask("latentsync", job(FakeNetworks()), tmp_path, frames=FRAMES)
 
 
-def note_resolution(repository: Path, text: str) -> None:
-    path = repository / "latentsync_unet" / "1" / RESOLUTION_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{text}\n")
+def note_resolution(repository: Path, resolution: int) -> Path:
+    network = repository / "latentsync_unet" / "1" / "model.onnx"
+    network.parent.mkdir(parents=True, exist_ok=True)
+    network.touch()
+    write_note(network, WeightsNote("0" * 64, trained_resolution=resolution))
+    return network
 
 
 def test_given_noise_replaces_the_seeds() -> None:

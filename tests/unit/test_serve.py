@@ -8,7 +8,8 @@ import pytest
 from client.cli.serve import build_parser
 from client.errors import UsageError
 from client.offer import exported_models, models_to_serve, offers_of_repository, weights_warnings
-from lipsync_core.repository import missing_networks, synthetic_note
+from lipsync_core.repository import missing_networks
+from lipsync_core.weights import WeightsNote, write_note
 from tests.conftest import REPOSITORY
 
 
@@ -28,7 +29,7 @@ def write_networks(repository: Path, model: str, *, synthetic: bool = False) -> 
     for name in missing_networks(repository, model):
         (repository / name / "1" / "model.onnx").touch()
         if synthetic:
-            synthetic_note(repository / name, "onnxruntime").touch()
+            write_note(repository / name / "1" / "model.onnx", WeightsNote(seed_shift=0))
 
 
 def sentences(repository: Path, models: list[str], config_name: str | None = None) -> list[str]:

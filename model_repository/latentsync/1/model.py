@@ -15,11 +15,11 @@ from lipsync_core.latentsync.options import (
     DiffusionOptions,
     choose_resolution,
     options_for,
-    read_trained_resolution,
 )
 from lipsync_core.latentsync.sizes import MAX_BRANCHES, MAX_FRAMES
 from lipsync_core.repository import VERSION_FOLDER
 from lipsync_core.triton.tensors import TorchStep
+from lipsync_core.weights import read_trained_resolution
 
 
 @dataclass(frozen=True)
