@@ -12,7 +12,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="no torch; run: make test")
 
 from export.shared.checkpoint import module_shapes  # noqa: E402
-from export.shared.synthetic_weights import sfd_weights, syncnet_weights  # noqa: E402
 from export.wav2lip.s3fd import S3FD  # noqa: E402
 from perf.scores.syncnet.command import main  # noqa: E402
 from perf.scores.syncnet.distances import (  # noqa: E402
@@ -26,6 +25,7 @@ from perf.scores.syncnet.meter import TrackMeter, TrackSound  # noqa: E402
 from perf.scores.syncnet.mfcc import audio_windows, window_count  # noqa: E402
 from perf.scores.syncnet.network import SyncNet  # noqa: E402
 from perf.scores.syncnet.s3fd import find_faces, shrink  # noqa: E402
+from perf.scores.syncnet.synthetic_weights import sfd_weights, syncnet_weights  # noqa: E402
 from perf.scores.syncnet.tracks import resize  # noqa: E402
 from perf.scores.syncnet.video_tracks import detect  # noqa: E402
 from perf.scores.syncnet.weights import (  # noqa: E402

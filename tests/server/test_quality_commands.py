@@ -221,8 +221,8 @@ def write_published_files(folder: Path) -> tuple[Path, Path]:
     """Write both files as they are published, with the recipe's weights; such a detector is sure of no face."""
     import torch
 
-    from export.shared import synthetic_weights
     from export.shared.checkpoint import module_shapes
+    from perf.scores.syncnet import synthetic_weights
     from perf.scores.syncnet import weights as syncnet_networks
     from perf.scores.syncnet.network import SyncNet
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from export.shared.checkpoint import Others, check_weights, module_shapes, read_weights
-from export.shared.synthetic_weights import sfd_weights, syncnet_weights
 from export.wav2lip.s3fd import S3FD, SYNCNET_NAMES, SYNCNET_S3FD
 from perf.scores.syncnet.network import SyncNet
+from perf.scores.syncnet.synthetic_weights import sfd_weights, syncnet_weights
 
 Value = TypeVar("Value")
 
