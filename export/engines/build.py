@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from export.shared.model_file import MODEL_FILE, write_whole
+from export.shared.files import write_whole
+from export.shared.model_file import MODEL_FILE
 from lipsync_core.contract import ModelContract, read_contract
 from lipsync_core.programs.config import Shapes, parse_shapes
 from lipsync_core.repository import VERSION_FOLDER

@@ -1,132 +1,37 @@
-"""The face models: mediapipe's detectors and landmark models, from its wheel to ONNX."""
+"""The command `faces`: exports mediapipe's face detector and landmark model, converted from its wheel."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import onnx
-
-from export.faces.attention import ATTENTION_CONVERTERS, lip_indices, refine_lips
-from export.faces.onnx_writer import OnnxWriter
-from export.faces.tflite_graph import keep_needed, read_tflite
-from export.faces.tflite_to_onnx import normalised_images, write_graph
-from export.shared.model_file import holds_valid_model, model_path, write_model, write_whole
-from export.shared.wheel import PinnedWheel, check_wheel, fetch_wheel, read_members
-from lipsync_core.repository import DEFAULT_REPOSITORY
-
-MEDIAPIPE = PinnedWheel(
-    requirement="mediapipe==0.10.21",
-    file_name="mediapipe-0.10.21-cp311-cp311-manylinux_2_28_x86_64.whl",
-    sha256="05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",
-    python_version="3.11",
-    platform="manylinux_2_28_x86_64",
+from export.faces.mediapipe import (
+    LICENSE_FILE,
+    LICENSE_LINE,
+    LICENSE_MEMBER,
+    LICENSE_SHA256,
+    MEDIAPIPE,
+    SERVED,
+    convert_from_wheel,
 )
-LICENSE_LINE = "licence: Apache-2.0, MediaPipe 0.10.21, The MediaPipe Authors"
-LICENSE_MEMBER = "mediapipe-0.10.21.dist-info/LICENSE"
-LICENSE_SHA256 = "8707eef0533987efc5b155d64761eeb6e20793f50b9bd1a68dad1cf4719d0ed8"
-LICENSE_FILE = "LICENSE.mediapipe"
-
-MESH_POINTS = 468
-CENTRED = (2 / 255, -1.0)  # bytes to -1..1
-UNIT = (1 / 255, 0.0)  # bytes to 0..1
-
-
-@dataclass(frozen=True)
-class Network:
-    """One of mediapipe's networks: where it lies, what its images look like, and what to take from it."""
-
-    member: str
-    sha256: str
-    size: int  # edge of the input image, pixels
-    scale_offset: tuple[float, float]
-    outputs: Mapping[str, tuple[str, tuple[int, ...]]]  # our name -> its tensor and our dims, without batch
-    lips: str = ""  # its tensor of refined lips, where it has one
-
-
-SHORT_RANGE_DETECTOR = Network(
-    member="mediapipe/modules/face_detection/face_detection_short_range.tflite",
-    sha256="bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
-    size=128,
-    scale_offset=CENTRED,
-    outputs={"regressors": ("regressors", (896, 16)), "logits": ("classificators", (896,))},
-)
-FULL_RANGE_DETECTOR = Network(
-    member="mediapipe/modules/face_detection/face_detection_full_range_sparse.tflite",
-    sha256="2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
-    size=192,
-    scale_offset=CENTRED,
-    outputs={"regressors": ("Identity", (2304, 16)), "logits": ("Identity_1", (2304,))},
-)
-MESH_LANDMARKS = Network(
-    member="mediapipe/modules/face_landmark/face_landmark.tflite",
-    sha256="1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
-    size=192,
-    scale_offset=UNIT,
-    outputs={"landmarks": ("conv2d_21", (MESH_POINTS, 3)), "presence_logits": ("conv2d_31", (1,))},
-)
-ATTENTION_LANDMARKS = Network(
-    member="mediapipe/modules/face_landmark/face_landmark_with_attention.tflite",
-    sha256="e06a804e0144f9929eda782122916b35d60c697c3c9344013ca2bbe76a6ce2b4",
-    size=192,
-    scale_offset=UNIT,
-    outputs={"landmarks": ("output_mesh", (MESH_POINTS, 3)), "presence_logits": ("conv_faceflag", (1,))},
-    lips="transform_landmarks_v2",
-)
-
-# What the model repository serves; the two others are converted by the tests alone.
-SERVED: Mapping[str, Network] = {"face_detector": SHORT_RANGE_DETECTOR, "face_landmarks": ATTENTION_LANDMARKS}
-
-
-def convert(content: bytes, network: Network) -> onnx.ModelProto:
-    """Turn one of mediapipe's .tflite files into a checked ONNX model with a free batch axis.
-
-    The model takes `images`, uint8 RGB [N, size, size, 3], and scales them itself. Detector outputs stay raw
-    (`lipsync_core.face` decodes the few that pass the threshold); landmarks are in pixels of the image.
-
-    Raises:
-        ValueError: the content is no such file, or holds an operator that is not known.
-    """
-    graph = read_tflite(content)
-    wanted = [tensor for tensor, _ in network.outputs.values()] + ([network.lips] if network.lips else [])
-    writer = OnnxWriter()
-    images = writer.declare_input("images", np.dtype(np.uint8), (network.size, network.size, 3))
-    floats = normalised_images(writer, images, *network.scale_offset)
-    values = write_graph(writer, keep_needed(graph, wanted), floats, ATTENTION_CONVERTERS)
-    for name, (tensor, dims) in network.outputs.items():
-        value = writer.add("Reshape", values[tensor], writer.shape(0, *dims))
-        if network.lips and name == "landmarks":
-            value = refine_lips(writer, value, values[network.lips], lip_indices(graph, network.lips), MESH_POINTS)
-        writer.declare_output(value, name, np.dtype(np.float32), dims)
-    title = Path(network.member).stem
-    return writer.build(title, f"{title} of {MEDIAPIPE.requirement}; {LICENSE_LINE}")
-
-
-def convert_from_wheel(wheel: Path, networks: Sequence[Network]) -> list[onnx.ModelProto]:
-    """Convert networks out of the wheel, each file checked by its hash.
-
-    Raises:
-        ValueError: a file is missing, is not the pinned one, or cannot be converted.
-    """
-    contents = read_members(wheel, {network.member: network.sha256 for network in networks})
-    return [convert(contents[network.member], network) for network in networks]
+from export.shared.arguments import Command, add_repository
+from export.shared.files import write_whole
+from export.shared.model_file import holds_valid_model, model_path, write_model
+from export.shared.wheel import check_wheel, fetch_wheel, read_members
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this sub-command's options."""
-    parser.add_argument("--wheel", type=Path, help=f"use this {MEDIAPIPE.file_name} and download nothing")
-    parser.add_argument("--if-missing", action="store_true", help="do nothing when the models are there and valid")
-    parser.add_argument("--repository", type=Path, default=DEFAULT_REPOSITORY, help="default: %(default)s")
+    """Add the command's options."""
+    parser.add_argument("--wheel", type=Path, help=f"use this copy of {MEDIAPIPE.file_name} instead of downloading it")
+    parser.add_argument("--if-missing", action="store_true", help="do nothing if both models exist and are valid")
+    add_repository(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the face models into the model repository, and say so.
+    """Write the models into the model repository, and print what was written.
 
     Raises:
-        ValueError: no usable wheel, or a network that does not agree with its config.pbtxt.
+        ValueError: There is no usable wheel, or a model does not agree with its config.pbtxt.
     """
     repository: Path = arguments.repository
     if arguments.if_missing and all(holds_valid_model(repository, model) for model in SERVED):
@@ -141,3 +46,11 @@ def run(arguments: argparse.Namespace) -> None:
         write_whole(model_path(repository, model).with_name(LICENSE_FILE), license_text)
         print(write_model(network, repository, model))
     print(LICENSE_LINE)
+
+
+COMMAND = Command(
+    name="faces",
+    summary="convert mediapipe's face detector and face landmarks, from its wheel",
+    add_arguments=add_arguments,
+    run=run,
+)

@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from export.faces import command as faces
+from export.faces import mediapipe as faces
 from export.shared.wheel import fetch_wheel
 from lipsync_core.face import Network
 

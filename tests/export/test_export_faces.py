@@ -10,12 +10,13 @@ import onnx
 import pytest
 
 from export.__main__ import main
-from export.faces import command as faces
+from export.faces import mediapipe as faces
 from export.faces.onnx_writer import OnnxWriter
 from export.faces.tflite_graph import Operator, Tensor, TfliteGraph, keep_needed, read_tflite
 from export.faces.tflite_to_onnx import write_graph
 from export.shared import wheel
-from export.shared.model_file import check_contract, model_path, write_model, write_whole
+from export.shared.files import write_whole
+from export.shared.model_file import check_contract, model_path, write_model
 from export.shared.wheel import PinnedWheel, check_wheel, fetch_wheel, read_members
 from lipsync_core.contract import read_contract
 from lipsync_core.face import LANDMARK_IMAGE_SIZE, LANDMARKS, SHORT_RANGE_DETECTOR, Network

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from export.faces.attention import lip_indices
-from export.faces.command import ATTENTION_LANDMARKS
+from export.faces.mediapipe import ATTENTION_LANDMARKS
 from export.faces.tflite_graph import read_tflite
 from export.shared.wheel import read_members
 from lipsync_core.face import (
