@@ -1,4 +1,4 @@
-"""Command line of the exports: one sub-command per family of networks."""
+"""Command line of the exports: one command per family of networks."""
 
 from __future__ import annotations
 
@@ -13,25 +13,30 @@ with needs_extra("export,torch"):
     from export.faces import command as faces
     from export.flavours import command as flavours
     from export.latentsync import command as latentsync
+    from export.vae import command as vae
     from export.wav2lip import command as wav2lip
+    from export.whisper import command as whisper
 
-# Each module: docstring, add_arguments(parser), run(arguments). Its command is called after its package.
-COMMANDS = {module.__name__.split(".")[1]: module for module in (faces, wav2lip, latentsync, engines, flavours)}
+COMMANDS = tuple(module.COMMAND for module in (faces, whisper, vae, wav2lip, latentsync, engines, flavours))
 EXIT_FAILED = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one export and return the exit code; a failure prints one line."""
-    parser = argparse.ArgumentParser(prog="python -m export", description="Published weights -> model repository.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, module in COMMANDS.items():
-        summary = (module.__doc__ or "").splitlines()[0]
-        module.add_arguments(commands.add_parser(name, help=summary, description=summary))
+    """Run one command and return the exit code; a failure prints one line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m export", description="Convert published weights to models in the model repository."
+    )
+    choices = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        description = f"{command.summary[0].upper()}{command.summary[1:]}."
+        chosen = choices.add_parser(command.name, help=command.summary, description=description)
+        command.add_arguments(chosen)
+        chosen.set_defaults(command=command)
     arguments = parser.parse_args(argv)
     try:
-        COMMANDS[arguments.command].run(arguments)
+        arguments.command.run(arguments)
     except (ValueError, OSError) as error:
-        print(f"export {arguments.command}: {error}", file=sys.stderr)
+        print(f"export {arguments.command.name}: {error}", file=sys.stderr)
         return EXIT_FAILED
     return 0
 

@@ -1,4 +1,4 @@
-"""Flavours of the models: writes configs/*.pbtxt from each config.pbtxt and flavours.toml; no weights are involved."""
+"""The command `flavours`: writes configs/*.pbtxt from each config.pbtxt and flavours.toml; no weights are involved."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from export.flavours.render import render_flavours
 from export.flavours.table import TABLE_FILE
-from export.shared.model_file import write_whole
-from lipsync_core.repository import DEFAULT_REPOSITORY
+from export.shared.arguments import Command, add_repository
+from export.shared.files import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Add the command's options."""
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is not up to date")
-    parser.add_argument("--repository", type=Path, default=DEFAULT_REPOSITORY, help="default: %(default)s")
+    add_repository(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -45,3 +45,11 @@ def stale_files(repository: Path) -> list[Path]:
     present = set(repository.glob("*/configs/*.pbtxt"))
     differing = {path for path in present & rendered.keys() if path.read_text(encoding="utf-8") != rendered[path]}
     return sorted((present ^ rendered.keys()) | differing)
+
+
+COMMAND = Command(
+    name="flavours",
+    summary="write configs/*.pbtxt of the models from config.pbtxt and flavours.toml",
+    add_arguments=add_arguments,
+    run=run,
+)

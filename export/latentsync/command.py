@@ -1,56 +1,62 @@
-"""The LatentSync models: UNet, its shallow step, VAE and Whisper's encoder, from checkpoints to ONNX."""
+"""The command `latentsync`: exports LatentSync's UNet and the networks that it shares with other pipelines."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from export.wav2lip.command import INSTALL_HINT, add_formats, add_synthetic_weights
-from lipsync_core.repository import DEFAULT_REPOSITORY
+from export.shared.arguments import (
+    Command,
+    add_download,
+    add_export_options,
+    add_replace,
+    add_size,
+    needs_torch,
+    read_options,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this sub-command's options."""
-    parser.add_argument("--unet", type=Path, help="latentsync_unet.pt: exports the UNet and its shallow step")
-    parser.add_argument("--vae", type=Path, help="sd-vae-ft-mse, its folder or file: exports its encoder and decoder")
-    parser.add_argument("--whisper", type=Path, help="OpenAI's tiny.pt, or whisper-tiny's folder or file")
+    """Add the command's options."""
+    parser.add_argument("--unet", type=Path, help="latentsync_unet.pt; exports the UNet and its shallow step")
+    parser.add_argument("--vae", type=Path, help="folder or file of sd-vae-ft-mse; exports its encoder and decoder")
+    parser.add_argument("--whisper", type=Path, help="OpenAI's tiny.pt, or the folder or file of whisper-tiny")
     parser.add_argument(
-        "--download", action="store_true", help="get what is not given from Hugging Face, by revision and hash"
+        "--version",
+        choices=("1.5", "1.6"),
+        default="1.5",
+        help="version of the UNet: 1.5 for faces of 256 pixels, 1.6 for 512 (default: %(default)s)",
     )
-    add_synthetic_weights(parser)
-    parser.add_argument("--size", choices=("full", "small"), default="full", help="small: made-up weights only, tests")
-    parser.add_argument("--version", choices=("1.5", "1.6"), default="1.5", help="256 or 512 pixels (default: 1.5)")
-    add_formats(parser)
-    parser.add_argument("--repository", type=Path, default=DEFAULT_REPOSITORY, help="default: %(default)s")
+    add_export_options(parser)
+    add_download(parser)
+    add_size(parser)
+    add_replace(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the LatentSync models into the model repository, and say so.
+    """Write the models into the model repository, and print what was written.
 
     Raises:
-        ValueError: torch or diffusers is missing; no or a wrong checkpoint; a graph unlike torch or its config.pbtxt.
+        ValueError: torch is missing; a checkpoint is missing or wrong; other weights of a shared network would be
+            replaced; an exported model differs from torch or from its config.pbtxt.
     """
-    try:
-        from export.latentsync import job as latentsync_job  # noqa: PLC0415  (torch is heavy; other commands do without)
-    except ImportError as error:
-        raise ValueError(f"expected torch, diffusers and transformers, got {error}. {INSTALL_HINT}") from error
-    given = {"--unet": arguments.unet, "--vae": arguments.vae, "--whisper": arguments.whisper}
-    small = arguments.size == "small"
-    if small and (any(given.values()) or arguments.download):
-        raise ValueError("--size: expected full with real weights, got small. Small networks have made-up weights only")
-    if not (any(given.values()) or arguments.download or arguments.synthetic_weights is not None):
-        raise ValueError(
-            "expected --unet, --vae, --whisper, --download or --synthetic-weights, got none."
-            " Give the downloaded files, let this command download them, or try made-up weights"
-        )
-    paths = latentsync_job.find_checkpoints(given, download=arguments.download, version=arguments.version)
-    for line in latentsync_job.export_all(
-        paths,
-        seed_shift=arguments.synthetic_weights,
-        small=small,
-        version=arguments.version,
-        precision=arguments.precision,
-        formats=tuple(dict.fromkeys(arguments.format)),
-        repository=arguments.repository,
-    ):
+    with needs_torch():
+        from export.latentsync.source import unet_source  # noqa: PLC0415  (torch is heavy)
+        from export.shared.exporter import export_networks  # noqa: PLC0415
+        from export.vae.source import vae_source  # noqa: PLC0415
+        from export.whisper.source import whisper_source  # noqa: PLC0415
+    sources = (
+        unet_source("--unet", arguments.unet, arguments.version),
+        vae_source("--vae", arguments.vae),
+        whisper_source("--whisper", arguments.whisper),
+    )
+    for line in export_networks(sources, read_options(arguments)):
         print(line, flush=True)
+
+
+COMMAND = Command(
+    name="latentsync",
+    summary="export LatentSync's networks: UNet, VAE and Whisper's audio encoder, from their checkpoints",
+    add_arguments=add_arguments,
+    run=run,
+)

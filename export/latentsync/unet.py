@@ -1,4 +1,4 @@
-"""LatentSync's UNet: diffusers' UNetMotionModel with the original's norms, loadable under the original's key names.
+"""LatentSync's UNet: diffusers' UNetMotionModel with the original's norms; loads the original's checkpoints.
 
 Source: docs/specs/latentsync.md, "UNet" and "DeepCache".
 """
@@ -6,7 +6,7 @@ Source: docs/specs/latentsync.md, "UNet" and "DeepCache".
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +16,15 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from diffusers.models.embeddings import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
 
+from export.shared.arguments import Size
 from lipsync_core.latentsync.sizes import MAX_FRAMES, SAMPLE_CHANNELS, TOKEN_SIZE
 from lipsync_core.vae.sizes import LATENT_CHANNELS
 
-FULL_CHANNELS = (320, 640, 1280, 1280)
-SMALL_CHANNELS = (32, 64, 96, 96)  # the recipe's, for tests
+CHANNELS: Mapping[Size, tuple[int, ...]] = {"full": (320, 640, 1280, 1280), "small": (32, 64, 96, 96)}
 HEADS = 8
-LATENT_MULTIPLE = 8  # three halvings
-DEEP_LAYER = 1  # of the last up block: its output is what DeepCache's branch 0 keeps
+DEEP_LAYER = 1  # layer of the last up block whose output DeepCache's branch 0 keeps
 
-# what diffusers calls it -> what the original calls it, below motion_modules.N
+# Key of diffusers -> key of the original, below motion_modules.N
 MOTION_KEY_RULES = (
     (r"transformer_blocks\.0\.norm3\.", "transformer_blocks.0.ff_norm."),
     (r"transformer_blocks\.0\.norm1\.", "transformer_blocks.0.norms.0."),
@@ -38,7 +37,7 @@ MOTION_KEY_RULES = (
 
 
 def original_key(key: str) -> str:
-    """Say what the original calls a weight of UNetMotionModel."""
+    """Return the original's key for a key of UNetMotionModel."""
     if ".motion_modules." in key:
         for pattern, name in MOTION_KEY_RULES:
             key = re.sub(pattern, name, key)
@@ -46,33 +45,38 @@ def original_key(key: str) -> str:
 
 
 def second_table(key: str) -> str | None:
-    """Name the copy of a position table that the original keeps for its second attention, by the original's names."""
+    """Return the key of the copy of a position table that the original keeps for its second attention, if it is one."""
     return key.replace("attention_blocks.0.", "attention_blocks.1.") if key.endswith(".pos_encoder.pe") else None
 
 
 @dataclass
 class RowCount:
-    """What the rows of the running call are, [(N B F)]; the modules below ask for it."""
+    """Meaning of the rows [(N B F)] in the running call, for the modules below.
+
+    Attributes:
+        branches: N, branches of classifier-free guidance.
+        frames: F, frames of a chunk.
+    """
 
     branches: int = 1
     frames: int = 1
 
     def read(self, sample: Tensor, timestep: Tensor) -> tuple[int, int]:
-        """Learn it from a call's inputs, and give branches and frames."""
+        """Read both from a call's inputs, and return them."""
         self.branches, self.frames = timestep.shape[1], sample.shape[2]
         return self.branches, self.frames
 
 
 class NormOverFrames(nn.GroupNorm):
-    """Group norm of [(B F), C, h, w] whose statistics span the frames of a sample, as in the original's ResNets."""
+    """Group norm of [(B F), C, h, w] with statistics over all frames of a sample, as in the original's ResNets."""
 
     def __init__(self, norm: nn.GroupNorm, count: RowCount) -> None:
-        """Take over a norm's sizes; its weights come with the state dict."""
+        """Copy the sizes of a norm; the weights come with the state dict."""
         super().__init__(norm.num_groups, norm.num_channels, norm.eps, device=norm.weight.device)
         self.count = count
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise."""
+        """Normalise [(B F), C, h, w]."""
         _, channels, height, width = x.shape
         clips = x.reshape(-1, self.count.frames, channels, height, width).transpose(1, 2)
         return super().forward(clips).transpose(1, 2).reshape(-1, channels, height, width)
@@ -82,25 +86,25 @@ class NormPerFrame(nn.GroupNorm):
     """Group norm of [B, C, F, h, w] with statistics of each frame, as before the original's motion modules."""
 
     def __init__(self, norm: nn.GroupNorm) -> None:
-        """Take over a norm's sizes; its weights come with the state dict."""
+        """Copy the sizes of a norm; the weights come with the state dict."""
         super().__init__(norm.num_groups, norm.num_channels, norm.eps, device=norm.weight.device)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise."""
+        """Normalise [B, C, F, h, w]."""
         _, channels, frames, height, width = x.shape
         images = x.transpose(1, 2).reshape(-1, channels, height, width)
         return super().forward(images).reshape(-1, frames, channels, height, width).transpose(1, 2)
 
 
 class OnceForAllBranches:
-    """Hooks of a module whose rows are the same in all branches: it sees those of the first alone."""
+    """Runs modules whose rows are the same in all branches on the first branch only, with hooks."""
 
     def __init__(self, count: RowCount) -> None:
-        """Keep what says which rows these are."""
+        """Read the number of branches from `count` in each call."""
         self.count = count
 
     def hook(self, module: nn.Module) -> None:
-        """Have a module run so."""
+        """Make a module run on the first branch only."""
         module.register_forward_pre_hook(self._take, with_kwargs=True)
         module.register_forward_hook(self._repeat)
 
@@ -116,34 +120,39 @@ class OnceForAllBranches:
         return repeat_branch(output, self.count.branches)
 
 
-class SpeechAttention:
-    """Attention to the speech in the first branch alone; all others hear silence, tokens of zeros.
+class AudioAttention:
+    """Attention to the audio tokens in the first branch; the other branches get silence, tokens of zeros.
 
-    Those have values of zeros, as keys and values are products without a bias: whatever the scores are, all that
-    silence leaves of the attention is the bias of its last layer.
+    Zero tokens have zero keys and values, as these layers have no bias. So for any attention scores, the output for
+    silence is the bias of the attention's last layer.
     """
 
     def __init__(self, count: RowCount) -> None:
-        """Take diffusers' own attention for the rows with speech."""
+        """Use diffusers' own attention for the branch with audio."""
         self.count = count
-        self.hearing = AttnProcessor2_0()
+        self.attend = AttnProcessor2_0()
 
     def __call__(self, attention: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor, **_: Any) -> Tensor:
-        """Attend, [(N R), places, C] to [R, 50, C] -> [(N R), places, C]."""
+        """Attend from hidden states [(N R), positions, C] to audio tokens [R, 50, C].
+
+        Returns:
+            New hidden states, [(N R), positions, C].
+        """
         branches = hidden_states.reshape(self.count.branches, -1, *hidden_states.shape[1:])
-        heard = self.hearing(attention, branches[0], encoder_hidden_states)
-        silent = attention.to_out[0].bias.to(heard.dtype).expand_as(branches)[1:]
-        return torch.cat([heard[None], silent]).flatten(0, 1)
+        with_audio = self.attend(attention, branches[0], encoder_hidden_states)
+        silent = attention.to_out[0].bias.to(with_audio.dtype).expand_as(branches)[1:]
+        return torch.cat([with_audio[None], silent]).flatten(0, 1)
 
 
 class LatentSyncUNet(nn.Module):
-    """Predicts the noise of a chunk's latents, and hands out what a cached step goes on from.
+    """Predicts the noise in the latents of a chunk, and returns the features that a shallow step starts from.
 
-    Branches are those of classifier-free guidance: the first hears the speech, the second, where there is one, silence.
+    Branches are those of classifier-free guidance: the first is conditional on the audio, the second, if there is one,
+    is unconditional (silence).
     """
 
-    def __init__(self, channels: Sequence[int] = FULL_CHANNELS) -> None:
-        """Build the network without memory for its weights: give it a state dict with assign=True."""
+    def __init__(self, channels: Sequence[int] = CHANNELS["full"]) -> None:
+        """Build the network on the meta device, but for its position tables; load a state dict with assign=True."""
         super().__init__()
         with torch.device("meta"):
             self.network = UNetMotionModel(
@@ -156,10 +165,11 @@ class LatentSyncUNet(nn.Module):
                 motion_max_seq_length=MAX_FRAMES,
                 use_motion_mid_block=False,
             )
+        _fill_position_tables(self.network)
         self.count = RowCount()
         _override_norms(self.network, self.count)
         _override_attentions(self.network, self.count)
-        for module in _before_speech(self.network):
+        for module in _before_audio(self.network):
             OnceForAllBranches(self.count).hook(module)
         self.kept: list[Tensor] = []
         self.network.up_blocks[-1].motion_modules[DEEP_LAYER].register_forward_hook(self._keep)
@@ -168,12 +178,12 @@ class LatentSyncUNet(nn.Module):
         """Run the whole network.
 
         Args:
-            sample: [B, 13, F, h, w]; h and w are multiples of 8, F at most 24.
-            timestep: [B, N], once for each of the branches, 1 or 2.
-            audio_tokens: [B, F, 50, 384].
+            sample: float32 [B, 13, F, h, w]; h and w are multiples of 8, F is at most 24.
+            timestep: float32 [B, N], the same value for each of the branches; N is 1 or 2.
+            audio_tokens: float32 [B, F, 50, 384].
 
         Returns:
-            noise_pred, [B, N, 4, F, h, w]; deep_features, [B, N, C, F, h, w], for ShallowUNet.
+            noise_pred, float32 [B, N, 4, F, h, w]; deep_features, float32 [B, N, C, F, h, w], for ShallowUNet.
         """
         branches, frames = self.count.read(sample, timestep)
         self.kept.clear()
@@ -187,10 +197,10 @@ class LatentSyncUNet(nn.Module):
 
 
 class ShallowUNet(nn.Module):
-    """The UNet's first convolution and last layer alone: a step of DeepCache, interval 3, branch 0."""
+    """The UNet's first convolution and last layer only: a cached step of DeepCache, branch 0."""
 
     def __init__(self, unet: LatentSyncUNet) -> None:
-        """Share the weights of the whole network."""
+        """Share the weights of the whole UNet."""
         super().__init__()
         network, last = unet.network, unet.network.up_blocks[-1]
         self.count = unet.count
@@ -200,7 +210,17 @@ class ShallowUNet(nn.Module):
         self.conv_norm_out, self.conv_act, self.conv_out = network.conv_norm_out, network.conv_act, network.conv_out
 
     def forward(self, sample: Tensor, timestep: Tensor, audio_tokens: Tensor, deep_features: Tensor) -> Tensor:
-        """Predict the noise from fresh latents and an earlier step's deep_features; shapes as LatentSyncUNet's."""
+        """Predict the noise from the current latents and the deep features of an earlier step.
+
+        Args:
+            sample: As in LatentSyncUNet.
+            timestep: As in LatentSyncUNet.
+            audio_tokens: As in LatentSyncUNet.
+            deep_features: Second output of LatentSyncUNet, float32 [B, N, C, F, h, w].
+
+        Returns:
+            noise_pred, float32 [B, N, 4, F, h, w].
+        """
         branches, frames = self.count.read(sample, timestep)
         fresh = self.conv_in(join_frames(repeat_branch(sample, branches)))
         time = self.time_embedding(self.time_proj(timestep.T.flatten()).to(sample.dtype))
@@ -213,43 +233,49 @@ class ShallowUNet(nn.Module):
 
 
 def position_table(channels: int) -> Tensor:
-    """Compute the motion modules' position table, [1, 24, channels]; checkpoints hold it, synthetic weights don't."""
+    """Compute a motion module's position table, float32 [1, 24, channels]; synthetic weights do not include it."""
     table: Tensor = SinusoidalPositionalEmbedding(channels, MAX_FRAMES).pe
     return table
 
 
 def first_branch(x: Tensor, branches: int) -> Tensor:
-    """[(N R), ...] -> the first [R, ...]."""
+    """Take the first branch: [(N R), ...] -> [R, ...]."""
     return x.reshape(branches, -1, *x.shape[1:])[0]
 
 
 def repeat_branch(x: Tensor, branches: int) -> Tensor:
-    """[R, ...] -> [(N R), ...]."""
+    """Repeat one branch: [R, ...] -> [(N R), ...]."""
     return x.expand(branches, *x.shape).flatten(0, 1)
 
 
 def join_branches(x: Tensor) -> Tensor:
-    """[B, N, ...] -> [(N B), ...]."""
+    """Put branches into rows: [B, N, ...] -> [(N B), ...]."""
     return x.transpose(0, 1).flatten(0, 1)
 
 
 def split_branches(x: Tensor, branches: int) -> Tensor:
-    """[(N B), ...] -> [B, N, ...]."""
+    """Take branches out of rows: [(N B), ...] -> [B, N, ...]."""
     return x.reshape(branches, -1, *x.shape[1:]).transpose(0, 1)
 
 
 def join_frames(x: Tensor) -> Tensor:
-    """[B, C, F, h, w] -> [(B F), C, h, w]."""
+    """Put frames into rows: [B, C, F, h, w] -> [(B F), C, h, w]."""
     return x.transpose(1, 2).flatten(0, 1)
 
 
 def split_frames(x: Tensor, frames: int) -> Tensor:
-    """[(B F), C, h, w] -> [B, C, F, h, w]."""
+    """Take frames out of rows: [(B F), C, h, w] -> [B, C, F, h, w]."""
     return x.reshape(-1, frames, *x.shape[1:]).transpose(1, 2)
 
 
+def _fill_position_tables(network: UNetMotionModel) -> None:
+    for module in network.modules():
+        if isinstance(module, SinusoidalPositionalEmbedding):
+            module.pe = position_table(module.pe.shape[-1])
+
+
 def _override_norms(network: UNetMotionModel, count: RowCount) -> None:
-    """Swap what the norms see: diffusers normalises ResNets per frame and motion modules over frames."""
+    """Swap the statistics: diffusers normalises ResNets per frame and motion modules over frames."""
     network.conv_norm_out = NormOverFrames(network.conv_norm_out, count)
     for name, module in network.named_modules():
         if re.search(r"\.resnets\.\d+$", name):
@@ -259,13 +285,13 @@ def _override_norms(network: UNetMotionModel, count: RowCount) -> None:
 
 
 def _override_attentions(network: UNetMotionModel, count: RowCount) -> None:
-    """Swap the attention to speech, which all of the UNet's spatial transformers have second."""
+    """Replace the second attention of all spatial transformers, which is the one to the audio."""
     for name, module in network.named_modules():
         if re.search(r"\.attentions\.\d+\.transformer_blocks\.\d+\.attn2$", name):
-            module.set_processor(SpeechAttention(count))
+            module.set_processor(AudioAttention(count))
 
 
-def _before_speech(network: UNetMotionModel) -> list[nn.Module]:
-    """List what costs something before the first attention to speech, where the branches part."""
+def _before_audio(network: UNetMotionModel) -> list[nn.Module]:
+    """List the costly modules before the first attention to audio, where the branches become different."""
     first = network.down_blocks[0]
     return [network.conv_in, first.resnets[0], first.attentions[0].transformer_blocks[0].attn1]

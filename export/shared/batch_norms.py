@@ -1,4 +1,4 @@
-"""Batch normalisations made part of the convolutions before them. Needs torch alone."""
+"""Folds batch normalisations into the convolutions before them. Needs torch only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:
-    """Return a copy whose batch normalisations are part of the convolutions before them."""
+    """Return the network with each (convolution, batch normalisation) pair as one convolution.
+
+    The network itself stays as it is: a network with batch normalisations is copied.
+    """
+    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        return network
     folded = copy.deepcopy(network).eval()
     for module in folded.modules():
         for name, child in module.named_children():

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.shared.model_file import write_whole
+from export.shared.files import write_whole
 
 CACHE_FOLDER = "lipsync"
 DOWNLOAD_TIMEOUT_S = 600

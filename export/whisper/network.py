@@ -1,4 +1,4 @@
-"""Whisper tiny's encoder with all its hidden states, loadable from OpenAI's file and from Hugging Face's.
+"""Whisper tiny's encoder with all its hidden states; loads OpenAI's file and Hugging Face's.
 
 Source: docs/specs/whisper.md, "Encoder" and "Checkpoint files".
 """
@@ -15,11 +15,12 @@ from torch.nn.functional import gelu
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from lipsync_core.whisper.sizes import LAYERS, MEL_BANDS, SEGMENT_POSITIONS, STATE_SIZE
+from export.shared.network import Network, ServedModel, random_inputs
+from export.shared.synthetic_weights import scaled_weights
+from lipsync_core.whisper.sizes import LAYERS, MEL_BANDS, SEGMENT_MEL_FRAMES, SEGMENT_POSITIONS, STATE_SIZE
 
 HEADS = 6
-WHISPER_FILES = ("model.safetensors", "pytorch_model.bin")  # of a folder, the first there
-# what transformers calls it -> what OpenAI calls it
+# Key of transformers -> key of OpenAI's file
 OPENAI_KEY_RULES = (
     (r"^layers\.", "blocks."),
     (r"\.self_attn\.q_proj\.", ".attn.query."),
@@ -35,16 +36,16 @@ OPENAI_KEY_RULES = (
     (r"^", "encoder."),
 )
 TRANSFORMERS_PREFIX = re.compile(r"^model\.")
-UNUSED = ("decoder.", "proj_out.")  # the other half of the whole Whisper
+UNUSED = ("decoder.", "proj_out.")  # the decoder, which turns states into text
 
 ValueT = TypeVar("ValueT")
 
 
 class WhisperStates(nn.Module):
-    """Log-mel segments to the states before and after each layer; the final norm is not applied to any."""
+    """Turns log-mel segments into the hidden states before and after each layer, without the final layer norm."""
 
     def __init__(self) -> None:
-        """Build the untrained encoder; its position table is in place."""
+        """Build the encoder with random weights; its position table is in place."""
         super().__init__()
         config = WhisperConfig(
             num_mel_bins=MEL_BANDS,
@@ -57,7 +58,14 @@ class WhisperStates(nn.Module):
         self.encoder = WhisperEncoder(config)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """[B, 80, 3000] -> [B, 1500, 5, 384]: after the convolutions and the position table, then after each layer."""
+        """Run the encoder.
+
+        Args:
+            mel: Log-mel segments of 30 s, float32 [B, 80, 3000].
+
+        Returns:
+            States, float32 [B, 1500, 5, 384]: after the convolutions and the position table, then after each layer.
+        """
         x = gelu(self.encoder.conv2(gelu(self.encoder.conv1(mel)))).transpose(1, 2)
         states = [x + self.encoder.embed_positions.weight]
         for layer in self.encoder.layers:
@@ -66,18 +74,43 @@ class WhisperStates(nn.Module):
 
 
 def openai_key(key: str) -> str:
-    """Say what OpenAI's file calls a weight of WhisperEncoder."""
+    """Return the key of OpenAI's file for a key of WhisperEncoder."""
     for pattern, name in OPENAI_KEY_RULES:
         key = re.sub(pattern, name, key)
     return key
 
 
 def rename_whisper_keys(weights: Mapping[str, ValueT], keys: Mapping[str, str]) -> dict[str, ValueT]:
-    """Give an encoder's weights OpenAI's names and leave the decoder out.
+    """Give an encoder's weights the keys of OpenAI's file, and drop the decoder's.
 
     Args:
-        weights: of OpenAI's file or of Hugging Face's.
-        keys: WhisperStates' key -> OpenAI's.
+        weights: Weights of OpenAI's file or of Hugging Face's, by key.
+        keys: Key of WhisperStates -> key of OpenAI's file.
     """
     plain = {TRANSFORMERS_PREFIX.sub("", key): value for key, value in weights.items()}
     return {keys.get(key, key): value for key, value in plain.items() if not key.startswith(UNUSED)}
+
+
+def _models(whisper: nn.Module) -> list[ServedModel]:
+    return [
+        ServedModel(
+            name="whisper_encoder",
+            module=whisper,
+            free_axes={"mel": {0: "batch"}},
+            outputs=("states",),
+            trial=lambda rows: {"mel": random_inputs(rows, MEL_BANDS, SEGMENT_MEL_FRAMES) / 2},
+        )
+    ]
+
+
+WHISPER = Network(
+    title="Whisper tiny",
+    license_line="licence of the weights: MIT (Whisper, OpenAI)",
+    build=lambda _size: WhisperStates(),
+    models=_models,
+    synthetic=scaled_weights,
+    shared=True,
+    folder_files=("model.safetensors", "pytorch_model.bin"),
+    checkpoint_key=lambda key: openai_key(key.removeprefix("encoder.")),
+    rename=rename_whisper_keys,
+)

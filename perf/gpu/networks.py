@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from export.latentsync.unet import (
-    FULL_CHANNELS,
-    SMALL_CHANNELS,
+    CHANNELS,
     LatentSyncUNet,
     ShallowUNet,
     original_key,
     position_table,
 )
 from export.shared.batch_norms import fold_batch_norms
-from export.shared.synthetic_weights import generator_weights, latentsync_spread
+from export.shared.synthetic_weights import scaled_spread
 from export.vae.network import VaeDecoder, VaeEncoder, build_vae
 from export.wav2lip.generator import Wav2LipGenerator
+from export.wav2lip.synthetic_weights import generator_weights
 from lipsync_core.latentsync.sizes import MAX_BRANCHES, SAMPLE_CHANNELS, TOKEN_SIZE, TOKENS
 from lipsync_core.vae.sizes import latent_side
 from lipsync_core.wav2lip.faces import FACE_SIZE
@@ -50,7 +50,7 @@ class Size:
     @property
     def channels(self) -> tuple[int, ...]:
         """Channels of the UNet, by level."""
-        return SMALL_CHANNELS if self.small else FULL_CHANNELS
+        return CHANNELS["small" if self.small else "full"]
 
 
 def build_unet(size: Size, device: torch.device) -> LatentSyncUNet:
@@ -74,7 +74,7 @@ def build_shallow(unet: LatentSyncUNet) -> ShallowUNet:
 
 def build_vae_halves(size: Size, device: torch.device) -> tuple[nn.Module, nn.Module]:
     """Build the VAE's encoder and decoder with synthetic weights on a device."""
-    vae = build_vae(small=size.small).to_empty(device=device)
+    vae = build_vae("small" if size.small else "full").to_empty(device=device)
     fill(vae, str)
     vae.eval().requires_grad_(False)
     return VaeEncoder(vae).eval(), VaeDecoder(vae).eval()
@@ -105,7 +105,7 @@ def fill(module: nn.Module, original: Callable[[str], str]) -> None:
             continue
         if generator is None:
             generator = torch.Generator(value.device).manual_seed(SEED)
-        mean, deviation = latentsync_spread(original(key), tuple(value.shape))
+        mean, deviation = scaled_spread(original(key), tuple(value.shape))
         value.normal_(mean, deviation, generator=generator)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.shared.model_file import write_whole
+from export.shared.files import write_whole
 from export.shared.wheel import PinnedWheel, check_wheel, fetch_wheel, read_members
 from perf.load.perf_analyzer import BINARY, CUDA_LIBRARY, FOLDER, LIBRARY_FOLDER
 

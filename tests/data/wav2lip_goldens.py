@@ -77,12 +77,13 @@ def write_networks() -> None:
     """Run our modules in float64."""
     import torch
 
-    from export.wav2lip.networks import DETECTOR, GENERATOR, load
+    from export.shared.network import load_synthetic
+    from export.wav2lip.networks import DETECTOR, GENERATOR
 
     torch.set_grad_enabled(False)
     inputs = [torch.from_numpy(array).double() for array in generator_inputs()]
-    drawn = load(GENERATOR, None).double()(*inputs)
-    logits, offsets = load(DETECTOR, None).double()(torch.from_numpy(detector_images()))
+    drawn = load_synthetic(GENERATOR).double()(*inputs)
+    logits, offsets = load_synthetic(DETECTOR).double()(torch.from_numpy(detector_images()))
     outputs = {"drawn": drawn, "logits": logits, "offsets": offsets}
     np.savez_compressed(FOLDER / "networks.npz", **{name: value.float().numpy() for name, value in outputs.items()})
 

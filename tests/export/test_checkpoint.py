@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-import json
-import struct
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="no torch; run: make test")
 
-from export.shared.checkpoint import load_checkpoint, module_shapes  # noqa: E402  (imports torch)
+from safetensors.torch import save_file  # noqa: E402
+
+from export.shared.network import Network, load_checkpoint  # noqa: E402  (imports torch)
 
 
 class Small(torch.nn.Module):
@@ -23,6 +22,19 @@ class Small(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.norm(self.layer(x))
+
+
+def network(title: str, width: int = 3) -> Network:
+    return Network(
+        title=title,
+        license_line="none",
+        build=lambda _size: Small(width),
+        models=lambda _module: [],
+        synthetic=lambda _shapes, _shift: {},
+    )
+
+
+SMALL, WIDE = network("a small network"), network("a wide network", 5)
 
 
 class Trap:
@@ -39,21 +51,10 @@ def trained() -> Small:
 
 
 def assert_loads(path: Path, trained: Small) -> None:
-    fresh = Small()
-    load_checkpoint(path, fresh, "a small network")
+    loaded = load_checkpoint(SMALL, path).state_dict()
     for key, value in trained.state_dict().items():
-        assert torch.equal(fresh.state_dict()[key], value), key
-
-
-def save_safetensors(path: Path, weights: dict[str, np.ndarray]) -> None:
-    names = {"float32": "F32", "int64": "I64"}
-    header, content = {"__metadata__": {"format": "pt"}}, b""
-    for key, value in weights.items():
-        ends = [len(content), len(content) + value.nbytes]
-        header[key] = {"dtype": names[str(value.dtype)], "shape": list(value.shape), "data_offsets": ends}
-        content += value.tobytes()
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + content)
+        assert torch.equal(loaded[key], value), key
+        assert loaded[key].dtype == value.dtype, key
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -76,17 +77,17 @@ def test_an_archive_of_torchscript_loads(tmp_path: Path, trained: Small) -> None
 
 
 def test_safetensors_load(tmp_path: Path, trained: Small) -> None:
-    """Metadata is skipped."""
+    """Metadata is skipped, and half precision becomes float32."""
     path = tmp_path / "x.safetensors"
-    save_safetensors(path, {key: value.numpy() for key, value in trained.state_dict().items()})
+    save_file(trained.state_dict(), path, {"format": "pt"})
     assert_loads(path, trained)
+    save_file({key: value.bfloat16() for key, value in trained.state_dict().items()}, path)
+    assert load_checkpoint(SMALL, path).get_parameter("layer.weight").dtype == torch.float32
 
 
-def assert_fails(path: Path, message: str, network: torch.nn.Module | None = None) -> None:
-    module = network or Small()
-    others = {"a wide network": ("--wide", module_shapes(Small(5)))}
+def assert_fails(path: Path, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        load_checkpoint(path, module, "a small network", others)
+        load_checkpoint(SMALL, path, others={"--wide": WIDE})
     assert str(caught.value).startswith(f"{path}: expected ")
     assert "\n" not in str(caught.value)
 
@@ -124,7 +125,7 @@ def test_load_checkpoint_fails_on_a_cut_off_file(tmp_path: Path, trained: Small,
 def test_load_checkpoint_fails_on_cut_off_safetensors(tmp_path: Path, trained: Small) -> None:
     """Its header says how long it should be."""
     path = tmp_path / "x.safetensors"
-    save_safetensors(path, {key: value.numpy() for key, value in trained.state_dict().items()})
+    save_file(trained.state_dict(), path)
     path.write_bytes(path.read_bytes()[:-8])
     assert_fails(path, "cut off or no checkpoint")
 

@@ -10,10 +10,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="no torch; run: make test")
 pytest.importorskip("diffusers", reason="no diffusers; run: make test")
 
-from export.latentsync.graph import open_session  # noqa: E402  (imports torch)
-from export.latentsync.networks import NETWORKS, UNET, VAE, WHISPER, Network, load, original_shapes  # noqa: E402
+from export.latentsync.network import UNET  # noqa: E402  (imports torch)
 from export.latentsync.unet import LatentSyncUNet, ShallowUNet  # noqa: E402
-from export.shared.synthetic_weights import latentsync_weights  # noqa: E402
+from export.shared.arguments import Size  # noqa: E402
+from export.shared.network import Network, checkpoint_shapes, load_synthetic  # noqa: E402
+from export.shared.onnx_graph import open_session  # noqa: E402
+from export.shared.synthetic_weights import scaled_weights  # noqa: E402
+from export.vae.network import VAE  # noqa: E402
+from export.wav2lip.networks import DETECTOR, GENERATOR  # noqa: E402
+from export.whisper.network import WHISPER  # noqa: E402
 from tests.closeness import assert_close  # noqa: E402
 from tests.synthetic_networks import SMALL_LATENTSYNC  # noqa: E402
 
@@ -28,7 +33,7 @@ def latentsync_dir(reference_dir: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def unet() -> LatentSyncUNet:
-    network = load(UNET, None, small=True)
+    network = load_synthetic(UNET, size="small")
     assert isinstance(network, LatentSyncUNet)
     return network
 
@@ -76,34 +81,36 @@ def chunk(sample: np.ndarray, audio: np.ndarray, timestep: float, *, branches: i
     }
 
 
-KEY_FILES = {
-    "keys_unet_full.json": (UNET, False),
-    "keys_unet_small.json": (UNET, True),
-    "keys_vae_small.json": (VAE, True),
-    "keys_whisper_tiny_encoder.json": (WHISPER, False),
+KEY_FILES: dict[str, tuple[Network, Size]] = {
+    "keys_unet_full.json": (UNET, "full"),
+    "keys_unet_small.json": (UNET, "small"),
+    "keys_vae_small.json": (VAE, "small"),
+    "keys_whisper_tiny_encoder.json": (WHISPER, "full"),
 }
 
 
 @pytest.mark.parametrize("file", KEY_FILES)
 def test_keys_and_shapes_are_the_originals(latentsync_dir: Path, file: str) -> None:
     """Every key used and none left over, so that checkpoints load strictly."""
-    network, small = KEY_FILES[file]
+    network, size = KEY_FILES[file]
     expected = {key: tuple(shape) for key, shape in json.loads((latentsync_dir / file).read_text())["keys"].items()}
-    assert original_shapes(network, network.build(small)) == expected
+    assert checkpoint_shapes(network, network.build(size)) == expected
 
 
-RECIPE_SUMS = {  # RECIPE.md: number of values, their sum, the sum of their squares
-    "small UNet": (UNET, True, 8_823_268, 14147.1904, 74671.3538),
-    "Whisper": (WHISPER, False, 7_632_384, 3535.5991, 17921.8620),
-    "small VAE": (VAE, True, 1_028_935, 1931.6911, 4271.0022),
+RECIPE_SUMS: dict[
+    str, tuple[Network, Size, int, float, float]
+] = {  # RECIPE.md: number of values, their sum, the sum of their squares
+    "small UNet": (UNET, "small", 8_823_268, 14147.1904, 74671.3538),
+    "Whisper": (WHISPER, "full", 7_632_384, 3535.5991, 17921.8620),
+    "small VAE": (VAE, "small", 1_028_935, 1931.6911, 4271.0022),
 }
 
 
 @pytest.mark.parametrize("name", RECIPE_SUMS)
-def test_made_up_weights_are_the_recipes(name: str) -> None:
+def test_synthetic_weights_are_the_recipes(name: str) -> None:
     """Their checksums."""
-    network, small, *expected = RECIPE_SUMS[name]
-    values = latentsync_weights(original_shapes(network, network.build(small))).values()
+    network, size, *expected = RECIPE_SUMS[name]
+    values = scaled_weights(checkpoint_shapes(network, network.build(size))).values()
     count = sum(value.size for value in values)
     total = sum(float(value.sum(dtype=np.float64)) for value in values)
     squares = sum(float(np.square(value, dtype=np.float64).sum()) for value in values)
@@ -112,7 +119,7 @@ def test_made_up_weights_are_the_recipes(name: str) -> None:
 
 def test_another_seed_gives_other_weights() -> None:
     """It shifts the recipe's own."""
-    first, second = (latentsync_weights({"conv_in.bias": (3,)}, shift)["conv_in.bias"] for shift in (0, 1))
+    first, second = (scaled_weights({"conv_in.bias": (3,)}, shift)["conv_in.bias"] for shift in (0, 1))
     assert not np.array_equal(first, second)
 
 
@@ -245,7 +252,7 @@ def denoise(networks: Networks, inputs: Run, steps: int, guidance_scale: float, 
 def test_the_golden_full_size_unet_holds(latentsync_dir: Path) -> None:
     """The original's output at its own size."""
     goldens = np.load(latentsync_dir / "unet_full.npz")
-    full = load(UNET, None)
+    full = load_synthetic(UNET)
     assert isinstance(full, LatentSyncUNet)
     networks = Networks(full)
     inputs = chunk(goldens["x"], goldens["audio"], float(goldens["timestep"]), branches=2)
@@ -256,7 +263,7 @@ def test_the_golden_full_size_unet_holds(latentsync_dir: Path) -> None:
 @pytest.fixture(params=["torch", "onnx"])
 def whisper_states(request: pytest.FixtureRequest) -> object:
     if request.param == "torch":
-        module = load(WHISPER, None)
+        module = load_synthetic(WHISPER)
         return lambda mel: module(torch.from_numpy(mel)).numpy()
     session = request.getfixturevalue("sessions")["whisper_encoder"]
     return lambda mel: session.run(None, {"mel": mel})[0]
@@ -286,7 +293,7 @@ def test_the_golden_vae_holds(
 
 def test_the_vae_encoder_is_the_whole_vaes(sessions: dict[str, onnxruntime.InferenceSession]) -> None:
     """Its moments are what diffusers' own encode gives."""
-    vae = load(VAE, None, small=True)
+    vae = load_synthetic(VAE, size="small")
     images = np.random.default_rng(0).uniform(-1, 1, (3, 3, 64, 48)).astype(np.float32)
     with torch.inference_mode():
         expected = vae.encode(torch.from_numpy(images)).latent_dist.parameters.numpy()
@@ -299,12 +306,12 @@ def vae_model(
 ) -> np.ndarray:
     if kind == "onnx":
         return sessions[model].run(None, inputs)[0]
-    part = next(part for part in VAE.parts(load(VAE, None, small=True)) if part.model == model)
+    served = next(served for served in VAE.models(load_synthetic(VAE, size="small")) if served.name == model)
     with torch.inference_mode():
-        return part.module(**{name: torch.from_numpy(value) for name, value in inputs.items()}).numpy()
+        return served.module(**{name: torch.from_numpy(value) for name, value in inputs.items()}).numpy()
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.option)
+@pytest.mark.parametrize("network", [UNET, VAE, WHISPER, GENERATOR, DETECTOR], ids=lambda network: network.title)
 def test_every_network_has_its_licence(network: Network) -> None:
     """It is printed where real weights are loaded."""
     assert network.license_line.startswith("licence of the weights: ")

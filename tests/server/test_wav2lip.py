@@ -90,9 +90,10 @@ def test_a_clip_is_what_the_spec_says(wav2lip: TritonConnection, speech: np.ndar
 
 def plain_wav2lip(frames: np.ndarray, boxes: np.ndarray, mel: np.ndarray) -> np.ndarray:
     """Do what the original does at 25 fps, with no code of the steps that are tested."""
-    from export.wav2lip.networks import GENERATOR, load
+    from export.shared.network import load_synthetic
+    from export.wav2lip.networks import GENERATOR
 
-    generator, synced = load(GENERATOR, None), frames.copy()
+    generator, synced = load_synthetic(GENERATOR), frames.copy()
     for i, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
         face = cv2.resize(np.ascontiguousarray(frames[i, y1:y2, x1:x2, ::-1]), (96, 96))
         masked = face.copy()

@@ -1,0 +1,155 @@
+"""Options that the export commands share. Does not depend on torch, so that `--help` works without it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lipsync_core.repository import DEFAULT_REPOSITORY
+
+Size = Literal["full", "small"]
+Precision = Literal["fp32", "fp16"]
+Format = Literal["onnx", "torch"]
+
+INSTALL_HINT = "Install them with: pip install 'lipsync-triton[export,torch]'"
+SYNTHETIC_LINE = "synthetic weights: the faces are noise, for tests and benchmarks only"
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of `python -m export`.
+
+    Attributes:
+        name: Name of the command.
+        summary: What the command exports, for the help.
+        add_arguments: Adds the command's options to its parser.
+        run: Runs the command and prints what was written; raises ValueError or OSError where that fails.
+    """
+
+    name: str
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Values of the shared options.
+
+    Attributes:
+        repository: Model repository to write to.
+        formats: File formats to write.
+        precision: Precision of the ONNX graphs; torch programs are float32 and are served in any precision.
+        seed_shift: Added to the random seed of synthetic weights; None where networks without checkpoint are left out.
+        size: Size of the networks.
+        download: Whether to download published weights that were not given.
+        replace: Whether to replace a shared network that holds other weights.
+    """
+
+    repository: Path
+    formats: tuple[Format, ...]
+    precision: Precision
+    seed_shift: int | None
+    size: Size
+    download: bool
+    replace: bool
+
+
+def add_repository(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--repository`."""
+    parser.add_argument(
+        "--repository", type=Path, default=DEFAULT_REPOSITORY, help="model repository (default: %(default)s)"
+    )
+
+
+def add_export_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that exports networks from torch."""
+    parser.set_defaults(size="full", download=False, replace=False)  # for commands without these options
+    parser.add_argument(
+        "--synthetic-weights",
+        type=_seed,
+        nargs="?",
+        const=0,
+        metavar="SEED",
+        help="synthetic weights for each network without a checkpoint; SEED shifts their random seed (default: 0)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("onnx", "torch"),
+        nargs="+",
+        default=["onnx"],
+        help="onnx: model.onnx; torch: model.pt2, for servers started with --model-config-name torch (default: onnx)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "fp16"),
+        default="fp32",
+        help="precision of model.onnx; model.pt2 is served in any (default: %(default)s)",
+    )
+    add_repository(parser)
+
+
+def add_size(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--size`, for networks that can be built small."""
+    parser.add_argument(
+        "--size", choices=("full", "small"), help="small: for tests, with synthetic weights only (default: full)"
+    )
+
+
+def add_download(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--download`, for networks with published weights on Hugging Face."""
+    parser.add_argument(
+        "--download",
+        action="store_true",
+        help="download checkpoints that are not given from Hugging Face, pinned by revision and hash",
+    )
+
+
+def add_replace(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--replace`, for networks that several pipelines share."""
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="replace networks shared with other pipelines (VAE, Whisper) even if they hold other weights",
+    )
+
+
+def read_options(arguments: argparse.Namespace) -> ExportOptions:
+    """Read the values of the shared options.
+
+    Args:
+        arguments: Parsed by a parser that went through `add_export_options`.
+    """
+    return ExportOptions(
+        repository=arguments.repository,
+        formats=tuple(dict.fromkeys(arguments.format)),
+        precision=arguments.precision,
+        seed_shift=arguments.synthetic_weights,
+        size=arguments.size,
+        download=arguments.download,
+        replace=arguments.replace,
+    )
+
+
+@contextmanager
+def needs_torch() -> Iterator[None]:
+    """Turn a failed import of torch and its companions into a line that says how to install them.
+
+    Raises:
+        ValueError: A package is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise ValueError(f"expected torch and its packages for export, got: {error}. {INSTALL_HINT}") from error
+
+
+def _seed(text: str) -> int:
+    """Read a seed of the command line."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return int(text)
