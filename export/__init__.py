@@ -1,1 +1,1 @@
-"""Turns published weights into the files that Triton loads: `python -m export --help`."""
+"""Converts published weights to the files that Triton loads; see `python -m export --help`."""

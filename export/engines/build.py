@@ -1,7 +1,7 @@
-"""ONNX to a TensorRT engine: optimisation profile, timing cache, and a record of what the engine belongs to.
+"""Builds TensorRT engines from ONNX graphs, with a record of the GPU, TensorRT and graph that each belongs to.
 
-An engine runs on the GPU and the TensorRT it was built with, and on no other. Precision is the graph's own: the
-network is built strongly typed, so export the model with --precision fp16 for an engine in half precision.
+An engine runs only on the GPU and the TensorRT version that it was built with. Its precision is the graph's, as the
+network is built strongly typed: export the model with --precision fp16 for an engine in half precision.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from lipsync_core.serving.engines import FLAVOUR, NVIDIA_SMI, RECORD_FILE, find_
 from lipsync_core.serving.links import ENGINE_FILE
 
 MIN_TENSORRT_MAJOR = 10
-WHERE_TO_BUILD = "Build engines where they will run: on the GPU machine, in the Triton container's own TensorRT"
+WHERE_TO_BUILD = "Build engines where they will run: on the GPU machine, with the TensorRT of the Triton container"
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The sizes that an engine takes, and those it is tuned for."""
+    """Optimisation profile: smallest and largest input shapes of an engine, and those that it is tuned for."""
 
     min: Shapes
     opt: Shapes
@@ -39,7 +39,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Toolchain:
-    """What an engine is built with: the tensorrt module, its version, and the GPU in words."""
+    """The tensorrt module that builds engines, its version, and a description of the GPU."""
 
     tensorrt: Any
     version: str
@@ -49,10 +49,13 @@ class Toolchain:
 def read_profile(contract: ModelContract) -> Profile:
     """Read a model's optimisation profile from its TensorRT flavour's parameters, and check it.
 
-    Each of profile_min, profile_opt and profile_max holds `input=NxCxHxW` per input, separated by blanks.
+    Each of profile_min, profile_opt and profile_max is a list of `input=NxCxHxW`, separated by blanks.
+
+    Args:
+        contract: Contract of the model's TensorRT flavour.
 
     Raises:
-        ValueError: it is missing, malformed, or does not agree with the model's inputs.
+        ValueError: The profile is missing, malformed, or does not agree with the model's inputs.
     """
     profile = Profile(*(_read_shapes(contract, key) for key in ("profile_min", "profile_opt", "profile_max")))
     for name in profile.opt:
@@ -68,16 +71,16 @@ def read_profile(contract: ModelContract) -> Profile:
 
 
 def find_toolchain() -> Toolchain:
-    """Look for TensorRT and a GPU before any work is done.
+    """Find TensorRT and a GPU.
 
     Raises:
-        ValueError: one of them is missing or too old.
+        ValueError: One of them is missing or too old.
     """
     try:
         tensorrt = importlib.import_module("tensorrt")
         version = str(tensorrt.__version__)
     except Exception as error:
-        # its wheel on PyPI is a stub that raises what it likes where NVIDIA's libraries are absent
+        # The wheel on PyPI is a stub that raises any exception where NVIDIA's libraries are missing
         raise ValueError(
             f"tensorrt: expected the package and its libraries, got {error!r}. {WHERE_TO_BUILD}"
         ) from error
@@ -87,19 +90,19 @@ def find_toolchain() -> Toolchain:
 
 
 def build_engine(repository: Path, model: str, toolchain: Toolchain, timing_cache: Path) -> str:
-    """Build a model's engine from its model.onnx and write it, with its record, beside that.
+    """Build a model's engine from its model.onnx, and write the engine and its record beside that file.
 
     Args:
-        repository: the model repository.
-        model: the model's name; it has a TensorRT flavour.
-        toolchain: what to build with.
-        timing_cache: measured kernel times, read where it exists and written: later builds take less time.
+        repository: Model repository.
+        model: Name of a model with a TensorRT flavour.
+        toolchain: TensorRT and GPU of this machine.
+        timing_cache: File of measured kernel times, which make later builds faster; read if it exists, then written.
 
     Returns:
-        A line that says what was written, its size and its sha256.
+        A line with the engine's size and SHA-256.
 
     Raises:
-        ValueError: no usable model.onnx or profile, or TensorRT cannot build it.
+        ValueError: There is no usable model.onnx or profile, or TensorRT cannot build the engine.
     """
     profile = read_profile(read_contract(repository / model, FLAVOUR))
     folder = repository / model / VERSION_FOLDER
@@ -111,7 +114,7 @@ def build_engine(repository: Path, model: str, toolchain: Toolchain, timing_cach
         "tensorrt": toolchain.version,
         "gpu": toolchain.gpu,
         "precision": _precision(graph),
-        "onnx_sha256": hashlib.sha256(graph).hexdigest(),  # weights beside the graph carry theirs in their name
+        "onnx_sha256": hashlib.sha256(graph).hexdigest(),  # weights beside the graph have their hash in their name
         "engine_sha256": digest,
         "profile": {"min": profile.min, "opt": profile.opt, "max": profile.max},
     }
@@ -145,7 +148,7 @@ def _read_graph(path: Path) -> bytes:
 
 
 def _build(trt: Any, graph: bytes, path: Path, profile: Profile, known_times: bytes) -> tuple[bytes, bytes]:
-    """Return the engine and the timing cache; weights that are no part of the graph are found beside its path."""
+    """Return the engine and the timing cache; weights outside the graph are found beside its path."""
     model = path.parent.parent.name
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
@@ -162,7 +165,7 @@ def _build(trt: Any, graph: bytes, path: Path, profile: Profile, known_times: by
     config.add_optimization_profile(sizes)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise ValueError(f"{model}: expected an engine, got none. TensorRT's messages stand above")
+        raise ValueError(f"{model}: expected an engine, got none. See TensorRT's messages above")
     return bytes(engine), bytes(config.get_timing_cache().serialize())
 
 

@@ -1,6 +1,6 @@
-"""An engine against its ONNX graph on the same inputs: is it this machine's, how far off is it, and how fast.
+"""Verifies TensorRT engines: built for this machine, close to ONNX Runtime on the same inputs, and how fast.
 
-Knows TensorRT's runtime, no builder. The engine's tensors are torch's, on the GPU.
+Uses TensorRT's runtime, not its builder. The engine's tensors are torch's, on the GPU.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import numpy as np
 import onnxruntime
 
 from export.engines.build import Toolchain, read_profile
+from export.shared.files import file_sha256
 from export.shared.model_file import MODEL_FILE
 from lipsync_core.contract import ModelContract, read_contract
 from lipsync_core.repository import VERSION_FOLDER
 from lipsync_core.serving.engines import FLAVOUR, RECORD_FILE
 from lipsync_core.serving.links import ENGINE_FILE
 
-BOUNDS = {"fp32": 1e-2, "fp16": 0.05}  # of the output's standard deviation; TensorRT's float32 uses TF32 products
+BOUNDS = {"fp32": 1e-2, "fp16": 0.05}  # fractions of the output's standard deviation; float32 products are TF32
 RUNS, WARM_UP_RUNS = 10, 3
 SEED = 0
 
@@ -32,19 +33,19 @@ RunEngine = Callable[[bytes, Arrays, Mapping[str, np.dtype]], tuple[Arrays, list
 
 
 def verify_engine(repository: Path, model: str, toolchain: Toolchain, run_engine: RunEngine | None = None) -> str:
-    """Compare a model's engine with its ONNX graph at the sizes that it is tuned for.
+    """Compare a model's engine with its ONNX graph at the shapes that it is tuned for.
 
     Args:
-        repository: the model repository.
-        model: the model's name; its engine has been built.
-        toolchain: this machine's.
-        run_engine: runs an engine and times it; with TensorRT when left out.
+        repository: Model repository.
+        model: Name of a model whose engine has been built.
+        toolchain: TensorRT and GPU of this machine.
+        run_engine: Runs an engine and times it; TensorRT if None.
 
     Returns:
-        A line that says how far the engine is from ONNX Runtime, and both speeds.
+        A line with the difference from ONNX Runtime, and the speed of both.
 
     Raises:
-        ValueError: no engine; one for another GPU, TensorRT or graph; or it is too far off.
+        ValueError: There is no engine, it belongs to another GPU, TensorRT or graph, or it differs too much.
     """
     contract, folder = read_contract(repository / model, FLAVOUR), repository / model / VERSION_FOLDER
     engine, record = read_engine(folder, model)
@@ -69,10 +70,14 @@ def verify_engine(repository: Path, model: str, toolchain: Toolchain, run_engine
 
 
 def read_engine(folder: Path, model: str) -> tuple[bytes, dict[str, Any]]:
-    """Read an engine and the record of what it belongs to.
+    """Read an engine and its record.
+
+    Args:
+        folder: Version folder of the model.
+        model: Name of the model, for the message.
 
     Raises:
-        ValueError: one of them is missing or broken.
+        ValueError: One of them is missing or damaged.
     """
     try:
         return (folder / ENGINE_FILE).read_bytes(), json.loads((folder / RECORD_FILE).read_text())
@@ -86,14 +91,21 @@ def read_engine(folder: Path, model: str) -> tuple[bytes, dict[str, Any]]:
 def check_record(model: str, record: Mapping[str, Any], toolchain: Toolchain, engine: bytes, graph: Path) -> None:
     """Check that an engine belongs to this machine and to the model's graph.
 
+    Args:
+        model: Name of the model, for the message.
+        record: Record of the engine.
+        toolchain: TensorRT and GPU of this machine.
+        engine: The engine.
+        graph: Path of the ONNX graph.
+
     Raises:
-        ValueError: it belongs to another GPU, driver, TensorRT or graph, or the record to another engine.
+        ValueError: The engine belongs to another GPU, driver, TensorRT or graph, or the record to another engine.
     """
     here = {
         "tensorrt": toolchain.version,
         "gpu": toolchain.gpu,
         "engine_sha256": hashlib.sha256(engine).hexdigest(),
-        "onnx_sha256": hashlib.sha256(graph.read_bytes()).hexdigest() if graph.is_file() else "none",
+        "onnx_sha256": file_sha256(graph) if graph.is_file() else "none",
     }
     differing = [f"{key} {record.get(key)}, here {value}" for key, value in here.items() if record.get(key) != value]
     if differing:
@@ -104,7 +116,12 @@ def check_record(model: str, record: Mapping[str, Any], toolchain: Toolchain, en
 
 
 def trial_inputs(contract: ModelContract, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
-    """Make inputs of these shapes, standard normal, or any bytes."""
+    """Make random inputs: standard normal, or uniform for bytes.
+
+    Args:
+        contract: Contract of the model.
+        shapes: Shape by input, with the batch axis.
+    """
     random = np.random.default_rng(SEED)
     return {
         spec.name: random.integers(0, 256, shapes[spec.name], np.uint8)
@@ -117,16 +134,25 @@ def trial_inputs(contract: ModelContract, shapes: Mapping[str, tuple[int, ...]])
 def run_with_tensorrt(
     trt: Any, engine: bytes, inputs: Arrays, outputs: Mapping[str, np.dtype]
 ) -> tuple[Arrays, list[float]]:
-    """Run an engine on the GPU; its outputs, and the seconds of each run after warming up.
+    """Run an engine on the GPU.
+
+    Args:
+        trt: The tensorrt module.
+        engine: The engine.
+        inputs: Inputs by name.
+        outputs: Dtypes of the outputs by name.
+
+    Returns:
+        Outputs by name, and the seconds of each run after the warm-up.
 
     Raises:
-        ValueError: TensorRT does not take the engine.
+        ValueError: TensorRT does not accept the engine.
     """
     import torch  # noqa: PLC0415  (heavy, and only here)
 
     loaded = trt.Runtime(trt.Logger(trt.Logger.WARNING)).deserialize_cuda_engine(engine)
     if loaded is None:
-        raise ValueError("engine: expected one that this TensorRT reads, got another. Its messages stand above")
+        raise ValueError("engine: expected one that this TensorRT reads, got another. See its messages above")
     context, stream = loaded.create_execution_context(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
     tensors = {name: torch.from_numpy(array).cuda() for name, array in inputs.items()}
     for name, tensor in tensors.items():

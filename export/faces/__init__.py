@@ -1,1 +1,1 @@
-"""The face detector and landmark networks, from mediapipe's wheel."""
+"""Mediapipe's face detector and face landmarks."""

@@ -1,7 +1,7 @@
-"""The attention landmark model's custom operators as ONNX operators, and its refined lips put into the mesh.
+"""Converts the attention landmark model's custom operators to ONNX, and puts its refined lips into the mesh.
 
-The model looks at the mouth a second time: it cuts a rotated rectangle around the coarse lips out of a feature
-map, and a small head finds the lips in it. TensorRT has importers for all operators used here.
+The model examines the mouth twice: it samples a rotated rectangle around the coarse lips from a feature map, and a
+small head locates the lips in it. TensorRT has importers for all operators used here.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from export.faces.onnx_writer import OnnxWriter
 from export.faces.tflite_graph import Operator, TfliteGraph
 from export.faces.tflite_to_onnx import Converter, Values
 
-X_COLUMN, Y_COLUMN, OFFSET_COLUMN = 0, 1, 3  # of the operators' 4x4 matrices; z passes unchanged
+X_COLUMN, Y_COLUMN, OFFSET_COLUMN = 0, 1, 3  # in the operators' 4x4 matrices; z stays as it is
 
 
 def lip_indices(graph: TfliteGraph, lips: str) -> list[int]:
-    """List the mesh points that the lip head refines, in its order, as the file holds them.
+    """List the indices of the mesh points that the lip head refines, in its order, as stored in the file.
 
     Args:
-        graph: the whole attention model.
-        lips: name of the refined lips' tensor, [1, points, 2].
+        graph: The whole attention model.
+        lips: Name of the tensor with the refined lips, [1, points, 2].
 
     Raises:
-        ValueError: the graph does not compute lips by way of the custom operators.
+        ValueError: The graph does not compute the lips with the custom operators.
     """
     made_by = {tensor.name: operator for operator in graph.operators for tensor in operator.outputs}
     operator = made_by.get(lips)
@@ -41,14 +41,14 @@ def refine_lips(writer: OnnxWriter, mesh: str, lips: str, indices: Sequence[int]
     """Replace x and y of the mesh's lip points by the refined ones; z stays.
 
     Args:
-        writer: receives the nodes.
-        mesh: float32 [N, points, 3].
-        lips: float32 [N, len(indices), 2], in the mesh's units.
-        indices: the mesh point of each lip point.
-        points: how many points the mesh has.
+        writer: Receives the nodes.
+        mesh: Name of a value, float32 [N, points, 3].
+        lips: Name of a value, float32 [N, len(indices), 2], in the units of the mesh.
+        indices: Index of the mesh point of each lip point.
+        points: Number of points of the mesh.
 
     Returns:
-        The refined mesh's value, float32 [N, points, 3].
+        Name of the refined mesh's value, float32 [N, points, 3].
     """
     source = np.arange(points)
     source[list(indices)] = points + np.arange(len(indices))
@@ -59,7 +59,7 @@ def refine_lips(writer: OnnxWriter, mesh: str, lips: str, indices: Sequence[int]
 
 
 def _landmarks_to_matrix(writer: OnnxWriter, operator: Operator, values: Values) -> str:
-    """Matrix that leads from the output grid to the rotated rectangle around some landmarks, [N, 4, 4]."""
+    """Compute the matrix from the output grid to the rotated rectangle around some landmarks, [N, 4, 4]."""
     options = operator.options
     if options["target_rotation_radians"] != 0:
         raise ValueError(f"{operator.kind}: expected no target rotation, got {options['target_rotation_radians']}")
@@ -70,7 +70,7 @@ def _landmarks_to_matrix(writer: OnnxWriter, operator: Operator, values: Values)
 
     indices = writer.constant(options["subset_idxs"], np.int64)
     subset = writer.add("Gather", landmarks, indices, axis=1)
-    upright = writer.add("MatMul", subset, rotation)  # rows times R = each point turned back
+    upright = writer.add("MatMul", subset, rotation)  # rows times R rotate each point back
     low = writer.add("ReduceMin", upright, axes=[1], keepdims=1)
     high = writer.add("ReduceMax", upright, axes=[1], keepdims=1)
     size = writer.add("Mul", writer.add("Sub", high, low), writer.constant(scale))
@@ -86,26 +86,26 @@ def _landmarks_to_matrix(writer: OnnxWriter, operator: Operator, values: Values)
 
 
 def _rotation(writer: OnnxWriter, landmarks: str, left: int, right: int) -> str:
-    """Rotation that turns the x axis into the direction from one landmark to another, [N, 2, 2]."""
+    """Compute the rotation of the x axis to the direction from one landmark to another, [N, 2, 2]."""
     start = writer.columns(landmarks, left, left + 1, axis=1)
     along = writer.add("Sub", writer.columns(landmarks, right, right + 1, axis=1), start)
-    # a face shrunk to a point has no direction: keep the division finite
+    # A face that is shrunk to a point has no direction: keep the division finite
     length = writer.add("Max", writer.add("ReduceL2", along, axes=[2], keepdims=1), writer.constant(1e-6))
     cos_sin = writer.add("Div", along, length)
-    # (cos, sin) as a row times this gives (cos, -sin, sin, cos), the matrix row by row
+    # The row (cos, sin) times this is (cos, -sin, sin, cos), the matrix row by row
     spread = writer.constant([[1, 0, 0, 1], [0, -1, 1, 0]])
     return writer.add("Reshape", writer.add("MatMul", cos_sin, spread), writer.shape(0, 2, 2))
 
 
 def _linear_and_offset(writer: OnnxWriter, matrix: str) -> tuple[str, str]:
-    """The two parts of a 4x4 matrix that move x and y, set for points as rows: [N, 2, 2] and [N, 1, 2]."""
+    """Take the parts of a 4x4 matrix that transform x and y of points in rows: [N, 2, 2] and [N, 1, 2]."""
     rows = writer.add("Transpose", writer.columns(matrix, 0, 2, axis=1), perm=(0, 2, 1))
     linear = writer.columns(rows, X_COLUMN, Y_COLUMN + 1, axis=1)
     return linear, writer.columns(rows, OFFSET_COLUMN, OFFSET_COLUMN + 1, axis=1)
 
 
 def _sample_features(writer: OnnxWriter, operator: Operator, values: Values) -> str:
-    """Cut a matrix's rectangle out of a feature map, bilinear; what lies outside the map is zero."""
+    """Sample the rectangle of a matrix from a feature map, bilinearly; positions outside the map are zero."""
     features, matrix = operator.inputs
     height, width = operator.options["output_height"], operator.options["output_width"]
     _, map_height, map_width, _ = features.shape
@@ -117,9 +117,9 @@ def _sample_features(writer: OnnxWriter, operator: Operator, values: Values) -> 
 
     last = writer.constant([map_width - 1, map_height - 1])
     doubled = writer.add("Mul", writer.add("Div", places, last), writer.constant(2.0))
-    centred = writer.add("Sub", doubled, writer.constant(1.0))  # -1..1 over the map, GridSample's measure
+    centred = writer.add("Sub", doubled, writer.constant(1.0))  # -1 to 1 over the map, as GridSample takes it
     grid = writer.add("Reshape", centred, writer.shape(0, height, width, 2))
-    # GridSample fades to zero across the border, this operator stops at it: sample inside, then mask
+    # GridSample fades to zero across the border, but this operator stops at it: sample inside, then mask
     sampled = writer.add(
         "GridSample", values[features.name], grid, mode="bilinear", padding_mode="border", align_corners=1
     )

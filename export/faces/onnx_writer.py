@@ -1,4 +1,4 @@
-"""Collects ONNX nodes and constants, and closes them into a checked model. Knows no TensorFlow Lite."""
+"""Collects ONNX nodes and constants, and builds a checked model of them. Does not depend on TensorFlow Lite."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import onnx
 from onnx import TensorProto, checker, helper, numpy_helper
 
 OPSET = 17  # GridSample needs 16; every operator used here has a TensorRT importer at 17
-IR_VERSION = 8  # the file format that came with opset 17, so that runtimes of its age load it too
+IR_VERSION = 8  # file format introduced with opset 17, so that runtimes of that age load it too
 BATCH_AXIS = "batch"
 
 
 class OnnxWriter:
-    """An ONNX graph under construction: `add` appends a node and names its output."""
+    """An ONNX graph under construction; values are known by their names."""
 
     def __init__(self) -> None:
         """Start with an empty graph."""
@@ -38,11 +38,11 @@ class OnnxWriter:
         return name
 
     def shape(self, *dims: int) -> str:
-        """Add a target shape for Reshape; a 0 keeps the input's axis, such as the batch."""
+        """Add a target shape for Reshape and return its name; 0 keeps an axis of the input, such as the batch."""
         return self.constant(dims, np.int64)
 
     def columns(self, value: str, first: int, last: int, axis: int) -> str:
-        """Cut [first, last) out of one axis."""
+        """Slice [first, last) along one axis."""
         bounds = (self.constant([number], np.int64) for number in (first, last, axis))
         return self.add("Slice", value, *bounds)
 
@@ -52,12 +52,12 @@ class OnnxWriter:
         return name
 
     def declare_output(self, value: str, name: str, dtype: np.dtype, dims: Sequence[int]) -> None:
-        """Give a computed value to the outside as output `name` of shape [batch, *dims]."""
+        """Make a computed value of shape [batch, *dims] the graph output `name`."""
         self.add("Identity", value, name=name)
         self._outputs.append(_value_info(name, dtype, dims))
 
     def build(self, name: str, description: str) -> onnx.ModelProto:
-        """Close the graph into a model that has passed ONNX's full check, shape inference included."""
+        """Build a model of the graph that has passed ONNX's full check, including shape inference."""
         graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, self._initializers)
         model = helper.make_model(
             graph,

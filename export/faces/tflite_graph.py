@@ -1,4 +1,4 @@
-"""Reads a TensorFlow Lite file into plain Python: operators in order, constants as dense arrays. Knows no ONNX."""
+"""Reads TensorFlow Lite files: operators in order, constants as dense arrays. Does not depend on ONNX."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import tflite
 from flatbuffers import flexbuffers
 
 FILE_IDENTIFIER = b"TFL3"
-# Tensor types that the mediapipe models use; anything else is refused by name.
+# Tensor types that mediapipe's models use
 DTYPES: Mapping[int, np.dtype] = {
     tflite.TensorType.FLOAT32: np.dtype(np.float32),
     tflite.TensorType.FLOAT16: np.dtype(np.float16),
     tflite.TensorType.INT32: np.dtype(np.int32),
 }
 OPERATOR_NAMES = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
-FOLDED_OPERATORS = ("DEQUANTIZE", "DENSIFY")  # they only unpack constants, so reading does their work
+FOLDED_OPERATORS = ("DEQUANTIZE", "DENSIFY")  # these only unpack constants, which reading does
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor of the graph; `data` holds a constant's values and is None for everything computed."""
+    """One tensor of the graph; `data` has the values of a constant, and is None for a computed tensor."""
 
     name: str
     shape: tuple[int, ...]
@@ -51,10 +51,10 @@ class TfliteGraph:
 
 
 def read_tflite(content: bytes) -> TfliteGraph:
-    """Read a TensorFlow Lite model, with its half precision and sparse constants made dense float32.
+    """Read a TensorFlow Lite model; half precision and sparse constants become dense float32.
 
     Raises:
-        ValueError: the content is no TensorFlow Lite model, or holds a tensor type that is not known here.
+        ValueError: The content is not a TensorFlow Lite model, or contains an unknown tensor type.
     """
     if content[4:8] != FILE_IDENTIFIER:
         raise ValueError(f"model: expected a TensorFlow Lite file, got one that starts with {content[:8]!r}")
@@ -62,15 +62,19 @@ def read_tflite(content: bytes) -> TfliteGraph:
         model = tflite.Model.GetRootAsModel(content, 0)
         return _read_graph(model, model.Subgraphs(0))
     except (struct.error, IndexError, TypeError, AttributeError) as error:
-        # flatbuffers checks nothing: a damaged file shows as any of these
+        # flatbuffers checks nothing: a damaged file raises any of these
         raise ValueError(f"model: expected a whole TensorFlow Lite file, got a damaged one ({error})") from error
 
 
 def keep_needed(graph: TfliteGraph, output_names: Sequence[str]) -> TfliteGraph:
-    """Reduce a graph to the operators that the named tensors need, which become its outputs.
+    """Reduce a graph to the operators that are needed to compute some tensors, which become its outputs.
+
+    Args:
+        graph: The graph.
+        output_names: Names of these tensors.
 
     Raises:
-        ValueError: no operator computes one of the names.
+        ValueError: No operator computes one of the names.
     """
     computed = {tensor.name: tensor for operator in graph.operators for tensor in operator.outputs}
     for name in output_names:
@@ -123,7 +127,7 @@ def _indices(table: Any, field: str) -> list[int]:
 
 
 def _kind(code: Any) -> str:
-    builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # older files fill only the second
+    builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # older files set only the second
     if builtin == tflite.BuiltinOperator.CUSTOM:
         return str(code.CustomCode().decode())
     return OPERATOR_NAMES.get(builtin, f"operator {builtin}")
@@ -151,15 +155,15 @@ def _read_tensor(model: Any, raw: Any) -> Tensor:
 
 
 def _densify(values: np.ndarray, shape: tuple[int, ...], sparsity: Any, name: str) -> np.ndarray:
-    """Put the stored values where TensorFlow Lite's sparse format says; the rest is zero.
+    """Expand a constant in TensorFlow Lite's sparse format; values that are not stored are zero.
 
-    Each level of the format is one axis: a dense one multiplies the cells, a compressed one (segments and
-    indices, as in CSR matrices) keeps the listed positions only.
+    Each level of the format is one axis: a dense level multiplies the cells, a compressed one (segments and indices, as
+    in CSR matrices) keeps the listed positions only.
     """
     order = [int(sparsity.TraversalOrder(level)) for level in range(sparsity.TraversalOrderLength())]
     if sparsity.BlockMapLength() or order != list(range(len(shape))):
         raise ValueError(f"{name}: expected a sparse constant without blocks, in axis order, got {order}")
-    cells = np.zeros(1, np.int64)  # flat index of each cell that the levels so far keep
+    cells = np.zeros(1, np.int64)  # flat index of each cell that the previous levels keep
     for level, size in enumerate(shape):
         level_format = sparsity.DimMetadata(level)
         if level_format.Format() == tflite.DimensionType.DENSE:

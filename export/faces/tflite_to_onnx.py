@@ -1,7 +1,7 @@
-"""Writes TensorFlow Lite operators as ONNX ones, images turned from NHWC to NCHW, with a free batch axis.
+"""Converts TensorFlow Lite operators to ONNX, with images in NCHW instead of NHWC and with a free batch axis.
 
-Every four-axis tensor travels as NCHW; tensors of other ranks keep their layout. The files were made for a
-batch of one: their leading 1 becomes the batch axis.
+All tensors of four axes are NCHW; tensors of other ranks keep their layout. The files were made for a batch of one:
+their leading 1 becomes the batch axis.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Converter = Callable[[OnnxWriter, Operator, Values], str]
 
 NHWC_TO_NCHW = (0, 3, 1, 2)
 NCHW_TO_NHWC = (0, 2, 3, 1)
-IMAGE_AXES = (0, 2, 3, 1)  # where each NHWC axis stands in NCHW
+IMAGE_AXES = (0, 2, 3, 1)  # position of each NHWC axis in NCHW
 ACTIVATIONS = {tflite.ActivationFunctionType.NONE: "", tflite.ActivationFunctionType.RELU: "Relu"}
 
 
@@ -29,16 +29,16 @@ def write_graph(
     """Append a whole graph to an ONNX model under construction.
 
     Args:
-        writer: receives the nodes.
-        graph: the operators, in order; its only input is an image batch.
-        images: ONNX value that feeds it, float32 NCHW.
-        converters: custom operators by name, beside the standard ones of this file.
+        writer: Receives the nodes.
+        graph: Operators in order; its only input is a batch of images.
+        images: Name of the ONNX value for that input, float32 NCHW.
+        converters: Converters of custom operators by name, in addition to the standard ones of this file.
 
     Returns:
-        The ONNX value of every computed tensor, by TensorFlow Lite name; four-axis ones are NCHW.
+        Name of the ONNX value of every computed tensor, by TensorFlow Lite name; those of four axes are NCHW.
 
     Raises:
-        ValueError: an operator, or a form of it, that is not known here.
+        ValueError: An operator, or a form of it, is unknown here.
     """
     known = {**STANDARD_CONVERTERS, **(converters or {})}
     values: Values = {graph.inputs[0].name: images}
@@ -53,7 +53,7 @@ def write_graph(
 
 
 def value_of(writer: OnnxWriter, tensor: Tensor, values: Values, rank: int | None = None) -> str:
-    """Name a tensor's ONNX value; a constant is added, as NCHW where it meets images (rank 4)."""
+    """Return the name of a tensor's ONNX value; a constant is added first, as NCHW if it meets images (rank 4)."""
     if tensor.data is None:
         return values[tensor.name]
     data = tensor.data
@@ -69,7 +69,7 @@ def _activated(writer: OnnxWriter, value: str, operator: Operator, code: int) ->
 
 
 def _same_pads(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after an axis, so that it shrinks by the stride alone; the odd one goes last."""
+    """Count the zeros before and after an axis so that it shrinks by the stride only; an odd one is after it."""
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
@@ -88,7 +88,7 @@ def _convolution(writer: OnnxWriter, operator: Operator, values: Values) -> str:
     image, weight, bias = operator.inputs
     if weight.data is None or bias.data is None:
         raise ValueError(f"{operator.kind}: expected constant weights, got computed ones for {image.name}")
-    # depthwise weights are [1, h, w, channels], the others [out, h, w, in]
+    # Depthwise weights are [1, h, w, channels], others [out, h, w, in]
     kernel = weight.data.transpose((3, 0, 1, 2) if depthwise else NHWC_TO_NCHW)
     strides = (options.StrideH(), options.StrideW())
     if (options.DilationHFactor(), options.DilationWFactor()) != (1, 1):
@@ -127,10 +127,10 @@ def _elementwise(op_type: str, table: type) -> Converter:
 
 
 def _prelu(writer: OnnxWriter, operator: Operator, values: Values) -> str:
-    """Slope * x + (1 - slope) * relu(x): the same function, and onnxruntime runs the net 3.3 times as fast.
+    """Write PReLU as slope * x + (1 - slope) * relu(x), with which ONNX Runtime runs the network 3.3 times as fast.
 
-    PRelu itself takes onnxruntime out of its blocked image layout, and its kernel alone costs more than all
-    convolutions.
+    The operator PRelu forces ONNX Runtime out of its blocked image layout, and its kernel takes longer than all
+    convolutions together.
     """
     image, slope = operator.inputs
     if slope.data is None:
@@ -210,9 +210,18 @@ STANDARD_CONVERTERS: Mapping[str, Converter] = {
 
 
 def normalised_images(writer: OnnxWriter, images: str, scale: float, offset: float) -> str:
-    """Turn uint8 NHWC images into float32 NCHW ones, value * scale + offset.
+    """Convert uint8 NHWC images to float32 NCHW, value * scale + offset.
 
-    The cast comes first: TensorRT takes uint8 inputs for nothing else.
+    The cast is first, as TensorRT accepts uint8 inputs in no other operator.
+
+    Args:
+        writer: Receives the nodes.
+        images: Name of a value, uint8 [N, H, W, C].
+        scale: Factor.
+        offset: Summand.
+
+    Returns:
+        Name of a value, float32 [N, C, H, W].
     """
     floats = writer.add("Cast", images, to=TensorProto.FLOAT)
     turned = writer.add("Transpose", floats, perm=NHWC_TO_NCHW)

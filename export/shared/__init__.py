@@ -1,1 +1,1 @@
-"""What all exports share."""
+"""Code that the exports of several families share."""

@@ -1,4 +1,4 @@
-"""Fetches files that a hash-pinned Python wheel carries; the wheel is never installed."""
+"""Downloads Python wheels, pinned by hash, and reads files from them; the wheels are never installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.shared.files import write_whole
+from export.shared.files import file_sha256, write_whole
 
 CACHE_FOLDER = "lipsync"
 DOWNLOAD_TIMEOUT_S = 600
@@ -20,9 +20,17 @@ DOWNLOAD_TIMEOUT_S = 600
 
 @dataclass(frozen=True)
 class PinnedWheel:
-    """One wheel of a package registry, known by its content."""
+    """One wheel of a package registry.
 
-    requirement: str  # as pip takes it
+    Attributes:
+        requirement: Package and version, as pip takes it.
+        file_name: File name of the wheel.
+        sha256: Hash of the wheel.
+        python_version: Python version that the wheel is for.
+        platform: Platform tag of the wheel.
+    """
+
+    requirement: str
     file_name: str
     sha256: str
     python_version: str
@@ -30,13 +38,13 @@ class PinnedWheel:
 
 
 def fetch_wheel(wheel: PinnedWheel) -> Path:
-    """Return the wheel from the cache, downloaded with pip when it is not there yet.
+    """Return the path of a wheel in the cache, downloading it with pip if needed.
 
     Raises:
-        ValueError: pip could not get it, or its content is not the pinned one.
+        ValueError: The download failed, or the wheel has another hash.
     """
     cached = cache_folder() / wheel.file_name
-    if cached.is_file() and _sha256(cached.read_bytes()) == wheel.sha256:
+    if cached.is_file() and file_sha256(cached) == wheel.sha256:
         return cached
     with tempfile.TemporaryDirectory() as folder:
         _pip_download(wheel, folder)
@@ -47,40 +55,47 @@ def fetch_wheel(wheel: PinnedWheel) -> Path:
 
 
 def cache_folder() -> Path:
-    """Say where downloads are kept: XDG_CACHE_HOME, or ~/.cache where that is not set."""
+    """Return the folder for downloads, in XDG_CACHE_HOME or, if that is not set, in ~/.cache."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / CACHE_FOLDER
 
 
 def check_wheel(path: Path, wheel: PinnedWheel) -> None:
-    """Make sure that a file is the pinned wheel.
+    """Check that a file is the pinned wheel.
+
+    Args:
+        path: The file.
+        wheel: The wheel that it should be.
 
     Raises:
-        ValueError: it cannot be read, or its content is another.
+        ValueError: The file cannot be read, or has another hash.
     """
     try:
-        content = path.read_bytes()
+        found = file_sha256(path)
     except OSError as error:
         raise ValueError(f"{path}: expected the wheel {wheel.file_name}, got {error.strerror}") from error
-    _check_hash(str(path), content, wheel.sha256)
+    _check_hash(str(path), found, wheel.sha256)
 
 
 def read_members(path: Path, members: Mapping[str, str]) -> dict[str, bytes]:
-    """Read files out of a wheel.
+    """Read files from a wheel.
 
     Args:
-        path: the wheel.
-        members: path inside the wheel -> sha256 of its content.
+        path: The wheel.
+        members: Path in the wheel -> SHA-256 of the file.
+
+    Returns:
+        Contents by path.
 
     Raises:
-        ValueError: a member is missing, or its content is not the pinned one.
+        ValueError: A file is missing, or has another hash.
     """
     contents: dict[str, bytes] = {}
     try:
         with zipfile.ZipFile(path) as archive:
             for member, sha256 in members.items():
                 contents[member] = archive.read(member)
-                _check_hash(f"{path.name}, {member}", contents[member], sha256)
+                _check_hash(f"{path.name}, {member}", hashlib.sha256(contents[member]).hexdigest(), sha256)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: expected a wheel with {', '.join(members)}, got {error}") from error
     return contents
@@ -106,11 +121,6 @@ def _pip_download(wheel: PinnedWheel, folder: str) -> None:
         )
 
 
-def _check_hash(name: str, content: bytes, sha256: str) -> None:
-    found = _sha256(content)
+def _check_hash(name: str, found: str, sha256: str) -> None:
     if found != sha256:
         raise ValueError(f"{name}: expected sha256 {sha256}, got {found}. The file is damaged or another one")
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

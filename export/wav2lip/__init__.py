@@ -1,1 +1,1 @@
-"""Wav2Lip's generator and S3FD."""
+"""Wav2Lip's generator and its face detector S3FD."""

@@ -1,6 +1,6 @@
-"""The Wav2Lip generator: a mel window and a half-masked face in, the same face speaking out.
+"""The Wav2Lip generator, which turns a mel window and a half-masked face into the lip-synced face.
 
-State-dict keys are those of the published checkpoints, so these load strictly.
+The keys of its state dict are those of the published checkpoints, which load strictly.
 
 Source: docs/specs/wav2lip.md, "Generator"; "A Lip Sync Expert Is All You Need", Prajwal et al., 2020.
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class Block(NamedTuple):
-    """One convolution with batch normalisation; a single number stands for both axes."""
+    """One convolution with batch normalisation; a single number is for both axes."""
 
     inputs: int
     outputs: int
@@ -71,16 +71,16 @@ COLOURS = 3
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch normalisation, the input added where the block is residual, ReLU."""
+    """Convolution, batch normalisation, addition of the input in residual blocks, ReLU."""
 
     def __init__(self, block: Block) -> None:
-        """Build an untrained block."""
+        """Build the block with random weights."""
         super().__init__()
         self.residual = block.residual
         self.conv_block = nn.Sequential(_convolution(block), nn.BatchNorm2d(block.outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run the block, [B, C, H, W]."""
+        """Run the block on float32 [B, C, H, W]."""
         y: Tensor = self.conv_block(x)
         return torch.relu(y + x if self.residual else y)
 
@@ -95,10 +95,10 @@ def _convolution(block: Block) -> nn.Module:
 
 
 class Wav2LipGenerator(nn.Module):
-    """The generator, full size: 36.3 M parameters, 7.9 GFLOP per frame."""
+    """The generator: 36.3 M parameters, 7.9 GFLOP per frame."""
 
     def __init__(self) -> None:
-        """Build an untrained generator."""
+        """Build the generator with random weights."""
         super().__init__()
         self.face_encoder_blocks = _stages(FACE_ENCODER)
         self.audio_encoder = nn.Sequential(*map(ConvBlock, AUDIO_ENCODER))
@@ -106,14 +106,14 @@ class Wav2LipGenerator(nn.Module):
         self.output_block = nn.Sequential(ConvBlock(OUTPUT), nn.Conv2d(OUTPUT.outputs, COLOURS, 1), nn.Sigmoid())
 
     def forward(self, mel: Tensor, face: Tensor) -> Tensor:
-        """Draw the faces.
+        """Generate the faces.
 
         Args:
-            mel: float32 [B, 1, 80, 16], bands by time, -4..4.
-            face: float32 [B, 6, 96, 96], BGR 0..1: lower half black, then whole.
+            mel: Mel windows, float32 [B, 1, 80, 16], bands by mel frames, -4 to 4.
+            face: Two faces, float32 [B, 6, 96, 96], BGR, 0 to 1: with the lower half black, then whole.
 
         Returns:
-            float32 [B, 3, 96, 96], BGR 0..1.
+            Lip-synced faces, float32 [B, 3, 96, 96], BGR, 0 to 1.
         """
         features = []
         for stage in self.face_encoder_blocks:

@@ -1,7 +1,7 @@
-"""S3FD, the face detector of the originals: frames in, scores and box offsets of every anchor out.
+"""S3FD, the original's face detector: finds scores and box offsets for every anchor of a frame.
 
-Wav2Lip's and SyncNet's are trained apart and differ in a few places. State-dict keys are those of Wav2Lip's published
-s3fd.pth, so it loads strictly; SyncNet's sfd_face.pth has other names for the same layers.
+Wav2Lip's and SyncNet's detectors have different weights and differ in a few layers. The keys of the state dict are
+those of Wav2Lip's published s3fd.pth, which loads strictly; SyncNet's sfd_face.pth has other names for these layers.
 
 Source: docs/specs/wav2lip.md, "S3FD"; docs/specs/syncnet.md, "S3FD of this pipeline"; "S3FD: Single Shot
 Scale-invariant Face Detector", Zhang et al., 2017.
@@ -17,18 +17,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 NORM_FLOOR = 1e-10
-BACKGROUNDS = 3  # confidences of the first level that all mean background; the largest counts
+BACKGROUNDS = 3  # the first level has three background confidences, of which the largest counts
 
 
 @dataclass(frozen=True)
 class S3FDVariant:
-    """What one project's detector does in its own way.
+    """Differences between one project's detector and another's.
 
     Attributes:
-        means: subtracted from red, green and blue.
-        context_dilation: of the layer fc6, which looks around.
-        context_padding: of the same layer; what exceeds the dilation enlarges the fourth level.
-        ceil_pool: whether the third pooling keeps an odd last row and column.
+        means: Values subtracted from red, green and blue.
+        context_dilation: Dilation of the layer fc6, which sees the context of a face.
+        context_padding: Padding of the same layer; padding beyond the dilation enlarges the fourth level.
+        ceil_pool: Whether the third pooling keeps an odd last row and column.
     """
 
     means: tuple[float, float, float]
@@ -37,11 +37,11 @@ class S3FDVariant:
     ceil_pool: bool
 
 
-# the usual means of blue, green and red, taken from red, green and blue, as the trained weights got it
+# Means of blue, green and red, but subtracted from red, green and blue, as in training
 WAV2LIP_S3FD = S3FDVariant((104.0, 117.0, 123.0), context_dilation=1, context_padding=3, ceil_pool=False)
 SYNCNET_S3FD = S3FDVariant((123.0, 117.0, 104.0), context_dilation=6, context_padding=6, ceil_pool=True)
 
-# sfd_face.pth's names for the layers
+# Names of the layers in sfd_face.pth
 _TRUNK = {"conv1": (0, 2), "conv2": (5, 7), "conv3": (10, 12, 14), "conv4": (17, 19, 21), "conv5": (24, 26, 28)}
 _HEADS = ("conv3_3_norm", "conv4_3_norm", "conv5_3_norm", "fc7", "conv6_2", "conv7_2")
 SYNCNET_NAMES: Mapping[str, str] = {
@@ -59,15 +59,15 @@ SYNCNET_NAMES: Mapping[str, str] = {
 
 
 class ScaledNorm(nn.Module):
-    """Bring each position's channels to length 1, then scale each channel."""
+    """Normalises the channels at each position to length 1, then scales each channel."""
 
     def __init__(self, channels: int) -> None:
-        """Build with scale 1."""
+        """Build the norm with scale 1."""
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise [B, C, H, W]; in float32, since squares overflow half precision."""
+        """Normalise [B, C, H, W], in float32, as squares overflow half precision."""
         exact = x.float()
         norm = exact.square().sum(dim=1, keepdim=True).sqrt() + NORM_FLOOR
         scaled: Tensor = exact / norm * self.weight.float()[:, None, None]
@@ -75,10 +75,10 @@ class ScaledNorm(nn.Module):
 
 
 class S3FD(nn.Module):
-    """The detector, any batch, height and width of at least 32 pixels."""
+    """The detector, for any batch size and for images of at least 32 by 32 pixels."""
 
     def __init__(self, variant: S3FDVariant = WAV2LIP_S3FD) -> None:
-        """Build an untrained detector."""
+        """Build the detector with random weights."""
         super().__init__()
         self._variant = variant
         self.conv1_1, self.conv1_2 = _conv(3, 64), _conv(64, 64)
@@ -99,23 +99,23 @@ class S3FD(nn.Module):
         self.conv7_2_mbox_conf, self.conv7_2_mbox_loc = _conv(256, 2), _conv(256, 4)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at images.
+        """Score all anchors of images.
 
         Args:
             images: uint8 RGB [B, H, W, 3].
 
         Returns:
-            logits [B, A, 2] (background, face) and offsets [B, A, 4] (dx, dy, dw, dh), float32; anchors level by
-            level, finest first, each row by row.
+            logits, float32 [B, A, 2] (background, face), and offsets, float32 [B, A, 4] (dx, dy, dw, dh). Anchors are
+            ordered by level, finest first, and in each level by row.
         """
-        # cast first: TensorRT does nothing else with bytes
+        # Cast first, as TensorRT accepts uint8 in no other operator
         x = (images.float() - torch.tensor(self._variant.means)).permute(0, 3, 1, 2)
         heads = [self._head(name, tap) for name, tap in self._taps(x.to(self.conv1_1.weight.dtype)).items()]
         logits, offsets = zip(*heads, strict=True)
         return torch.cat(logits, dim=1).float(), torch.cat(offsets, dim=1).float()
 
     def _taps(self, x: Tensor) -> dict[str, Tensor]:
-        """Run the trunk; by head, what it looks at."""
+        """Run the trunk, and return the input of each head by its name."""
         x = _pool(self._run(x, "conv1_1", "conv1_2"))
         x = _pool(self._run(x, "conv2_1", "conv2_2"))
         third = self._run(x, "conv3_1", "conv3_2", "conv3_3")

@@ -397,7 +397,7 @@ def test_a_noted_resolution_is_read(tmp_path: Path) -> None:
 
 def test_synthetic_weights_are_noted_beside_each_network(latentsync_repository: Path) -> None:
     """For both formats, and for all that comes from the same weights."""
-    for model in NETWORK_MODELS:
+    for model in SMALL_LATENTSYNC.models:
         size = "full" if model == "whisper_encoder" else "small"
         for file in ("model.onnx", "model.pt2"):
             assert read_note(latentsync_repository / model / "1" / file) == WeightsNote(seed_shift=0, size=size)
