@@ -161,7 +161,7 @@ def test_a_stale_compile_cache_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     assert cache.open_cache(tmp_path, "latentsync_unet", old) == []
     assert cache.open_cache(tmp_path, "latentsync_unet_shallow", RECORD) == []
     (line,) = cache.open_cache(tmp_path, "latentsync_unet", RECORD)
-    folder = tmp_path / f"unet-{old.key()}"
+    folder = tmp_path / f"latentsync_unet-{old.key()}"
     assert "is stale (torch 2.12.0, now 2.13.0; card an older card, now a card)" in line
     assert line.endswith(f"rm -r {folder}")
     assert json.loads((folder / cache.RECORD_FILE).read_text())["torch"] == "2.12.0"
