@@ -1,4 +1,4 @@
-"""How the lips should stand for a mouth shape, and how far each has to move. Knows nothing of pixels."""
+"""Computes the target position of the lips for a mouth shape, and how far each lip moves."""
 
 from dataclasses import dataclass
 
