@@ -11,9 +11,9 @@ from export.shared.arguments import (
     add_export_options,
     add_replace,
     add_size,
-    needs_torch,
     read_options,
 )
+from lipsync_core.extras import needs_extra
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,10 +37,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the models into the model repository, and print what was written.
 
     Raises:
-        ValueError: torch is missing; a checkpoint is missing or wrong; other weights of a shared network would be
+        ValueError: A checkpoint is missing or wrong; other weights of a shared network would be
             replaced; an exported model differs from torch or from its config.pbtxt.
+        SystemExit: torch or a package beside it is not installed.
     """
-    with needs_torch():
+    with needs_extra("export,torch"):
         from export.latentsync.source import unet_source  # noqa: PLC0415  (torch is heavy)
         from export.shared.exporter import export_networks  # noqa: PLC0415
         from export.vae.source import vae_source  # noqa: PLC0415

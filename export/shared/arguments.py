@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +14,6 @@ Size = Literal["full", "small"]
 Precision = Literal["fp32", "fp16"]
 Format = Literal["onnx", "torch"]
 
-INSTALL_HINT = "Install them with: pip install 'lipsync-triton[export,torch]'"
 SYNTHETIC_LINE = "synthetic weights: the faces are noise, for tests and benchmarks only"
 
 
@@ -133,19 +131,6 @@ def read_options(arguments: argparse.Namespace) -> ExportOptions:
         download=arguments.download,
         replace=arguments.replace,
     )
-
-
-@contextmanager
-def needs_torch() -> Iterator[None]:
-    """Turn a failed import of torch and its companions into a line that says how to install them.
-
-    Raises:
-        ValueError: A package is not installed.
-    """
-    try:
-        yield
-    except ImportError as error:
-        raise ValueError(f"expected torch and its packages for export, got: {error}. {INSTALL_HINT}") from error
 
 
 def _seed(text: str) -> int:

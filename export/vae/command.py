@@ -11,9 +11,9 @@ from export.shared.arguments import (
     add_export_options,
     add_replace,
     add_size,
-    needs_torch,
     read_options,
 )
+from lipsync_core.extras import needs_extra
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,10 +29,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Write both models into the model repository, and print what was written.
 
     Raises:
-        ValueError: torch is missing; the checkpoint is missing or wrong; other weights would be replaced; an exported
+        ValueError: The checkpoint is missing or wrong; other weights would be replaced; an exported
             model differs from torch or from its config.pbtxt.
+        SystemExit: torch or a package beside it is not installed.
     """
-    with needs_torch():
+    with needs_extra("export,torch"):
         from export.shared.exporter import export_networks  # noqa: PLC0415  (torch is heavy)
         from export.vae.source import vae_source  # noqa: PLC0415
     for line in export_networks([vae_source("--checkpoint", arguments.checkpoint)], read_options(arguments)):

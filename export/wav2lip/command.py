@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export.shared.arguments import Command, add_export_options, needs_torch, read_options
+from export.shared.arguments import Command, add_export_options, read_options
+from lipsync_core.extras import needs_extra
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,10 +20,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the models into the model repository, and print what was written.
 
     Raises:
-        ValueError: torch is missing; a checkpoint is missing or wrong; an exported model differs from torch or from
+        ValueError: A checkpoint is missing or wrong; an exported model differs from torch or from
             its config.pbtxt.
+        SystemExit: torch or a package beside it is not installed.
     """
-    with needs_torch():
+    with needs_extra("export,torch"):
         from export.shared.exporter import export_networks  # noqa: PLC0415  (torch is heavy)
         from export.shared.sources import Source  # noqa: PLC0415
         from export.wav2lip.networks import DETECTOR, GENERATOR  # noqa: PLC0415

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export.shared.arguments import Command, add_download, add_export_options, add_replace, needs_torch, read_options
+from export.shared.arguments import Command, add_download, add_export_options, add_replace, read_options
+from lipsync_core.extras import needs_extra
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,10 +21,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the encoder into the model repository, and print what was written.
 
     Raises:
-        ValueError: torch is missing; the checkpoint is missing or wrong; other weights would be replaced; the exported
+        ValueError: The checkpoint is missing or wrong; other weights would be replaced; the exported
             model differs from torch or from its config.pbtxt.
+        SystemExit: torch or a package beside it is not installed.
     """
-    with needs_torch():
+    with needs_extra("export,torch"):
         from export.shared.exporter import export_networks  # noqa: PLC0415  (torch is heavy)
         from export.whisper.source import whisper_source  # noqa: PLC0415
     for line in export_networks([whisper_source("--checkpoint", arguments.checkpoint)], read_options(arguments)):
