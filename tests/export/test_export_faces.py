@@ -97,7 +97,7 @@ def test_models_that_are_there_are_kept(
     assert main([*arguments, "--wheel", str(mediapipe_wheel)]) == 0
     path = model_path(repository, "face_detector")
     good = path.read_bytes()
-    monkeypatch.setattr(faces, "fetch_wheel", lambda _: pytest.fail("fetched"))
+    monkeypatch.setattr("export.faces.command.fetch_wheel", lambda _: pytest.fail("fetched"))
     capsys.readouterr()
     assert main(arguments) == 0
     assert capsys.readouterr().out == "face_detector, face_landmarks: already there\n"
@@ -175,7 +175,7 @@ def test_an_unknown_operator_fails_by_name() -> None:
     """The message says where it would be added."""
     image = Tensor("image", (1, 8, 8, 3))
     graph = TfliteGraph((image,), (), (Operator("HARD_SWISH", (image,), (Tensor("out", (1, 8, 8, 3)),), None),))
-    with pytest.raises(ValueError, match=r"got HARD_SWISH\. Add it to export/tflite_to_onnx\.py"):
+    with pytest.raises(ValueError, match=r"got HARD_SWISH\. Add it to export/faces/tflite_to_onnx\.py"):
         write_graph(OnnxWriter(), graph, "images")
 
 

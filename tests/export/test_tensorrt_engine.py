@@ -91,7 +91,7 @@ def test_engines_fail_where_tensorrt_is_missing(
     assert main(["engines", "wav2lip_generator"]) == 1
     line = capsys.readouterr().err
     assert "tensorrt: expected the package and its libraries" in line
-    assert "in the Triton container's own TensorRT" in line
+    assert "with the TensorRT of the Triton container" in line
     assert line.count("\n") == 1
 
 
