@@ -53,7 +53,7 @@ class Export:
                 shutil.copy(config, unfinished / config.parent.name)
             with ThreadPoolExecutor(len(FORMATS)) as pool:  # each takes a core for a minute or two
                 codes = list(pool.map(lambda file_format: self._run(unfinished, file_format), FORMATS))
-            assert codes == [0] * len(FORMATS), f"export {' '.join(self.arguments)} failed; see stderr"
+            assert codes == [0] * len(FORMATS), f"export {' '.join(self.arguments)} failed: exit codes {codes}"
             unfinished.rename(folder)
 
     def _run(self, repository: Path, file_format: str) -> int:
