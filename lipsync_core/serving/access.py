@@ -54,10 +54,10 @@ class Access:
         for path in (self.certificate, self.key, self.client_ca):
             if path is not None and not path.is_file():
                 raise ValueError(f"tls: expected a PEM file, got {path}, which is no file")
-        for option, token in (("--token-file", self.token), ("--admin-token-file", self.admin_token)):
+        for name, token in (("token", self.token), ("admin token", self.admin_token)):
             if token is not None and not TOKEN_FORM.fullmatch(token):
                 raise ValueError(
-                    f"{option}: expected a token of 16 to 256 letters, digits or . _ ~ + / -, got something else."
+                    f"{name}: expected one of 16 to 256 letters, digits or . _ ~ + / -, got something else."
                     " Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
                 )
 

@@ -41,9 +41,9 @@ def test_guarded_endpoints_leave_http_its_health(pem: Path) -> None:
         ({"key": "pem"}, "expected a certificate and its key"),
         ({"client_ca": "pem"}, "expected a certificate beside the client CA"),
         ({"certificate": "pem", "key": "/no.key"}, "expected a PEM file, got /no.key"),
-        ({"token": "short"}, "token-file: expected a token of 16 to 256"),
-        ({"token": "with:colon-0123456789"}, "token-file: expected a token of 16 to 256"),
-        ({"admin_token": "with,comma-0123456789"}, "token-file: expected a token of 16 to 256"),
+        ({"token": "short"}, "token: expected one of 16 to 256"),
+        ({"token": "with:colon-0123456789"}, "token: expected one of 16 to 256"),
+        ({"admin_token": "with,comma-0123456789"}, "admin token: expected one of 16 to 256"),
     ],
 )
 def test_access_fails_on_parts_that_do_not_fit(pem: Path, parts: dict[str, str], message: str) -> None:
