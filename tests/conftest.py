@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
@@ -157,17 +158,18 @@ def _with_networks(repository: Path, folder: Path, export: Export) -> Path:
     return copy
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep each file on one worker (`-n 2 --dist loadgroup`), and all files that share a costly server."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    costly = {item.path for item in items if COSTLY_SERVERS & _servers_of(item)}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("neural_servers" if item.path in costly else item.path.stem))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep each file on one worker (`-n 2 --dist loadgroup`), and all files that share a costly server.
+
+    Later, as the collection is complete, would be too late: the workers have read the groups by then.
+    """
+    if getattr(item.config.option, "loadgroup", False):
+        group = "neural_servers" if _starts_costly_server(item.path) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
-def _servers_of(item: pytest.Item) -> set[str]:
-    """Name an item's fixtures, those too that it chooses by a parameter."""
-    chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    return {*getattr(item, "fixturenames", ()), *(value for value in chosen if isinstance(value, str))}
+@functools.cache
+def _starts_costly_server(path: Path) -> bool:
+    """Return whether a file's tests ask for a server that takes minutes to start."""
+    text = path.read_text(encoding="utf-8")
+    return any(name in text for name in COSTLY_SERVERS)

@@ -174,8 +174,10 @@ ENDED_CLIENTS += [
 FULL = [
     case("disk: full at work", (OUTPUT,), faults.shared, options=LONG, launch=faults.small_output_disk("size=200k"),
          says="disk is full"),
-    case("disk: file size limited", (OUTPUT,), faults.shared, options=LONG, launch=faults.limited(fsize=200_000),
-         says="grew larger"),
+    case("disk: file size limited", (OUTPUT,), faults.shared, options=(*LONG, "--lossless"),
+         launch=faults.limited(fsize=1_000_000), says="grew larger"),  # the decoded audio fits
+    case("disk: file size limited from the start", (OUTPUT,), faults.shared, options=LONG,
+         launch=faults.limited(fsize=200_000), says="no room for the decoded audio"),
     case("disk: no room for finished parts", (DONE,), faults.shared, options=RESUMED, same=True,
          launch=faults.small_output_disk("size=20m")),
     at_work("shared memory: full from the start", (SERVER,), launch=faults.shared_memory_of("64k"), says="/dev/shm"),

@@ -14,7 +14,6 @@ from client.media import AudioSource, VideoWriter
 from client.pipelines.speech import SpeechFeatures
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
-from lipsync_core.latentsync.options import DiffusionOptions
 from lipsync_core.serving.server import EmbeddedServer
 from tests.closeness import assert_close
 from tests.server.clips import SPEECH, empty_frame, head_frame, read_planes, swaying_head, write_video, write_wave
@@ -24,13 +23,11 @@ pytest.importorskip("diffusers", reason="no diffusers; run: make test")
 
 pytestmark = pytest.mark.server
 
-QUICK = DiffusionOptions(num_inference_steps=3)
-
 
 @pytest.fixture
 def run(latentsync_server: EmbeddedServer) -> Run:
     """Run one job with small LatentSync networks through the shared server."""
-    usual = {"diffusion": QUICK, "lossless": True, "if_audio_longer": "cut"}
+    usual = {"steps": 3, "lossless": True, "if_audio_longer": "cut"}
     return job_runner(latentsync_server, model="latentsync", **usual)
 
 
