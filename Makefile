@@ -11,9 +11,9 @@ AUDIO  ?=
 WEB    ?=
 CHAOS  ?=
 comma  := ,
-# Test processes; each starts its own servers and takes whole files, in order, since the longest come first.
-WORKERS  ?= 2
-PARALLEL := $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadgroup --no-loadscope-reorder)
+# Test processes, 0 for one alone; each starts its own servers and takes whole files.
+WORKERS  ?= 0
+PARALLEL := $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadfile)
 # ONNX Runtime would report its use to Microsoft.
 export ORT_DISABLE_TELEMETRY := 1
 
@@ -49,7 +49,7 @@ demo: $(MODELS)
 	$(BIN)/python -m client.demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(AUDIO),--audio '$(AUDIO)')
 
 test: lint $(MODELS) $(TORCH) $(HELM)
-	REQUIRE_SERVER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
+	REQUIRE_SERVER=1 $(if $(PARALLEL),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(PARALLEL)
 
 # The client alone, with the newest packages: make test-client PYTHON=python3.13
 CLIENT_TESTS := $(wildcard $(addprefix tests/unit/test_,batch.py errors.py extras.py flow.py job.py media_*.py option*.py pipeline*.py portability.py server*.py signals.py tracking.py wav2lip_client.py work_folder.py))

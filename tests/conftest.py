@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import sys
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = ROOT / "model_repository"
-COSTLY_SERVERS = {"latentsync_server", "torch_server"}  # a minute each to start
 STARTUP_TIMEOUT_S = 600.0  # a busy machine reads programs slowly
 LATENTSYNC_RESOLUTION = 64  # pixels: edge of the faces that the small networks generate
 
@@ -156,20 +154,3 @@ def _with_networks(repository: Path, folder: Path, export: Export) -> Path:
     for model in export.models:
         shutil.copytree(networks / model / "1", copy / model / "1", dirs_exist_ok=True)
     return copy
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep each file on one worker (`-n 2 --dist loadgroup`), and all files that share a costly server.
-
-    Later, as the collection is complete, would be too late: the workers have read the groups by then.
-    """
-    if getattr(item.config.option, "loadgroup", False):
-        group = "neural_servers" if _starts_costly_server(item.path) else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
-@functools.cache
-def _starts_costly_server(path: Path) -> bool:
-    """Return whether a file's tests ask for a server that takes minutes to start."""
-    text = path.read_text(encoding="utf-8")
-    return any(name in text for name in COSTLY_SERVERS)
