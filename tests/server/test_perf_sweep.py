@@ -118,7 +118,7 @@ def test_an_unstable_point_is_marked_and_kept(fake: Path, server: EmbeddedServer
     assert main(["sweep", "mouth_shapes", *arguments]) == 0
     for point in load_results(tmp_path).points.values():
         assert point.status == "unstable"
-        assert "100% apart" in point.note
+        assert "differ by 100%" in point.note
         assert point.figures["items_per_s"] == 100
 
 
