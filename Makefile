@@ -6,6 +6,8 @@ READY  := $(VENV)/.ready
 TORCH  := $(VENV)/.torch
 HELM   := $(VENV)/.helm
 MODELS := $(VENV)/.models
+# Wheels are not compiled whole: Python compiles the modules that it imports.
+PIP    := --quiet --disable-pip-version-check --no-compile
 VIDEO  ?=
 AUDIO  ?=
 WEB    ?=
@@ -17,32 +19,36 @@ PARALLEL := $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadfile)
 # ONNX Runtime would report its use to Microsoft.
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: setup models docs demo test test-client check-platforms lint serve web bench regression chaos lock clean
+# $(call check_python,CONDITION,WANTED,TARGET) fails in one line where Python's version v does not fit.
+check_python = $(PYTHON) -c 'import sys; v = sys.version_info[:2]; $(1) or sys.exit("make: expected Python $(2), got %d.%d. Name another: make $(3) PYTHON=python3.12" % v)'
+
+.PHONY: setup models docs demo test test-client test-long check-platforms lint serve web bench regression chaos lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v in ((3, 11), (3, 12)) or sys.exit("make: expected Python 3.11 or 3.12, got %d.%d. Name another: make setup PYTHON=python3.12" % v)'
+	@$(call check_python,(3$(comma) 11) <= v <= (3$(comma) 12),3.11 or 3.12,setup)
 	@echo 'installing packages into $(VENV), which takes a minute or two'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,web,perf,dev]'
+	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e '.[server,export,web,perf,dev]'
 	touch $@
 
 # torch is heavy: only the export of torch checkpoints and the checks need it.
 $(TORCH): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,export,torch,web,perf,dev]'
+	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e '.[server,export,torch,web,perf,dev]'
 	touch $@
 
 # Helm's library for the tests of the chart, which skip without it. Only its wrapper, unused here, needs Python 3.12.
 $(HELM): $(READY)
-	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python helm-sdkpy==0.1.32
+	-$(BIN)/python -m pip install $(PIP) --no-deps --ignore-requires-python helm-sdkpy==0.1.32
 	touch $@
 
 models: $(MODELS)
 
 $(MODELS): $(READY) $(wildcard export/*/*.py export/*.py)
 	$(BIN)/python -m export faces
+	$(BIN)/python -m export voice
 	touch $@
 
 demo: $(MODELS)
@@ -52,10 +58,11 @@ test: lint $(MODELS) $(TORCH) $(HELM)
 	REQUIRE_SERVER=1 $(if $(PARALLEL),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(PARALLEL)
 
 # The client alone, with the newest packages: make test-client PYTHON=python3.13
-CLIENT_TESTS := $(wildcard $(addprefix tests/unit/test_,batch.py errors.py extras.py flow.py job.py media_*.py option*.py pipeline*.py portability.py server*.py signals.py tracking.py wav2lip_client.py work_folder.py))
+CLIENT_TESTS := $(addprefix tests/unit/test_,batch.py command_line.py extras.py flow.py job.py latentsync_length.py media_*.py musetalk_client.py portability.py report.py server*.py signals.py silence.py speaking.py speech_*.py terminal.py tracking.py wav2lip_client.py work_folder.py)
 test-client:
+	@$(call check_python,v >= (3$(comma) 11),3.11 or later,test-client)
 	$(PYTHON) -m venv $(VENV)-client
-	$(VENV)-client/bin/python -m pip install --quiet --disable-pip-version-check -e . 'pytest>=9,<10' 'cryptography>=46,<51'
+	$(VENV)-client/bin/python -m pip install $(PIP) -e . 'pytest>=9,<10' 'cryptography>=46,<51'
 	$(VENV)-client/bin/python -m pytest $(CLIENT_TESTS)
 
 # Whether the client's packages have wheels for other systems; asks the package index.
@@ -98,8 +105,9 @@ chaos: $(MODELS)
 
 # Rewrite constraints.txt from the ranges in pyproject.toml.
 lock:
+	@$(call check_python,(3$(comma) 11) <= v <= (3$(comma) 12),3.11 or 3.12,lock)
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet '.[server,export,torch,web,perf,dev]'
+	$(VENV)-lock/bin/python -m pip install $(PIP) '.[server,export,torch,web,perf,dev]'
 	$(VENV)-lock/bin/python -m pip freeze --exclude lipsync-triton | sed 's/+cpu$$//' > constraints.txt
 	rm -rf $(VENV)-lock
 

@@ -18,10 +18,10 @@ from typing import IO, Literal
 from client.errors import LipSyncError, OutputError, UsageError
 from client.job_options import JobOptions
 from client.job_process import JobRequest, JobResult
-from client.option import Json
+from client.option_kinds import Json
 from client.options import OPTIONS, RESUME, read_options
 from client.servers.access import ServerAccess
-from client.system import lock_file
+from lipsync_core.locks import lock_file
 
 FILE_KEYS = ("video", "audio", "output")
 Status = Literal["done", "failed"]

@@ -12,6 +12,7 @@ import numpy as np
 from client import lipsync
 from client.cli.parser import OneLineParser
 from client.media import VideoSource
+from lipsync_core.extras import needs_extra
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEECH = ROOT / "tests" / "data" / "speech.flac"  # synthesised for this project
@@ -47,7 +48,8 @@ def main() -> int:
 
 def write_photograph(path: Path) -> Path:
     """Write scikit-image's bundled photograph of an astronaut (NASA, public domain)."""
-    from skimage import data  # noqa: PLC0415  (only the demonstration needs it)
+    with needs_extra("perf"):
+        from skimage import data  # noqa: PLC0415  (only the demonstration needs it)
 
     photograph = data.astronaut()[PORTRAIT]  # type: ignore[no-untyped-call]
     cv2.imwrite(str(path), cv2.cvtColor(cv2.resize(photograph, None, fx=2, fy=2), cv2.COLOR_RGB2BGR))

@@ -109,7 +109,7 @@ class MediaError(LipSyncError):
 
 
 class NoFaceError(LipSyncError):
-    """No usable face anywhere in the part of the video that was to be lip-synced."""
+    """No frame of the part of the video that was to be lip-synced could be changed."""
 
     exit_code = 4
     title = "No face was found"

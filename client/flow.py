@@ -7,12 +7,35 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PUT_POLL_S = 0.1  # how soon a producer notices that its consumer has stopped
+
+
+def split(items: Iterable[Item], count: int) -> list[Iterator[Item]]:
+    """Give several consumers the same items, each at its own pace.
+
+    An item is kept until the slowest consumer has it, and no longer: `itertools.tee` keeps up to 57 of them.
+    """
+    source = iter(items)
+    waiting: list[deque[Item]] = [deque() for _ in range(count)]
+
+    def fetch() -> bool:
+        for item in islice(source, 1):
+            for own in waiting:
+                own.append(item)
+            return True
+        return False
+
+    def take(own: deque[Item]) -> Iterator[Item]:
+        while own or fetch():
+            yield own.popleft()
+
+    return [take(own) for own in waiting]
 
 
 def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:

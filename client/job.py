@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, closing
 from fractions import Fraction
 from itertools import chain
@@ -16,26 +17,38 @@ from client.errors import MediaError, NoFaceError, UsageError, ref
 from client.flow import batched, ordered_map
 from client.job_options import JobOptions
 from client.media import (
+    ORIGINAL,
     AudioSource,
+    TimelineFrame,
     VideoSource,
     VideoWriter,
     at_rate,
     estimate_frames,
     relative_to,
     scan_frames,
+    stop_as_original,
     timeline,
 )
-from client.options import CODEC, CRF, END, FACE, FPS, IF_AUDIO_LONGER, IF_AUDIO_SHORTER, LOSSLESS, PRESET, START
-from client.pipeline import JobMedia, LipGenerator, ScannedFaces
+from client.options import CODEC, CRF, END, FACE, FPS, LOSSLESS, NO_METADATA, PRESET, START
+from client.pipeline import JobMedia, ScannedFaces
 from client.pipelines.face_options import FACE_BOX
+from client.pipelines.length_options import IF_AUDIO_LONGER, IF_AUDIO_SHORTER
+from client.pipelines.silence_options import IN_SILENCE
+from client.pipelines.voice import VoiceActivity
 from client.progress import JobProgress, SilentProgress
 from client.report import Report, StageClock
 from client.resume.calls import JobCalls
 from client.resume.job_folder import drop_folder, open_folder, wants_folder, work_dir
 from client.resume.work_folder import WorkFolder
 from client.servers.calls import TritonCalls
+from client.servers.room import fitting_frames
+from client.silence import layers_for
+from client.system import MB
 from client.tracking.finder import FaceFinder, FixedFace
 from client.tracking.landmarks import face_extent
+from lipsync_core.reasons import Reason
+
+CHANNELS = 3  # bytes per pixel of a frame on its way to the server
 
 
 class Job:
@@ -53,8 +66,10 @@ class Job:
         self._values = values = options.values
         self._clock = StageClock()
         self._folder: WorkFolder | None = None
+        self._warnings: list[str] = []
         self._video = VideoSource(options.video, values[START], values[END])
-        self._audio = AudioSource(options.audio, options.output)
+        self._audio = AudioSource(options.audio, options.output, self._video.speech_delay_s)
+        self._chunk_frames = chunk_frames(self._video.frame_bytes)
         try:
             self._writer = self._open_writer()
         except BaseException:
@@ -78,13 +93,32 @@ class Job:
                 error.add_note(f"finished parts are kept in {self._folder.path}; run the same command to continue")
             self._folder.close()
 
+    def fit_into(self, room: int) -> None:
+        """Send fewer frames per request where the server's shared memory is short.
+
+        Args:
+            room: its free bytes.
+
+        Raises:
+            ServerUnavailable: there is no room for a single frame.
+        """
+        changed = self._video.width * self._video.height * CHANNELS
+        scale = (self.options.detector.long_side or math.inf) / max(self._video.width, self._video.height)
+        fitting = fitting_frames(room, searched_bytes=round(changed * min(1.0, scale) ** 2), changed_bytes=changed)
+        if fitting < self._chunk_frames:
+            self._warnings.append(
+                f"/dev/shm: {room // MB} MB are free, so that requests hold {fitting} frames instead of"
+                f" {self._chunk_frames}; with 1 GB the job is faster"
+            )
+            self._chunk_frames = fitting
+
     def run(
         self, connection: TritonCalls, progress: JobProgress | None = None, server_start_s: float | None = None
     ) -> Report:
         """Do the job through a server, or several.
 
         Raises:
-            NoFaceError: no frame has a usable face.
+            NoFaceError: nothing was changed, as no frame has a usable face.
             LipSyncError: anything else that keeps the output from being complete. In every case nothing is left
                 under the output's name, and what was there before stays.
         """
@@ -94,18 +128,23 @@ class Job:
         calls = self._open_calls(connection, progress, report)
         finder = self._finder(calls)
         progress.stage("scanning the clip")
+        voice = VoiceActivity(calls, self._audio)
         synchroniser = Synchroniser(
             triton=calls,
-            generator=self._generator(calls),
+            layers=layers_for(self.options.pipeline, self._job_media(calls), voice),
             finder=finder,
             choice=self._values[FACE],
             frame_bytes=self._video.frame_bytes,
+            window_frames=self._chunk_frames,
             clock=self._clock,
         )
         progress.stage("lip-syncing", self._estimate_frames())
-        self._write(synchroniser, progress, report)
+        self._write_frames(synchroniser, progress, report)
+        self._check_result(report, voice)
+        with self._clock.time("encode"):
+            self._writer.close()
         self._drop_folder(report)
-        report.warnings += [*self._video.warnings, *self._audio.warnings, *self._writer.warnings]
+        report.warnings += [*self._warnings, *self._video.warnings, *self._audio.warnings, *self._writer.warnings]
         report.requests, report.requests_reused = calls.request_count, calls.reused_count
         report.finish(time.perf_counter() - started, self._clock)
         return report
@@ -120,6 +159,7 @@ class Job:
             crf=values[CRF],
             preset=values[PRESET],
             lossless=values[LOSSLESS],
+            metadata=not values[NO_METADATA],
             cut_audio=values[IF_AUDIO_LONGER] == "cut",
             rate=values[FPS],
         )
@@ -158,7 +198,8 @@ class Job:
 
     def _estimate_frames(self) -> int:
         values, fps = self._values, self._values[FPS]
-        own = estimate_frames(self._video, self._audio.duration, values[IF_AUDIO_LONGER], values[IF_AUDIO_SHORTER])
+        lengths = values[IF_AUDIO_LONGER], values[IF_AUDIO_SHORTER]
+        own = estimate_frames(self._video, self._audio.duration, *lengths, self._original_end_s or 0.0)
         return own if fps is None else round(own * fps / self._video.rate)
 
     def _finder(self, connection: TritonCalls) -> FaceFinder | FixedFace:
@@ -167,12 +208,11 @@ class Job:
             return FixedFace(np.array(box, np.float32))
         return FaceFinder(connection, self._clock, self.options.detector)
 
-    def _generator(self, connection: TritonCalls) -> LipGenerator:
+    def _job_media(self, connection: TritonCalls) -> JobMedia:
         def scan_faces() -> AbstractContextManager[ScannedFaces]:
             return closing(self._scan(connection))
 
-        media = JobMedia(connection, self._values, self._audio, float(self._rate), scan_faces)
-        return self.options.pipeline.make_generator(media)
+        return JobMedia(connection, self._values, self._audio, float(self._rate), scan_faces)
 
     def _scan(self, connection: TritonCalls) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
         """Sample frames of the clip that show the chosen face: the picture around it, and its landmarks there."""
@@ -189,32 +229,56 @@ class Job:
                 if region is not None:
                     yield found.frame.picture.rgb(region), relative_to(region, landmarks)
 
-    def _write(self, synchroniser: Synchroniser, progress: JobProgress, report: Report) -> None:
-        values, clock, fps = self._values, self._clock, self._values[FPS]
-        shown = timeline(self._video, self._audio.duration, values[IF_AUDIO_LONGER], values[IF_AUDIO_SHORTER])
-        if fps is not None:
-            shown = at_rate(shown, fps)
-        with closing(synchroniser.sync(shown)) as synced:
+    def _write_frames(self, synchroniser: Synchroniser, progress: JobProgress, report: Report) -> None:
+        clock = self._clock
+        with closing(synchroniser.sync(self._shown())) as synced:
             for frame in synced:
                 with clock.time("encode"):
                     self._writer.write(frame.picture, frame.shown.pts, frame.shown.duration)
                 end_s = frame.shown.time_s + frame.shown.duration_s
-                report.count_frame(frame.shown.time_s, end_s, synced=frame.synced)
+                report.count_frame(frame.shown.time_s, end_s, frame.reason)
                 progress.advance(1)
-        if not report.frames_synced:
-            raise NoFaceError(
-                f"no usable face in any of {report.frames} frames",
-                about=self.options.video,
-                advice=f"Check that a face is at least 64 pixels high, or choose another one with {ref(FACE.name)}",
-            )
-        with clock.time("encode"):
-            self._writer.close()
+
+    def _check_result(self, report: Report, voice: VoiceActivity) -> None:
+        """Fail if nothing was changed, unless that was asked for as nobody speaks; warn in the latter case."""
+        is_silent = self._values[IN_SILENCE] != "model" and not voice.found_speech
+        if not report.frames_synced and not (is_silent and Reason.SILENCE.key in report.unchanged):
+            raise self._nothing_changed(report)
+        if is_silent:
+            report.warnings.append(self._no_speech())
+
+    def _shown(self) -> Iterator[TimelineFrame]:
+        """Put the video on the output's timeline."""
+        values, fps, end_s = self._values, self._values[FPS], self._original_end_s
+        shown = timeline(self._video, self._audio.duration, values[IF_AUDIO_LONGER], values[IF_AUDIO_SHORTER])
+        if fps is not None:
+            shown = at_rate(shown, fps)
+        return shown if end_s is None else stop_as_original(shown, end_s, values[IF_AUDIO_SHORTER])
+
+    @property
+    def _original_end_s(self) -> float | None:
+        """When the original shows its last frame, in seconds; None if its length was not chosen."""
+        end_s = self.options.pipeline.original_end_s
+        if end_s is None or ORIGINAL not in (self._values[IF_AUDIO_LONGER], self._values[IF_AUDIO_SHORTER]):
+            return None
+        return end_s(self._audio.duration)
+
+    def _nothing_changed(self, report: Report) -> NoFaceError:
+        if list(report.unchanged) == [Reason.NO_FACE.key]:
+            statement = f"no usable face in any of {report.frames} frames"
+            advice = f"Check that a face is at least 64 pixels high, or choose another one with {ref(FACE.name)}"
+        else:
+            statement = f"nothing could be changed in {report.frames} frames: {report.reasons()}"
+            advice = "Check that the mouth is in the picture, uncovered, and turned towards the camera"
+        return NoFaceError(statement, about=self.options.video, advice=advice)
+
+    def _no_speech(self) -> str:
+        return (
+            f"{self._audio.path.name}: no speech was found, so that the mouth does not move; for singing, set"
+            f" {IN_SILENCE.name} to model"
+        )
 
     @property
     def _rate(self) -> Fraction:
         """Frames per second of the output."""
         return self._values[FPS] or self._video.rate
-
-    @property
-    def _chunk_frames(self) -> int:
-        return chunk_frames(self._video.frame_bytes)

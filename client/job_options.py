@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from client.option import Json, OptionValues
+from client.option import OptionValues
+from client.option_kinds import Json
 from client.options import MODEL, OPTIONS, check_options, read_each, read_options
 from client.pipeline import Pipeline
 from client.pipelines import pipeline_named
 from client.pipelines.face_options import DETECTOR, FACE_BOX
+from client.pipelines.silence_options import IN_SILENCE
+from client.silence import silence_models
 from client.tracking.finder import DETECTORS, Detector
 
 
@@ -77,7 +80,7 @@ class JobOptions:
     def needed_models(self) -> tuple[str, ...]:
         """Names of the models on the server that the job calls."""
         detector = () if self.values[FACE_BOX] is not None else (self.detector.model,)
-        return (*detector, *self.pipeline.models)
+        return (*detector, *self.pipeline.models, *silence_models(self.values[IN_SILENCE], self.pipeline))
 
     def as_json(self) -> dict[str, Json | dict[str, Json]]:
         """Return the job as JSON, with absolute paths, for `job_from_json` in another process."""

@@ -20,6 +20,7 @@ from client.servers.access import ServerAccess
 from client.servers.embedded import start_error
 from client.system import return_freed_frames
 from lipsync_core.serving.runtime import ServerStartError
+from lipsync_core.terminal import forgive_streams
 
 EXIT_INTERNAL = 1
 
@@ -70,7 +71,7 @@ class JobResult:
     def as_json(self) -> str:
         """Return one line of JSON."""
         error = None if self.error is None else self.error.as_dict()
-        return json.dumps({"exit_code": self.exit_code, "report": self.report, "error": error}, ensure_ascii=False)
+        return json.dumps({"exit_code": self.exit_code, "report": self.report, "error": error})
 
     @classmethod
     def from_json(cls, text: str) -> JobResult:
@@ -82,6 +83,7 @@ class JobResult:
 
 def main() -> int:
     """Run the job that stdin describes; returns its exit code."""
+    forgive_streams()
     end_on_signals()
     return_freed_frames()
     request = JobRequest.from_json(sys.stdin.read())

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from client.errors import RequestRejected, ServerUnavailable, UsageError
 from client.pipeline import Pipeline
 from client.pipelines import PIPELINES
+from client.pipelines.silence_options import IN_SILENCE, InSilence
+from client.pipelines.voice import VOICE_MODEL
 from client.servers.access import ServerAccess
 from client.servers.connection import TritonConnection
+from client.silence import silence_models
 from client.tracking.finder import DETECTORS
 from lipsync_core.contract import CONFIG_FILE
 from lipsync_core.repository import (
+    REPOSITORY_ADVICE,
+    check_models,
     export_commands,
+    holds_models,
     missing_networks,
     required_models,
+    served_models,
     synthetic_networks,
 )
 
@@ -29,12 +37,16 @@ class Offer:
         pipeline: which one.
         missing: models that the server lacks for it; empty if it can run.
         detectors: names of the detectors that can run.
+        silences: values of the option in_silence that jobs can have.
+        missing_in_silence: models that the server lacks for that option's default.
         commands: commands that export the missing networks; empty if unknown.
     """
 
     pipeline: Pipeline
     missing: tuple[str, ...]
     detectors: tuple[str, ...]
+    silences: tuple[str, ...]
+    missing_in_silence: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
 
     @property
@@ -44,19 +56,22 @@ class Offer:
 
     def sentence(self) -> str:
         """Return one line for people."""
+        name, export = self.pipeline.name, f"{', '.join(self.commands)} (see --help)"
+        if self.is_ready and self.missing_in_silence:
+            lacks = f"the server has no {', '.join(self.missing_in_silence)}"
+            only = f"{name}: ready, but only with {IN_SILENCE.name} {' or '.join(self.silences)}: {lacks}"
+            return f"{only}. Export what is missing with: {export}" if self.commands else only
         if self.is_ready:
-            return f"{self.pipeline.name}: ready"
+            return f"{name}: ready"
         if self.commands:
-            return (
-                f"{self.pipeline.name}: not exported. Export its networks with: {', '.join(self.commands)} (see --help)"
-            )
-        return f"{self.pipeline.name}: the server has no {', '.join(self.missing)}"
+            return f"{name}: not exported. Export its networks with: {export}"
+        return f"{name}: the server has no {', '.join((*self.missing, *self.missing_in_silence))}"
 
 
 def models_of_pipelines() -> set[str]:
     """Return the names of all models that pipelines and detectors call."""
     detectors = {detector.model for detector in DETECTORS}
-    return detectors | {model for pipeline in PIPELINES for model in pipeline.models}
+    return {VOICE_MODEL} | detectors | {model for pipeline in PIPELINES for model in pipeline.models}
 
 
 def offers(loaded: Collection[str]) -> list[Offer]:
@@ -65,16 +80,30 @@ def offers(loaded: Collection[str]) -> list[Offer]:
 
 
 def offers_of_repository(repository: Path, models: Iterable[str], config_name: str | None = None) -> list[Offer]:
-    """Return every pipeline with what it lacks where these models of a repository are served."""
-    served = required_models(repository, list(models))
+    """Return every pipeline with what it lacks where these models of a repository are served.
+
+    Raises:
+        UsageError: the folder is no model repository, or that of another version.
+    """
+    if not holds_models(repository):
+        raise no_exported_models(repository)
+    try:
+        check_models(repository, sorted(models_of_pipelines()))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    served = served_models(repository, list(models), config_name)
     found = []
     for pipeline in PIPELINES:
-        lacks = [name for model in pipeline.models for name in missing_networks(repository, model, config_name)]
         offer = _offer(pipeline, served)
-        if lacks and not offer.is_ready:
-            offer = Offer(
-                pipeline, tuple(lacks), offer.detectors, tuple(export_commands(repository, lacks, config_name))
-            )
+        commands: set[str] = set()
+        if not offer.is_ready:
+            lacks = _networks(repository, pipeline.models, config_name)
+            if lacks:
+                offer = replace(offer, missing=tuple(lacks))
+                commands.update(export_commands(repository, lacks, config_name, pipeline.models))
+        lacks = _networks(repository, offer.missing_in_silence, config_name)
+        commands.update(export_commands(repository, lacks, config_name))
+        offer = replace(offer, commands=tuple(sorted(commands)))
         found.append(offer)
     return found
 
@@ -107,6 +136,8 @@ def models_to_serve(repository: Path, chosen: Sequence[str] | None, config_name:
     Raises:
         UsageError: no such flavour or model, or none is exported.
     """
+    if not holds_models(repository):
+        raise no_exported_models(repository)
     flavours = sorted({path.stem for path in repository.glob("*/configs/*.pbtxt")})
     if config_name is not None and config_name not in flavours:
         known = ", ".join(flavours) or "none"
@@ -122,7 +153,14 @@ def models_to_serve(repository: Path, chosen: Sequence[str] | None, config_name:
 
 
 def no_exported_models(repository: Path) -> UsageError:
-    """Return the error of a repository without any exported model."""
+    """Return the error of a repository without any exported model, or of a folder that is none."""
+    if not holds_models(repository):
+        return UsageError(
+            option="model_repository",
+            expected="a model repository",
+            got=f"none in {repository}",
+            advice=REPOSITORY_ADVICE,
+        )
     return UsageError(
         option="model_repository", expected="exported models", got=f"none in {repository}", advice="Run: make models"
     )
@@ -145,7 +183,17 @@ def _offer(pipeline: Pipeline, loaded: Collection[str]) -> Offer:
     missing = [model for model in pipeline.models if model not in loaded]
     if not detectors:
         missing.append(pipeline.detectors[0].model)
-    return Offer(pipeline, tuple(missing), detectors)
+    needed = {rule: silence_models(rule, pipeline) for rule in get_args(InSilence)}
+    silences = tuple(rule for rule, models in needed.items() if set(models) <= set(loaded))
+    missing_in_silence = tuple(
+        model for model in needed[IN_SILENCE.default] if model not in loaded and model not in missing
+    )
+    return Offer(pipeline, tuple(missing), detectors, silences, missing_in_silence)
+
+
+def _networks(repository: Path, models: Iterable[str], config_name: str | None) -> list[str]:
+    """List the networks that models need, and that have not been exported."""
+    return [name for model in models for name in missing_networks(repository, model, config_name)]
 
 
 def _has(connection: TritonConnection, model: str) -> bool:

@@ -5,18 +5,21 @@ To add an option, add one `Option` here, or to the module of the one pipeline th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from client.errors import UsageError, ref
-from client.media import DEFAULT_CRF, DEFAULT_PRESET, PRESETS, IfAudioLonger, IfAudioShorter
+from client.media import DEFAULT_CRF, DEFAULT_PRESET, PRESETS
 from client.media.codecs import AUTOMATIC, CODECS, MAX_CRF
-from client.option import COMMAND_LINE, PATH, WEB, Choice, FrontEnd, Number, Option, OptionValues, Switch, Text
+from client.option import COMMAND_LINE, WEB, FrontEnd, Option, OptionValues
+from client.option_kinds import PATH, Choice, Number, Switch, Text
 from client.pipeline import Pipeline
 from client.pipelines import DEFAULT_PIPELINE, PIPELINES, pipeline_named
 from client.pipelines.face_options import COORDINATE, DETECTOR
+from client.pipelines.length_options import IF_AUDIO_LONGER, IF_AUDIO_SHORTER
+from client.pipelines.silence_options import IN_SILENCE
 from client.tracking.faces import LARGEST, FaceChoice, parse_face_choice, show_face_choice
 
 MAX_FPS = 240
@@ -86,29 +89,6 @@ FPS: Option[Fraction | None] = Option(
     "Frames per second, such as 25 or 30000/1001.",
     default_text="the source's own timestamps",
 )
-IF_AUDIO_LONGER: Option[IfAudioLonger] = Option(
-    "if_audio_longer",
-    Choice(
-        {
-            "bounce": "Play the video back and forth",
-            "loop": "Start the video again",
-            "hold": "Hold the last frame",
-            "cut": "Cut the audio",
-        }
-    ),
-    "bounce",
-    "If the audio is longer than the video: play the video back and forth (bounce), restart it (loop), hold its last"
-    " frame (hold), or cut the audio (cut).",
-    "If the audio is longer",
-)
-IF_AUDIO_SHORTER: Option[IfAudioShorter] = Option(
-    "if_audio_shorter",
-    Choice({"keep": "Keep the whole video, mouth closed", "cut": "Cut the video"}),
-    "keep",
-    "If the audio is shorter than the video: keep the whole video, with the mouth closed after the audio (keep), or cut"
-    " the video (cut).",
-    "If the audio is shorter",
-)
 CONTAINER: Option[str] = Option(
     "container",
     Choice({"mp4": "MP4", "mov": "MOV", "mkv": "MKV", "webm": "WebM"}),
@@ -152,6 +132,16 @@ LOSSLESS: Option[bool] = Option(
     label="Lossless",
     changes_answers=False,
 )
+NO_METADATA: Option[bool] = Option(
+    "no_metadata",
+    Switch(),
+    default=False,
+    help="Leave out what the video says about itself: title, date, place, device, chapters, cover, attached files and"
+    " data. Subtitles and further sounds stay.",
+    label="No metadata",
+    explanation="Leave out title, date, place, device, chapters and cover.",
+    changes_answers=False,
+)
 RESUME: Option[bool | None] = Option(
     "resume",
     Switch(),
@@ -190,12 +180,14 @@ OPTIONS: tuple[Option[Any], ...] = (
     FPS,
     IF_AUDIO_LONGER,
     IF_AUDIO_SHORTER,
+    IN_SILENCE,
     *options_of_pipelines(PIPELINES),
     CONTAINER,
     CODEC,
     CRF,
     PRESET,
     LOSSLESS,
+    NO_METADATA,
     RESUME,
     WORK_DIR,
 )
@@ -209,6 +201,38 @@ def options_for_front_end(front_end: FrontEnd) -> tuple[Option[Any], ...]:
 def pipelines_of(option: Option[Any]) -> tuple[Pipeline, ...]:
     """Return the pipelines that alone understand an option; none where all do."""
     return tuple(pipeline for pipeline in PIPELINES if option in pipeline.options)
+
+
+def understands(pipeline: Pipeline, option: Option[Any], value: object) -> bool:
+    """Return whether a pipeline understands a value of an option; not if the value is other pipelines' own."""
+    if option is DETECTOR:
+        return value in {detector.name for detector in pipeline.detectors}
+    owners = owners_of_choice(option, value)
+    return not owners or pipeline in owners
+
+
+def owners_of_choice(option: Option[Any], value: object) -> tuple[Pipeline, ...]:
+    """Return the pipelines that alone understand a choice of an option of all pipelines; none where all do."""
+    return tuple(pipeline for pipeline in PIPELINES if value in pipeline.own_choices.get(option.name, ()))
+
+
+def choices_for(pipeline: Pipeline, option: Option[Any]) -> tuple[str | int, ...]:
+    """Return the choices of an option that a pipeline understands; none for an option of another kind."""
+    values = option.kind.values if isinstance(option.kind, Choice) else ()
+    return tuple(value for value in values if understands(pipeline, option, value))
+
+
+def help_of(option: Option[Any]) -> str:
+    """Return an option's help, with the choices that only some pipelines understand."""
+    values = option.kind.values if isinstance(option.kind, Choice) else ()
+    owned = {value: owners_of_choice(option, value) for value in values}
+    notes = [f" {value}: {names_of(owners)} only." for value, owners in owned.items() if owners]
+    return option.help + "".join(notes)
+
+
+def names_of(pipelines: Iterable[Pipeline]) -> str:
+    """Return the pipelines' names as people read them."""
+    return " or ".join(pipeline.name for pipeline in pipelines)
 
 
 def read_options(given: Mapping[str, object], front_end: FrontEnd | None = None) -> OptionValues:
@@ -245,16 +269,22 @@ def check_options(values: OptionValues) -> None:
     for option in OPTIONS:
         owners = pipelines_of(option)
         if owners and pipeline not in owners and values.has(option):
-            names = " or ".join(owner.name for owner in owners)
+            names = names_of(owners)
             raise UsageError(
                 option=option.name,
                 expected=f"{ref(MODEL.name)} {names}",
                 got=f"{ref(MODEL.name)} {pipeline.name}",
                 advice=f"Leave it out, or choose {ref(MODEL.name)} {names}",
             )
-    if values[DETECTOR] not in {detector.name for detector in pipeline.detectors}:
-        names = ", ".join(detector.name for detector in pipeline.detectors)
-        raise UsageError(option=DETECTOR.name, expected=f"one of {names} for {pipeline.name}", got=values[DETECTOR])
+        if not understands(pipeline, option, values[option]):
+            known = ", ".join(map(str, choices_for(pipeline, option)))
+            owners = owners_of_choice(option, values[option])
+            raise UsageError(
+                option=option.name,
+                expected=f"one of {known} for {pipeline.name}",
+                got=values[option],
+                advice=f"Choose another one, or {ref(MODEL.name)} {names_of(owners)}" if owners else "",
+            )
     end = values[END]
     if end is not None and end <= values[START]:
         raise UsageError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,17 @@ from client.tracking.follow import Observation
 
 Observations = Iterable[Observation[TimelineFrame]]
 ScannedFaces = Iterator[tuple[np.ndarray, np.ndarray]]
+Share = Callable[[np.ndarray], np.ndarray]  # float64 [F] seconds -> float32 [F], 0 to 1
+
+
+def always(times_s: np.ndarray) -> np.ndarray:
+    """Return 1 at every time."""
+    return np.ones(len(times_s), np.float32)
+
+
+def never(times_s: np.ndarray) -> np.ndarray:
+    """Return 0 at every time."""
+    return np.zeros(len(times_s), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +81,7 @@ class JobMedia:
         video_fps: frames per second of the output; the average where the rate varies.
         scan_faces: opens samples of the chosen face all over the clip: pictures uint8 RGB [h, w, 3] with landmarks
             float32 [468, 3] in their pixels.
+        speaking: how far the mouth follows the sound at some times: 1 in speech, 0 where it is to be closed.
     """
 
     triton: TritonCalls
@@ -77,6 +89,20 @@ class JobMedia:
     audio: AudioSource
     video_fps: float
     scan_faces: Callable[[], AbstractContextManager[ScannedFaces]]
+    speaking: Share = always
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One generator's part in a job's pictures.
+
+    Attributes:
+        generator: prepares its requests.
+        share: how much of its mouth is shown at some times: 1 in full, 0 not at all, and then it is not asked.
+    """
+
+    generator: LipGenerator
+    share: Share = always
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +121,12 @@ class Pipeline:
         options: its options beside those of all pipelines.
         make_generator: prepares its requests for one job.
         modes: the option whose values a benchmark measures one by one; None where there is only one mode.
+        own_choices: option name -> choices of an option of all pipelines that only those understand which list them.
+        original_end_s: duration of the audio -> time at or after which the original shows one more frame and stops, in
+            seconds; None where the original's length is no choice.
         keeps_parts: whether finished parts are kept by default, so that an interrupted job can continue.
+        closes_mouths: whether its generator closes the mouth where `JobMedia.speaking` says so; the default pipeline's
+            does that for all others.
     """
 
     name: str
@@ -109,4 +140,7 @@ class Pipeline:
     make_generator: Callable[[JobMedia], LipGenerator]
     options: tuple[Option[Any], ...] = ()
     modes: Option[str] | None = None
+    own_choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    original_end_s: Callable[[float], float] | None = None
     keeps_parts: bool = False
+    closes_mouths: bool = False

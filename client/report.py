@@ -14,10 +14,13 @@ from typing import TypeVar
 
 from client.flow import close
 from client.system import peak_memory_mb
+from lipsync_core.reasons import Reason
 
 Item = TypeVar("Item")
 
 MAX_SPANS_LISTED = 1000  # keeps the report small whatever the video
+SPANS_SHOWN = 5  # of each reason, in the summary
+SAME_TIME_S = 1e-3
 
 
 class StageClock:
@@ -63,6 +66,26 @@ _END = object()
 
 
 @dataclass
+class UnchangedFrames:
+    """Frames that passed through for the same reason.
+
+    Attributes:
+        reason: why, for people.
+        frames: how many.
+        spans: [start, end] in seconds of the result, the first thousand.
+    """
+
+    reason: str
+    frames: int = 0
+    spans: list[list[float]] = field(default_factory=list)
+
+    def add(self, start_s: float, end_s: float) -> None:
+        """Count one frame."""
+        self.frames += 1
+        _add_span(self.spans, start_s, end_s)
+
+
+@dataclass
 class Report:
     """The result of a job.
 
@@ -75,9 +98,10 @@ class Report:
         video_fps: frames per second of the source, its average where the rate varies.
         duration_s: duration of the result, in seconds.
         frames: frames written.
-        frames_synced: frames with a generated mouth.
-        frames_without_face: frames that passed through unchanged.
+        frames_synced: frames whose mouth was changed.
+        frames_without_face: all other frames; they passed through unchanged, for any reason.
         spans_without_face: [start, end] of unchanged spans in seconds of the result, the first thousand.
+        unchanged: the unchanged frames by reason, such as no_face or covered.
         requests: number of requests, those answered from the work folder included.
         requests_reused: number of requests answered from the work folder.
         seconds: time from opening the media to the finished file, without the start of a server.
@@ -100,6 +124,7 @@ class Report:
     frames_synced: int = 0
     frames_without_face: int = 0
     spans_without_face: list[list[float]] = field(default_factory=list)
+    unchanged: dict[str, UnchangedFrames] = field(default_factory=dict)
     requests: int = 0
     requests_reused: int = 0
     seconds: float = 0.0
@@ -109,19 +134,16 @@ class Report:
     peak_rss_mb: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
-    def count_frame(self, start_s: float, end_s: float, *, synced: bool) -> None:
+    def count_frame(self, start_s: float, end_s: float, reason: Reason) -> None:
         """Count one written frame, shown from start_s to end_s."""
         self.frames += 1
         self.duration_s = round(max(self.duration_s, end_s), 3)
-        if synced:
+        if reason is Reason.CHANGED:
             self.frames_synced += 1
             return
         self.frames_without_face += 1
-        span = self.spans_without_face[-1] if self.spans_without_face else None
-        if span is not None and abs(span[1] - start_s) < 1e-3:
-            span[1] = round(end_s, 3)
-        elif len(self.spans_without_face) < MAX_SPANS_LISTED:
-            self.spans_without_face.append([round(start_s, 3), round(end_s, 3)])
+        _add_span(self.spans_without_face, start_s, end_s)
+        self.unchanged.setdefault(reason.key, UnchangedFrames(reason.text)).add(start_s, end_s)
 
     def finish(self, seconds: float, clock: StageClock) -> None:
         """Fill in the fields that are known only at the end."""
@@ -141,8 +163,26 @@ class Report:
             f"{name}: {self.frames} frames, {self.duration_s:.1f} s at {self.width}x{self.height},"
             f" made in {self.seconds:.1f} s ({self.realtime_factor:.2f} s per second)"
         ]
-        if self.frames_without_face:
-            spans = ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in self.spans_without_face[:5])
-            more = ", ..." if len(self.spans_without_face) > 5 else ""
-            lines.append(f"{self.frames_without_face} frames without a usable face left untouched: {spans}{more}")
+        lines += [f"{part.frames} frames unchanged, {part.reason}: {_some(part.spans)}" for part in self._by_count]
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
+
+    def reasons(self) -> str:
+        """Return why frames are unchanged, such as `20 no usable face, 5 mouth covered`."""
+        return ", ".join(f"{found.frames} {found.reason}" for found in self._by_count)
+
+    @property
+    def _by_count(self) -> list[UnchangedFrames]:
+        return sorted(self.unchanged.values(), key=lambda found: -found.frames)
+
+
+def _add_span(spans: list[list[float]], start_s: float, end_s: float) -> None:
+    """Append a span, or lengthen the last one if it ends where this begins."""
+    if spans and abs(spans[-1][1] - start_s) < SAME_TIME_S:
+        spans[-1][1] = round(end_s, 3)
+    elif len(spans) < MAX_SPANS_LISTED:
+        spans.append([round(start_s, 3), round(end_s, 3)])
+
+
+def _some(spans: list[list[float]]) -> str:
+    more = ", ..." if len(spans) > SPANS_SHOWN else ""
+    return ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in spans[:SPANS_SHOWN]) + more

@@ -11,6 +11,8 @@ from client.progress import JobProgress
 from client.report import Report
 from client.servers.access import ServerAccess
 from client.servers.embedded import open_pool
+from client.servers.room import room_for
+from client.system import reserve_matrix_memory
 
 
 def run_job(options: JobOptions, access: ServerAccess, repository: Path, progress: JobProgress) -> Report:
@@ -26,7 +28,11 @@ def run_job(options: JobOptions, access: ServerAccess, repository: Path, progres
         LipSyncError: whatever keeps the output from being complete; nothing is left under its name then.
         ServerStartError: the embedded server does not start.
     """
+    reserve_matrix_memory()
     with Job(options) as job:
+        room = room_for(access)
+        if room is not None:
+            job.fit_into(room)
         progress.stage("connecting" if access.urls else "starting the server")
         with open_pool(access, repository, options.needed_models) as (pool, start_s):
             report = job.run(pool, progress, start_s)

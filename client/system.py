@@ -1,17 +1,15 @@
-"""What differs between operating systems: file locks, signals, memory. Imports and runs on all of them."""
+"""What differs between operating systems: signals and memory. Imports and runs on all of them."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
+import os
 import signal
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 try:
     import resource
 except ImportError:  # Windows
@@ -20,21 +18,8 @@ except ImportError:  # Windows
 KIB, MB = 1024, 1_000_000  # bytes
 M_MMAP_THRESHOLD = -3  # option of mallopt; source: malloc.h of glibc
 FRAME_SIZED_BYTES = 1 << 20
-
-
-def lock_file(number: int) -> None:
-    """Lock an open file for this process alone, until the file is closed.
-
-    Args:
-        number: The file's descriptor.
-
-    Raises:
-        BlockingIOError: Another process has locked it.
-        OSError: The system or the disk has no file locks.
-    """
-    if fcntl is None:
-        raise OSError(errno.ENOLCK, "no file locks on this system")
-    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+MATRIX_SIZE = 256  # large enough for a work area; smaller products need none
+THREADS = Path("/proc/self/task")
 
 
 def ending_signals() -> list[signal.Signals]:
@@ -54,6 +39,37 @@ def return_freed_frames() -> None:
     """Have glibc map each frame on its own, so that its memory goes back to the system when it is freed."""
     with contextlib.suppress(OSError, AttributeError):  # another C library does as it likes
         ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, FRAME_SIZED_BYTES)
+
+
+def reserve_matrix_memory() -> None:
+    """Have OpenBLAS, which NumPy multiplies with, take its work area now.
+
+    Where it gets none it asks for ever, deaf to signals; later in a job memory may be short.
+    """
+    import numpy as np  # noqa: PLC0415  (programs import this module before they can be interrupted)
+
+    square = np.ones((MATRIX_SIZE, MATRIX_SIZE), np.float32)
+    np.matmul(square, square)
+
+
+@contextlib.contextmanager
+def kept_scheduling() -> Iterator[None]:
+    """Run what may change the scheduling policy of this process, and undo that for all of its threads.
+
+    As root, SVT-AV1 gives its threads and the calling one the highest real-time priority. Children inherit it, and
+    everything else on the machine waits for them.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        for thread in map(int, os.listdir(THREADS)):
+            with contextlib.suppress(OSError):  # it has ended
+                if os.sched_getscheduler(thread) != policy:
+                    os.sched_setscheduler(thread, policy, parameters)
 
 
 def has_shared_memory() -> bool:

@@ -14,6 +14,7 @@ from tritonclient.grpc import model_config_pb2
 CONFIG_FILE = "config.pbtxt"
 EXPORT_PARAMETER = "export"  # the arguments of `python -m export` that write the model's network
 CALLS_PARAMETER = "calls"  # the models that a BLS model calls, separated by blanks
+OPTIONAL_CALLS_PARAMETER = "optional_calls"  # those that it calls for some requests, and that may not be exported
 # Keys that Triton's backends read themselves; they are not parameters of a Python model.
 BACKEND_PARAMETERS = frozenset(
     {
@@ -99,6 +100,11 @@ class ModelContract:
     def calls(self) -> tuple[str, ...]:
         """The models that this one calls while it runs (BLS)."""
         return tuple(self.parameters.get(CALLS_PARAMETER, "").split())
+
+    @property
+    def optional_calls(self) -> tuple[str, ...]:
+        """The models that this one calls for some requests only, and loads without."""
+        return tuple(self.parameters.get(OPTIONAL_CALLS_PARAMETER, "").split())
 
     @property
     def needs(self) -> tuple[str, ...]:

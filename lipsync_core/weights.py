@@ -18,12 +18,14 @@ class WeightsNote:
         seed_shift: Added to the random seed of synthetic weights, or None for a checkpoint.
         size: Size of the network: "full", or "small" as in the tests.
         trained_resolution: Edge length of the faces in training, in pixels, or None where it is unknown or any will do.
+        version: Version of a checkpoint's weights as the user named it, or None where there is one only.
     """
 
     checkpoint_sha256: str | None = None
     seed_shift: int | None = None
     size: str = "full"
     trained_resolution: int | None = None
+    version: str | None = None
 
     @property
     def synthetic(self) -> bool:

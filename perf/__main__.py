@@ -7,6 +7,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from lipsync_core.extras import needs_extra
+from lipsync_core.terminal import forgive_streams
 from perf.failures import run_command
 
 # Command -> its module in perf/, which has main(arguments) -> exit code, and what it does.
@@ -26,6 +28,7 @@ COMMANDS = {
     "soak": ("jobs.soak", "watch the memory of one server over many jobs"),
     "sync": ("scores.sync", "how well the mouth in a video follows a voice recording"),
     "quality": ("scores.quality", "judge a result against its source and voice recording: picture, flicker, lag"),
+    "truth": ("truth.command", "lip-sync clips to their own speech and compare the lips with the true ones"),
     "syncnet": ("scores.syncnet.command", "LSE-D, LSE-C and offset by SyncNet, with your copy of its weights"),
     "scaling": ("jobs.scaling", "throughput with one server, two, three"),
     "profile-gpu": ("gpu.profile", "check, time and measure the memory of the networks on a GPU"),
@@ -41,6 +44,7 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a failure prints one line."""
+    forgive_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in {"-h", "--help"}:
         print(usage())
@@ -50,8 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"perf: expected one of {', '.join(COMMANDS)}, got {command!r}", file=sys.stderr)
         return EXIT_USAGE
     try:
-        module = importlib.import_module(f"perf.{COMMANDS[command][0]}")
-        return run_command(f"perf {command}", lambda: int(module.main(rest)))
+        with needs_extra("export,perf"):
+            module = importlib.import_module(f"perf.{COMMANDS[command][0]}")
+            return run_command(f"perf {command}", lambda: int(module.main(rest)))
     except KeyboardInterrupt as interrupt:
         print(f"perf {command}: interrupted{'; ' if str(interrupt) else ''}{interrupt}", file=sys.stderr)
         return EXIT_INTERRUPTED

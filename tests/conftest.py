@@ -19,11 +19,13 @@ from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from tests.torch_flavour import FLAVOUR, serve_programs_on_cpu
 
 if TYPE_CHECKING:
-    from tests.synthetic_networks import Export
+    from tests.synthetic_networks import Export, FileFormat
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = ROOT / "model_repository"
 STARTUP_TIMEOUT_S = 600.0  # a busy machine reads programs slowly
+DEFAULT_MODELS = ("faces", "mouth_motion", "voice_activity")  # of the default pipeline, and of others in silence
+MUSETALK_MODELS = ("musetalk", "musetalk_prepared", "whisper_padded_features")
 LATENTSYNC_RESOLUTION = 64  # pixels: edge of the faces that the small networks generate
 
 
@@ -49,9 +51,9 @@ def reference_dir() -> Path:
 @pytest.fixture(scope="session")
 def model_repository() -> Path:
     """The model repository, its face networks exported."""
-    missing = missing_networks(REPOSITORY, "mouth_motion")
+    missing = [name for model in DEFAULT_MODELS for name in missing_networks(REPOSITORY, model)]
     if missing:
-        _skip_or_fail(f"{', '.join(missing)} not exported; run: make models")
+        skip_or_fail(f"{', '.join(missing)} not exported; run: make models")
     return REPOSITORY
 
 
@@ -75,6 +77,14 @@ def latentsync_repository(model_repository: Path, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(scope="session")
+def musetalk_repository(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the model repository with MuseTalk's networks: a small UNet and VAE, synthetic weights."""
+    from tests.synthetic_networks import SMALL_LATENTSYNC, SMALL_MUSETALK
+
+    return _with_networks(model_repository, tmp_path_factory.mktemp("musetalk"), SMALL_LATENTSYNC, SMALL_MUSETALK)
+
+
+@pytest.fixture(scope="session")
 def server(model_repository: Path) -> Iterator[EmbeddedServer]:
     """One embedded Triton with every exported model, for all tests that only send requests."""
     names = sorted(path.parent.name for path in model_repository.glob("*/config.pbtxt"))
@@ -82,31 +92,51 @@ def server(model_repository: Path) -> Iterator[EmbeddedServer]:
         yield up
 
 
-@pytest.fixture(scope="session")
+# Servers of networks live as long as one file of tests: several at once would fill the memory.
+
+
+@pytest.fixture(scope="module")
 def wav2lip_server(wav2lip_repository: Path) -> Iterator[EmbeddedServer]:
     """One embedded Triton with the Wav2Lip models."""
-    with _serve(wav2lip_repository, ("wav2lip", "s3fd_faces", "faces")) as up:
+    with _serve(wav2lip_repository, ("wav2lip", "s3fd_faces", *DEFAULT_MODELS)) as up:
         yield up
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def latentsync_server(latentsync_repository: Path) -> Iterator[EmbeddedServer]:
     """One embedded Triton with small LatentSync models."""
-    with _serve(latentsync_repository, ("latentsync", "whisper_features", "faces")) as up:
+    with _serve(latentsync_repository, ("latentsync", "whisper_features", *DEFAULT_MODELS)) as up:
         yield up
 
 
-@pytest.fixture(scope="session")
-def torch_server(
-    latentsync_repository: Path, wav2lip_repository: Path, tmp_path_factory: pytest.TempPathFactory
+@pytest.fixture(scope="module")
+def wav2lip_torch_server(
+    wav2lip_repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EmbeddedServer]:
-    """One embedded Triton with both pipelines, their networks as torch programs on the CPU."""
-    copy = tmp_path_factory.mktemp("torch") / "model_repository"
-    shutil.copytree(latentsync_repository, copy)
-    for model in ("wav2lip_generator", "s3fd"):
-        shutil.copytree(wav2lip_repository / model, copy / model, dirs_exist_ok=True)
-    serve_programs_on_cpu(copy)
-    with _serve(copy, ("latentsync", "whisper_features", "faces", "wav2lip", "s3fd_faces"), FLAVOUR) as up:
+    """One embedded Triton with the Wav2Lip models, their networks as torch programs on the CPU."""
+    from tests.synthetic_networks import WAV2LIP
+
+    folder = tmp_path_factory.mktemp("wav2lip_torch")
+    with _serve_programs(wav2lip_repository, folder, WAV2LIP, ("wav2lip", "s3fd_faces")) as up:
+        yield up
+
+
+@pytest.fixture(scope="module")
+def latentsync_torch_server(
+    latentsync_repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmbeddedServer]:
+    """One embedded Triton with small LatentSync models, their networks as torch programs on the CPU."""
+    from tests.synthetic_networks import SMALL_LATENTSYNC
+
+    folder = tmp_path_factory.mktemp("latentsync_torch")
+    with _serve_programs(latentsync_repository, folder, SMALL_LATENTSYNC, ("latentsync", "whisper_features")) as up:
+        yield up
+
+
+@pytest.fixture(scope="module")
+def musetalk_server(musetalk_repository: Path) -> Iterator[EmbeddedServer]:
+    """One embedded Triton with the MuseTalk models, their networks small."""
+    with _serve(musetalk_repository, (*MUSETALK_MODELS, *DEFAULT_MODELS)) as up:
         yield up
 
 
@@ -127,30 +157,37 @@ def _serve(repository: Path, models: tuple[str, ...], config_name: str | None = 
     try:
         find_runtime()
     except ServerStartError as error:
-        _skip_or_fail(str(error))
+        skip_or_fail(str(error))
     return EmbeddedServer(
         ServerOptions(repository, models, config_name=config_name, startup_timeout_s=STARTUP_TIMEOUT_S)
     )
 
 
-def _skip_or_fail(reason: str) -> NoReturn:
+def _serve_programs(repository: Path, folder: Path, programs: Export, models: tuple[str, ...]) -> EmbeddedServer:
+    copy = _with_networks(repository, folder, programs, file_format="torch")
+    serve_programs_on_cpu(copy)
+    return _serve(copy, (*models, *DEFAULT_MODELS), FLAVOUR)
+
+
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip, but fail under `make test`, which sets up what is missing."""
     if os.environ.get("REQUIRE_SERVER") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
 
 
-def _with_networks(repository: Path, folder: Path, export: Export) -> Path:
+def _with_networks(repository: Path, folder: Path, *exports: Export, file_format: FileFormat = "onnx") -> Path:
     """Copy a model repository with some networks exported by a test, whatever weights the user has for them."""
     if find_spec("torch") is None:
-        _skip_or_fail("no torch; run: make test")
+        skip_or_fail("no torch; run: make test")
     copy = folder / "model_repository"
+    networks = {model: export.folder(file_format) for export in exports for model in export.models}
 
     def left_out(folder: str, names: list[str]) -> list[str]:
-        replaced = Path(folder).name == "1" and Path(folder).parent.name in export.models
+        replaced = Path(folder).name == "1" and Path(folder).parent.name in networks
         return [name for name in names if name == "__pycache__" or (replaced and name != ".gitkeep")]
 
-    networks = export.folder()
     shutil.copytree(repository, copy, ignore=left_out)
-    for model in export.models:
-        shutil.copytree(networks / model / "1", copy / model / "1", dirs_exist_ok=True)
+    for model, exported in networks.items():
+        shutil.copytree(exported / model / "1", copy / model / "1", dirs_exist_ok=True)
     return copy

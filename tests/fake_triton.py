@@ -15,6 +15,10 @@ import numpy as np
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
+from tests.conftest import REPOSITORY
+
+Calls = Mapping[str, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]]  # models that answer, by name
+
 
 @dataclasses.dataclass
 class Tensor:
@@ -136,7 +140,7 @@ def get_input_tensor_by_name(request: Request, name: str) -> Tensor | None:
     return Tensor(name, request[name]) if name in request else None
 
 
-def install(models: Mapping[str, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]] | None = None) -> None:
+def install(models: Calls | None = None) -> None:
     """Put the fake where models import triton_python_backend_utils from; `models` answer BLS calls."""
 
     @dataclasses.dataclass
@@ -159,8 +163,9 @@ def install(models: Mapping[str, Callable[[dict[str, np.ndarray]], dict[str, np.
     for item in (Tensor, TritonError, InferenceResponse, InferenceRequest, Logger, TritonModelException):
         setattr(module, item.__name__, item)
     module.get_input_tensor_by_name = get_input_tensor_by_name  # type: ignore[attr-defined]
+    module.is_model_ready = lambda name: name in (models or {})  # type: ignore[attr-defined]
     sys.modules["triton_python_backend_utils"] = module
-    for name in ("step", "tensors", "network_backend"):
+    for name in ("step", "picture_step", "face_step", "tensors", "network_backend"):
         sys.modules.pop(f"lipsync_core.triton.{name}", None)
 
 
@@ -173,6 +178,21 @@ def load_module(path: Path, name: str) -> Any:
     sys.modules[name] = module  # dataclasses look there for their own annotations
     spec.loader.exec_module(module)
     return module
+
+
+def ask(name: str, calls: Calls | None = None, **inputs: np.ndarray) -> Any:
+    """Load a model of the repository and send it one request; `calls` answer its BLS calls."""
+    install(calls)
+    folder = REPOSITORY / name
+    model = load_module(folder / "1" / "model.py", f"{name}_model").TritonPythonModel()
+    model.initialize(arguments((folder / "config.pbtxt").read_text(), name))
+    return model.execute([Request(inputs)])[0]
+
+
+def outputs(response: Any) -> dict[str, np.ndarray]:
+    """Return a response's arrays by name; it must not be an error."""
+    assert not response.has_error(), response.error().message()
+    return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
 
 
 def arguments(config_text: str, name: str, repository: Path = Path("/nonexistent")) -> dict[str, str]:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import OutputContainer
 
 from client.media import AudioSource, VideoSource, VideoWriter, timeline
+from client.system import kept_scheduling
 
 RATE = 25  # frames per second
 NEARLY_LOSSLESS = {
@@ -40,27 +42,37 @@ def write_clip(
     time_base: Fraction = Fraction(1, 12_800),
     color_range: int = 1,
     color_space: int = 1,
+    transfer: int | None = None,
     rotation: float | None = None,
     flip: bool = False,
     options: dict[str, str] | None = None,
     aspect: Fraction | None = None,
     container_options: dict[str, str] | None = None,
+    tags: dict[str, str] | None = None,
+    sound: np.ndarray | None = None,
+    sound_rate: int = 48_000,
+    sound_start_s: float = 0.0,
 ) -> Path:
-    """Encode a clip whose frame i shows `pattern(i)`; lossy codecs lose little."""
+    """Encode a clip whose frame i shows `pattern(i)`, perhaps with a sound [S]; lossy codecs lose little."""
     default = NEARLY_LOSSLESS.get(codec, {})
     with av.open(str(path), "w", container_options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=RATE, options={**default, **(options or {})})
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
+        stream.metadata.update(tags or {})
         context = stream.codec_context
         context.time_base = time_base
         context.color_range, context.colorspace = color_range, color_space
-        context.color_primaries = context.color_trc = color_space
+        context.color_primaries, context.color_trc = color_space, transfer or color_space
         context.thread_count = 1
         if aspect is not None:
             context.sample_aspect_ratio = aspect
         if rotation is not None:
             stream.set_display_rotation(rotation, hflip=flip)
+        if sound is not None:
+            add_sound(container, sound, sound_rate, sound_start_s)
+        with kept_scheduling():
+            container.start_encoding()
         step = round(1 / (RATE * time_base))
         for index in range(frames):
             frame = av.VideoFrame.from_ndarray(pattern(index, *size), "rgb24")
@@ -74,6 +86,15 @@ def write_clip(
     return path
 
 
+def add_sound(container: OutputContainer, samples: np.ndarray, rate: int, start_s: float) -> None:
+    """Add an AAC (in webm, Opus) track of float samples [S], the first one at start_s, and write all of it."""
+    codec = {"webm": "libopus", "avi": "pcm_s16le"}.get(container.format.name, "aac")
+    stream = container.add_stream(codec, rate=rate, layout="mono")
+    frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), "flt", "mono")
+    frame.sample_rate, frame.pts, frame.time_base = rate, round(start_s * rate), Fraction(1, rate)
+    container.mux([*stream.encode(frame), *stream.encode(None)])
+
+
 def write_sound(
     path: Path,
     samples: np.ndarray,
@@ -82,8 +103,9 @@ def write_sound(
     codec: str = "pcm_s16le",
     sample_format: str | None = None,
     layout: str = "mono",
+    start_s: float = 0.0,
 ) -> Path:
-    """Encode float samples [channels, S] or [S]."""
+    """Encode float samples [channels, S] or [S], the first one at start_s."""
     planes = np.atleast_2d(samples).astype(np.float32)
     with av.open(str(path), "w") as container:
         options = {} if sample_format is None else {"format": sample_format}
@@ -91,7 +113,7 @@ def write_sound(
         container.start_encoding()
         if planes.size:
             frame = av.AudioFrame.from_ndarray(planes.T.reshape(1, -1).copy(), "flt", layout)
-            frame.sample_rate = rate
+            frame.sample_rate, frame.pts, frame.time_base = rate, round(start_s * rate), Fraction(1, rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
@@ -161,3 +183,8 @@ def copy_video(source: VideoSource, output: Path, audio: AudioSource | None = No
 def leftovers(folder: Path) -> list[str]:
     """Names of the hidden files in a folder: parts of outputs that are not complete."""
     return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+def shown_index(rgb: np.ndarray) -> int:
+    """Tell from its blue which pattern a picture shows."""
+    return round((float(np.median(rgb[..., 2])) - 60) / 8)

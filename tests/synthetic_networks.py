@@ -9,14 +9,50 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tests.conftest import REPOSITORY, ROOT
 
-FORMATS = ("onnx", "torch")
+FileFormat = Literal["onnx", "torch"]
+TENSORRT_OPERATORS = frozenset(  # of the graphs exported here; all of them have importers in TensorRT 10
+    [
+        "Add",
+        "ArgMax",
+        "Cast",
+        "Concat",
+        "Constant",
+        "Conv",
+        "Cos",
+        "Div",
+        "Erf",
+        "Expand",
+        "Gather",
+        "Gemm",
+        "InstanceNormalization",
+        "LayerNormalization",
+        "MatMul",
+        "MaxPool",
+        "Mul",
+        "Pad",
+        "ReduceMean",
+        "Relu",
+        "Reshape",
+        "Resize",
+        "Shape",
+        "Sigmoid",
+        "Sin",
+        "Slice",
+        "Softmax",
+        "Split",
+        "Squeeze",
+        "Sub",
+        "Transpose",
+        "Unsqueeze",
+    ]
+)
 SOURCES = ("export/**/*.py", "lipsync_core/**/*.py", "constraints.txt")
 
 
@@ -27,38 +63,34 @@ class Export:
     Attributes:
         name: Stem of its folder under build/.
         models: What it exports.
-        arguments: The command's own; its formats and repository are added.
+        arguments: The command's own; its format and repository are added.
     """
 
     name: str
     models: tuple[str, ...]
     arguments: tuple[str, ...]
 
-    def folder(self) -> Path:
-        """Return a repository with the models' exported networks and nothing else; exports them if need be."""
-        folder = ROOT / "build" / f"{self.name}-{self._digest()}"
+    def folder(self, file_format: FileFormat = "onnx") -> Path:
+        """Return a repository with the models' networks of one format and nothing else; exports them if need be."""
+        name = f"{self.name}-{file_format}"
+        folder = ROOT / "build" / f"{name}-{self._digest()}"
         folder.parent.mkdir(exist_ok=True)
-        with _locked(folder.parent / f"{self.name}.lock"):  # test processes side by side need the same networks
+        with _locked(folder.parent / f"{name}.lock"):  # test processes side by side need the same networks
             if not folder.is_dir():
-                for old in folder.parent.glob(f"{self.name}-*"):
+                for old in folder.parent.glob(f"{name}-*"):
                     shutil.rmtree(old, ignore_errors=True)
-                self._export(folder)
+                self._export(folder, file_format)
         return folder
 
-    def _export(self, folder: Path) -> None:
+    def _export(self, folder: Path, file_format: FileFormat) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
             unfinished = Path(temporary) / "repository"
             for config in self._configs():
                 (unfinished / config.parent.name).mkdir(parents=True)
                 shutil.copy(config, unfinished / config.parent.name)
-            with ThreadPoolExecutor(len(FORMATS)) as pool:  # each takes a core for a minute or two
-                codes = list(pool.map(lambda file_format: self._run(unfinished, file_format), FORMATS))
-            assert codes == [0] * len(FORMATS), f"export {' '.join(self.arguments)} failed: exit codes {codes}"
+            command = [sys.executable, "-m", "export", *self.arguments, "--format", file_format]
+            subprocess.run([*command, "--repository", str(unfinished)], cwd=ROOT, check=True)
             unfinished.rename(folder)
-
-    def _run(self, repository: Path, file_format: str) -> int:
-        command = [sys.executable, "-m", "export", *self.arguments, "--format", file_format]
-        return subprocess.run([*command, "--repository", str(repository)], cwd=ROOT, check=False).returncode
 
     def _configs(self) -> list[Path]:
         return [REPOSITORY / model / "config.pbtxt" for model in self.models]
@@ -74,6 +106,11 @@ SMALL_LATENTSYNC = Export(
     "latentsync-small",
     ("latentsync_unet", "latentsync_unet_shallow", "vae_encoder", "vae_decoder", "whisper_encoder"),
     ("latentsync", "--synthetic-weights", "--size", "small"),
+)
+SMALL_MUSETALK = Export(
+    "musetalk-small",
+    ("musetalk_unet", "face_parsing"),  # its other networks are LatentSync's
+    ("musetalk", "--synthetic-weights", "--size", "small", "--only", "unet", "face-parsing"),
 )
 WAV2LIP = Export("wav2lip", ("wav2lip_generator", "s3fd"), ("wav2lip", "--synthetic-weights"))
 

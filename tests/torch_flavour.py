@@ -31,7 +31,6 @@ def for_cpu(path: Path, **parameters: str) -> None:
 
 
 def serve_programs_on_cpu(repository: Path) -> None:
-    """Have a repository's torch flavours run on the CPU, and nothing but them where there is one."""
+    """Have a repository's torch flavours run on the CPU."""
     for model, shapes in SMALL_SHAPES.items():
         for_cpu(repository / model / "configs" / f"{FLAVOUR}.pbtxt", shapes=shapes)
-        (repository / model / "1" / "model.onnx").unlink()

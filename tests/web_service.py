@@ -126,3 +126,10 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
     assert {"type", "title", "detail", "user_message"} <= set(said)
     assert not re.search("expected .*, got ", said["user_message"])
     return said
+
+
+TOKENS = {"ann": TOKEN, "bob": OTHER_TOKEN}
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}

@@ -14,10 +14,11 @@ from client.cli.web import web_command
 
 @dataclass(frozen=True)
 class Command:
-    """A command: what it does in a line, and the function that runs it on its arguments."""
+    """A command: what it does in a line, the function that runs it, and whether its result is what it prints."""
 
     summary: str
     run: Callable[[Sequence[str]], int]
+    only_prints: bool = False
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -25,7 +26,7 @@ COMMANDS: Mapping[str, Command] = {
     "batch": Command("run many jobs from a file", batch_command),
     "serve": Command("keep a server running for many jobs with --url", serve_command),
     "web": Command("serve the web page and its API", web_command),
-    "models": Command("list the pipelines, and what a server lacks for them", models_command),
+    "models": Command("list the pipelines, and what a server lacks for them", models_command, only_prints=True),
 }
 DEFAULT_COMMAND = "run"
 BATCH_FLAG = "--batch"  # `lipsync --batch FILE` is short for `lipsync batch --batch FILE`

@@ -54,6 +54,7 @@ def as_json(offer: Offer) -> dict[str, object]:
         "detectors": list(offer.detectors),
         "ready": offer.is_ready,
         "missing_models": list(offer.missing),
+        "missing_models_in_silence": list(offer.missing_in_silence),
         "export_commands": list(offer.commands),
     }
 

@@ -6,8 +6,9 @@ import argparse
 from typing import Any, NoReturn
 
 from client.errors import UsageError, spelled
-from client.option import Option, Switch, flag
-from client.options import options_for_front_end, pipelines_of
+from client.option import Option, flag
+from client.option_kinds import Switch
+from client.options import help_of, names_of, options_for_front_end, pipelines_of
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -29,7 +30,7 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     """
     groups: dict[str, argparse._ArgumentGroup] = {}
     for option in options_for_front_end("cli"):
-        owners = " or ".join(pipeline.name for pipeline in pipelines_of(option))
+        owners = names_of(pipelines_of(option))
         if owners and owners not in groups:
             groups[owners] = parser.add_argument_group(f"{owners} only")
         _add_option(groups[owners] if owners else parser, option)
@@ -43,7 +44,7 @@ def given_job_options(namespace: argparse.Namespace) -> dict[str, object]:
 
 def help_text(option: Option[Any]) -> str:
     """Return an option's help with its default, as the command line spells options."""
-    text = f"{option.help.removesuffix('.')} (default: {option.default_words})"
+    text = f"{help_of(option).removesuffix('.')} (default: {option.default_words})"
     return spelled(text, flag).replace("%", "%%")
 
 

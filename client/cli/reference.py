@@ -14,7 +14,7 @@ from typing import Any
 
 from client.errors import spelled
 from client.option import Option, flag
-from client.options import OPTIONS, pipelines_of
+from client.options import OPTIONS, help_of, pipelines_of
 from client.pipelines import DEFAULT_PIPELINE, PIPELINES
 
 BAR = "\\|"  # a bar within a cell
@@ -75,7 +75,7 @@ def _table_of(options: Iterable[Option[Any]]) -> str:
 
 def _row(option: Option[Any]) -> tuple[str, str, str, str]:
     spelling = f"`{option.flag}`" if "cli" in option.front_ends else f"`{option.name}` (API)"
-    return spelling, option.kind.summary, option.default_words, spelled(option.help, flag)
+    return spelling, option.kind.summary, option.default_words, spelled(help_of(option), flag)
 
 
 TABLES: Mapping[str, Callable[[], str]] = {

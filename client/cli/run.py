@@ -18,10 +18,10 @@ from client.run import run_job
 EPILOG = """\
 exit codes:
   0  the output is complete
-  1  an error in the program itself
+  1  an error in the program itself, or no memory is left
   2  wrong usage
   3  the video or the audio cannot be used
-  4  no usable face in any frame
+  4  no frame could be changed: no usable face, or its mouth is covered or outside the picture
   5  no server: it does not start, cannot be reached, or went away
   6  the server refused a request or failed in it
   7  the output cannot be written

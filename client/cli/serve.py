@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
+from typing import NoReturn
 
 from client.cli.parser import OneLineParser
 from client.cli.server_arguments import add_repository_argument
@@ -13,13 +15,14 @@ from client.errors import ServerUnavailable, UsageError
 from client.offer import models_to_serve, offers_of_repository, weights_warnings
 from client.servers.embedded import how_it_ended
 from lipsync_core.serving.access import add_access_options, read_access
-from lipsync_core.serving.server import LOOPBACK, EmbeddedServer, ServerOptions
+from lipsync_core.serving.endpoints import GRPC_PORT, HTTP_PORT, LOOPBACK, METRICS_PORT, is_loopback
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 
-GRPC_PORT, HTTP_PORT, METRICS_PORT = 8001, 8000, 8002  # Triton's own defaults
 MAX_PORT = 65_535
 STOP_GRACE_S = 10.0
 COMPILE_TIMEOUT_S = 3600.0  # a flavour may compile or tune at its first start
 POLL_S = 0.2
+MAX_RESTARTS, RESTARTS_WITHIN_S = 3, 600.0  # after more of them the fault is not a passing one
 
 
 def serve_command(arguments: Sequence[str]) -> int:
@@ -28,7 +31,7 @@ def serve_command(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: options that do not go together, unknown models, or nothing to serve.
         ServerStartError: the server does not start.
-        ServerUnavailable: it ended by itself.
+        ServerUnavailable: it ended by itself again and again.
     """
     options = build_parser().parse_args(arguments)
     repository, flavour = options.model_repository, options.model_config_name
@@ -37,13 +40,27 @@ def serve_command(arguments: Sequence[str]) -> int:
         offered = [offer.sentence() for offer in offers_of_repository(repository, models, flavour)]
         for line in [*offered, *weights_warnings(repository, models, flavour)]:
             print(line, file=sys.stderr)
-        print(f"gRPC at {server.url}; log in {server.log_path}; stop with Ctrl-C", file=sys.stderr, flush=True)
         try:
-            while server.is_alive():
-                time.sleep(POLL_S)
+            _keep_running(server)
         except KeyboardInterrupt:
             return 0
-        raise ServerUnavailable(f"the server ended by itself, {how_it_ended(server)}")
+        raise AssertionError("unreachable: the server is kept running, or an error says why not")
+
+
+def _keep_running(server: EmbeddedServer) -> NoReturn:
+    """Restart a server that ends by itself, at the same ports, unless it does so too often."""
+    restarts: deque[float] = deque(maxlen=MAX_RESTARTS)
+    while True:
+        print(f"gRPC at {server.url}; log in {server.log_path}; stop with Ctrl-C", file=sys.stderr, flush=True)
+        while server.is_alive():
+            time.sleep(POLL_S)
+        ending = f"the server ended by itself, {how_it_ended(server)}"
+        if len(restarts) == MAX_RESTARTS and time.monotonic() - restarts[0] < RESTARTS_WITHIN_S:
+            raise ServerUnavailable(ending)
+        print(f"lipsync serve: {ending}\nlipsync serve: restarting it", file=sys.stderr, flush=True)
+        restarts.append(time.monotonic())
+        server.stop()
+        server.__enter__()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -81,9 +98,10 @@ def _server_options(options: argparse.Namespace, models: tuple[str, ...]) -> Ser
             http_port=options.http_port,
             metrics_port=options.metrics_port,
             address=options.address,
-            access=read_access(options, shares_memory=options.address == LOOPBACK),
+            access=read_access(options, shares_memory=is_loopback(options.address)),
             config_name=options.model_config_name,
             startup_timeout_s=COMPILE_TIMEOUT_S if options.model_config_name else ServerOptions.startup_timeout_s,
+            ends_after_freeze=True,
             stop_grace_s=STOP_GRACE_S,
         )
     except ValueError as error:

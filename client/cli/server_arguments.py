@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import get_args
 
 from client.errors import UsageError
-from client.option import Number, Option
+from client.option import Option
+from client.option_kinds import Number
 from client.servers.access import ServerAccess, read_access
 from client.servers.calls import Transport
 from client.servers.connection import REQUEST_TIMEOUT_S

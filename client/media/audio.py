@@ -15,17 +15,17 @@ from av.audio.resampler import AudioResampler
 from client.errors import MediaError, OutputError
 from client.media.audio_reader import AudioReader
 from client.media.containers import choose_container
+from client.media.mono import MonoMixer, channel_columns
 from client.media.spool import SampleSpool
 from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 
 BLOCK_SAMPLES = AUDIO_SAMPLE_RATE  # per block of speech, one second
 FRAME_SAMPLES = 1024  # per frame that is read back
 PLAUSIBLE_RATES = (1_000, 768_000)  # Hz
-FULL_SCALE = {"u8": 128.0, "s16": 32_768.0, "s32": 2_147_483_648.0, "flt": 1.0, "dbl": 1.0}
 
 
 class AudioSource:
-    """The first audio stream of a file.
+    """The sound of a file: see `choose_stream`.
 
     Opening decodes the file once, from its beginning to its end, so that its length is exact and damage is known
     beforehand. What later steps need is kept in temporary files: 16 kHz mono (230 MB per hour) and, for an output
@@ -34,6 +34,7 @@ class AudioSource:
     Args:
         path: an audio file, or a video whose audio is meant.
         output: the file whose audio track will be made from it; None if there will be none.
+        delay_s: seconds of silence before it, as where a video's sound starts later than its picture.
 
     Attributes:
         rate: samples per second.
@@ -41,8 +42,9 @@ class AudioSource:
         layout: FFmpeg's name of the channel layout.
         codec: FFmpeg's name of the codec.
         sample_format: FFmpeg's name of the decoded sample format.
-        start_s: timestamp of the first sample, in seconds.
-        duration: length in seconds, exact.
+        start_s: timestamp of the first sample in the file, in seconds.
+        delay_s: seconds of silence before the first sample.
+        duration: length in seconds with that silence, exact.
 
     Raises:
         MediaError: the file cannot be used, has no audio, or contains no sample.
@@ -50,16 +52,14 @@ class AudioSource:
         UsageError: the output's extension names no container.
     """
 
-    def __init__(self, path: str | Path, output: Path | None = None) -> None:
+    def __init__(self, path: str | Path, output: Path | None = None, delay_s: float = 0.0) -> None:
         """Decode the file."""
         self.path = Path(path)
+        self.delay_s = delay_s
         self._decoded: SampleSpool | None = None
+        self._speech = _speech_spool()
         try:
-            self._speech = SampleSpool(np.dtype(np.float32))
-        except OSError as error:
-            raise _no_room(error) from error
-        try:
-            self._decode(AudioReader(self.path), output)
+            self._decode(AudioReader(self.path, delay_s), output)
         except BaseException:
             self.close()
             raise
@@ -86,7 +86,7 @@ class AudioSource:
     @property
     def warnings(self) -> list[str]:
         """What the user should know about the file."""
-        return [f"{self.path.name}: {line}" for line in self._damage.warnings()]
+        return [f"{self.path.name}: {line}" for line in (*self._damage.warnings(), *self._notes)]
 
     @property
     def speech_length(self) -> int:
@@ -101,8 +101,8 @@ class AudioSource:
             stop: sample after the last one; may lie behind it.
 
         Returns:
-            float32 mono [stop - start] at 16 kHz, the average of all channels, about -1 to 1; zeros outside the
-            recording.
+            float32 mono [stop - start] at 16 kHz, the average of all channels (the loudest one if they cancel each
+            other out), about -1 to 1; zeros outside the recording.
 
         Raises:
             ValueError: the window is empty.
@@ -134,7 +134,7 @@ class AudioSource:
         again. That is the case for packets that could have been copied but are damaged or refused by the muxer.
         """
         if self._decoded is None:
-            return AudioReader(self.path).frames()
+            return AudioReader(self.path, self.delay_s).frames()
         return self._stored_frames(self._decoded)
 
     def _decode(self, reader: AudioReader, output: Path | None) -> None:
@@ -150,10 +150,27 @@ class AudioSource:
             self._describe(first, reader)
             if output is not None and self.codec not in choose_container(output).audio_codecs:
                 self._decoded = _spool_like(first)
-            self._store(chain([first], frames))
+            mixer = MonoMixer()
+            self._store_mono(self._stored(chain([first], frames)), mixer)
+        self._notes = list(self._describe_mix(mixer))
         self._damage = reader.damage
         self.start_s = reader.start_s
         self.duration: float = reader.sample_count / self.rate
+
+    def _describe_mix(self, mixer: MonoMixer) -> Iterator[str]:
+        """Yield what the user should know about the mix; replaces the speech if its channels cancel each other out."""
+        channel = mixer.loudest_if_cancelled
+        if mixer.is_silent:
+            yield "it is silent, or nearly so, and the mouth will hardly move"
+        elif channel is not None:
+            self._store_channel(channel)
+            yield f"its channels cancel each other out; the lips follow channel {channel + 1} alone"
+
+    def _store_channel(self, channel: int) -> None:
+        self._speech.close()
+        self._speech = _speech_spool()
+        with closing(self.frames()) as frames:
+            self._store_mono(frames, MonoMixer(channel))
 
     def _describe(self, first: AudioFrame, reader: AudioReader) -> None:
         self.rate: int = first.sample_rate
@@ -169,11 +186,16 @@ class AudioSource:
                 advice="The file is damaged; copy or export it again",
             )
 
-    def _store(self, frames: Iterator[AudioFrame]) -> None:
-        resampler = AudioResampler("flt", "mono", AUDIO_SAMPLE_RATE)
+    def _stored(self, frames: Iterator[AudioFrame]) -> Iterator[AudioFrame]:
+        """Pass frames on, once they are stored as decoded where that is needed."""
         for frame in frames:
             self._store_decoded(frame)
-            mono = AudioFrame.from_ndarray(_mono(frame)[None], "flt", "mono")
+            yield frame
+
+    def _store_mono(self, frames: Iterator[AudioFrame], mixer: MonoMixer) -> None:
+        resampler = AudioResampler("flt", "mono", AUDIO_SAMPLE_RATE)
+        for frame in frames:
+            mono = AudioFrame.from_ndarray(mixer.mix(frame)[None], "flt", "mono")
             mono.sample_rate = frame.sample_rate
             self._store_speech(resampler.resample(mono))
         self._store_speech([piece for piece in resampler.resample(None) if piece is not None])  # [None] if unused
@@ -204,6 +226,13 @@ class AudioSource:
             yield frame
 
 
+def _speech_spool() -> SampleSpool:
+    try:
+        return SampleSpool(np.dtype(np.float32))
+    except OSError as error:
+        raise _no_room(error) from error
+
+
 def _spool_like(frame: AudioFrame) -> SampleSpool | None:
     try:
         return SampleSpool(frame.to_ndarray().dtype, frame.layout.nb_channels)
@@ -213,20 +242,7 @@ def _spool_like(frame: AudioFrame) -> SampleSpool | None:
 
 def _rows(frame: AudioFrame) -> np.ndarray:
     """View a frame's samples as [S, channels]."""
-    return _columns(frame).T
-
-
-def _columns(frame: AudioFrame) -> np.ndarray:
-    """View a frame's samples as [channels, S]."""
-    samples = frame.to_ndarray()
-    return samples if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels).T
-
-
-def _mono(frame: AudioFrame) -> np.ndarray:
-    """Average a frame's channels: float32 [S], full scale 1."""
-    kind = frame.format.name.removesuffix("p")
-    offset = FULL_SCALE["u8"] if kind == "u8" else 0.0
-    return ((_columns(frame).mean(axis=0, dtype=np.float64) - offset) / FULL_SCALE[kind]).astype(np.float32)
+    return channel_columns(frame).T
 
 
 def _no_room(error: OSError) -> OutputError:

@@ -13,8 +13,9 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
 from client.media.audio import AudioSource
+from client.media.choosing import choose_stream
 from client.media.containers import Container
-from client.media.opening import first_stream, open_media
+from client.media.opening import open_media
 
 BIT_RATE_PER_CHANNEL = {"aac": 128_000, "libopus": 96_000}  # bits per second, from 44.1 kHz up
 REFERENCE_RATE = 44_100  # Hz
@@ -67,11 +68,12 @@ class _CopiedAudio(AudioTrack):
         self.warnings = []
         self._stack = ExitStack()
         self._input = self._stack.enter_context(open_media(source.path))
-        self._source = first_stream(self._input, "audio", source.path)
+        self._source = choose_stream(self._input, "audio", source.path)
         # Without edit lists, whole packets of encoder delay are left out. The delay of other codecs is less than a
         # packet, and the muxer shifts audio and video alike.
         self._drops_delay = not container.has_edit_lists and source.codec == "aac"
         self._start_s = Fraction(source.start_s).limit_denominator(1_000_000)
+        self._delay_s = Fraction(source.delay_s).limit_denominator(1_000_000)
         try:
             self.stream = output.add_stream_from_template(self._source)
         except BaseException:
@@ -80,7 +82,7 @@ class _CopiedAudio(AudioTrack):
 
     def packets(self) -> Iterator[tuple[Fraction, av.Packet[AudioStream]]]:
         time_base = Fraction(self._source.time_base)
-        shift = round(self._start_s / time_base)
+        shift, delay = round(self._start_s / time_base), round(self._delay_s / time_base)
         position = 0
         for packet in self._input.demux(self._source):
             if packet.size == 0:
@@ -89,9 +91,9 @@ class _CopiedAudio(AudioTrack):
             position = start + shift + (packet.duration or 0)
             if position - shift <= 0 and self._drops_delay:
                 continue
-            packet.pts = packet.dts = start
+            packet.pts = packet.dts = start + delay
             packet.stream = self.stream
-            yield start * time_base, packet
+            yield (start + delay) * time_base, packet
 
     def close(self) -> None:
         self._stack.close()
@@ -103,6 +105,8 @@ class _EncodedAudio(AudioTrack):
         self._frames = source.frames()
         self._rate = source.rate
         self._end: Fraction | None = None
+        is_pcm = source.codec.startswith(("pcm_", "adpcm_"))
+        lossless = lossless or (is_pcm and container.encodes_pcm_exactly)
         encoder = (container.lossless_audio_encoder if lossless else None) or container.audio_encoder
         layout = _layout(source.channels, source.layout, MAX_CHANNELS)
         self._source_layout = _layout(source.channels, source.layout, source.channels)

@@ -17,6 +17,7 @@ DEFAULT_CRF = 18
 AUTOMATIC = "auto"
 
 LOOKAHEAD = 10  # frames; each holds a picture, and more gains little at constant quality
+LOOKAHEAD_PIXELS = LOOKAHEAD * 4096 * 2304  # in all; for larger pictures, memory counts more than small files
 VPX_MAX_CRF = 63  # the lowest quality on the scale of VP9 and AV1
 VPX_MAX_GOOD_SPEED = 5  # with the "good" deadline
 SVT_PRESETS = dict(zip(PRESETS, (12, 11, 10, 9, 8, 7, 5, 4, 2), strict=True))
@@ -34,12 +35,24 @@ class EncoderSettings:
         preset: speed, one of `PRESETS`.
         lossless: whether every sample is kept.
         threads: encoder threads.
+        pixels: pixels per frame.
     """
 
     crf: int
     preset: str
     lossless: bool
     threads: int
+    pixels: int
+
+    @property
+    def lookahead(self) -> int:
+        """Frames that the encoder may hold to decide on a frame."""
+        return max(1, min(LOOKAHEAD, LOOKAHEAD_PIXELS // self.pixels))
+
+    @property
+    def saves_memory(self) -> bool:
+        """Whether pictures are so large that the encoder holds as few of them as it can."""
+        return self.lookahead < LOOKAHEAD
 
     @property
     def vpx_crf(self) -> str:
@@ -64,6 +77,7 @@ class Codec:
         tags: codec tag by muxer, where players insist on one.
         lossless_rgb_encoder: encoder for lossless RGB, where it is another one.
         keeps_rgb: whether RGB pictures stay RGB even when they are not asked to be lossless.
+        keeps_aspect_ratio: whether its own header stores the shape of oblong pixels.
         needs_even_size: whether width and height must be multiples of the chroma grid.
     """
 
@@ -78,16 +92,20 @@ class Codec:
     tags: Mapping[str, str] = field(default_factory=dict)
     lossless_rgb_encoder: str | None = None
     keeps_rgb: bool = False
+    keeps_aspect_ratio: bool = False
     needs_even_size: bool = False
 
 
 def _h264_options(settings: EncoderSettings) -> dict[str, str]:
     quality = {"qp": "0"} if settings.lossless else {"crf": str(settings.crf)}
-    return {"preset": settings.preset, "rc-lookahead": str(LOOKAHEAD), **quality}
+    held = {"refs": "1", "bf": "0"} if settings.saves_memory else {}
+    return {"preset": settings.preset, "rc-lookahead": str(settings.lookahead), **quality, **held}
 
 
 def _hevc_options(settings: EncoderSettings) -> dict[str, str]:
-    params = f"log-level=none:pools={settings.threads}:frame-threads=1:rc-lookahead={LOOKAHEAD}"
+    params = f"log-level=none:pools={settings.threads}:frame-threads=1:rc-lookahead={settings.lookahead}"
+    if settings.saves_memory:
+        params += ":ref=1:bframes=0"
     if settings.lossless:
         return {"preset": settings.preset, "x265-params": f"{params}:lossless=1"}
     return {"preset": settings.preset, "crf": str(settings.crf), "x265-params": params}
@@ -95,17 +113,20 @@ def _hevc_options(settings: EncoderSettings) -> dict[str, str]:
 
 def _av1_options(settings: EncoderSettings) -> dict[str, str]:
     preset = str(SVT_PRESETS[settings.preset])
-    return {"preset": preset, "crf": settings.vpx_crf, "svtav1-params": f"lp={settings.threads}"}
+    params = f"lp={settings.threads}"
+    if settings.saves_memory:
+        params += f":lookahead={settings.lookahead}"
+    return {"preset": preset, "crf": settings.vpx_crf, "svtav1-params": params}
 
 
 def _vp9_options(settings: EncoderSettings) -> dict[str, str]:
     quality = {"lossless": "1"} if settings.lossless else {"crf": settings.vpx_crf, "b": "0"}
-    speed = min(VPX_SPEEDS[settings.preset], VPX_MAX_GOOD_SPEED)
-    return {"deadline": "good", "cpu-used": str(speed), "row-mt": "1", "lag-in-frames": str(LOOKAHEAD), **quality}
+    speed, lag = min(VPX_SPEEDS[settings.preset], VPX_MAX_GOOD_SPEED), settings.lookahead
+    return {"deadline": "good", "cpu-used": str(speed), "row-mt": "1", "lag-in-frames": str(lag), **quality}
 
 
 def _ffv1_options(settings: EncoderSettings) -> dict[str, str]:  # noqa: ARG001  # always lossless
-    return {"level": "3", "slices": "4", "slicecrc": "1"}
+    return {"level": "3", "slicecrc": "1"}  # it chooses how many slices, as few sizes can be cut into a given number
 
 
 def _prores_options(settings: EncoderSettings) -> dict[str, str]:  # noqa: ARG001  # the pixel format chooses the profile
@@ -122,6 +143,7 @@ CODECS = (
         lossless_depth=8,
         automatic={"8-bit": 0, "deep": 2, "lossless 8-bit": 1},
         lossless_rgb_encoder="libx264rgb",
+        keeps_aspect_ratio=True,
         needs_even_size=True,
     ),
     Codec(
@@ -133,6 +155,7 @@ CODECS = (
         lossless_depth=16,
         automatic={"deep": 0, "lossless deep": 1},
         tags={"mp4": "hvc1", "mov": "hvc1"},
+        keeps_aspect_ratio=True,
         needs_even_size=True,
     ),
     Codec(

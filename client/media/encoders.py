@@ -33,6 +33,7 @@ class EncoderChoice:
         encoder: FFmpeg's name of the encoder.
         pix_fmt: pixel format of the frames that the encoder is given.
         options: encoder options.
+        lossless: whether every sample is kept.
     """
 
     container: Container
@@ -40,11 +41,17 @@ class EncoderChoice:
     encoder: str
     pix_fmt: str
     options: dict[str, str]
+    lossless: bool
 
     @property
     def tag(self) -> str | None:
         """Codec tag, where players insist on one."""
         return self.codec.tags.get(self.container.muxer)
+
+    @property
+    def keeps_aspect_ratio(self) -> bool:
+        """Whether the file states the shape of oblong pixels."""
+        return self.container.keeps_aspect_ratio or self.codec.keeps_aspect_ratio
 
 
 def choose_encoder(
@@ -56,6 +63,7 @@ def choose_encoder(
     preset: str = DEFAULT_PRESET,
     lossless: bool = False,
     threads: int = 2,
+    pixels: int = 1,
 ) -> EncoderChoice:
     """Choose how to encode pictures of a native format into a file.
 
@@ -68,6 +76,7 @@ def choose_encoder(
         preset: speed, one of `PRESETS`.
         lossless: keep every sample.
         threads: encoder threads.
+        pixels: pixels per frame; large ones have the encoder hold fewer frames.
 
     Raises:
         UsageError: container, codec and options do not go together.
@@ -81,10 +90,10 @@ def choose_encoder(
     pix_fmt = nearest_format(native, encoder_formats(encoder), keep_rgb=lossless or chosen.keeps_rgb)
     if lossless:
         _check_lossless(chosen, native, pix_fmt)
-    options = chosen.options(EncoderSettings(crf, preset, lossless, threads))
+    options = chosen.options(EncoderSettings(crf, preset, lossless, threads, pixels))
     if not container.keeps_timestamps:
         options["bf"] = "0"  # without timestamps, frames must be stored in the order they are shown
-    return EncoderChoice(container, chosen, encoder, pix_fmt, options)
+    return EncoderChoice(container, chosen, encoder, pix_fmt, options, lossless)
 
 
 def encoder_formats(encoder: str) -> list[str]:

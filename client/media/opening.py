@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -22,9 +22,16 @@ IMAGES = "bmp gem j2k jpeg jpegxl pam pbm pcx pgm png ppm qoi sgi sunrast tiff w
 STREAMS = "aac ac3 amr amrnb amrwb ape au dts eac3 flac mp3 tta voc wv cavsvideo h264 hevc m4v mjpeg mpegvideo obu vc1"
 FORMAT_WHITELIST = ",".join([*CONTAINERS.split(), *(f"{image}_pipe" for image in IMAGES.split()), *STREAMS.split()])
 
+MAX_PIXELS = 8192 * 8192  # per picture; a job holds about a dozen of them, uncompressed
+DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)}  # refuses larger pictures before any memory is taken for them
+STANDARD_INPUT = "-"  # as other programs call it
+FILE_FIRST = "Save what comes through the pipe to a file first; it is read more than once"
+WEBP_ANIMATION = 0x02  # flag in the first byte of the extended header
 READ_BUFFER = 1 << 16  # bytes per read from Python
 # Files with metadata in an unknown encoding are accepted; from PyAV 19 on, unreadable characters are always replaced.
 METADATA: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
+CLOCK_MAY_JUMP = 0x0200  # AVFMT_TS_DISCONT
+JUMP_AHEAD_S = 10  # where clocks may jump, timestamps that lie further ahead begin a new count
 MAX_READ_ERRORS = 100  # in a row, before the rest of a file is abandoned
 
 
@@ -51,7 +58,7 @@ def open_media(path: Path, *, options: dict[str, str] | None = None) -> Iterator
         MediaError: the file is missing, empty, not a regular file, not media, or refers to other files.
     """
     check_readable(path)
-    safe = {"format_whitelist": FORMAT_WHITELIST, "protocol_whitelist": "", **(options or {})}
+    safe = {"format_whitelist": FORMAT_WHITELIST, "protocol_whitelist": "", **DECODER_OPTIONS, **(options or {})}
     with _UnnamedFile(path) as file:
         try:
             container = av.open(
@@ -65,7 +72,7 @@ def open_media(path: Path, *, options: dict[str, str] | None = None) -> Iterator
                 advice="Convert it to one mp4 first",
             ) from error
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise MediaError(
+            raise animated_webp(path) or MediaError(
                 about=path,
                 expected="a video, picture or audio file",
                 got="something else or a damaged file",
@@ -73,6 +80,20 @@ def open_media(path: Path, *, options: dict[str, str] | None = None) -> Iterator
             ) from error
         with container:
             yield container
+
+
+def animated_webp(path: Path) -> MediaError | None:
+    """Return the error of an animated WebP, or None for other files; source: WebP's container format.
+
+    FFmpeg's libavformat 62 opens it and skips its frames; version 63 has a demuxer of its own for it.
+    """
+    with path.open("rb") as file:
+        head = file.read(21)
+    if len(head) < 21 or head[:4] + head[8:16] != b"RIFFWEBPVP8X" or not head[20] & WEBP_ANIMATION:
+        return None
+    return MediaError(
+        about=path, expected="a still picture or a video", got="an animated WebP", advice="Convert it to mp4 first"
+    )
 
 
 def check_readable(path: Path) -> None:
@@ -83,11 +104,11 @@ def check_readable(path: Path) -> None:
     """
     try:
         if not path.exists():
-            raise MediaError(
-                about=path, expected="a media file", got="nothing under that name", advice="Check the path"
-            )
+            advice = FILE_FIRST if path.name == STANDARD_INPUT else "Check the path"
+            raise MediaError(about=path, expected="a media file", got="nothing under that name", advice=advice)
         if not path.is_file():
-            raise MediaError(about=path, expected="a media file", got=_kind(path), advice="Name a file")
+            advice = FILE_FIRST if path.is_fifo() else "Name a file"
+            raise MediaError(about=path, expected="a media file", got=_kind(path), advice=advice)
         if path.stat().st_size == 0:
             raise MediaError(
                 about=path, expected="a media file", got="an empty file", advice="Copy or download it again"
@@ -99,27 +120,9 @@ def check_readable(path: Path) -> None:
         ) from error
 
 
-def first_stream(container: InputContainer, kind: Literal["video", "audio"], path: Path) -> Any:
-    """Return the first stream of a kind that can be decoded; cover pictures do not count as video.
-
-    Raises:
-        MediaError: there is none.
-    """
-    streams = [stream for stream in container.streams if stream.type == kind and not _is_cover(stream)]
-    if not streams:
-        present = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream at all"
-        raise MediaError(
-            about=path,
-            expected=f"a file with {kind}",
-            got=f"one with {present}",
-            advice=f"Choose one that has {kind}",
-        )
-    usable = [stream for stream in streams if stream.codec_context is not None]
-    if not usable:
-        raise MediaError(
-            about=path, expected=f"{kind} in a known codec", got="one without a decoder", advice="Convert it first"
-        )
-    return usable[0]
+def clock_may_jump(container: InputContainer) -> bool:
+    """Return whether a file's timestamps need not continue, as in a joined or edited MPEG stream."""
+    return bool(container.format.flags & CLOCK_MAY_JUMP)
 
 
 def read_packets(container: InputContainer, stream: Any, note_error: Callable[[], None]) -> Iterator[Any]:
@@ -144,9 +147,7 @@ def _refuse_other_files(url: str, flags: int, options: dict[str, str]) -> Any:  
     raise _OtherFile(url)
 
 
-def _is_cover(stream: Any) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
 def _kind(path: Path) -> str:
-    return "a folder" if path.is_dir() else "a device or pipe"
+    if path.is_dir():
+        return "a folder"
+    return "a pipe" if path.is_fifo() else "a device"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import glob
+import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from client.errors import OutputError
-from client.system import lock_file
+from lipsync_core.locks import lock_file
 
 REASONS = {  # errno -> what happened, and what to do
     errno.ENOSPC: ("the disk is full", "Free some space or choose another folder"),
@@ -23,6 +25,10 @@ REASONS = {  # errno -> what happened, and what to do
 }
 if hasattr(errno, "EDQUOT"):  # not everywhere on Windows
     REASONS[errno.EDQUOT] = ("the disk quota is used up", "Free some space or choose another folder")
+
+
+LONGEST_NAME = 255  # bytes, on nearly every file system
+OWNER_MAY_WRITE = stat.S_IRUSR | stat.S_IWUSR
 
 
 def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
@@ -75,17 +81,26 @@ class PendingFile:
         self._final = _resolved(path)  # follow a link instead of replacing it
         _remove_abandoned_parts(self._final)
         try:
+            self._mode = _mode(self._final)
             self.part, self._lock = _create_part(self._final)
         except OSError as error:
             raise output_error(path, error) from error
+        try:
+            if self._mode is not None:
+                self.part.chmod(self._mode | OWNER_MAY_WRITE)  # what others may not read, they may not read meanwhile
+        except OSError as error:
+            self.discard()
+            raise output_error(path, error) from error
 
     def publish(self) -> None:
-        """Rename the complete file to the output's name.
+        """Rename the complete file to the output's name; a file that it replaces passes its permissions on.
 
         Raises:
             OutputError: renaming failed; the hidden file is removed.
         """
         try:
+            if self._mode is not None:
+                self.part.chmod(self._mode)
             self.part.replace(self._final)
         except OSError as error:
             raise output_error(self.path, error) from error
@@ -113,10 +128,15 @@ def _resolved(path: Path) -> Path:
     return resolved
 
 
+def _mode(path: Path) -> int | None:
+    """Return the permissions of a file; None if there is none yet."""
+    return stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+
+
 def _create_part(final: Path) -> tuple[Path, int | None]:
     """Create and lock a hidden file beside the output; the lock is None where the file system has no locks."""
     while True:
-        part = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
+        part = final.with_name(f"{hidden_stem(final)}.{secrets.token_hex(4)}.part")
         number = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         try:
             lock_file(number)
@@ -133,7 +153,7 @@ def _create_part(final: Path) -> tuple[Path, int | None]:
 
 def _remove_abandoned_parts(final: Path) -> None:
     """Remove hidden files of this output that no running job has locked."""
-    for part in final.parent.glob(f".{glob.escape(final.name)}.????????.part"):
+    for part in final.parent.glob(f"{glob.escape(hidden_stem(final))}.????????.part"):
         with suppress(OSError):
             number = os.open(part, os.O_WRONLY)
             try:
@@ -141,6 +161,14 @@ def _remove_abandoned_parts(final: Path) -> None:
                 part.unlink()
             finally:
                 os.close(number)
+
+
+def hidden_stem(final: Path) -> str:
+    """Return how names of hidden files beside an output begin: with its own, or its hash where that leaves no room."""
+    name = os.fsencode(final.name)
+    if len(name) + len(".") + len(".01234567.part") <= LONGEST_NAME:
+        return f".{final.name}"
+    return f".{hashlib.sha256(name).hexdigest()}"
 
 
 def output_error(path: Path, error: Exception) -> OutputError:

@@ -47,6 +47,7 @@ RGB_DEPTHS = (8, 9, 10, 12, 14, 16)
 
 UNSCALED = Interpolation.BILINEAR
 SHRINKING = Interpolation.AREA
+ENLARGING = Interpolation.BICUBIC
 
 
 @dataclass(frozen=True)
@@ -192,11 +193,10 @@ def convert(
         target: colour tags of the result; the frame's own if absent.
     """
     width, height = size or (frame.width, frame.height)
-    shrinks = (width, height) != (frame.width, frame.height)
     source_matrix, source_range = tags.swscale
     target_matrix, target_range = (target or tags).swscale
     return _reformatter().reformat(
-        frame, width, height, format_name, source_matrix, target_matrix, SHRINKING if shrinks else UNSCALED,
+        frame, width, height, format_name, source_matrix, target_matrix, _interpolation(frame, width, height),
         source_range, target_range, threads=1,
     )  # fmt: skip
 
@@ -211,6 +211,8 @@ def to_native(frame: av.VideoFrame, tags: ColorTags) -> av.VideoFrame:
         return _copy_planes(frame, native, 3)
     if re.match(r"(gray|ya)\d*(le)?$", name):
         return _gray_to_native(frame, native, tags)
+    if re.match(r"gbrap(\d+le)?$", name):
+        return _planes_on_black(frame, native)
     if has_alpha(name) and native.is_rgb:
         frame = _on_black(frame, tags)
     return convert(frame, native.name, tags)
@@ -250,6 +252,12 @@ class ColorMatrix:
         return cv2.transform(change, self.weights)
 
 
+def _interpolation(frame: av.VideoFrame, width: int, height: int) -> Interpolation:
+    if (width, height) == (frame.width, frame.height):
+        return UNSCALED
+    return ENLARGING if width >= frame.width and height >= frame.height else SHRINKING
+
+
 _local = threading.local()
 
 
@@ -282,6 +290,16 @@ def _gray_to_native(frame: av.VideoFrame, native: NativeFormat, tags: ColorTags)
     for plane in (1, 2):
         plane_array(copied, plane, native)[:] = 1 << (native.depth - 1)
     return copied
+
+
+def _planes_on_black(frame: av.VideoFrame, native: NativeFormat) -> av.VideoFrame:
+    """Do as `_on_black` in the samples' own depth, which keeps opaque ones as they are."""
+    top = (1 << native.depth) - 1
+    alpha = plane_array(frame, 3, native).astype(np.uint64)
+    opaque = av.VideoFrame(frame.width, frame.height, native.name)
+    for plane in range(3):
+        plane_array(opaque, plane, native)[:] = (plane_array(frame, plane, native) * alpha + top // 2) // top
+    return opaque
 
 
 def _on_black(frame: av.VideoFrame, tags: ColorTags) -> av.VideoFrame:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 import av
-import numpy as np
 
-from client.errors import MediaError, UsageError, ref
-from client.media.geometry import Orientation
+from client.errors import MediaError
+from client.media.audio_reader import sound_start_s
+from client.media.facts import VideoFacts, read_facts
+from client.media.opening import animated_webp
 from client.media.picture import Picture
-from client.media.pixels import BT709, ColorTags, NativeFormat, convert, is_transparent, nearest_native, to_native
-from client.media.reader import VideoReader
+from client.media.pixels import ColorTags, convert, to_native
+from client.media.reader import PacketPlace, RisingTimestamps, VideoReader
+from client.media.size_limit import check_size, check_stated_size, check_undecodable
+from client.media.span import Span
+from client.media.span_index import SpanIndex
 
 DECODER_THREADS = 2  # each holds several frames; two decode 1080x1920 much faster than real time
+MAX_LEAD_S = 600.0  # streams of one file that start further apart have broken timestamps
 MISSING_END_S = 1.0  # a file that ends earlier than stated by more than this (and MISSING_END_SHARE) is cut off
 MISSING_END_SHARE = 0.02
 
@@ -40,41 +45,6 @@ class SourceFrame:
     duration: int
     index: int
     time_s: float
-
-
-@dataclass(frozen=True)
-class VideoFacts:
-    """What the header and the first frames of a video tell.
-
-    Attributes:
-        coded_width: width as stored, in pixels.
-        coded_height: height as stored, in pixels.
-        pix_fmt: FFmpeg's name of the decoded pixel format.
-        native: the format that pictures are converted to.
-        tags: colour tags.
-        orientation: how the coded picture is made upright.
-        sample_aspect_ratio: width by height of a pixel.
-        time_base: seconds per tick.
-        rate: average frames per second.
-        start_pts: timestamp of the first frame, in ticks.
-        stated_duration_s: length according to the header; None if it states none.
-        stated_frames: number of frames according to the header; 0 if it states none.
-        is_still: whether there is only one frame.
-    """
-
-    coded_width: int
-    coded_height: int
-    pix_fmt: str
-    native: NativeFormat
-    tags: ColorTags
-    orientation: Orientation
-    sample_aspect_ratio: Fraction
-    time_base: Fraction
-    rate: Fraction
-    start_pts: int
-    stated_duration_s: float | None
-    stated_frames: int
-    is_still: bool
 
 
 class VideoSource:
@@ -100,24 +70,10 @@ class VideoSource:
         self.end = end
         self._threads = threads
         self._warnings: dict[str, None] = {}
-        self._timestamps = array("q")  # of the span's frames; complete once the span was read to its end
-        self._read_whole = False
+        self._index: SpanIndex | None = None  # once the span was read to its end
         self._seekable = True
         self.facts = self._probe()
-        if self.is_still and (start or end is not None):
-            raise UsageError(
-                option=("start", "end"),
-                expected="a video",
-                got="a single picture",
-                advice="Cut the audio instead",
-            )
-        if end is not None and end <= start:
-            raise UsageError(
-                option="end",
-                expected=f"a time after {ref('start')} ({start:g} s)",
-                got=f"{end:g} s",
-                advice="Swap or drop one",
-            )
+        self._span = Span.of_video(self.facts, start, end)
         if self._may_start_after_end():
             next(self.frames())  # raises UsageError
 
@@ -168,12 +124,41 @@ class VideoSource:
         """Whether the file contains exactly one picture."""
         return self.facts.is_still
 
+    @cached_property
+    def sound_lead_s(self) -> float:
+        """How long before the picture the file's own sound starts, in seconds; negative if it starts later.
+
+        A speech takes the sound's place, so it starts when the sound did. In a span it starts with the picture.
+        """
+        sound_s = None if self.is_still or self.start else sound_start_s(self.path)
+        if sound_s is None:
+            return 0.0
+        lead_s = float(self.facts.start_pts * self.time_base) - sound_s
+        if abs(lead_s) <= MAX_LEAD_S:
+            return lead_s
+        self.warn("its picture and sound do not start at about the same time; they start together in the output")
+        return 0.0
+
+    @property
+    def origin_s(self) -> float:
+        """The time in the file, in seconds, at which the output starts."""
+        return float(self._span.start_pts * self.time_base) - max(0.0, self.sound_lead_s)
+
+    @property
+    def picture_delay(self) -> int:
+        """When the picture starts in the output, in ticks."""
+        return max(0, round(self.sound_lead_s / self.time_base))
+
+    @property
+    def speech_delay_s(self) -> float:
+        """When the speech starts in the output, in seconds."""
+        return max(0.0, -self.sound_lead_s)
+
     @property
     def duration(self) -> float | None:
         """Length of the span in seconds, as stated by the file; exact once it was read to its end."""
-        if self._read_whole and self._timestamps:
-            ticks = self._timestamps[-1] - self._timestamps[0]
-            return float(ticks * self.time_base + 1 / self.rate)
+        if self._index is not None:
+            return float(self._index.ticks * self.time_base)
         whole = self.facts.stated_duration_s
         if whole is None:
             return None if self.end is None else self.end - self.start
@@ -182,8 +167,8 @@ class VideoSource:
     @property
     def frame_estimate(self) -> int | None:
         """Number of frames in the span, as stated by the file; exact once it was read to its end."""
-        if self._read_whole:
-            return len(self._timestamps)
+        if self._index is not None:
+            return len(self._index)
         if self.is_still:
             return 1
         if self.facts.stated_frames and not self.start and self.end is None:
@@ -207,21 +192,27 @@ class VideoSource:
             UsageError: the span starts after the end of the file.
         """
         pending: tuple[Picture, int, int] | None = None
-        timestamps = array("q")
-        last_duration = 0
+        index = SpanIndex()
         with VideoReader(self.path, self._threads) as reader:
-            for picture, pts, own_duration in self._decode(reader):
+            check = reader.timestamps()
+            for frame, file_pts, own_duration in self._decode(reader, check):
+                pts = max(file_pts, self._span.start_pts)
+                if self._span.is_past_end(pts):
+                    index.last_duration = self._span.cut(pts) - index.timestamps[-1] if len(index) else 0
+                    break
                 if pending:
                     yield self._frame(*pending, duration=pts - pending[1])
-                if self._is_past_end(pts):
-                    pending = None
-                    break
-                pending = (picture, pts, len(timestamps))
-                timestamps.append(pts)
-                last_duration = own_duration
+                pending = (self._picture(frame), pts, len(index))
+                if file_pts < pts:
+                    index.first_pts = frame.pts
+                index.add(pts, PacketPlace.of(frame))
+                index.last_duration = own_duration - (pts - file_pts) if own_duration else 0
+            index.origin = reader.origin
+            index.last_duration = index.last_duration or self._span.step
             if pending:
-                yield self._frame(*pending, duration=last_duration or self._step)
-            self._finish(reader, timestamps)
+                yield self._frame(*pending, duration=index.last_duration)
+            reader.damage.repaired_timestamps, reader.damage.clock_jumps = check.repaired, check.jumps
+            self._finish(reader, index)
 
     def block(self, first: int, last: int, reader: VideoReader) -> Iterator[SourceFrame]:
         """Yield the frames first..last-1 of a span that has been read to its end.
@@ -231,13 +222,10 @@ class VideoSource:
             last: index after the last frame.
             reader: an open reader of this file, from `open_reader`.
         """
-        missing = {pts: first + place for place, pts in enumerate(self._timestamps[first:last])}
-        for picture, pts, _ in self._decode_block(reader, first, last):
-            index = missing.pop(pts, None)
-            if index is not None:
-                yield self._frame(picture, pts, index, duration=self._known_duration(index))
-            if not missing:
-                return
+        for index, frame in self._whole_index.decode(reader, first, last):
+            yield self._frame(
+                self._picture(frame), self.pts_of(index), index, duration=self._whole_index.duration(index)
+            )
 
     def open_reader(self) -> VideoReader:
         """Open the file again, for `block`."""
@@ -246,72 +234,66 @@ class VideoSource:
     @property
     def frames_read(self) -> int:
         """Number of frames in the span, once it was read to its end."""
-        return len(self._timestamps)
+        return len(self._whole_index)
 
     def pts_of(self, index: int) -> int:
         """Return the timestamp of a frame of the span, once it was read to its end."""
-        return self._timestamps[index]
+        return self._whole_index.timestamps[index]
 
     def pts_at(self, time_s: float) -> int:
         """Return the timestamp at a time in seconds from the file's first frame."""
-        return self.facts.start_pts + round(time_s / self.time_base)
+        return self._span.pts_at(time_s)
 
     def holds(self, pts: int) -> bool:
         """Return whether a timestamp lies in the span."""
-        return pts >= self.pts_at(self.start) and not self._is_past_end(pts)
+        return self._span.holds(pts)
 
     def loose_frame(self, frame: av.VideoFrame) -> SourceFrame:
         """Wrap a frame that was decoded out of order; its index is an estimate from its time."""
         pts = frame.pts or 0
-        index = round((pts - self.pts_at(self.start)) * self.time_base * self.rate)
-        return self._frame(self._picture(frame), pts, index, duration=self._step)
+        index = round((pts - self._span.start_pts) * self.time_base * self.rate)
+        return self._frame(self._picture(frame), pts, index, duration=self._span.step)
 
     @property
-    def _step(self) -> int:
-        return max(1, round(1 / (self.rate * self.time_base)))
+    def _whole_index(self) -> SpanIndex:
+        assert self._index is not None, "the span was not read to its end"
+        return self._index
 
     def _probe(self) -> VideoFacts:
         with VideoReader(self.path, 1) as reader:
+            check_stated_size(self.path, reader.stream)
+            if reader.grid is not None:
+                check_size(self.path, reader.grid.width, reader.grid.height)
             frames = list(islice(reader.decode(), 2))
             if not frames:
+                check_undecodable(self.path)
                 raise _nothing_decodable(self.path)
-            self._seekable = frames[0].pts is not None
-            self._warn_about_look(frames[0])
-            return _facts(reader, frames, self)
+            facts = read_facts(reader, frames, self.warn)
+            start_pts = facts.start_pts + round(self.start / facts.time_base)
+            self._seekable = frames[0].pts is not None and not (self.start and reader.has_jump_before(start_pts))
+            return facts
 
     def _may_start_after_end(self) -> bool:
         stated_s = self.facts.stated_duration_s
-        return self.start > 0 and (stated_s is None or self.start >= stated_s)
+        return self.start > 0 and (stated_s is None or self.start >= stated_s or not self.facts.states_own_duration)
 
-    def _warn_about_look(self, frame: av.VideoFrame) -> None:
-        if is_transparent(frame):
-            self.warn("its transparency is not kept")
-        if frame.interlaced_frame:
-            self.warn("it is interlaced and is treated as progressive; deinterlace it first for better results")
-
-    def _decode(self, reader: VideoReader) -> Iterator[tuple[Picture, int, int]]:
-        """Yield picture, timestamp and stated duration of the frames from the span's start on."""
-        start_pts = self.pts_at(self.start)
-        check = reader.timestamps()
+    def _decode(self, reader: VideoReader, check: RisingTimestamps) -> Iterator[tuple[av.VideoFrame, int, int]]:
+        """Yield the frames that the span shows, each with its timestamp and duration in the file."""
+        start_pts = self._span.start_pts
         seeks = self.start > 0 and self._seekable
-        for frame in reader.decode_from(start_pts) if seeks else reader.decode():
+        before: tuple[av.VideoFrame, int, int] | None = None
+        for frame in reader.decode_around(start_pts) if seeks else reader.decode():
             duration = int(frame.duration or 0)
             pts = check.next(frame.pts, duration)
-            if pts >= start_pts:
-                yield self._picture(frame), pts, duration
-        reader.damage.repaired_timestamps = check.repaired
-
-    def _decode_block(self, reader: VideoReader, first: int, last: int) -> Iterator[tuple[Picture, int, int]]:
-        if self._seekable:
-            end_pts = self._timestamps[last - 1]
-            for frame in reader.decode_from(self._timestamps[first]):
-                if frame.pts is not None:
-                    yield self._picture(frame), frame.pts, 0
-                    if frame.pts >= end_pts:
-                        return
-        else:
-            reader.reopen()
-            yield from islice(self._decode(reader), first, last)
+            if pts < start_pts:
+                before = frame, pts, duration
+                continue
+            if before is not None and pts - start_pts > self._span.gap:
+                yield before
+            before = None
+            yield frame, pts, duration
+        if before is not None and before[1] + before[2] - start_pts > self._span.gap:
+            yield before
 
     def _picture(self, frame: av.VideoFrame) -> Picture:
         facts = self.facts
@@ -327,82 +309,32 @@ class VideoSource:
     def _frame(self, picture: Picture, pts: int, index: int, *, duration: int) -> SourceFrame:
         return SourceFrame(picture, pts, duration, index, float((pts - self.facts.start_pts) * self.time_base))
 
-    def _known_duration(self, index: int) -> int:
-        if index + 1 < len(self._timestamps):
-            return self._timestamps[index + 1] - self._timestamps[index]
-        return self._step
-
-    def _is_past_end(self, pts: int) -> bool:
-        return self.end is not None and pts >= self.pts_at(self.end)
-
-    def _finish(self, reader: VideoReader, timestamps: array[int]) -> None:
-        if not timestamps:
+    def _finish(self, reader: VideoReader, index: SpanIndex) -> None:
+        if not len(index):
             if self.start > 0:
-                raise UsageError(
-                    option="start",
-                    expected=f"a time within {self.path}",
-                    got=f"{self.start:g} s",
-                    advice="Choose an earlier one",
-                )
+                raise self._span.starts_too_late(self.path)
             raise _nothing_decodable(self.path)
-        self._timestamps = timestamps
-        self._read_whole = True
-        self._seekable = self._seekable and not reader.damage.repaired_timestamps
-        for line in reader.damage.warnings():
+        damage = reader.damage
+        index.is_sought_by_time = self._seekable and not (damage.repaired_timestamps or damage.clock_jumps)
+        self._index = index
+        for line in damage.warnings():
             self.warn(line)
-        if self.end is None:
-            self._warn_if_cut_off(reader, timestamps[-1])
+        if self.end is None and not damage.clock_jumps:
+            self._warn_if_cut_off(reader, index.timestamps[-1])
 
     def _warn_if_cut_off(self, reader: VideoReader, last_pts: int) -> None:
         read_s = float((last_pts - self.facts.start_pts) * self.time_base + 1 / self.rate)
         stated_s = self.facts.stated_duration_s
+        if not self.facts.states_own_duration:
+            stated_s = None
         short = stated_s is not None and stated_s - read_s > max(MISSING_END_S, MISSING_END_SHARE * stated_s)
         if short or reader.ends_before_its_index():
             of = f" of {stated_s:.2f}" if stated_s else ""
             self.warn(f"it is cut off; {read_s:.2f}{of} seconds could be read and are used")
 
 
-def _facts(reader: VideoReader, frames: list[av.VideoFrame], source: VideoSource) -> VideoFacts:
-    first, stream = frames[0], reader.stream
-    native = nearest_native(first.format.name)
-    return VideoFacts(
-        coded_width=first.width,
-        coded_height=first.height,
-        pix_fmt=first.format.name,
-        native=native,
-        tags=_tags(first, native),
-        orientation=_orientation(first, source),
-        sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
-        time_base=reader.time_base,
-        rate=reader.rate,
-        start_pts=reader.timestamps().next(first.pts, 0),
-        stated_duration_s=reader.stated_duration_s,
-        stated_frames=stream.frames,
-        is_still=len(frames) == 1,
-    )
-
-
-def _tags(frame: av.VideoFrame, native: NativeFormat) -> ColorTags:
-    tags = ColorTags.of_frame(frame)
-    if not native.is_rgb:
-        return tags
-    return ColorTags(range=2, space=BT709, primaries=tags.primaries, transfer=tags.transfer)
-
-
-def _orientation(frame: av.VideoFrame, source: VideoSource) -> Orientation:
-    try:
-        matrix = bytes(frame.side_data["DISPLAYMATRIX"])  # type: ignore[typeddict-item]  # missing in PyAV's stub
-    except KeyError:
-        return Orientation()
-    except ValueError:  # PyAV cannot list side data newer than its enum (EXIF), but still reads the angle
-        return Orientation.from_rotation(frame.rotation)
-    if frame.rotation % 90:
-        source.warn(f"its rotation of {frame.rotation} degrees was rounded to a quarter turn")
-    return Orientation.from_matrix(np.frombuffer(matrix, "<i4").tolist())
-
-
 def _nothing_decodable(path: Path) -> MediaError:
-    return MediaError(
+    return animated_webp(path) or MediaError(
         about=path,
         expected="at least one frame that can be decoded",
         got="none",

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from client.media.audio import AudioSource
 from client.media.audio_track import AudioTrack, open_audio_track
+from client.media.carried.extras import Extras
 from client.media.codecs import AUTOMATIC, DEFAULT_CRF, DEFAULT_PRESET
 from client.media.containers import choose_container
 from client.media.encoders import EncoderChoice, choose_encoder
@@ -25,8 +26,12 @@ from client.media.picture import Picture
 from client.media.shaping import FrameShape, stored_native
 from client.media.source import VideoSource
 from client.media.timeline import STILL_RATE, output_time_base
+from client.system import kept_scheduling
 
+FINEST_RATE = Fraction(1, 1001)  # frames per second that are stated to encoders; timestamps are exact at any rate
+UNORDERED_FRAMES = 2  # x265 gives the packets of videos as short as this any decoding time
 MAX_THREADS = 4  # more gain little at this lookahead, and hold more frames
+THREAD_PIXELS = MAX_THREADS * 4096 * 2304  # in the frames of all threads; larger ones get fewer threads
 
 
 class VideoWriter:
@@ -40,6 +45,7 @@ class VideoWriter:
         cut_audio: end the audio with the video.
         rate: frames per second that the pictures were retimed to (`at_rate`); None if they have the source's times.
         threads: encoder threads; one per core, at most four, if absent.
+        metadata: carry over what the source says about itself; further sounds and subtitles are carried in any case.
 
     Attributes:
         warnings: what the user should know about the output.
@@ -62,30 +68,42 @@ class VideoWriter:
         cut_audio: bool = False,
         rate: Fraction | None = None,
         threads: int | None = None,
+        metadata: bool = True,
     ) -> None:
         """Choose the encoder, create the hidden file and write its header."""
         self.path = Path(path)
         self._cut_audio = cut_audio
         check_output(self.path, [source.path, *([audio.path] if audio else [])])
-        threads = threads or min(MAX_THREADS, _cores())
+        pixels = source.width * source.height
+        threads = threads or max(1, min(MAX_THREADS, _cores(), THREAD_PIXELS // pixels))
         native = stored_native(source, choose_container(self.path))
         self._choice = choose_encoder(
-            self.path, native, codec=codec, crf=crf, preset=preset, lossless=lossless, threads=threads
+            self.path,
+            native,
+            codec=codec,
+            crf=crf,
+            preset=preset,
+            lossless=lossless,
+            threads=threads,
+            pixels=pixels,
         )
         self._shape = FrameShape(source, self._choice)
         self._clock = _Clock(source, self._choice, rate)
         self.warnings = list(self._shape.warnings)
-        self._pending = PendingFile(self.path)
+        speech = audio.path if audio else None
+        self._extras = Extras(
+            source,
+            self._choice.container,
+            self._choice.encoder,
+            speech=speech,
+            anonymous=not metadata,
+            turn=self._shape.turn,
+        )
         self._container: OutputContainer | None = None
         self._track: AudioTrack | None = None
+        self._pending = PendingFile(self.path)  # last, as what raises an error from here on has to remove it
         with self._guarded():
-            try:
-                self._open(threads)
-                self._open_audio(audio, copy=True, lossless=lossless)
-            except (av.FFmpegError, ValueError):  # the muxer may refuse the copied audio
-                self._close_files()
-                self._open(threads)
-                self._open_audio(audio, copy=False, lossless=lossless)
+            self._start(audio, threads, lossless=lossless)
 
     def __enter__(self) -> VideoWriter:
         """Return the writer itself."""
@@ -129,7 +147,10 @@ class VideoWriter:
                 self._track.limit(self._clock.end_s)
             self._mux(self._stream.encode(None))
             self._mux_audio(self._clock.end_s if self._cut_audio else None)
+            self._mux_further(self._clock.end_s)
+            self._extras.finish(self._container, self._clock.end_s)
             self._container.close()
+            self.warnings += self._extras.warnings(self._pending.part, self._shape.tags)
         self._close_files()
         self._pending.publish()
 
@@ -138,15 +159,53 @@ class VideoWriter:
         self._pending.discard()
         self._close_files()
 
+    def _start(self, audio: AudioSource | None, threads: int, *, lossless: bool) -> None:
+        """Write the header; what is refused is encoded instead of copied, or left out."""
+        refusal = self._try_header(audio, threads, lossless=lossless)
+        if refusal is not None and self._extras.states_picture_facts:
+            self._extras.drop_picture_facts()
+            refusal = self._try_header(audio, threads, lossless=lossless)
+        if refusal is not None:
+            self._extras.drop_everything()
+            refusal = self._try_header(audio, threads, lossless=lossless)
+        if refusal is not None:
+            raise refusal
+        if self._track is not None:
+            self.warnings += self._track.warnings
+        self._next_audio = next(self._audio, None)
+        self._further = self._extras.packets()
+        self._next_further = next(self._further, None)
+
+    def _try_header(self, audio: AudioSource | None, threads: int, *, lossless: bool) -> Exception | None:
+        """Write the header with copied sound, or else with encoded sound; return what was refused, None if nothing."""
+        refusal: Exception | None = None
+        for copy in (True, False):
+            try:
+                self._open(threads)
+                self._open_audio(audio, copy=copy, lossless=lossless)
+                assert self._container is not None
+                self._extras.declare(self._container, self._stream, self._track and self._track.stream)
+                with kept_scheduling():
+                    self._container.start_encoding()  # opens the encoders, which may refuse their settings
+            except (av.FFmpegError, ValueError) as error:
+                self._close_files()
+                refusal = error
+            else:
+                return None
+        return refusal
+
     def _open(self, threads: int) -> None:
         choice = self._choice
         os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder's own log: errors only
-        # "bitexact" keeps Matroska from writing a random id: the same job gives the same file.
-        options = {"movflags": "faststart"} if choice.container.has_index_in_front else {"fflags": "bitexact"}
+        # "bitexact" keeps Matroska from writing a random id: the same job gives the same file. The plus sign keeps the
+        # muxer's other flags, such as the one that converts raw AAC to what the container holds.
+        flags = "+".join(("faststart", *self._extras.muxer_flags))
+        options = {"movflags": flags} if choice.container.has_index_in_front else {"fflags": "+bitexact"}
         muxer = choice.container.muxer
         self._container = av.open(str(self._pending.part), "w", format=muxer, container_options=options)
-        rate = self._clock.rate.limit_denominator(1001)
-        self._stream: VideoStream = self._container.add_stream(choice.encoder, rate=rate, options=choice.options)  # type: ignore[assignment]
+        rate = max(self._clock.rate.limit_denominator(FINEST_RATE.denominator), FINEST_RATE)
+        encoder_options = self._extras.encoder_options(choice.options)
+        self._stream: VideoStream = self._container.add_stream(choice.encoder, rate=rate, options=encoder_options)  # type: ignore[assignment]
         context, shape = self._stream.codec_context, self._shape
         context.width, context.height, context.pix_fmt = shape.width, shape.height, choice.pix_fmt
         context.time_base = self._clock.time_base
@@ -166,16 +225,15 @@ class VideoWriter:
         if audio is not None:
             self._track = open_audio_track(self._container, self._choice.container, audio, copy=copy, lossless=lossless)
             self._audio = self._track.packets()
-        self._container.start_encoding()  # opens the encoders, which may refuse their settings
-        if self._track is not None:
-            self.warnings += self._track.warnings
-        self._next_audio = next(self._audio, None)
 
     def _mux(self, packets: Iterable[av.Packet[VideoStream]]) -> None:
         assert self._container is not None
         for packet in packets:
+            if self._clock.frames <= UNORDERED_FRAMES:
+                packet.dts = packet.pts
             if packet.dts is not None:
                 self._mux_audio(packet.dts * packet.time_base)
+                self._mux_further(packet.dts * packet.time_base)
             self._container.mux(packet)
 
     def _mux_audio(self, until: Fraction | None) -> None:
@@ -184,6 +242,16 @@ class VideoWriter:
             self._container.mux(self._next_audio[1])
             self._next_audio = next(self._audio, None)
 
+    def _mux_further(self, until: Fraction) -> None:
+        assert self._container is not None
+        while self._next_further is not None and self._next_further[0] < until:
+            packet = self._next_further[1]
+            try:
+                self._container.mux(packet)
+            except (av.InvalidDataError, av.ArgumentError):
+                self._extras.give_up(packet.stream)
+            self._next_further = next(self._further, None)
+
     def _close_files(self) -> None:
         if self._container is not None:
             with suppress(av.FFmpegError, OSError, ValueError):
@@ -191,6 +259,7 @@ class VideoWriter:
             self._container = None
         if self._track is not None:
             self._track.close()
+        self._extras.close()
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -218,6 +287,7 @@ class _Clock:
         self._timeline = output_time_base(source, rate)
         self.time_base = self._timeline if choice.container.keeps_timestamps else 1 / self.rate
         self.end_s = Fraction(0)
+        self.frames = 0
         self._last: int | None = None
 
     def stamp(self, frame: av.VideoFrame, pts: int, duration: int) -> None:
@@ -227,5 +297,6 @@ class _Clock:
         if self._last is not None and place <= self._last:
             place = self._last + 1
         self._last = place
+        self.frames += 1
         frame.time_base, frame.pts, frame.duration = self.time_base, place, max(1, round(duration * ticks))
         self.end_s = (pts + duration) * self._timeline

@@ -5,9 +5,10 @@ from __future__ import annotations
 from client.pipeline import Pipeline
 from client.pipelines.latentsync import LATENTSYNC
 from client.pipelines.mouth_motion import MOUTH_MOTION
+from client.pipelines.musetalk import MUSETALK
 from client.pipelines.wav2lip import WAV2LIP
 
-PIPELINES: tuple[Pipeline, ...] = (MOUTH_MOTION, WAV2LIP, LATENTSYNC)  # in the order in which users see them
+PIPELINES: tuple[Pipeline, ...] = (MOUTH_MOTION, WAV2LIP, MUSETALK, LATENTSYNC)  # in the order in which users see them
 DEFAULT_PIPELINE = PIPELINES[0]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from client.option import Choice, Option, Text, comma_separated, numbers
+from client.option import Option
+from client.option_kinds import Choice, Text, comma_separated, numbers
 from client.tracking.finder import DETECTORS, MEDIAPIPE
 from lipsync_core.wav2lip.boxes import Pads
 

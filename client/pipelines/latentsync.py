@@ -7,9 +7,12 @@ from collections.abc import Generator, Iterable, Sequence
 import numpy as np
 
 from client.media import TimelineFrame
-from client.option import Choice, Number, Option, OptionValues
+from client.option import Option, OptionValues
+from client.option_kinds import Choice, Number
 from client.pipeline import JobMedia, LipRequest, Observations, Pipeline
-from client.pipelines.speech import FEATURES_MODEL, SpeechFeatures, frame_number
+from client.pipelines.length_options import ORIGINAL_LENGTH
+from client.pipelines.seed_options import SEED
+from client.pipelines.speech import FEATURES_MODEL, SpeechFeatures, feature_count, frame_number
 from client.tracking.faces import Face
 from client.tracking.finder import MEDIAPIPE
 from client.tracking.follow import Observation
@@ -17,13 +20,12 @@ from client.tracking.landmarks import stack_landmarks
 from lipsync_core.face import alignment_points
 from lipsync_core.latentsync.alignment import affine_matrices, face_extent, running_bias
 from lipsync_core.latentsync.options import (
-    MAX_SEED,
     MAX_STEPS,
     RESOLUTIONS,
     DiffusionOptions,
     options_for,
 )
-from lipsync_core.latentsync.windows import features_for_frames, frame_position, positions_at
+from lipsync_core.latentsync.windows import end_of_frames_s, features_for_frames, frame_position, positions_at
 
 MAX_GUIDANCE = 100.0
 SPEED: Option[str] = Option(
@@ -65,14 +67,6 @@ RESOLUTION: Option[int | None] = Option(
     "Size of the generated face",
     default_text="what the weights were trained on",
 )
-SEED: Option[int] = Option(
-    "seed",
-    Number(0, MAX_SEED, integer=True),
-    DiffusionOptions.seed,
-    "Random seed.",
-    "Random seed",
-    "Another seed gives another variation.",
-)
 SCHEDULER: Option[str | None] = Option(
     "scheduler",
     Choice({"ddim": "DDIM", "dpm": "DPM", "unipc": "UniPC"}),
@@ -110,12 +104,13 @@ class LatentSync:
 
     def request(self, frames: Sequence[TimelineFrame], faces: Sequence[Face], tracks: Sequence[int]) -> LipRequest:
         """Prepare alignment, the speech around these frames, and the job's choices."""
-        points = alignment_points(stack_landmarks(faces))
+        landmarks = stack_landmarks(faces)
+        points = alignment_points(landmarks)
         biases = self._smoothed_biases(points, tracks)
         inputs = {"smoothing_biases": biases, **self._speech_inputs(frames), **self._choices()}
         self._chunk_index += 1
         extent = _extent(points, biases, RESOLUTIONS.values() if self._resolution is None else [self._resolution])
-        return LipRequest(extent, {"alignment_points": points}, inputs)
+        return LipRequest(extent, {"landmarks": landmarks, "alignment_points": points}, inputs)
 
     def _smoothed_biases(self, points: np.ndarray, tracks: Sequence[int]) -> np.ndarray:
         biases = np.empty((len(points), 2), np.float32)
@@ -157,6 +152,11 @@ def diffusion_options(options: OptionValues) -> DiffusionOptions:
     )
 
 
+def original_end_s(audio_duration_s: float) -> float:
+    """Return the time at or after which the original shows one more frame and stops, in seconds."""
+    return end_of_frames_s(feature_count(audio_duration_s))
+
+
 def _extent(points: np.ndarray, biases: np.ndarray, resolutions: Iterable[int]) -> tuple[float, float, float, float]:
     """Return x1, y1, x2, y2 around what faces of any of these edges look at; the edges differ by less than a pixel."""
     corners = np.array([face_extent(affine_matrices(points, biases, edge), edge) for edge in resolutions])
@@ -177,5 +177,7 @@ LATENTSYNC = Pipeline(
     make_generator=LatentSync,
     options=(SPEED, STEPS, GUIDANCE, RESOLUTION, SEED, SCHEDULER),
     modes=SPEED,
+    own_choices=ORIGINAL_LENGTH,
+    original_end_s=original_end_s,
     keeps_parts=True,
 )

@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
+from functools import cached_property
 
 import numpy as np
 
 from client.media import TimelineFrame
+from client.option import Option
+from client.option_kinds import Number
 from client.pipeline import JobMedia, LipRequest, Observations, Pipeline
-from client.pipelines.speech import SpeechShapes
+from client.pipelines.speech import SpeechShapes, closed_shapes, recording_statistics, spoken_shapes
 from client.tracking.faces import Face
 from client.tracking.finder import MEDIAPIPE
 from client.tracking.follow import Observation, smooth_landmarks
-from client.tracking.landmarks import face_extent, stack_landmarks
-from lipsync_core.mouth import InteriorChooser, MouthProfile, MouthProfileBuilder, opening_gaps
+from client.tracking.landmarks import boxes_extent, face_extent, stack_landmarks
+from lipsync_core.mouth import (
+    InteriorChooser,
+    MouthProfile,
+    MouthProfileBuilder,
+    opening_gain,
+    wanted_lips,
+    widest_change,
+)
+from lipsync_core.mouth.lips import openings, widths
+
+AHEAD_S = (0.1, 0.2, 0.3, 0.4, 0.5)  # a mouth that opens is judged by the widest of now and these moments
+
+STRENGTH: Option[float] = Option(
+    "strength",
+    Number(0.5, 1.5, step=0.1),
+    1.0,
+    "How far the lips move: 1 as far as the speaker's own in the clip, less for calm, more for lively mouths.",
+    "How far the lips move",
+    "1 is as far as the speaker's own lips.",
+)
 
 
 class MouthMotion:
@@ -23,10 +45,10 @@ class MouthMotion:
     chunk_frames = None
 
     def __init__(self, media: JobMedia) -> None:
-        """Learn the speaker's mouth from samples of the clip."""
+        """Learn the speaker's mouth from samples of the clip; the recording waits for the first speech."""
         with media.scan_faces() as scanned:
             self._profile = build_profile(scanned)
-        self._shapes = SpeechShapes(media.triton, media.audio)
+        self._media = media
         self._chooser: InteriorChooser | None = None  # of the followed face; a new one for every track
         self._track: int | None = None
 
@@ -36,26 +58,55 @@ class MouthMotion:
 
     def request(self, frames: Sequence[TimelineFrame], faces: Sequence[Face], tracks: Sequence[int]) -> LipRequest:
         """Prepare landmarks, mouth shapes, and what the scan found."""
-        landmarks = stack_landmarks(faces)
-        shapes = self._shapes.at(np.array([frame.time_s + frame.duration_s / 2 for frame in frames]))
+        times_s = np.array([frame.middle_s for frame in frames])
+        shapes = self._shapes_at(times_s)
         inputs = {"shapes": shapes}
+        if any(face.landmarks is None for face in faces):  # the server looks for the face
+            return LipRequest(boxes_extent(faces), {}, inputs)
+        landmarks = stack_landmarks(faces)
         if self._profile is not None:
             inputs |= self._profile.tensors
             if len(self._profile.interior_frames):
-                inputs["interior_indices"] = self._choose_interiors(self._profile, shapes, landmarks, tracks)
+                inputs["interior_indices"] = self._choose_interiors(self._profile, times_s, shapes, landmarks, tracks)
         return LipRequest(face_extent(landmarks), {"landmarks": landmarks}, inputs)
 
+    def _shapes_at(self, times_s: np.ndarray) -> np.ndarray:
+        speaking = self._media.speaking(times_s)
+        if not speaking.any():
+            return closed_shapes(len(times_s))
+        return spoken_shapes(self._shapes, times_s, speaking)
+
+    @cached_property
+    def _shapes(self) -> SpeechShapes:
+        """The recording's shapes, enlarged to the speaker's range; its statistics are taken now."""
+        media = self._media
+        statistics = recording_statistics(media.audio)
+        own = np.zeros(0) if self._profile is None else self._profile.openings
+        gain = opening_gain(own, widest_change(statistics.shapes)) * media.options[STRENGTH]
+        return SpeechShapes(media.triton, media.audio, statistics, gain)
+
     def _choose_interiors(
-        self, profile: MouthProfile, shapes: np.ndarray, landmarks: np.ndarray, tracks: Sequence[int]
+        self,
+        profile: MouthProfile,
+        times_s: np.ndarray,
+        shapes: np.ndarray,
+        landmarks: np.ndarray,
+        tracks: Sequence[int],
     ) -> np.ndarray:
-        gaps = opening_gaps(shapes[:, 0], profile.max_gap)
+        """Return int32 [F]; what a frame shows depends on how far the mouth is about to open."""
+        coming = self._shapes_at(np.concatenate([times_s + ahead for ahead in AHEAD_S]))
+        lips = wanted_lips(profile.mouth, np.concatenate([shapes, coming]))
+        lips = lips.reshape(1 + len(AHEAD_S), len(times_s), -1, 2)
+        gaps, breadths = openings(lips), widths(lips)
+        widest = gaps.argmax(axis=0), np.arange(len(times_s))
+        forms = np.stack([gaps[widest], breadths[widest]], axis=1)
         indices = np.empty(len(tracks), np.int32)
         for i, track in enumerate(tracks):
             if track != self._track:
                 self._track = track
                 self._chooser = InteriorChooser(profile)
             assert self._chooser is not None
-            indices[i] = self._chooser.choose(gaps[i : i + 1], landmarks[i : i + 1])[0]
+            indices[i] = self._chooser.choose(gaps[0, i], forms[i], landmarks[i])
         return indices
 
 
@@ -70,11 +121,13 @@ def build_profile(scanned: Iterable[tuple[np.ndarray, np.ndarray]]) -> MouthProf
 MOUTH_MOTION = Pipeline(
     name="mouth-motion",
     title="Mouth motion",
-    summary="a preview: warps the lips to the speech, and borrows the mouth's inside from the clip's own frames",
-    description="Moves the lips of the picture itself. Fast and needs no model download; a preview.",
+    summary="warps the lips to shapes learned from people, and borrows the mouth's inside from the clip's own frames",
+    description="Moves the lips of the picture itself, as a small learned model hears them. Fast, needs no download.",
     needs="nothing",
     weights_licence="none needed; the face models are MediaPipe's, Apache-2.0",
     models=(MouthMotion.model,),
     detectors=(MEDIAPIPE,),
     make_generator=MouthMotion,
+    options=(STRENGTH,),
+    closes_mouths=True,
 )

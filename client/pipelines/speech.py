@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,16 +10,20 @@ import numpy as np
 from client.errors import MediaError
 from client.media import AudioSource, TimelineFrame
 from client.servers.calls import InferRequest, TritonCalls
+from lipsync_core.audio.lip_features import BLOCK_SAMPLES, HOPS_PER_SECOND
+from lipsync_core.audio.lip_shapes import CONTEXT_S, SpeechStatistics, speech_statistics
+from lipsync_core.audio.pcm import as_16_bits
 from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
+from lipsync_core.mouth import SHAPE_SIZE
 from lipsync_core.whisper.mel import find_peak, position_count, segment_count, segment_part
+from lipsync_core.whisper.sizes import SEGMENT_POSITIONS, STATE_SIZE, STATES
 
 SHAPES_MODEL = "mouth_shapes"
-GRID_HZ = 100  # shapes are smooth over 60 ms, and interpolated linearly between these points
-WINDOW_S = 60  # audio per request; loudness and cues are judged within it
-OVERLAP_S = 20  # of consecutive windows, cross-faded
-WINDOW_SAMPLES = WINDOW_S * AUDIO_SAMPLE_RATE
-HOP_S = WINDOW_S - OVERLAP_S
-SHAPE_SIZE = 2  # opening, spread
+BLOCK_S = 8  # audio per request; blocks do not depend on how the video is cut
+# Shapes are smooth over 20 ms, and interpolated in between.
+BLOCK_GRID = np.linspace(0, BLOCK_S, HOPS_PER_SECOND * BLOCK_S + 1)
+BLOCKS_KEPT = 3
+CLOSED = np.array([0] * (SHAPE_SIZE - 1) + [1], np.float32)  # the mean mouth, closed
 FEATURES_MODEL = "whisper_features"
 SAME_TIME_S = 0.001  # containers that store milliseconds round frame times by up to half of this
 
@@ -29,50 +34,124 @@ def frame_number(frame: TimelineFrame, fps: float) -> int | None:
     return number if abs(number / fps - frame.time_s) <= SAME_TIME_S else None
 
 
-class SpeechShapes:
-    """Mouth shapes at any time of a recording of any length, computed only as far as they are asked for."""
+def sample_count(duration_s: float) -> int:
+    """Return the number of samples of a recording for the models."""
+    return round(duration_s * AUDIO_SAMPLE_RATE)
 
-    def __init__(self, connection: TritonCalls, audio: AudioSource) -> None:
-        """Take the recording, and the server that turns speech into mouth shapes."""
+
+def feature_count(duration_s: float) -> int:
+    """Return the number of Whisper's features of a recording."""
+    return position_count(sample_count(duration_s))
+
+
+def closed_shapes(count: int) -> np.ndarray:
+    """Return a closed mouth for each of some times, float32 [count, 7]."""
+    return np.tile(CLOSED, (count, 1))
+
+
+def recording_statistics(audio: AudioSource) -> SpeechStatistics:
+    """Measure a recording of any length, in bounded memory."""
+    return speech_statistics(audio.speech_blocks(BLOCK_SAMPLES))
+
+
+class SpeechShapes:
+    """Lip shapes at any time of a recording of any length, computed only as far as they are asked for."""
+
+    def __init__(self, connection: TritonCalls, audio: AudioSource, statistics: SpeechStatistics, gain: float) -> None:
+        """Take the recording and its statistics, the server that turns speech into shapes, and their enlargement."""
         self._connection = connection
         self._audio = audio
-        self._window_start_s = 0
-        self._curve = np.zeros((0, SHAPE_SIZE), np.float32)
-        self._settled_s = 0.0  # later windows change nothing before this time
-        self._ended = False
+        self._fixed = {
+            "speech_statistics": statistics.tensor,
+            "shape_gain": np.array([gain], np.float32),
+        }
+        self._blocks: dict[int, np.ndarray] = {}
 
     def at(self, times_s: np.ndarray) -> np.ndarray:
-        """Return float32 [F, 2], opening and spread, at float64 [F] seconds; closed outside the recording."""
-        while not self._ended and len(times_s) and times_s.max() >= self._settled_s:
-            self._add_window()
-        if not len(self._curve):
-            return np.zeros((len(times_s), SHAPE_SIZE), np.float32)
-        grid = np.arange(len(self._curve)) / GRID_HZ
-        shapes = [np.interp(times_s, grid, self._curve[:, i], left=0, right=0) for i in range(SHAPE_SIZE)]
-        return np.stack(shapes, axis=1).astype(np.float32)
+        """Return float32 [F, 7], components and closure, at float64 [F] seconds; closed outside the recording."""
+        shapes = closed_shapes(len(times_s))
+        inside = (times_s >= 0) & (times_s < self._audio.speech_length / AUDIO_SAMPLE_RATE)
+        numbers = (times_s // BLOCK_S).astype(int)
+        for number in np.unique(numbers[inside]).tolist():
+            rows, grid = inside & (numbers == number), number * BLOCK_S + BLOCK_GRID
+            block = self._block(number)
+            curves = [np.interp(times_s[rows], grid, block[:, axis]) for axis in range(SHAPE_SIZE)]
+            shapes[rows] = np.stack(curves, axis=1)
+        return shapes
 
-    def _add_window(self) -> None:
-        start = self._window_start_s * AUDIO_SAMPLE_RATE
-        stop = min(start + WINDOW_SAMPLES, self._audio.speech_length)
-        if start < stop:
-            times = np.arange(-(-(stop - start) * GRID_HZ // AUDIO_SAMPLE_RATE)) / GRID_HZ
-            inputs = {"audio": self._audio.window(start, stop), "frame_times": times}
-            self._join(self._connection.infer(InferRequest(SHAPES_MODEL, inputs))["mouth_shapes"])
-        self._ended = stop == self._audio.speech_length
-        self._settled_s = self._window_start_s + (WINDOW_S if self._ended else HOP_S)
-        self._window_start_s += HOP_S
-
-    def _join(self, shapes: np.ndarray) -> None:
-        """Append a window's shapes, float32 [N, 2], cross-faded with the previous window where they overlap."""
-        start = self._window_start_s * GRID_HZ
-        before = self._curve[start:]
-        weight = np.linspace(0, 1, len(before), dtype=np.float32)[:, None]
-        faded = before * (1 - weight) + shapes[: len(before)] * weight
-        self._curve = np.concatenate([self._curve[:start], faded, shapes[len(before) :]])
+    def _block(self, number: int) -> np.ndarray:
+        """Return the shapes of one block on its grid, float32 [G, 7]; a few blocks are kept."""
+        if number not in self._blocks:
+            while len(self._blocks) >= BLOCKS_KEPT:
+                del self._blocks[min(self._blocks)]
+            start_s, stop_s = number * BLOCK_S - CONTEXT_S, (number + 1) * BLOCK_S + CONTEXT_S
+            audio = self._audio.window(sample_count(start_s), sample_count(stop_s))
+            inputs = {"audio": audio, "frame_times": BLOCK_GRID + CONTEXT_S, **self._fixed}
+            self._blocks[number] = self._connection.infer(InferRequest(SHAPES_MODEL, inputs))["mouth_shapes"]
+        return self._blocks[number]
 
 
-class SpeechFeatures:
+def spoken_shapes(speech: SpeechShapes, times_s: np.ndarray, speaking: np.ndarray) -> np.ndarray:
+    """Close the mouth where nobody speaks; no shapes are computed there.
+
+    Args:
+        speech: The recording's shapes.
+        times_s: float64 [F], seconds.
+        speaking: float32 [F], 1 in speech to 0 in silence.
+
+    Returns:
+        float32 [F, 7], components and closure.
+    """
+    shapes, spoken = closed_shapes(len(times_s)), speaking > 0
+    shapes[spoken] += speaking[spoken, None] * (speech.at(times_s[spoken]) - CLOSED)
+    return shapes
+
+
+class WhisperFeatures(ABC):
     """Whisper's features of a recording of any length, 50 per second; about 30 s of them are held in memory."""
+
+    def __init__(self, connection: TritonCalls, audio: AudioSource) -> None:
+        """Take the recording, and the server that computes its features.
+
+        Raises:
+            MediaError: the recording is too short for any feature.
+        """
+        self._connection = connection
+        self._audio = audio
+        self.sample_count = sample_count(audio.duration)
+        if not self.count:
+            raise MediaError(about=audio.path.name, expected="speech of at least 0.02 s", got=f"{audio.duration:.4f} s")
+        self._next_segment = 0
+        self._features = np.zeros((0, STATES, STATE_SIZE), np.float32)
+        self._start = 0  # position of the first feature held
+
+    @property
+    def count(self) -> int:
+        """Number of positions in the whole recording."""
+        return position_count(self.sample_count)
+
+    def between(self, start: int, stop: int) -> np.ndarray:
+        """Return the features of positions start..stop-1, float32 [stop - start, 5, 384]; starts must not decrease."""
+        while start < stop and self._start + len(self._features) < stop:
+            self._add_segment(start)
+        return self._features[max(0, start - self._start) : max(0, stop - self._start)]
+
+    @abstractmethod
+    def _segment(self, number: int) -> np.ndarray:
+        """Request the features of one segment of 30 s, float32 [N, 5, 384]."""
+
+    def _add_segment(self, still_needed: int) -> None:
+        """Add a segment to the features held, and let go of those before a position; segments before it are skipped."""
+        number = max(self._next_segment, still_needed // SEGMENT_POSITIONS)
+        added = self._segment(number)
+        kept = self._features[max(0, still_needed - self._start) :]
+        self._start = number * SEGMENT_POSITIONS - len(kept)
+        self._features = np.concatenate([kept, added]) if len(kept) else added
+        self._next_segment = number + 1
+
+
+class SpeechFeatures(WhisperFeatures):
+    """The features as LatentSync's original computes them: of a recording that is first rounded to 16 bits."""
 
     def __init__(self, connection: TritonCalls, audio: AudioSource) -> None:
         """Find the recording's peak, which the mel floor depends on.
@@ -80,42 +159,24 @@ class SpeechFeatures:
         Raises:
             MediaError: the recording is too short for any feature.
         """
-        self._connection = connection
-        self._sample_count = round(audio.duration * AUDIO_SAMPLE_RATE)
-        if not self.count:
-            raise MediaError(about=audio.path.name, expected="speech of at least 0.02 s", got=f"{audio.duration:.4f} s")
-        self._audio = audio
+        super().__init__(connection, audio)
         self._peak = find_peak(self._segments())
-        self._next_segment = 0
-        self._features = np.zeros((0, 0, 0), np.float32)
-        self._start = 0  # position of the first feature held
 
-    @property
-    def count(self) -> int:
-        """Number of positions in the whole recording."""
-        return position_count(self._sample_count)
-
-    def between(self, start: int, stop: int) -> np.ndarray:
-        """Return the features of positions start..stop-1, float32 [stop - start, 5, 384]; starts must not decrease."""
-        while self._start + len(self._features) < stop:
-            self._add_segment(start)
-        return self._features[start - self._start : stop - self._start]
-
-    def _add_segment(self, still_needed: int) -> None:
-        part = segment_part(self._next_segment, self._sample_count)
+    def _segment(self, number: int) -> np.ndarray:
+        part = segment_part(number, self.sample_count)
         inputs = {
-            "audio": self._audio.window(part.samples.start, part.samples.stop),
+            "audio": self._samples(part.samples),
             "first_mel_frame": np.array([part.first_mel_frame], np.int32),
             "mel_frame_count": np.array([part.mel_frame_count], np.int32),
             "log_mel_peak": np.array([self._peak], np.float32),
         }
-        added = self._connection.infer(InferRequest(FEATURES_MODEL, inputs))["audio_features"]
-        kept = self._features[max(0, still_needed - self._start) :]
-        self._start += len(self._features) - len(kept)
-        self._features = np.concatenate([kept, added]) if len(kept) else added
-        self._next_segment += 1
+        return self._connection.infer(InferRequest(FEATURES_MODEL, inputs))["audio_features"]
 
     def _segments(self) -> Iterator[np.ndarray]:
-        for segment in range(segment_count(self._sample_count)):
-            part = segment_part(segment, self._sample_count)
-            yield self._audio.window(part.samples.start, part.samples.stop)
+        for segment in range(segment_count(self.sample_count)):
+            part = segment_part(segment, self.sample_count)
+            yield self._samples(part.samples)
+
+    def _samples(self, part: slice) -> np.ndarray:
+        """Return samples as the original reads them."""
+        return as_16_bits(self._audio.window(part.start, part.stop))

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-from collections import deque
 from collections.abc import Generator, Sequence
 from typing import Literal
 
 import numpy as np
 
 from client.media import TimelineFrame
-from client.option import Choice, Option
+from client.option import Option
+from client.option_kinds import Choice
 from client.pipeline import JobMedia, LipRequest, Observations, Pipeline
 from client.pipelines.face_options import DETECTOR, FACE_BOX, PADS
-from client.pipelines.speech import frame_number
+from client.pipelines.speech import frame_number, sample_count
+from client.tracking.boxes import smoothed_boxes, with_box
 from client.tracking.faces import Face
 from client.tracking.finder import MEDIAPIPE, S3FD
 from client.tracking.follow import Observation
-from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
-from lipsync_core.wav2lip.boxes import pad_boxes, smooth_stream
+from client.tracking.landmarks import stack_landmarks
+from lipsync_core.face import quarter_turns
+from lipsync_core.wav2lip.boxes import Pads, pad_boxes, smooth_stream
 from lipsync_core.wav2lip.faces import boxes_from_landmarks
 from lipsync_core.wav2lip.mel import (
-    HOP,
-    WINDOW_MEL_FRAMES,
+    mel_frame_count,
     samples_for_windows,
+    starts_within,
     window_start,
     window_starts_at,
 )
 
 Blend = Literal["soft", "box"]
-ENDLESS = 1 << 62  # samples: the speech is followed by silence
 BLEND: Option[Blend] = Option(
     "blend",
     Choice({"soft": "Lower face only, no visible edge", "box": "The whole box, as the original"}),
@@ -49,7 +49,7 @@ class Wav2Lip:
     def __init__(self, media: JobMedia) -> None:
         """Take the audio, the frame rate and the options."""
         self._audio = media.audio
-        self._sample_count = round(media.audio.duration * AUDIO_SAMPLE_RATE)
+        self._sample_count = sample_count(media.audio.duration)
         self._fps = media.video_fps
         self._options = media.options
 
@@ -69,30 +69,26 @@ class Wav2Lip:
         audio, starts = self._part_of_speech(self._window_starts(frames))
         inputs = {"audio": audio, "window_starts": starts, "hard_box": np.array([self._options[BLEND] == "box"])}
         (x1, y1), (x2, y2) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
-        return LipRequest((float(x1), float(y1), float(x2), float(y2)), {"boxes": boxes}, inputs)
+        places = {"boxes": boxes}
+        if all(face.landmarks is not None for face in faces):
+            places["landmarks"] = stack_landmarks(faces)
+        return LipRequest((float(x1), float(y1), float(x2), float(y2)), places, inputs)
 
     def _smooth_run(self, run: Observations) -> Generator[Observation[TimelineFrame], None, None]:
         if self._options.has(FACE_BOX):  # taken as it is
             yield from run
             return
-        waiting: deque[Observation[TimelineFrame]] = deque()  # their boxes are being averaged with later ones
-
-        def padded_boxes() -> Generator[np.ndarray, None, None]:
-            for observation in run:
-                waiting.append(observation)
-                yield self._padded_box(observation)
-
-        for box in smooth_stream(padded_boxes()):
-            observation = waiting.popleft()
-            assert observation.face is not None
-            face = dataclasses.replace(observation.face, box=box.astype(np.float32))
-            yield dataclasses.replace(observation, face=face)
+        for observation, box in smoothed_boxes(run, self._padded_box, smooth_stream):
+            yield with_box(observation, box.astype(np.float32))
 
     def _padded_box(self, observation: Observation[TimelineFrame]) -> np.ndarray:
         face, picture = observation.face, observation.frame.picture
         assert face is not None
-        box = np.maximum(face.box, 0) if face.landmarks is None else boxes_from_landmarks(face.landmarks[None])[0]
-        return pad_boxes(box, self._options[PADS], picture.height, picture.width)
+        pads: Pads = self._options[PADS]
+        if face.landmarks is None:
+            return pad_boxes(np.maximum(face.box, 0), pads, picture.height, picture.width)
+        box, turn = boxes_from_landmarks(face.landmarks[None])[0], quarter_turns(face.landmarks[None])[0]
+        return pad_boxes(box, pads.turned(turn), picture.height, picture.width)
 
     def _window_starts(self, frames: Sequence[TimelineFrame]) -> np.ndarray:
         """Place each frame's window by its number where the rate is constant, as the original does, else by time."""
@@ -103,17 +99,11 @@ class Wav2Lip:
         return int(window_starts_at(np.array([frame.time_s]))[0]) if number is None else window_start(number, self._fps)
 
     def _part_of_speech(self, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the samples that the windows need, and the windows' starts within them.
-
-        Windows that reach beyond the speech are its last one, as in the original; frames after the speech are silent.
-        """
-        columns = 1 + self._sample_count // HOP
-        if starts.max() < columns:
-            last = max(columns - WINDOW_MEL_FRAMES, 0)
-            part, starts = samples_for_windows(np.minimum(starts, last), self._sample_count)
-        else:
-            part, starts = samples_for_windows(starts, ENDLESS)
-        return self._audio.window(part.start, part.stop), starts
+        """Return the samples that the windows need, and the windows' starts within them."""
+        starts = starts_within(starts, mel_frame_count(self._sample_count))
+        part, starts = samples_for_windows(starts, self._sample_count)
+        samples = np.zeros(0, np.float32) if part.start == part.stop else self._audio.window(part.start, part.stop)
+        return samples, starts
 
 
 WAV2LIP = Pipeline(

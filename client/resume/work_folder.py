@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from client.errors import MediaError
-from client.media import output_error
-from client.system import lock_file
+from client.media import hidden_stem, output_error
+from lipsync_core.locks import lock_file
 
 FORMAT = "1"  # of the folder; a folder of another format is emptied
 JOB_FILE, LOCK_FILE, ANSWER_SUFFIX, PART_SUFFIX = "job.json", "lock", ".answer", ".answer-part"
@@ -32,7 +32,7 @@ _ONE_HEADER_AT_A_TIME = threading.Lock()
 def default_work_dir(output: Path) -> Path:
     """Return the hidden folder beside an output; it is the same for every run."""
     final = output.resolve()
-    return final.with_name(f".{final.name}.work")
+    return final.with_name(f"{hidden_stem(final)}.work")
 
 
 def file_digest(path: Path) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from client.errors import ServerUnavailable, UsageError
+from lipsync_core.serving.endpoints import is_loopback
 
 DNS_PREFIX = "dns:///"
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Address:
     @property
     def is_local(self) -> bool:
         """Whether the server is on this host."""
-        return self.host in LOCAL_HOSTS
+        return is_loopback(self.host)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from client.errors import RequestRejected
 from lipsync_core.contract import ModelContract
 
 Transport = Literal["auto", "shm", "grpc"]
@@ -66,6 +67,24 @@ class TritonCalls(Protocol):
 
     def cancel(self) -> None:
         """Give up all requests under way."""
+
+
+def check_served(triton: TritonCalls, model: str, expected: str, advice: str) -> None:
+    """Check that a model that a choice of the user needs is served.
+
+    Args:
+        triton: The server.
+        model: The model's name.
+        expected: What the server should have, for the message.
+        advice: What helps, for the message.
+
+    Raises:
+        RequestRejected: It is not.
+    """
+    try:
+        triton.contract(model)
+    except RequestRejected as error:
+        raise RequestRejected(about=model, expected=expected, got="one without", advice=advice) from error
 
 
 def is_text(array: np.ndarray) -> bool:

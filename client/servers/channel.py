@@ -7,6 +7,7 @@ from tritonclient.grpc import InferenceServerClientPlugin
 
 from client.servers.addresses import Address
 from client.servers.security import Security
+from lipsync_core.serving.endpoints import NO_PROXY
 
 # The first is for a gateway in front of Triton; the second for Triton itself, see its grpc-restricted-protocol.
 TOKEN_HEADERS = ("authorization", "triton-grpc-protocol-authorization")
@@ -34,7 +35,7 @@ def open_channel(address: Address, security: Security) -> triton_grpc.InferenceS
         UsageError: A token would cross the network unencrypted.
     """
     security.check(address)
-    options: list[tuple[str, int | str]] = list(OPTIONS)
+    options: list[tuple[str, int | str]] = [*OPTIONS, *([NO_PROXY] if address.is_local else [])]
     if address.server_name is not None and security.tls:
         options.append(("grpc.ssl_target_name_override", address.server_name))
     client = triton_grpc.InferenceServerClient(address.url, creds=security.credentials(), channel_args=options)

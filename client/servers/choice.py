@@ -18,17 +18,19 @@ class Snapshot:
         url: HOST:PORT of its gRPC endpoint.
         is_connected: Whether there is a connection to it; False while it is lost.
         unfit: Names of models that it cannot be asked for.
+        died: Names of models that it cannot be asked for until it is restarted, as if it were lost.
         under_way: Number of requests that it works on, by model.
         seconds: Estimated seconds per request, by model; no entry before its first answer.
         idle_s: Seconds since its last answer; 0 while it works on a request.
         room: How many requests it may have at once.
-        pause_s: Seconds until it may be asked again after a refusal; 0 or less for now.
+        pause_s: Seconds until it may be asked again after a refusal; 0 or less if it may be asked at once.
         answered: Number of requests that it has answered.
     """
 
     url: str
     is_connected: bool
     unfit: frozenset[str]
+    died: frozenset[str]
     under_way: Mapping[str, int]
     seconds: Mapping[str, float]
     idle_s: float
@@ -71,7 +73,7 @@ def decide(
         Which server to ask, or how long to wait; None if no server can be asked for the model.
     """
     fit = [server for server in servers if model not in server.unfit]
-    connected = [server for server in fit if server.is_connected]
+    connected = [server for server in fit if server.is_connected and model not in server.died]
     free = [server for server in connected if server.is_free]
     if free:
         return Ask(_best(free, model, chance).url)

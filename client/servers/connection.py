@@ -16,7 +16,7 @@ from client.errors import RequestRejected, ServerLost, ServerUnavailable, ref
 from client.servers.addresses import Address, parse_address
 from client.servers.calls import InferRequest, Transport
 from client.servers.channel import open_channel
-from client.servers.handshake import handshake_problem
+from client.servers.diagnosis import connection_problem
 from client.servers.security import IN_THE_CLEAR, Security
 from client.servers.shared_memory import Region, RegionPool
 from client.servers.status import client_error
@@ -31,7 +31,12 @@ REQUEST_TIMEOUT_S = 300.0
 
 
 class TritonConnection:
-    """A connection to one Triton, used by several threads at once."""
+    """A connection to one Triton, used by several threads at once.
+
+    Attributes:
+        url: HOST:PORT of its gRPC endpoint.
+        server_name: What it calls itself; those that `lipsync serve` starts have a new name at each start.
+    """
 
     server_count = 1
 
@@ -66,8 +71,12 @@ class TritonConnection:
         self._regions: RegionPool | None = None
         self._client = open_channel(self._address, security)
         self._is_cancelled = False
+        self.server_name = ""
         try:
             self.check(CONNECT_TIMEOUT_S)
+            self.server_name = self._ask(
+                lambda: self._client.get_server_metadata(client_timeout=CONNECT_TIMEOUT_S)
+            ).name
             self._regions = self._open_regions(transport)
         except BaseException:
             self.close()
@@ -104,7 +113,7 @@ class TritonConnection:
                     advice="Wait until its models are loaded",
                 )
         except ServerLost as error:
-            problem = handshake_problem(self._address, self._security)
+            problem = connection_problem(self._address, self._security)
             if problem is None:
                 raise
             raise problem from error

@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from client.errors import ServerUnavailable, ref
+from client.errors import ModelDied, ServerUnavailable, ref
 from client.servers.access import ServerAccess
 from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
 from lipsync_core.repository import required_models
 from lipsync_core.serving.runtime import NoServerHere, ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+
+ENDING_S = 3.0  # within which a server whose model died, or that was killed, is seen to have ended
 
 
 def start_error(error: ServerStartError) -> ServerUnavailable:
@@ -34,13 +36,16 @@ def open_server(
         yield url, None
         return
     started = time.perf_counter()
-    with EmbeddedServer(ServerOptions(repository, models)) as server:
+    with EmbeddedServer(ServerOptions(repository, models, ends_after_freeze=True)) as server:
         try:
             yield server.url, round(time.perf_counter() - started, 3)
-        except ServerUnavailable as error:
-            if server.is_alive():
+        except (ServerUnavailable, ModelDied) as error:
+            if not server.ends_within(ENDING_S):
                 raise
-            raise ServerUnavailable(f"the server ended during the job, {how_it_ended(server)}") from error
+            advice = "Run it again" if server.was_frozen() else ""
+            raise ServerUnavailable(
+                f"the server ended during the job, {how_it_ended(server)}", advice=advice
+            ) from error
 
 
 @contextmanager
@@ -70,6 +75,6 @@ def files_stamp(repository: Path, models: tuple[str, ...]) -> str:
 
 
 def how_it_ended(server: EmbeddedServer) -> str:
-    """Return how a server ended by itself, with the last lines of its log."""
-    log = server.log_excerpt()
+    """Return how a server ended by itself, with the last lines of its log if they tell more."""
+    log = "" if server.was_frozen() else server.log_excerpt()
     return server.how_it_ended() + (f". The last lines of its log:\n{log}" if log else "")

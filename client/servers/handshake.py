@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 
 from client.errors import AccessDenied, ref
 from client.servers.addresses import Address
+from client.servers.proxies import Proxy, open_socket
 from client.servers.security import Security
 
 PROBE_TIMEOUT_S = 5.0
 
 
-def handshake_problem(address: Address, security: Security) -> AccessDenied | None:
-    """Connect once more and return why client and server do not accept each other; None if TLS is not the reason."""
+def handshake_problem(address: Address, security: Security, proxy: Proxy | None = None) -> AccessDenied | None:
+    """Connect once more and return why client and server do not accept each other; None if TLS is not the reason.
+
+    Raises:
+        ProxyFailed: The proxy does not connect us.
+    """
     context = security.context() if security.tls else _trusting_context()
     host = address.host.strip("[]")
     try:
         with (
-            socket.create_connection((host, address.port), PROBE_TIMEOUT_S) as plain,
+            open_socket(address, proxy, PROBE_TIMEOUT_S) as plain,
             context.wrap_socket(plain, server_hostname=address.server_name or host) as encrypted,
         ):
             if not security.tls:

@@ -183,10 +183,7 @@ class ServerPool:
                 server.refuse(time.monotonic())
             started = None  # a quick refusal is no quick answer
             raise
-        except ModelDied as error:
-            self._roster.leave_out(server, model, error)
-            raise
-        except (ServerLost, AccessDenied) as error:
+        except (ServerLost, AccessDenied, ModelDied) as error:
             self._roster.lose(server, connection, error)
             raise
         finally:

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from client.errors import LipSyncError, RequestRejected, ServerUnavailable, UsageError
+from client.errors import LipSyncError, ModelDied, RequestRejected, ServerUnavailable, UsageError
 from client.servers.access import ServerAccess
 from client.servers.addresses import Address
 from client.servers.calls import Transport
@@ -100,6 +100,8 @@ class Roster:
         """Ask a server no more for a model, until it is restarted."""
         with self.changed:
             server.unfit[model] = error
+            if isinstance(error, ModelDied):
+                server.died.add(model)
         log.warning("not asked for %s: %s", model, error, extra={"server": server.address.url})
 
     def lose(self, server: ServerState, connection: TritonConnection, error: LipSyncError) -> None:
@@ -107,7 +109,7 @@ class Roster:
         with self.changed:
             if server.connection is not connection:
                 return
-            server.connection, server.problem = None, error
+            server.connection, server.problem, server.died_as = None, error, connection.server_name
             self.changed.notify_all()
         if not self.is_closed:
             log.warning("left out until it answers again: %s", error, extra={"server": server.address.url})
@@ -173,7 +175,8 @@ class Roster:
                 server.problem = error
             return
         with self.changed:
-            if not self.is_closed and server.is_listed:
+            is_same = isinstance(server.problem, ModelDied) and connection.server_name == server.died_as
+            if not is_same and not self.is_closed and server.is_listed:
                 server.connect(connection)
                 self.changed.notify_all()
                 return

@@ -21,7 +21,10 @@ class ServerState:
         address: Where it is.
         connection: The connection to it; None while it is lost.
         problem: Why it is lost.
+        died_as: What it called itself when it was lost. A model whose process died comes back only with a restart, and
+            each start of `lipsync serve` has a name of its own.
         unfit: Why it cannot be asked for some models, by their names.
+        died: Models of them whose process died; the server has to be restarted.
         is_listed: Whether it still belongs to the pool.
         under_way: Number of requests that it works on, by model.
         answered: Number of requests that it has answered.
@@ -32,7 +35,9 @@ class ServerState:
         self.address = address
         self.connection: TritonConnection | None = None
         self.problem: LipSyncError | None = None
+        self.died_as = ""
         self.unfit: dict[str, LipSyncError] = {}
+        self.died: set[str] = set()
         self.is_listed = True
         self.under_way: Counter[str] = Counter()
         self.answered = 0
@@ -47,7 +52,8 @@ class ServerState:
         return Snapshot(
             url=self.address.url,
             is_connected=self.connection is not None,
-            unfit=frozenset(self.unfit),
+            unfit=frozenset(self.unfit.keys() - self.died),
+            died=frozenset(self.died),
             under_way=dict(self.under_way),
             seconds=dict(self._seconds),
             idle_s=0.0 if self.under_way.total() else max(0.0, now - self._last_used),
@@ -60,6 +66,7 @@ class ServerState:
         """Take a new connection, and forget what was known about the server behind the old one."""
         self.connection, self.problem = connection, None
         self.unfit.clear()
+        self.died.clear()
         self._seconds.clear()
         self._room, self._paused_until, self._refusals = PLENTY, 0.0, 0
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from tritonclient.utils import InferenceServerException
 
-from client.errors import AccessDenied, LipSyncError, ModelDied, NoAnswer, RequestRejected, ServerBusy, ServerLost, ref
+from client.errors import (
+    AccessDenied,
+    LipSyncError,
+    ModelDied,
+    NoAnswer,
+    RequestRejected,
+    ServerBusy,
+    ServerLost,
+    ServerUnavailable,
+    ref,
+)
+from lipsync_core.serving.shared_memory import ADVICE, EXHAUSTED_MARKS, SHARED_MEMORY
 
 CANCELLED = "StatusCode.CANCELLED"
 UNAVAILABLE = "StatusCode.UNAVAILABLE"
@@ -14,6 +25,8 @@ NOT_FOUND = "StatusCode.NOT_FOUND"
 DENIED = ("StatusCode.UNAUTHENTICATED", "StatusCode.PERMISSION_DENIED")
 DENIED_MARK = "protocol is restricted"  # of a missing token; Triton answers it with UNAVAILABLE
 BUSY_MARKS = ("Exceeds maximum queue size", "Request timeout expired")  # the text, as BLS calls lose the status
+HTTP_MARK = "Received http2 header with status"  # gRPC's word for an answer that is none of gRPC
+STOPPING_MARKS = ("Server not ready", "Server is stopping")  # the text, as BLS calls lose the status
 STUB_MARK = "Stub process"  # a Python model's process died, and Triton 2.51 does not restart it
 
 
@@ -28,6 +41,13 @@ def client_error(url: str, error: InferenceServerException) -> LipSyncError:
         return ServerBusy(about=url, expected="room for a request", got=message, advice=advice)
     if STUB_MARK in message:
         return ModelDied(_failure(message), about=url, advice="Its log says why; restart it")
+    if any(mark in message for mark in EXHAUSTED_MARKS):
+        return ServerUnavailable(about=url, expected=f"room in the server's {SHARED_MEMORY}", got="none", advice=ADVICE)
+    if any(mark in message for mark in STOPPING_MARKS):
+        return ServerLost(about=url, expected="a running Triton", got="one that is stopping")
+    if HTTP_MARK in message:
+        got = f"a web server's answer ({message.rpartition(' ')[2]})"
+        return ServerLost(about=url, expected="a running Triton", got=got, advice="Check host and port")
     if status == UNAVAILABLE:
         advice = "Check host and port, or start one: lipsync serve"
         return ServerLost(about=url, expected="a running Triton", got="no connection", advice=advice)

@@ -15,8 +15,9 @@ from client.option import flag
 from client.process import end_on_signals
 from lipsync_core.extras import needs_extra
 from lipsync_core.serving.runtime import ServerStartError
+from lipsync_core.terminal import forgive_streams, interrupts_end
 
-with needs_extra("web"):
+with interrupts_end("lipsync web"), needs_extra("web"):
     import uvicorn
 
     from client.servers.embedded import start_error
@@ -34,6 +35,7 @@ ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until interrupted; returns the exit code."""
+    forgive_streams()
     options = build_parser().parse_args(argv)
     handler = set_up_logs(as_json=False, quiet=False)
     try:

@@ -7,16 +7,19 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, create_model, model_validator
 
-from client.errors import LipSyncError, UsageError
+from client.errors import LipSyncError, UsageError, by_name, spelled
 from client.job_options import JobOptions, new_job_id
 from client.media import CONTAINERS
 from client.media.codecs import codecs_in
-from client.option import Json, Option
+from client.option import Option
+from client.option_kinds import Json
 from client.options import (
     CODEC,
     CONTAINER,
     RESUME,
     WORK_DIR,
+    help_of,
+    names_of,
     options_for_front_end,
     pipelines_of,
     read_options,
@@ -88,8 +91,9 @@ def _field(option: Option[Any]) -> tuple[Any, Any]:
 
 
 def _description(option: Option[Any]) -> str:
-    owners = " or ".join(pipeline.name for pipeline in pipelines_of(option))
-    return f"{owners} only: {option.help}" if owners else option.help
+    owners = names_of(pipelines_of(option))
+    text = spelled(help_of(option), by_name)
+    return f"{owners} only: {text}" if owners else text
 
 
 JobSettings = create_model(

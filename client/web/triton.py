@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from client.cli.serve import STOP_GRACE_S
 from client.cli.server_arguments import server_access
@@ -23,12 +24,17 @@ from client.offer import (
     offers_of_repository,
     weights_warnings,
 )
+from client.option import Option
+from client.option_kinds import Choice
+from client.options import OPTIONS, choices_for, pipelines_of
 from client.pipelines.face_options import DETECTOR
+from client.pipelines.silence_options import IN_SILENCE
 from client.servers.access import ServerAccess
-from client.tracking.finder import DETECTORS
+from client.servers.embedded import how_it_ended
 from client.web.views import ModelList, ModelView
+from lipsync_core.serving.ports import free_port
 from lipsync_core.serving.runtime import ServerStartError
-from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 
 KNOWN_FOR_S = 5.0  # how long an answer about models is kept
 WATCH_EVERY_S = 1.0
@@ -72,16 +78,23 @@ class LoadedModels:
 
 def _view(offer: Offer) -> ModelView:
     pipeline = offer.pipeline
-    lacking = [detector.name for detector in DETECTORS if detector.name not in offer.detectors]
-    settings = [option.name for option in pipeline.options]
-    unavailable = {DETECTOR.name: lacking} if lacking and DETECTOR.name in settings else {}
     return ModelView(
         id=pipeline.name,
         title=pipeline.title,
         description=pipeline.description,
-        settings=settings,
-        unavailable=unavailable,
+        settings=[option.name for option in pipeline.options],
+        unavailable={option.name: lacking for option in OPTIONS if (lacking := _lacking(offer, option))},
     )
+
+
+def _lacking(offer: Offer, option: Option[Any]) -> list[str]:
+    """Return the choices of an option that a pipeline does not have, or the server not for it."""
+    pipeline, owners = offer.pipeline, pipelines_of(option)
+    if not isinstance(option.kind, Choice) or (owners and pipeline not in owners):
+        return []
+    own = {DETECTOR: offer.detectors, IN_SILENCE: offer.silences}
+    possible = set(own.get(option) or choices_for(pipeline, option))
+    return [str(value) for value in option.kind.values if value not in possible]
 
 
 @contextmanager
@@ -106,7 +119,9 @@ def open_triton(options: argparse.Namespace) -> Iterator[ServerAccess]:
     offered = [offer.sentence() for offer in offers_of_repository(repository, models)]
     for line in [*offered, *weights_warnings(repository, models)]:
         print(line, file=sys.stderr, flush=True)
-    server = EmbeddedServer(ServerOptions(repository, models, grpc_port=free_port(), stop_grace_s=STOP_GRACE_S))
+    server = EmbeddedServer(
+        ServerOptions(repository, models, grpc_port=free_port(), ends_after_freeze=True, stop_grace_s=STOP_GRACE_S)
+    )
     with _Keeper(server) as keeper:
         yield replace(access, urls=(keeper.url,))
 
@@ -137,7 +152,7 @@ class _Keeper:
         while not self._stop.wait(WATCH_EVERY_S):
             if self._server.is_alive():
                 continue
-            logger.error("Triton ended by itself and is restarted. Its log:\n%s", self._server.log_excerpt())
+            logger.error("Triton ended by itself, %s. It is restarted", how_it_ended(self._server))
             try:
                 self._server.stop()
                 self._server.__enter__()

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from client.media import IfAudioLonger
-from client.option import Json
-from client.options import CONTAINER, END, FACE, IF_AUDIO_LONGER, MODEL, START
+from client.option_kinds import Json
+from client.options import CONTAINER, END, FACE, MODEL, START
+from client.pipelines.length_options import IF_AUDIO_LONGER
 from client.web.job_settings import JobSettings
 from client.web.store import JobRecord, State
 
@@ -123,7 +124,8 @@ class ModelView(BaseModel):
     description: str
     settings: list[str] = Field(description="Names of the options that only some models have, this one among them.")
     unavailable: dict[str, list[str]] = Field(
-        description="Option name -> choices that the server cannot serve at present.", examples=[{"detector": ["s3fd"]}]
+        description="Option name -> choices that this model does not have, or that the server cannot serve at present.",
+        examples=[{"detector": ["s3fd"]}],
     )
 
 

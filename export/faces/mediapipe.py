@@ -14,6 +14,7 @@ from export.faces.onnx_writer import OnnxWriter
 from export.faces.tflite_graph import keep_needed, read_tflite
 from export.faces.tflite_to_onnx import normalised_images, write_graph
 from export.shared.wheel import PinnedWheel, read_members
+from export.shared.wheel_command import WheelLicence
 
 MEDIAPIPE = PinnedWheel(
     requirement="mediapipe==0.10.21",
@@ -22,10 +23,12 @@ MEDIAPIPE = PinnedWheel(
     python_version="3.11",
     platform="manylinux_2_28_x86_64",
 )
-LICENSE_LINE = "licence: Apache-2.0, MediaPipe 0.10.21, The MediaPipe Authors"
-LICENSE_MEMBER = "mediapipe-0.10.21.dist-info/LICENSE"
-LICENSE_SHA256 = "8707eef0533987efc5b155d64761eeb6e20793f50b9bd1a68dad1cf4719d0ed8"
-LICENSE_FILE = "LICENSE.mediapipe"
+LICENCE = WheelLicence(
+    line="licence: Apache-2.0, MediaPipe 0.10.21, The MediaPipe Authors",
+    member="mediapipe-0.10.21.dist-info/LICENSE",
+    sha256="8707eef0533987efc5b155d64761eeb6e20793f50b9bd1a68dad1cf4719d0ed8",
+    file_name="LICENSE.mediapipe",
+)
 
 MESH_POINTS = 468
 CENTRED = (2 / 255, -1.0)  # bytes to -1 to 1
@@ -112,7 +115,7 @@ def convert(content: bytes, network: TfliteNetwork) -> onnx.ModelProto:
             value = refine_lips(writer, value, values[network.lips], lip_indices(graph, network.lips), MESH_POINTS)
         writer.declare_output(value, name, np.dtype(np.float32), dims)
     title = Path(network.member).stem
-    return writer.build(title, f"{title} of {MEDIAPIPE.requirement}; {LICENSE_LINE}")
+    return writer.build(title, f"{title} of {MEDIAPIPE.requirement}; {LICENCE.line}")
 
 
 def convert_from_wheel(wheel: Path, networks: Sequence[TfliteNetwork]) -> list[onnx.ModelProto]:

@@ -5,22 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export.shared.arguments import (
-    Command,
-    add_download,
-    add_export_options,
-    add_replace,
-    add_size,
-    read_options,
-)
+from export.shared.arguments import Command, add_export_options, add_shared_networks, read_options
 from lipsync_core.extras import needs_extra
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("--unet", type=Path, help="latentsync_unet.pt; exports the UNet and its shallow step")
-    parser.add_argument("--vae", type=Path, help="folder or file of sd-vae-ft-mse; exports its encoder and decoder")
-    parser.add_argument("--whisper", type=Path, help="OpenAI's tiny.pt, or the folder or file of whisper-tiny")
+    add_shared_networks(parser)
     parser.add_argument(
         "--version",
         choices=("1.5", "1.6"),
@@ -28,9 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="version of the UNet: 1.5 for faces of 256 pixels, 1.6 for 512 (default: %(default)s)",
     )
     add_export_options(parser)
-    add_download(parser)
-    add_size(parser)
-    add_replace(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -69,4 +69,6 @@ UNET = Network(
     sizes=("full", "small"),
     checkpoint_key=lambda key: original_key(key.removeprefix("network.")),
     copy_key=second_table,
+    is_computed=lambda key: key.endswith(".pos_encoder.pe"),
+    folder_files=("latentsync_unet.pt",),
 )

@@ -91,6 +91,15 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
     add_repository(parser)
 
 
+def add_shared_networks(parser: argparse.ArgumentParser) -> None:
+    """Add the options `--vae` and `--whisper`, for pipelines that share these networks, and those that go with them."""
+    parser.add_argument("--vae", type=Path, help="folder or file of sd-vae-ft-mse; exports its encoder and decoder")
+    parser.add_argument("--whisper", type=Path, help="folder or file of whisper-tiny, or OpenAI's tiny.pt")
+    add_download(parser)
+    add_size(parser)
+    add_replace(parser)
+
+
 def add_size(parser: argparse.ArgumentParser) -> None:
     """Add the option `--size`, for networks that can be built small."""
     parser.add_argument(

@@ -1,27 +1,23 @@
-"""Reads published checkpoints strictly: only tensors are unpickled, and every key and shape must match.
-
-Does not depend on any particular network.
-"""
+"""Compares a checkpoint's tensors with what a network expects, strictly; knows nothing of files and networks."""
 
 from __future__ import annotations
 
-import pickle
-import warnings
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-# Keys of training checkpoints and of OpenAI's files; their other entries (optimizer, counters, dims) are dropped
-STATE_DICT_KEYS = ("state_dict", "model_state_dict")
-PARALLEL_PREFIX = "module."  # left by data-parallel training, anywhere in a key
 KEYS_SHOWN = 3
-TEXT_MARKS = {b"<": "an HTML page", b"version https://git-lfs": "a git-lfs pointer"}
-DOWNLOAD_AGAIN = "Download it again, as a file"
+COUNTER = "num_batches_tracked"  # of batch norms; not used after training, and left out of some files
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+ORIGINAL = "Give the original checkpoint of this network"
+# Kind of tensor that cannot be exported -> what to do
+UNUSABLE: Mapping[str, str] = {
+    "tensors without values": "Save it again from a device that holds them",
+    "sparse tensors": "Save them as dense ones",
+    "unsupported types": "Give the original checkpoint, with floating-point weights of 16 or 32 bits",
+}
 
 Shapes = Mapping[str, tuple[int, ...]]
 Others = Mapping[str, tuple[str, Shapes]]  # title of a network -> the option that takes its checkpoint, its shapes
@@ -32,52 +28,20 @@ def module_shapes(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in module.state_dict().items()}
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a checkpoint's tensors by key, without the prefix `module.`.
-
-    Args:
-        path: A .pth, .pt or .bin file of torch (zip or older), a TorchScript archive, or a .safetensors file.
-
-    Raises:
-        ValueError: The file does not exist or is not a checkpoint.
-    """
-    check_file(path)
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    for key in STATE_DICT_KEYS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not content:
-        raise ValueError(f"{path}: expected a state dict, got {_kind(content)}. Give the original checkpoint")
-    strays = [key for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
-    if strays:
-        raise ValueError(
-            f"{path}: expected tensors by name, got {_kind(content[strays[0]])} at {strays[0]!r}."
-            " Give the original checkpoint"
-        )
-    return {key.replace(PARALLEL_PREFIX, ""): value for key, value in content.items()}
+def is_counter(key: str) -> bool:
+    """Say whether a key is a batch norm's counter, which a checkpoint may lack."""
+    return key.endswith(COUNTER)
 
 
-def check_file(path: Path) -> None:
-    """Check that a path leads to a file that may be a checkpoint, from its first bytes.
-
-    Raises:
-        ValueError: There is no such file, or it is empty, a web page, a git-lfs pointer or a truncated archive.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path}: expected a checkpoint file, got no such file. Give the path of the downloaded file")
-    with path.open("rb") as file:
-        start = file.read(64).lstrip()
-    if not start:
-        raise ValueError(f"{path}: expected a checkpoint, got an empty file. {DOWNLOAD_AGAIN}")
-    for mark, name in TEXT_MARKS.items():
-        if start.startswith(mark):
-            raise ValueError(f"{path}: expected a checkpoint, got {name}. {DOWNLOAD_AGAIN}")
-    if start.startswith(b"PK") and not zipfile.is_zipfile(path):
-        raise _truncated(path)
-
-
-def check_weights(path: Path, weights: Mapping[str, Tensor], shapes: Shapes, title: str, others: Others) -> None:
-    """Check that weights have the keys and shapes of a network, and that all values are finite.
+def check_weights(
+    path: Path,
+    weights: Mapping[str, Tensor],
+    shapes: Shapes,
+    title: str,
+    others: Others,
+    may_lack: Callable[[str], bool] = is_counter,
+) -> None:
+    """Check that weights have the keys and shapes of a network, and are finite numbers of full or half precision.
 
     Args:
         path: File that the weights are from, for the message.
@@ -85,59 +49,45 @@ def check_weights(path: Path, weights: Mapping[str, Tensor], shapes: Shapes, tit
         shapes: Expected shape by key.
         title: What the file should hold, for the message.
         others: Networks whose checkpoints may have been mixed up with this one.
+        may_lack: Says of a key whether it may be missing.
 
     Raises:
         ValueError: They differ; the message names the first keys that do.
     """
     found = {key: tuple(value.shape) for key, value in weights.items()}
-    differences = _differences(found, shapes)
+    differences = _differences(found, shapes, may_lack)
     if differences:
-        mixed_up = [(name, option) for name, (option, other_shapes) in others.items() if found == other_shapes]
-        advice = "Give the original checkpoint of this network"
-        if mixed_up:
-            advice = "It holds {}; give it with {}".format(*mixed_up[0])
-        raise ValueError(f"{path}: expected {title}, got {'; '.join(differences)}. {advice}")
+        mixed_up = [
+            f"It holds {name}; give it with {option}"
+            for name, (option, other_shapes) in others.items()
+            if not _differences(found, other_shapes, is_counter)
+        ]
+        raise ValueError(f"{path}: expected {title}, got {'; '.join(differences)}. {[*mixed_up, ORIGINAL][0]}")
+    unusable = {kind: [key for key, value in weights.items() if kind == _unusable(key, value)] for kind in UNUSABLE}
+    for kind, keys in unusable.items():
+        if keys:
+            dtypes = ", ".join(sorted({str(weights[key].dtype).removeprefix("torch.") for key in keys}))
+            raise ValueError(f"{path}: expected {title}, got {kind} ({dtypes}) in {_some(keys)}. {UNUSABLE[kind]}")
     broken = [key for key, value in weights.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise ValueError(
             f"{path}: expected finite weights, got NaN or infinity in {_some(broken)}. The file is damaged or its"
-            f" training diverged. {DOWNLOAD_AGAIN}"
+            " training diverged. Download it again, as a file"
         )
 
 
-def _read_torch(path: Path) -> object:
-    if _is_torchscript(path):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch deprecates TorchScript, but such files have been published
-            archive: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-        return dict(archive.state_dict())
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path}: expected a checkpoint of tensors, got no checkpoint or one with other objects, which are not"
-            " loaded. Give the original checkpoint"
-        ) from error
-    except Exception as error:  # damaged bytes make an unpickler fail in any way, struct.error included
-        raise _truncated(path) from error
+def _unusable(key: str, value: Tensor) -> str | None:
+    """Return the kind of a tensor that cannot be exported, or None."""
+    without_values, sparse, unsupported = UNUSABLE
+    if value.is_meta:
+        return without_values
+    if value.layout != torch.strided:
+        return sparse
+    return unsupported if value.dtype not in DTYPES and not is_counter(key) else None
 
 
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise _truncated(path) from error
-
-
-def _differences(found: Shapes, expected: Shapes) -> list[str]:
-    missing = [key for key in expected if key not in found]
+def _differences(found: Shapes, expected: Shapes, may_lack: Callable[[str], bool]) -> list[str]:
+    missing = [key for key in expected if key not in found and not may_lack(key)]
     unexpected = [key for key in found if key not in expected]
     reshaped = [
         f"{key} {list(found[key])} for {list(shape)}"
@@ -151,14 +101,3 @@ def _differences(found: Shapes, expected: Shapes) -> list[str]:
 def _some(keys: Sequence[str]) -> str:
     more = f" and {len(keys) - KEYS_SHOWN} more" if len(keys) > KEYS_SHOWN else ""
     return ", ".join(keys[:KEYS_SHOWN]) + more
-
-
-def _truncated(path: Path) -> ValueError:
-    size = path.stat().st_size
-    return ValueError(
-        f"{path}: expected a whole checkpoint, got {size:,} bytes that are cut off or no checkpoint. {DOWNLOAD_AGAIN}"
-    )
-
-
-def _kind(value: object) -> str:
-    return "an empty one" if isinstance(value, Mapping) and not value else type(value).__name__

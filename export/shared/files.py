@@ -1,4 +1,4 @@
-"""Hashes files, and writes them whole or not at all."""
+"""Hashes files, writes them whole or not at all, and knows where downloads are kept."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
+CACHE_FOLDER = "lipsync"
 READABLE_BY_ALL = 0o644  # the server may run as another user
 
 
@@ -33,3 +34,9 @@ def write_whole(path: Path, content: bytes) -> None:
     except BaseException:
         os.unlink(unfinished)
         raise
+
+
+def cache_folder() -> Path:
+    """Return the folder for downloads, in XDG_CACHE_HOME or, if that is not set, in ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / CACHE_FOLDER

@@ -30,11 +30,15 @@ class HalfPrecision(nn.Module):
         """Run the network on inputs cast to half precision; integer inputs stay as they are.
 
         Returns:
-            The network's outputs, float32.
+            The network's outputs, float32; labels stay whole numbers.
         """
         halved = (value.half() if value.is_floating_point() else value for value in inputs)
         outputs = self.network(*halved)
-        return outputs.float() if isinstance(outputs, Tensor) else tuple(value.float() for value in outputs)
+        return _in_float32(outputs) if isinstance(outputs, Tensor) else tuple(map(_in_float32, outputs))
+
+
+def _in_float32(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
 
 
 def _keep_in_float32(module: nn.Module) -> None:

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from export.shared.arguments import Precision, Size
-from export.shared.checkpoint import Others, Shapes, check_weights, module_shapes, read_weights
+from export.shared.checkpoint import Others, Shapes, check_weights, is_counter, module_shapes
+from export.shared.checkpoint_file import read_weights
 
 TRIAL_SEED = 0
 
 Bounds = Mapping[Precision, float]
 Weights = dict[str, Tensor]
 
-# Largest accepted difference of ONNX from torch in fp32, as a fraction of the output's root mean square
+# Largest accepted difference of ONNX from torch in fp32, as a fraction of the output's root mean square; of labels, the
+# share that differs
 BOUNDS: Bounds = {"fp32": 1e-4, "fp16": 0.05}
 
 
@@ -56,6 +58,10 @@ def _same_weights(weights: Weights, _keys: Mapping[str, str]) -> Weights:
     return weights
 
 
+def _never(_key: str) -> bool:
+    return False
+
+
 def _no_copy(_key: str) -> str | None:
     return None
 
@@ -78,6 +84,7 @@ class Network:
         rename: Gives a checkpoint's weights the keys of `checkpoint_key`, and drops weights of unused parts; it takes
             the weights and a table from module keys to checkpoint keys.
         copy_key: Names the second key under which a checkpoint holds the same weight again, if any.
+        is_computed: Says of a key whether a checkpoint may lack it, as the module computes its value.
     """
 
     title: str
@@ -91,12 +98,16 @@ class Network:
     checkpoint_key: Callable[[str], str] = _same_key
     rename: Callable[[Weights, Mapping[str, str]], Weights] = _same_weights
     copy_key: Callable[[str], str | None] = _no_copy
+    is_computed: Callable[[str], bool] = _never
 
 
 def load_checkpoint(
     network: Network, path: Path, *, size: Size = "full", others: Mapping[str, Network] | None = None
 ) -> nn.Module:
     """Build a network and fill it from its checkpoint; every key and shape must match.
+
+    A checkpoint may lack the counters of batch norms and what is computed, and may hold 1x1 convolutions for linear
+    layers, or the reverse.
 
     Args:
         network: Network to build.
@@ -111,9 +122,13 @@ def load_checkpoint(
         ValueError: The checkpoint does not exist, is damaged, or belongs to another network.
     """
     module, keys = _build(network, size)
-    weights = network.rename(read_weights(path), keys)
     shapes = checkpoint_shapes(network, module)
-    check_weights(path, weights, shapes, network.title, _shapes_of_others(others or {}, size))
+    weights = _fit(network.rename(read_weights(path), keys), shapes)
+
+    def may_lack(key: str) -> bool:
+        return is_counter(key) or network.is_computed(key)
+
+    check_weights(path, weights, shapes, network.title, _shapes_of_others(others or {}, size), may_lack)
     _check_copies(path, weights, network)
     return _fill(module, weights, keys)
 
@@ -164,7 +179,7 @@ def find_checkpoint(network: Network, path: Path, option: str) -> Path:
         return path
     found = next((path / name for name in network.folder_files if (path / name).is_file()), None)
     if found is None:
-        wanted = " or ".join(network.folder_files)
+        wanted = " or ".join(network.folder_files[:2])
         rule = f"a folder with {wanted}, got one without" if wanted else "a checkpoint file, got a folder"
         raise ValueError(f"{path}: expected {rule}. Give the file with {option}")
     return found
@@ -179,6 +194,22 @@ def _build(network: Network, size: Size) -> tuple[nn.Module, dict[str, str]]:
     """Build a network without its weights, and list its keys with those of the checkpoint."""
     module = network.build(size)
     return module, {key: network.checkpoint_key(key) for key in module.state_dict()}
+
+
+def _fit(weights: Weights, shapes: Shapes) -> Weights:
+    """Drop or add axes of length 1 at the end of a shape: a linear layer computes the same as a 1x1 convolution."""
+    fitted = {}
+    for key, value in weights.items():
+        shape = shapes.get(key, value.shape)
+        same = _without_ones(tuple(value.shape)) == _without_ones(tuple(shape)) and value.layout == torch.strided
+        fitted[key] = value.reshape(shape) if same else value
+    return fitted
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    while len(shape) > 2 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
 
 
 def _fill(module: nn.Module, weights: Weights, keys: Mapping[str, str]) -> nn.Module:
@@ -199,7 +230,7 @@ def _take(weights: Weights, name: str, own: Tensor) -> Tensor:
 def _check_copies(path: Path, weights: Weights, network: Network) -> None:
     for name, value in weights.items():
         copy = network.copy_key(name)
-        if copy is not None and not torch.equal(value, weights[copy]):
+        if copy in weights and not torch.equal(value, weights[copy]):
             raise ValueError(
                 f"{path}: expected {copy} to be a copy of {name}, got another. Give the original checkpoint"
             )

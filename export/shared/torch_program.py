@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from export.shared.comparison import largest_difference, run_module
+from export.shared.comparison import difference_unit, largest_difference, run_module
 from export.shared.files import READABLE_BY_ALL, describe_file
 from export.shared.network import ServedModel
 from lipsync_core.contract import ModelContract, read_contract
 from lipsync_core.programs.program import PROGRAM_FILE, Program, load_program, save_program
 from lipsync_core.repository import VERSION_FOLDER
 
-# Largest accepted difference from the module, as a fraction of the output's root mean square: the operators and their
-# order are the same
+# Largest accepted difference from the module, as a fraction of the output's root mean square or of the labels: the
+# operators and their order are the same
 BOUND = 1e-5
 
 
@@ -44,17 +44,15 @@ def write_program(repository: Path, model: ServedModel, module: nn.Module) -> st
         path = Path(unfinished) / PROGRAM_FILE
         save_program(to_program(model, module), path, tuple(model.trial(2)), model.outputs)
         contract, program = read_contract(repository / model.name), load_program(path, torch.device("cpu"))
+        unit = difference_unit(contract)
         difference = max(_compare_program(program, contract, model, module, rows) for rows in (1, 3))
         if not difference <= BOUND:  # NaN included
-            raise ValueError(
-                f"{model.name}: expected the program within {BOUND:g} of the output's root mean square,"
-                f" got {difference:.2g}"
-            )
+            raise ValueError(f"{model.name}: expected the program within {BOUND:g} {unit}, got {difference:.2g}")
         path.chmod(READABLE_BY_ALL)
         os.replace(path, folder / PROGRAM_FILE)
     return (
         f"{describe_file(folder / PROGRAM_FILE)}\n  for torch {torch.__version__}, largest difference from torch"
-        f" {difference:.2g} of the output's root mean square, bound {BOUND:g}"
+        f" {difference:.2g} {unit}, bound {BOUND:g}"
     )
 
 

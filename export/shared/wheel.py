@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -12,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.shared.files import file_sha256, write_whole
+from export.shared.files import cache_folder, file_sha256, write_whole
 
-CACHE_FOLDER = "lipsync"
 DOWNLOAD_TIMEOUT_S = 600
+NO_PIP = "No module named pip"  # as in environments of uv
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,6 @@ def fetch_wheel(wheel: PinnedWheel) -> Path:
         check_wheel(downloaded, wheel)
         write_whole(cached, downloaded.read_bytes())
     return cached
-
-
-def cache_folder() -> Path:
-    """Return the folder for downloads, in XDG_CACHE_HOME or, if that is not set, in ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / CACHE_FOLDER
 
 
 def check_wheel(path: Path, wheel: PinnedWheel) -> None:
@@ -115,9 +108,10 @@ def _pip_download(wheel: PinnedWheel, folder: str) -> None:
     if done.returncode:
         lines = done.stderr.splitlines() or ["no reason given"]
         reason = ([line for line in lines if line.startswith("ERROR: ")] or lines)[-1].removeprefix("ERROR: ")
+        advice = "Install it with: python -m ensurepip" if reason.endswith(NO_PIP) else "Check the network"
         raise ValueError(
             f"{wheel.requirement}: expected pip to download it, got: {reason}."
-            f" Check the network, or get {wheel.file_name} elsewhere and give it with --wheel"
+            f" {advice}, or get {wheel.file_name} elsewhere and give it with --wheel"
         )
 
 

@@ -27,6 +27,23 @@ CONFIGURATIONS: Mapping[Size, Mapping[str, object]] = {
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OLD_KEY = re.compile(rf"(\.attentions\.\d+\.)({'|'.join(OLD_NAMES)})\.")
 
+# Key of CompVis's code -> today's
+MODEL_PREFIX = "first_stage_model."  # of the VAE in a whole model
+COMPVIS_MARK = "encoder.down.0."
+TRAINING = ("loss.", "model_ema.")
+COMPVIS_RULES = (
+    (r"\.(down|up)\.(\d)\.block\.", r".\1_blocks.\2.resnets."),
+    (r"\.down\.(\d)\.downsample\.", r".down_blocks.\1.downsamplers.0."),
+    (r"\.up\.(\d)\.upsample\.", r".up_blocks.\1.upsamplers.0."),
+    (r"\.mid\.block_1\.", ".mid_block.resnets.0."),
+    (r"\.mid\.block_2\.", ".mid_block.resnets.1."),
+    (r"\.mid\.attn_1\.norm\.", ".mid_block.attentions.0.group_norm."),
+    (r"\.mid\.attn_1\.proj_out\.", ".mid_block.attentions.0.to_out.0."),
+    (r"\.mid\.attn_1\.([qkv])\.", r".mid_block.attentions.0.to_\1."),
+    (r"\.nin_shortcut\.", ".conv_shortcut."),
+    (r"\.norm_out\.", ".conv_norm_out."),
+)
+
 ValueT = TypeVar("ValueT")
 
 
@@ -83,10 +100,23 @@ def build_vae(size: Size = "full") -> AutoencoderKL:
 
 
 def rename_vae_keys(weights: Mapping[str, ValueT], _keys: Mapping[str, str]) -> dict[str, ValueT]:
-    """Give the attention's layers of older files the names that diffusers gives them today."""
-    return {
-        OLD_KEY.sub(lambda found: f"{found[1]}{OLD_NAMES[found[2]]}.", key): value for key, value in weights.items()
-    }
+    """Give the weights of older and of CompVis's files the names that diffusers gives them today.
+
+    Of a whole Stable Diffusion model only the VAE is kept.
+    """
+    inside = {
+        key.removeprefix(MODEL_PREFIX): value for key, value in weights.items() if key.startswith(MODEL_PREFIX)
+    } or weights
+    if any(key.startswith(COMPVIS_MARK) for key in inside):
+        inside = {_diffusers_key(key): value for key, value in inside.items() if not key.startswith(TRAINING)}
+    return {OLD_KEY.sub(lambda found: f"{found[1]}{OLD_NAMES[found[2]]}.", key): value for key, value in inside.items()}
+
+
+def _diffusers_key(key: str) -> str:
+    """Return diffusers' key for a key of CompVis's code, which counts the decoder's levels from the finest."""
+    for pattern, name in COMPVIS_RULES:
+        key = re.sub(pattern, name, key)
+    return re.sub(r"\bup_blocks\.(\d)", lambda found: f"up_blocks.{LEVELS - 1 - int(found[1])}", key)
 
 
 def _models(vae: nn.Module) -> list[ServedModel]:
@@ -116,6 +146,11 @@ VAE = Network(
     synthetic=scaled_weights,
     sizes=("full", "small"),
     shared=True,
-    folder_files=("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"),
+    folder_files=tuple(
+        f"{folder}diffusion_pytorch_model{variant}.{suffix}"
+        for folder in ("", "vae/")  # of a whole model
+        for variant in ("", ".fp16")
+        for suffix in ("safetensors", "bin")
+    ),
     rename=rename_vae_keys,
 )

@@ -35,6 +35,7 @@ OPENAI_KEY_RULES = (
     (r"^layer_norm\.", "ln_post."),
     (r"^", "encoder."),
 )
+POSITIONS = "encoder.positional_embedding"
 TRANSFORMERS_PREFIX = re.compile(r"^model\.")
 UNUSED = ("decoder.", "proj_out.")  # the decoder, which turns states into text
 
@@ -42,7 +43,7 @@ ValueT = TypeVar("ValueT")
 
 
 class WhisperStates(nn.Module):
-    """Turns log-mel segments into the hidden states before and after each layer, without the final layer norm."""
+    """Turns log-mel segments into the hidden states before and after each layer, and the last one normalised."""
 
     def __init__(self) -> None:
         """Build the encoder with random weights; its position table is in place."""
@@ -57,20 +58,21 @@ class WhisperStates(nn.Module):
         )
         self.encoder = WhisperEncoder(config)
 
-    def forward(self, mel: Tensor) -> Tensor:
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """Run the encoder.
 
         Args:
             mel: Log-mel segments of 30 s, float32 [B, 80, 3000].
 
         Returns:
-            States, float32 [B, 1500, 5, 384]: after the convolutions and the position table, then after each layer.
+            States, float32 [B, 1500, 5, 384]: after the convolutions and the position table, then after each layer,
+            without the final layer norm; and the last of them after that norm, float32 [B, 1500, 384].
         """
         x = gelu(self.encoder.conv2(gelu(self.encoder.conv1(mel)))).transpose(1, 2)
         states = [x + self.encoder.embed_positions.weight]
         for layer in self.encoder.layers:
             states.append(layer(states[-1], None))
-        return torch.stack(states, dim=2)
+        return torch.stack(states, dim=2), self.encoder.layer_norm(states[-1])
 
 
 def openai_key(key: str) -> str:
@@ -97,7 +99,7 @@ def _models(whisper: nn.Module) -> list[ServedModel]:
             name="whisper_encoder",
             module=whisper,
             free_axes={"mel": {0: "batch"}},
-            outputs=("states",),
+            outputs=("states", "normalised_state"),
             trial=lambda rows: {"mel": random_inputs(rows, MEL_BANDS, SEGMENT_MEL_FRAMES) / 2},
         )
     ]
@@ -110,7 +112,8 @@ WHISPER = Network(
     models=_models,
     synthetic=scaled_weights,
     shared=True,
-    folder_files=("model.safetensors", "pytorch_model.bin"),
+    folder_files=("model.safetensors", "pytorch_model.bin", "tiny.pt"),
     checkpoint_key=lambda key: openai_key(key.removeprefix("encoder.")),
     rename=rename_whisper_keys,
+    is_computed=lambda key: key == POSITIONS,
 )

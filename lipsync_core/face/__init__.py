@@ -13,21 +13,28 @@ from lipsync_core.face.detection import (
     Detections,
     Detector,
     decode_detections,
-    find_faces,
-    largest_faces,
     merge_overlapping,
 )
+from lipsync_core.face.finding import find_faces, largest_faces
 from lipsync_core.face.landmarks import (
     LANDMARK_IMAGE_SIZE,
     LANDMARKS,
     alignment_points,
     find_landmarks,
+    fit_keypoints,
     landmark_detections,
     landmarks_in_frame,
 )
 from lipsync_core.face.networks import Network, in_batches
-from lipsync_core.face.regions import crop_regions, regions_from_detections, regions_from_landmarks, tile_regions
+from lipsync_core.face.regions import (
+    crop_regions,
+    regions_from_detections,
+    regions_from_landmarks,
+    tile_regions,
+    turned_regions,
+)
 from lipsync_core.face.slots import fill_slots
+from lipsync_core.face.turns import quarter_turns
 
 __all__ = [
     "LANDMARKS",
@@ -43,12 +50,15 @@ __all__ = [
     "fill_slots",
     "find_faces",
     "find_landmarks",
+    "fit_keypoints",
     "in_batches",
     "landmark_detections",
     "landmarks_in_frame",
     "largest_faces",
     "merge_overlapping",
+    "quarter_turns",
     "regions_from_detections",
     "regions_from_landmarks",
     "tile_regions",
+    "turned_regions",
 ]

@@ -1,22 +1,19 @@
-"""Finds faces in frames: decodes anchors, merges overlapping detections, finds small faces by tiles."""
+"""Decodes a face detector's anchors, and merges overlapping detections."""
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from lipsync_core.face.boxes import box_areas, iou
-from lipsync_core.face.networks import RunDetector
-from lipsync_core.face.regions import crop_regions, tile_regions
+from lipsync_core.face.boxes import iou
 
 KEYPOINTS = 6  # eye at the image's left, eye at its right, nose tip, mouth, tragion left, tragion right
 MIN_IOU = 0.3  # detections that overlap more are one face
-LETTERBOX_PARTS = 1
-TILE_PARTS = (2, 3)  # where the letterbox shows no face, tiles of a half, then a third of the longer side
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ def decode_detections(detector: Detector, regressors: np.ndarray, logits: np.nda
         regressors: float32 [anchors, 16]: the centre's offset from the anchor, width and height, and the offsets of six
             keypoints, in pixels of the detector's image.
         logits: float32 [anchors].
-        region: float64 [4], the upright square of the frame that the image shows.
+        region: float64 [4], the square of the frame that the image shows; upright, or turned by whole quarters.
     """
     # float64: exp(100) is too large for float32
     scores = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -100, 100)))
@@ -64,7 +61,8 @@ def decode_detections(detector: Detector, regressors: np.ndarray, logits: np.nda
     boxes = np.concatenate([middles - half_sizes, middles + half_sizes], axis=1)
     keypoints = values[:, 4:].reshape(-1, KEYPOINTS, 2) + centres[:, None]
     corner, side = region[:2] - region[2] / 2, region[2]
-    return Detections(boxes * side + np.tile(corner, 2), keypoints * side + corner, scores[kept])
+    upright = Detections(boxes * side + np.tile(corner, 2), keypoints * side + corner, scores[kept])
+    return _turned(upright, region[:2], round(region[3] / (math.pi / 2)) % 4)
 
 
 def merge_overlapping(detections: Detections) -> Detections:
@@ -83,37 +81,7 @@ def merge_overlapping(detections: Detections) -> Detections:
         merged_keypoints = np.tensordot(weights, keypoints[group], axes=1)
         faces.append((weights @ boxes[group], merged_keypoints, scores[group[0]]))
         order = order[~same]
-    return _stack(faces)
-
-
-def find_faces(
-    frames: np.ndarray, run_detector: RunDetector, detector: Detector = SHORT_RANGE_DETECTOR
-) -> list[Detections]:
-    """Find the faces of each frame, best first; frames without any are searched again in tiles for small faces.
-
-    Args:
-        frames: uint8 RGB [F, H, W, 3].
-        run_detector: The network; called once for all whole frames, and once for each tile size that is needed.
-        detector: The network's properties.
-    """
-    found: list[Detections] = [_stack([])] * len(frames)
-    for parts in (LETTERBOX_PARTS, *TILE_PARTS):
-        missing = [index for index, detections in enumerate(found) if not len(detections.scores)]
-        if not missing:
-            break
-        regions = tile_regions(frames.shape[1], frames.shape[2], parts)
-        crops = [crop_regions(frames[index], regions, detector.image_size, replicate_border=False) for index in missing]
-        regressors, logits = run_detector(np.concatenate(crops))
-        for position, index in enumerate(missing):
-            rows = slice(position * len(regions), (position + 1) * len(regions))
-            found[index] = _merge_tiles(detector, regressors[rows], logits[rows], regions)
-    return found
-
-
-def largest_faces(detections: Detections, count: int) -> Detections:
-    """Keep the `count` largest faces of a frame, largest box first."""
-    order = np.argsort(-box_areas(detections.boxes), kind="stable")[:count]
-    return Detections(*(values[order] for values in detections))
+    return stack_faces(faces)
 
 
 @functools.cache
@@ -127,13 +95,23 @@ def _anchors(detector: Detector) -> np.ndarray:
     return np.concatenate(centres)
 
 
-def _merge_tiles(detector: Detector, regressors: np.ndarray, logits: np.ndarray, regions: np.ndarray) -> Detections:
-    tiles = zip(regressors, logits, regions, strict=True)
-    found = [decode_detections(detector, *tile) for tile in tiles]
-    return merge_overlapping(Detections(*(np.concatenate(parts) for parts in zip(*found, strict=True))))
+def _turned(faces: Detections, centre: np.ndarray, quarters: int) -> Detections:
+    """Turn detections around a centre by quarter turns, clockwise in the picture."""
+    boxes, keypoints, scores = faces
+    for _ in range(quarters):
+        corners = _quarter_turn(boxes.reshape(-1, 2, 2), centre)
+        boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+        keypoints = _quarter_turn(keypoints, centre)
+    return Detections(boxes, keypoints, scores)
 
 
-def _stack(faces: Sequence[tuple[np.ndarray, np.ndarray, float]]) -> Detections:
+def _quarter_turn(points: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    x, y = np.moveaxis(points - centre, -1, 0)
+    return np.stack([-y, x], axis=-1) + centre
+
+
+def stack_faces(faces: Sequence[tuple[np.ndarray, np.ndarray, float]]) -> Detections:
+    """Stack boxes [4], keypoints [6, 2] and scores of faces; there may be none."""
     boxes, keypoints, scores = zip(*faces, strict=True) if faces else ((), (), ())
     return Detections(
         np.array(boxes, np.float64).reshape(-1, 4),

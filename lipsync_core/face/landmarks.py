@@ -17,6 +17,10 @@ LEFT_BROW = (71, 63, 105, 66, 107)
 RIGHT_BROW = (336, 296, 334, 293, 301)
 NOSE = (168, 197, 5, 4, 75, 97, 2, 326, 305)
 
+NOSE_TIP, INNER_LIPS = 1, (13, 14)  # upper and lower lip, middle
+NOSE_KEYPOINT, MOUTH_KEYPOINT = 2, 3
+MAX_APART = 0.3  # sides of the box; 0.19 was the most on faces of any roll, a third of wrong landmarks exceed it
+
 
 def find_landmarks(
     frames: np.ndarray, frame_indices: Sequence[int] | np.ndarray, regions: np.ndarray, run_landmarks: RunLandmarks
@@ -61,6 +65,23 @@ def landmark_detections(
     """
     centring, _ = find_landmarks(frames, frame_indices, regions, run_landmarks)
     return find_landmarks(frames, frame_indices, regions_from_landmarks(centring), run_landmarks)
+
+
+def fit_keypoints(landmarks: np.ndarray, keypoints: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Return whether nose and mouth are where the detector saw them; elsewhere the landmarks lie on something else.
+
+    Args:
+        landmarks: float [N, 468, 3].
+        keypoints: float [N, 6, 2], of the detections that the landmarks were found in.
+        boxes: float [N, 4], of the detections.
+
+    Returns:
+        bool [N].
+    """
+    points = landmarks[..., :2]
+    nose_and_mouth = np.stack([points[:, NOSE_TIP], points[:, list(INNER_LIPS)].mean(axis=1)], axis=1)
+    apart = np.linalg.norm(nose_and_mouth - keypoints[:, [NOSE_KEYPOINT, MOUTH_KEYPOINT]], axis=-1).max(axis=1)
+    return np.asarray(apart <= MAX_APART * (boxes[:, 2:] - boxes[:, :2]).max(axis=1))
 
 
 def landmarks_in_frame(landmarks: np.ndarray, regions: np.ndarray) -> np.ndarray:

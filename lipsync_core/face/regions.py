@@ -54,6 +54,21 @@ def tile_regions(height: int, width: int, parts: int) -> np.ndarray:
     return np.array([(x, y, side, 0.0) for y in centres_y for x in centres_x])
 
 
+def turned_regions(box: np.ndarray, margin: float) -> np.ndarray:
+    """Place a square around a box, (x1, y1, x2, y2), once for each quarter turn.
+
+    Args:
+        box: float [4].
+        margin: Side of the square, over the longer side of the box.
+
+    Returns:
+        float64 regions [4, 4]; the first is upright, the others are turned clockwise.
+    """
+    (x1, y1, x2, y2), quarters = box.tolist(), range(4)
+    side = max(margin * max(x2 - x1, y2 - y1), MIN_REGION_SIDE)
+    return np.array([((x1 + x2) / 2, (y1 + y2) / 2, side, math.pi / 2 * quarter) for quarter in quarters])
+
+
 def regions_from_detections(boxes: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     """Place a landmark region on each detection: around its box, with the eyes level.
 

@@ -23,7 +23,8 @@ NOSE = 2
 BIAS_KEPT = 0.2  # weight of the previous frame's bias
 OUTSIDE = 127.0  # pixel value outside the frame
 SMALLEST_SPREAD = 1e-3  # pixels; points closer together have no usable direction
-EXTENT_MARGIN = 3.0  # pixels, for bilinear sampling and the soft edge
+FADE = 1  # pixels of the crop around it, over which its coverage falls to zero
+EXTENT_MARGIN = 3.0  # pixels of the frame beyond that, for bilinear sampling and a border of pixels not covered
 
 
 def crop_size(resolution: int) -> tuple[int, int]:
@@ -117,7 +118,8 @@ def face_extent(matrices: np.ndarray, resolution: int) -> tuple[float, float, fl
         x1, y1, x2, y2 in pixels of the frames.
     """
     height, width = crop_size(resolution)
-    corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], np.float64)
+    left, top, right, bottom = -FADE, -FADE, width - 1 + FADE, height - 1 + FADE
+    corners = np.array([[left, top, 1], [right, top, 1], [left, bottom, 1], [right, bottom, 1]], np.float64)
     places = np.concatenate([corners @ inverse(matrix).T for matrix in matrices])
     (x1, y1), (x2, y2) = places.min(axis=0) - EXTENT_MARGIN, places.max(axis=0) + EXTENT_MARGIN
     return float(x1), float(y1), float(x2), float(y2)

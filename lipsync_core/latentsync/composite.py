@@ -28,24 +28,32 @@ class SoftMask(NamedTuple):
     soft: np.ndarray
 
 
-def composite_faces(frames: np.ndarray, faces: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+def composite_faces(
+    frames: np.ndarray, faces: np.ndarray, matrices: np.ndarray, strengths: np.ndarray | None = None
+) -> np.ndarray:
     """Paste generated faces into their frames.
 
     Args:
         frames: uint8 RGB [F, H, W, 3].
         faces: float32 RGB [F, R, R, 3], about -1 to 1.
         matrices: float32 [F, 2, 3], frame -> upright crop, as for `align_faces`.
+        strengths: float [F], how much of each face is shown, 0 to 1; None for all of it.
 
     Returns:
         uint8 RGB [F, H, W, 3].
     """
     synced = frames.copy()
-    for frame, face, matrix in zip(synced, faces, matrices, strict=True):
+    shares = np.ones(len(frames), np.float32) if strengths is None else strengths
+    for frame, face, matrix, share in zip(synced, faces, matrices, shares, strict=True):
         rows, columns = reached_region(matrix, len(face), frame.shape[0], frame.shape[1])
-        if rows.start < rows.stop and columns.start < columns.stop:
+        if share > 0 and rows.start < rows.stop and columns.start < columns.stop:
             moved = matrix.astype(np.float64)
             moved[:, 2] += moved[:, :2] @ (columns.start, rows.start)
-            frame[rows, columns] = _paste(frame[rows, columns], face, moved)
+            region = frame[rows, columns]
+            pasted = _paste(region, face, moved)
+            region[:] = (
+                pasted if share >= 1 else cv2.addWeighted(pasted, float(share), region.copy(), 1 - float(share), 0)
+            )
     return synced
 
 

@@ -11,12 +11,20 @@ from lipsync_core.latentsync.sizes import POSITIONS_AFTER, POSITIONS_BEFORE, TOK
 from lipsync_core.whisper.sizes import POSITIONS_PER_SECOND
 
 NATIVE_FPS = 25  # frame rate of the training clips
-FRAMES_BEYOND = 2  # that the original generates after the end of the audio
 
 
-def frame_count(positions: int, fps: float = NATIVE_FPS) -> int:
-    """Count the frames that the original generates for a recording: one or two more than its duration."""
-    return int(positions * fps / POSITIONS_PER_SECOND) + FRAMES_BEYOND
+def end_of_frames_s(positions: int) -> float:
+    """Return the time of the original's last frame: it stops after the first frame beyond the last position.
+
+    At 25 frames per second these are positions // 2 + 2 frames, one or two more than the audio lasts.
+
+    Args:
+        positions: Number of positions in the recording.
+
+    Returns:
+        Seconds; the first frame that is shown then or later is the last one.
+    """
+    return (positions + 1) / POSITIONS_PER_SECOND
 
 
 def frame_position(index: int, fps: float = NATIVE_FPS) -> int:

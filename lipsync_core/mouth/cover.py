@@ -31,7 +31,6 @@ REFERENCE_POINTS = (
     195,
 )  # cheeks, forehead, bridge of the nose
 LIP_ZONES = 3  # of each lip, left to right
-ZONES = 2 * LIP_ZONES + len(SKIN_POINTS)
 PATCH = np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)], np.float32) * 0.015  # eye spans: a point is a mean of 5
 BLACK_OFFSET = 8  # of 255: keeps ratios of dark colours small
 TOLERANCE = 3.0  # standard deviations

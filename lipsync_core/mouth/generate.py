@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipsync_core.checks import check_finite, check_rows
-from lipsync_core.mouth.cover import lower_face_colours, visibility
 from lipsync_core.mouth.geometry import FloatArray, mouth_geometry
-from lipsync_core.mouth.interior import DonorInterior, donor_interior, painted_interior
-from lipsync_core.mouth.target import MAX_GAP_DEFAULT, motion_strength, mouth_target
+from lipsync_core.mouth.interior import Donor, open_donor, painted_interior
+from lipsync_core.mouth.speaker import speaker_template
+from lipsync_core.mouth.target import lip_moves, motion_strength, mouth_target
+from lipsync_core.mouth.visible import Strengths
 from lipsync_core.mouth.warp import Image, warp_mouth
+from lipsync_core.reasons import Reason
 
 PAINTED = -1  # index of the painted interior
 
@@ -19,8 +21,7 @@ PAINTED = -1  # index of the painted interior
 class ClipMouth:
     """What is known about a clip's mouth from outside the chunk (see MouthProfile); all of it is optional."""
 
-    mouth_range: FloatArray | None = None  # [2], gap at opening 1 and usual width; else a common gap, own width
-    mouth_colours: FloatArray | None = None  # [2, 16, 3]; else covered mouths are not looked for
+    mouth_template: FloatArray | None = None  # [468, 3], the face with its mean mouth; else each frame's own
     interior_frames: Image | None = None  # [K, h, w, 3], open mouths
     interior_landmarks: FloatArray | None = None  # [K, 468, 3], pixels of the interior_frames
     interior_indices: NDArray[np.int32] | None = None  # [F], -1 = painted; else all are painted
@@ -31,13 +32,8 @@ class ClipMouth:
         Raises:
             ValueError: Lengths differ, a number cannot be used, or an index is out of range.
         """
-        if self.mouth_range is not None and not _all_positive(self.mouth_range):
-            got = self.mouth_range.tolist()
-            raise ValueError(f"mouth_range: expected two positive numbers, got {got}. Leave it out")
-        if self.mouth_colours is not None and not (
-            np.isfinite(self.mouth_colours).all() and _all_positive(self.mouth_colours[1])
-        ):
-            raise ValueError("mouth_colours: expected finite numbers and positive tolerances. Leave it out")
+        if self.mouth_template is not None:
+            check_finite("mouth_template", self.mouth_template, "Leave it out")
         self._check_interiors(count)
 
     def _check_interiors(self, count: int) -> None:
@@ -58,27 +54,39 @@ class ClipMouth:
                 f"{self.interior_indices.max()}. Count the interior_frames from 0"
             )
 
-    def interiors(self, count: int) -> list[DonorInterior | None]:
-        """Return the interior for each of `count` frames; None for painted."""
+    def donors(self, count: int) -> list[Donor | None]:
+        """Return what each of `count` frames shows between its lips; None for a painted inside."""
         if self.interior_frames is None or self.interior_landmarks is None or self.interior_indices is None:
             return [None] * count
-        donors = list(map(donor_interior, self.interior_frames, self.interior_landmarks))
-        return [None if index == PAINTED else donors[index] for index in self.interior_indices]
+        used = {int(index) for index in self.interior_indices} - {PAINTED}
+        opened = {i: open_donor(self.interior_frames[i], self.interior_landmarks[i]) for i in used}
+        return [opened.get(int(index)) for index in self.interior_indices]
+
+    def template(self, landmarks: FloatArray) -> FloatArray:
+        """Return the speaker's face from the front with the mean mouth in speech, float [468, 3]."""
+        return speaker_template(landmarks[None]) if self.mouth_template is None else self.mouth_template
 
 
-def sync_mouths(frames: Image, landmarks: FloatArray, mouth_shapes: FloatArray, clip: ClipMouth | None = None) -> Image:
+def sync_mouths(
+    frames: Image,
+    landmarks: FloatArray,
+    mouth_shapes: FloatArray,
+    clip: ClipMouth | None = None,
+    visible: Strengths | None = None,
+) -> tuple[Image, Strengths]:
     """Warp the mouth of each frame to its shape.
 
-    Frames without a face, with the head turned far or with a covered mouth are unchanged.
+    Frames without a face, with the head turned far or with a mouth that cannot be seen are unchanged.
 
     Args:
         frames: uint8 RGB [F, H, W, 3].
         landmarks: float32 [F, 468, 3], in pixels of the frames; NaN for frames without a face.
-        mouth_shapes: float32 [F, 2], opening 0 to 1.15 and spread -1 to 1.
+        mouth_shapes: float32 [F, 7], components of the lips' displacement at their real size, and closure 0 to 1.
         clip: What is known about the clip's mouth.
+        visible: How far each mouth can be seen, from `visible_mouths`; else all are taken for visible.
 
     Returns:
-        synced_frames, uint8 RGB [F, H, W, 3].
+        synced_frames, uint8 RGB [F, H, W, 3]; how much of each frame's motion was done.
 
     Raises:
         ValueError: Row counts differ, or a shape is not finite.
@@ -86,33 +94,27 @@ def sync_mouths(frames: Image, landmarks: FloatArray, mouth_shapes: FloatArray, 
     clip, count = clip or ClipMouth(), len(frames)
     check_rows("landmarks", landmarks, count, advice="Match the frames")
     check_rows("shapes", mouth_shapes, count, advice="Match the frames")
-    check_finite("shapes", mouth_shapes, "Use 0 for a closed mouth")
+    check_finite("shapes", mouth_shapes, "Use 0 for the mean mouth")
     clip.check(count)
-    synced_frames = frames.copy()
-    for frame, points, shape, donor in zip(synced_frames, landmarks, mouth_shapes, clip.interiors(count), strict=True):
-        if np.isfinite(points).all():
-            _sync_mouth(frame, points, shape, donor, clip)
-    return synced_frames
-
-
-def _sync_mouth(
-    frame: Image, landmarks: FloatArray, shape: FloatArray, donor: DonorInterior | None, clip: ClipMouth
-) -> None:
-    geometry = mouth_geometry(landmarks)
-    strength = motion_strength(geometry)
-    if clip.mouth_colours is not None:
-        strength *= visibility(lower_face_colours(frame, landmarks), clip.mouth_colours)
-    if strength == 0:
-        return
-    max_gap, width = MAX_GAP_DEFAULT, geometry.relative_width
-    if clip.mouth_range is not None:
-        max_gap, width = map(float, clip.mouth_range)
-    target = mouth_target(geometry, float(shape[0]), float(shape[1]), max_gap, width, strength)
-    warp_mouth(frame, geometry, target, donor or painted_interior(frame, landmarks))
-
-
-def _all_positive(numbers: FloatArray) -> bool:
-    return bool(np.isfinite(numbers).all() and (numbers > 0).all())
+    done = Strengths.full(count) if visible is None else Strengths(*(values.copy() for values in visible))
+    check_rows("mouth_strengths", done.strengths, count, advice="Match the frames")
+    synced_frames, donors = frames.copy(), clip.donors(count)
+    for index, (frame, points) in enumerate(zip(synced_frames, landmarks, strict=True)):
+        if not np.isfinite(points).all():
+            done.lower(index, 0, Reason.NO_FACE)
+            continue
+        geometry = mouth_geometry(points)
+        done.lower(index, motion_strength(geometry), Reason.TURNED)
+        strength = float(done.strengths[index])
+        if strength == 0:
+            continue
+        moves = lip_moves(points[None], clip.template(points), mouth_shapes[index : index + 1])[0]
+        target = mouth_target(geometry, points, moves, strength)
+        donor = donors[index]
+        interior = painted_interior(frame, points) if donor is None else donor.matched(frame, points)
+        if not warp_mouth(frame, geometry, target, interior):
+            done.lower(index, 0, Reason.TOO_SMALL)
+    return synced_frames, done
 
 
 def _length(array: np.ndarray | None) -> int:

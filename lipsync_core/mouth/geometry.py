@@ -22,7 +22,6 @@ COLUMN_PLACES = np.linspace(-1, 1, COLUMNS, dtype=np.float32)  # half mouth widt
 MIDDLE = COLUMNS // 2
 GAP_COLUMNS = slice(MIDDLE - 3, MIDDLE + 4)  # the gap is their mean opening
 CURVE_SMOOTHING = np.array([1, 2, 3, 2, 1]) / 9
-LANDMARK_SMOOTHING = 0.7  # frames, standard deviation
 
 
 @dataclass(frozen=True)
@@ -52,11 +51,6 @@ class MouthGeometry:
     def relative_gap(self) -> float:
         """The gap, in eye spans."""
         return self.gap / self.eye_span
-
-    @property
-    def relative_width(self) -> float:
-        """The inner width of the mouth, in eye spans."""
-        return 2 * self.half_width / self.eye_span
 
     def to_local(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Convert image coordinates to local ones, float32 [...] each."""
@@ -96,9 +90,9 @@ def mouth_geometry(landmarks: FloatArray) -> MouthGeometry:
     right = (local[UPPER_INNER[-1], 0] + local[LOWER_INNER[-1], 0]) / 2
     half_width, centre_x = max((right - left) / 2, 1.0), (right + left) / 2
     lines = (UPPER_INNER, LOWER_INNER, UPPER_OUTER, LOWER_OUTER)
-    upper, lower, upper_outer, lower_outer = (_curve(local[list(i)], centre_x, half_width) for i in lines)
-    middle = (upper + lower) / 2
-    upper, lower = np.minimum(upper, middle), np.maximum(lower, middle)  # crossing lips count as closed
+    places = np.clip((local[:, 0] - centre_x) / half_width, -1, 1)
+    upper, lower, upper_outer, lower_outer = (resampled(places[list(i)], local[list(i), 1]) for i in lines)
+    upper, lower = uncrossed(upper, lower)  # crossing lips count as closed
     across = points[RIGHT_SIDE] - points[LEFT_SIDE]
     return MouthGeometry(
         eye_span=float(eye_span),
@@ -118,21 +112,31 @@ def mouth_geometry(landmarks: FloatArray) -> MouthGeometry:
     )
 
 
-def _curve(points: NDArray[np.float64], centre_x: float, half_width: float) -> FloatArray:
-    """Resample a lip line, [11, 2] in local coordinates, to 65 points from corner to corner."""
-    places = np.clip((points[:, 0] - centre_x) / half_width, -1, 1)
+def resampled(places: np.ndarray, values: np.ndarray) -> FloatArray:
+    """Resample values along a lip line, float [11] each, places -1..1 from corner to corner, to 65 columns."""
     order = np.argsort(places, kind="stable")
-    curve = np.interp(COLUMN_PLACES, places[order], points[order, 1])
+    curve = np.interp(COLUMN_PLACES, places[order], values[order])
     curve[2:-2] = np.convolve(curve, CURVE_SMOOTHING, "valid")
     return curve.astype(np.float32)
 
 
+def uncrossed(upper: np.ndarray, lower: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Let lips that cross meet in the middle, local y of both lips' edges, float [...] each."""
+    middle = (upper + lower) / 2
+    return np.minimum(upper, middle), np.maximum(lower, middle)
+
+
 def sample_curve(curve: FloatArray, place: FloatArray) -> FloatArray:
     """Interpolate a curve, float32 [65], at positions in -1..1, float32 [...]; outside, its ends are repeated."""
+    return sample_curves(curve[:, None], place)[..., 0]
+
+
+def sample_curves(curves: FloatArray, place: FloatArray) -> FloatArray:
+    """Interpolate K curves, float32 [65, K], at the same positions in -1..1, float32 [...] -> float32 [..., K]."""
     column = np.clip((place + 1) * np.float32((COLUMNS - 1) / 2), 0, COLUMNS - 1)
     index = np.minimum(column.astype(np.int32), COLUMNS - 2)
-    slope = np.diff(curve)
-    value: FloatArray = curve[index] + slope[index] * (column - index.astype(np.float32))
+    share: FloatArray = (column - index.astype(np.float32))[..., None]
+    value: FloatArray = curves[index] + np.diff(curves, axis=0)[index] * share
     return value
 
 
@@ -145,18 +149,3 @@ def smoothstep(value: FloatArray) -> FloatArray:
 def ramp(value: float) -> float:
     """Apply `smoothstep` to one number."""
     return float(smoothstep(np.array(value, np.float32)))
-
-
-def smooth_landmarks(landmarks: FloatArray) -> FloatArray:
-    """Smooth landmarks over time with a Gaussian over five frames; the ends are repeated.
-
-    Args:
-        landmarks: float32 [F, 468, 3], without NaN.
-
-    Returns:
-        float32 [F, 468, 3].
-    """
-    kernel = np.exp(-0.5 * (np.arange(-2, 3) / LANDMARK_SMOOTHING) ** 2)
-    padded = np.pad(landmarks, ((2, 2), (0, 0), (0, 0)), mode="edge")
-    weighted = [w * padded[i : i + len(landmarks)] for i, w in enumerate(kernel / kernel.sum())]
-    return np.sum(weighted, axis=0).astype(np.float32)

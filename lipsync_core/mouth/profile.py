@@ -16,45 +16,48 @@ from lipsync_core.mouth.geometry import (
     mouth_geometry,
     sample_curve,
 )
-from lipsync_core.mouth.target import wide_gap
+from lipsync_core.mouth.lips import LIPS, align_lips, openings, widths
+from lipsync_core.mouth.speaker import measure_speaker
 from lipsync_core.mouth.warp import Box, Image
 
 # Lengths in eye spans unless said otherwise; the numbers are settled by looking (docs/specs/mouth-motion.md).
-INTERIORS = 6  # at most
-OPEN_GAP = 0.09  # a mouth this open shows its inside
+INTERIORS = 6  # at most, the same number of each form
+FORM_GAPS = (0.06, 0.11, 0.17)  # interiors of narrow, middle and wide openings; narrower ones show no inside
 CANDIDATES = 24  # crops kept while scanning
 SCORE_SLACK = 0.45  # an interior may score this much less than the best
 GAP_CREDIT_LIMIT = 1.3  # times the speaker's wide gap
 TURN_PENALTY = 0.3
+WIDE_PERCENTILE = 95
 SPACING = 24  # interiors are at least a twenty-fourth of the scan apart, so that they differ
 CONTRAST_REACH, CONTRAST_COLUMNS, CONTRAST_ROWS = 0.6, 25, 13
 CROP_MARGIN = 0.05
 CROP_EYE_SPAN = 400.0  # pixels: crops of larger faces are scaled down to it
 CLOSED_GAP = 0.02  # below, the mouth's inside is hidden and may be exchanged
-SCORE_WEIGHT = 0.15  # of a score against a difference in pose
+SCORE_WEIGHT = 0.10  # of a score against differences in pose and form
+FORM_WEIGHTS = np.array([1.5, 0.5])  # of differences in gap and width against those in pose
 
 
 @dataclass(frozen=True)
 class MouthProfile:
     """What is sent with every chunk of a clip, so that each chunk can be processed alone."""
 
-    max_gap: float  # gap at opening 1, eye spans
-    width: float  # median width of the mouth, eye spans
+    mouth_template: FloatArray  # [468, 3], the face from the front with its mean mouth in speech (speaker_template)
+    openings: NDArray[np.float64]  # [N], of the mouth in the scanned frames, eye spans
     interior_frames: Image  # [K, h, w, 3], crops of open mouths, K <= 6
     interior_landmarks: FloatArray  # [K, 468, 3], in the crops' pixels
     interior_scores: FloatArray  # [K], used by the client to choose among them
     mouth_colours: FloatArray  # [2, 16, 3], how the lower face usually looks (see usual_colours)
 
     @property
-    def mouth_range(self) -> FloatArray:
-        """Maximum gap and width as a tensor, float32 [2]."""
-        return np.array([self.max_gap, self.width], np.float32)
+    def mouth(self) -> FloatArray:
+        """The mean mouth in speech, float32 [40, 2]."""
+        return self.mouth_template[list(LIPS), :2]
 
     @property
     def tensors(self) -> dict[str, np.ndarray]:
-        """The ensemble's inputs by name: `mouth_range` [2], `mouth_colours` [2, 16, 3], interiors [K, ...] if any."""
+        """The ensemble's inputs by name: `mouth_template`, `mouth_colours`, and interiors [K, ...] if any."""
         tensors: dict[str, np.ndarray] = {
-            "mouth_range": self.mouth_range,
+            "mouth_template": self.mouth_template,
             "mouth_colours": self.mouth_colours,
         }
         if len(self.interior_frames):
@@ -79,7 +82,7 @@ class MouthProfileBuilder:
     def __init__(self) -> None:
         """Start without samples."""
         self._gaps: list[float] = []
-        self._widths: list[float] = []
+        self._landmarks: list[FloatArray] = []
         self._colours: list[FloatArray] = []
         self._contrasts: list[float] = []
         self._candidates: list[_Candidate] = []
@@ -93,10 +96,10 @@ class MouthProfileBuilder:
             return
         geometry = mouth_geometry(landmarks)
         self._gaps.append(geometry.relative_gap)
-        self._widths.append(geometry.relative_width)
+        self._landmarks.append(landmarks)
         self._colours.append(lower_face_colours(frame, landmarks))
         box = _mouth_box(geometry)
-        if geometry.relative_gap < OPEN_GAP or box.inside(frame) != box:
+        if geometry.relative_gap < FORM_GAPS[0] or box.inside(frame) != box:
             return
         contrast = _interior_contrast(frame, geometry)
         self._contrasts.append(contrast)
@@ -104,7 +107,7 @@ class MouthProfileBuilder:
         sample, turn = len(self._gaps) - 1, _turn(landmarks)
         self._candidates.append(_Candidate(sample, geometry.relative_gap, contrast, turn, crop, crop_landmarks))
         if len(self._candidates) > CANDIDATES:
-            del self._candidates[int(np.argmin(self._scores()))]
+            self._drop_one()
 
     def build(self) -> MouthProfile | None:
         """Return the profile of the added frames, or None if no frame had a face."""
@@ -116,9 +119,10 @@ class MouthProfileBuilder:
         scores = self._scores()
         chosen = self._choose(scores, visible)
         crops = [self._candidates[i].crop for i in chosen]
+        speaker = measure_speaker(np.array(self._landmarks, np.float32)[visible])
         return MouthProfile(
-            max_gap=wide_gap(np.array(self._gaps, np.float32)[visible]),
-            width=float(np.median(np.array(self._widths)[visible])),
+            mouth_template=speaker.template,
+            openings=openings(speaker.lips),
             interior_frames=_stack_padded(crops),
             interior_landmarks=np.array([self._candidates[i].landmarks for i in chosen], np.float32).reshape(
                 -1, 468, 3
@@ -127,29 +131,44 @@ class MouthProfileBuilder:
             mouth_colours=usual,
         )
 
+    def _drop_one(self) -> None:
+        """Forget the worst candidate of the form that has most."""
+        forms = self._forms()
+        fullest = forms == np.argmax(np.bincount(forms))
+        del self._candidates[int(np.argmin(np.where(fullest, self._scores(), np.inf)))]
+
+    def _forms(self) -> NDArray[np.int64]:
+        return np.searchsorted(FORM_GAPS, [candidate.gap for candidate in self._candidates], side="right")
+
     def _scores(self) -> NDArray[np.float64]:
         """A good interior is rich in detail, wide open and seen from the front."""
         if not self._candidates:
             return np.zeros(0)
         rich = max(float(np.percentile(self._contrasts, 95)), 1e-3)
-        max_gap = wide_gap(np.array(self._gaps, np.float32))
+        wide = max(float(np.percentile(self._gaps, WIDE_PERCENTILE)), FORM_GAPS[0])
         detail = np.array([c.contrast for c in self._candidates]) / rich
-        gap = np.minimum(np.array([c.gap for c in self._candidates]) / max_gap, GAP_CREDIT_LIMIT)
+        gap = np.minimum(np.array([c.gap for c in self._candidates]) / wide, GAP_CREDIT_LIMIT)
         turn = np.minimum([c.turn for c in self._candidates], 1)
         return np.asarray(detail + gap - TURN_PENALTY * turn)
 
     def _choose(self, scores: NDArray[np.float64], visible: NDArray[np.bool_]) -> list[int]:
-        """Best first, none of them covered."""
-        spacing = len(self._gaps) / SPACING
-        ranked = [int(i) for i in np.argsort(-scores, kind="stable") if visible[self._candidates[i].sample]]
-        chosen: list[int] = []
+        """Best first of each form, none of them covered."""
+        forms, chosen = self._forms(), list[int]()
+        for form in range(len(FORM_GAPS), 0, -1):
+            usable = [i for i, found in enumerate(self._candidates) if forms[i] == form and visible[found.sample]]
+            chosen += self._best(sorted(usable, key=lambda i: -scores[i]), scores, chosen)
+        return chosen
+
+    def _best(self, ranked: list[int], scores: NDArray[np.float64], others: list[int]) -> list[int]:
+        """Return a form's share of interiors, apart in time from each other and from the others."""
+        spacing, taken = len(self._gaps) / SPACING, list[int]()
         for i in ranked:
-            if len(chosen) == INTERIORS or scores[i] < scores[ranked[0]] - SCORE_SLACK:
+            if len(taken) == INTERIORS // len(FORM_GAPS) or scores[i] < scores[ranked[0]] - SCORE_SLACK:
                 break
             sample = self._candidates[i].sample
-            if all(abs(sample - self._candidates[j].sample) >= spacing for j in chosen):
-                chosen.append(i)
-        return chosen
+            if all(abs(sample - self._candidates[j].sample) >= spacing for j in (*others, *taken)):
+                taken.append(i)
+        return taken
 
 
 class InteriorChooser:
@@ -158,29 +177,30 @@ class InteriorChooser:
     def __init__(self, profile: MouthProfile) -> None:
         """Start at the beginning of a clip, or of a shot."""
         self._poses = np.array([_pose(landmarks) for landmarks in profile.interior_landmarks])
+        lips = align_lips(profile.interior_landmarks, profile.mouth_template)
+        self._forms = np.stack([openings(lips), widths(lips)], axis=1)
         self._scores = profile.interior_scores
         self._chosen = -1
         self._open = False
 
-    def choose(self, gaps: FloatArray, landmarks: FloatArray) -> NDArray[np.int32]:
-        """Go on through the clip by some frames.
+    def choose(self, gap: float, coming: FloatArray, landmarks: FloatArray) -> int:
+        """Go on through the clip by one frame.
 
         Args:
-            gaps: float32 [F], wanted gaps in eye spans (see opening_gaps).
-            landmarks: float32 [F, 468, 3]; NaN where a frame has no face.
+            gap: Wanted gap in eye spans.
+            coming: float [2], gap and width of the mouth at its widest in the next moments.
+            landmarks: float32 [468, 3]; NaN for a frame without a face.
 
         Returns:
-            int32 [F], indices into the profile's interiors; -1 = paint the mouth's inside.
+            Index into the profile's interiors; -1 = paint the mouth's inside.
         """
-        return np.array([self._next(*frame) for frame in zip(gaps, landmarks, strict=True)], np.int32)
-
-    def _next(self, gap: float, landmarks: FloatArray) -> int:
         if len(self._poses) == 0 or not np.isfinite(landmarks).all():
             return self._chosen
         opens = gap > CLOSED_GAP and not self._open
         self._open = bool(gap > CLOSED_GAP)
         if opens or self._chosen < 0:
             difference = np.abs(self._poses - _pose(landmarks)).sum(axis=1)
+            difference += np.abs(self._forms - coming) @ FORM_WEIGHTS
             self._chosen = int(np.argmin(difference - SCORE_WEIGHT * self._scores))
         return self._chosen
 

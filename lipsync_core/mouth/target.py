@@ -1,64 +1,73 @@
-"""Computes the target position of the lips for a mouth shape, and how far each lip moves."""
+"""Where the lips of one picture are to go, and how far each of their points moves."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
+from lipsync_core.mouth.contour import wanted_lips
 from lipsync_core.mouth.geometry import (
     COLUMN_PLACES,
     GAP_COLUMNS,
+    LOWER_INNER,
+    LOWER_OUTER,
+    UPPER_INNER,
+    UPPER_OUTER,
     FloatArray,
     MouthGeometry,
     ramp,
+    resampled,
     smoothstep,
+    uncrossed,
 )
+from lipsync_core.mouth.lips import LIPS, head_poses
 
 # Lengths in eye spans unless said otherwise; the numbers are settled by looking (docs/specs/mouth-motion.md).
-MAX_GAP_RANGE = (0.12, 0.20)  # gap of a wide-open mouth, limits
-MAX_GAP_DEFAULT = 0.15  # where the clip's own mouth never opens
-SILENT_GAP = 0.06  # a clip whose mouth opens less than this is of a silent person
-CLOSED_OPENING = 0.04  # openings below are closed lips
-OPENING_LIMIT = 1.15
-WIDER_SPREAD, NARROWER_ROUND, NARROWER_OPEN = 0.07, 0.11, 0.04  # width per unit of shape
-WIDTH_SHARE = 0.6  # of the way from the frame's own width to the wanted one
-WIDTH_LIMITS = (0.88, 1.10)  # times the frame's own width
-OPENING_PROFILE = (1 - COLUMN_PLACES**2) ** np.float32(0.8)  # added opening from corner to corner
-UPPER_SHARE_OPENING = 0.25  # of the added opening: the jaw does the rest
-CLOSED_SAG = 0.006  # closed lips hang this much under the line between the corners
-UPPER_SHARE_CLOSING = (0.08, 0.55)  # of the closed amount: least, and most for a mouth that is hardly open
-UPPER_SHARE_WIDE = 0.42  # most for a mouth that is wide open
-WIDE_GAP = 0.20
-LIP_TUCK = 0.010  # the lips' edges are tucked in this far: landmarks run a little inside the filmed gap, over teeth
+LIP_TUCK = 0.014  # the lips' edges are tucked in this far: landmarks run a little inside the filmed gap, over teeth
+CORNER_TUCK = 0.014  # and so much further at the corners of a wide mouth that closes
 TUCK_GAP = 0.03  # full tuck from this filmed gap on
-INTERIOR_FADE = 0.004  # the inside is repainted when the gap changes by this much
+TUCK_COLUMNS = 10  # to both sides
+CHIN_SHARE = 0.75  # of how far the lower lip moves away from the upper one
+OUTER = [LIPS.index(point) for point in (*UPPER_OUTER, *LOWER_OUTER[1:-1])]
+CONTOURS = [
+    [LIPS.index(point) for point in contour] for contour in (UPPER_INNER, LOWER_INNER, UPPER_OUTER, LOWER_OUTER)
+]
+MIDDLE_POINTS = slice(4, 7)  # of a contour
 YAW_FULL, YAW_NONE = 35.0, 45.0  # degrees: the motion fades out between them
 
 
 @dataclass(frozen=True)
 class MouthTarget:
-    """The lips as they should be, in the local frame of the mouth's geometry."""
+    """The lips as they should be, in the local frame of the mouth's geometry.
 
-    upper: FloatArray  # [65], local y
-    lower: FloatArray  # [65]
-    upper_shift: FloatArray  # [65], how far the upper lip moves down
-    lower_shift: FloatArray  # [65], how far the lower lip moves down
-    corner_shift: float  # how far each corner moves outward
+    Attributes:
+        outer: float32 [20, 2], points of the outer contour.
+        outer_moves: float32 [20, 2], how far they move.
+        centre_x, half_width: of the inner lips.
+        upper, lower, upper_outer, lower_outer: float32 [65], local y of the contours from corner to corner.
+        upper_moves, lower_moves: float32 [65, 2], how far the inner contours move.
+        corner: Place of the outer corners, in half widths; 1 is the inner corners' place.
+        jaw: How far the chin moves down.
+        gap: Between the lips.
+        interior_opacity: How much of the new mouth's inside is shown; 0 leaves the filmed one.
+    """
+
+    outer: FloatArray
+    outer_moves: FloatArray
+    centre_x: float
     half_width: float
+    upper: FloatArray
+    lower: FloatArray
+    upper_outer: FloatArray
+    lower_outer: FloatArray
+    upper_moves: FloatArray
+    lower_moves: FloatArray
+    corner: float
+    jaw: float
     gap: float
-    closing: float  # share of the filmed gap that is closed, 0..1
-    interior_opacity: float  # 0 where the mouth stays as it is
-
-
-def opening_gaps(openings: FloatArray, max_gap: float) -> FloatArray:
-    """Convert openings, 0 to 1.15, to gaps in eye spans, float32 [...] -> float32 [...]."""
-    return max_gap * np.clip((openings - CLOSED_OPENING) / (1 - CLOSED_OPENING), 0, OPENING_LIMIT)
-
-
-def wide_gap(gaps: FloatArray) -> float:
-    """Estimate the gap of the speaker's wide-open mouth from gaps in the clip, float32 [N], in eye spans."""
-    if len(gaps) == 0 or (own := float(np.percentile(gaps, 95))) <= SILENT_GAP:
-        return MAX_GAP_DEFAULT
-    return float(np.clip(own, *MAX_GAP_RANGE))
+    interior_opacity: float
 
 
 def motion_strength(geometry: MouthGeometry) -> float:
@@ -66,73 +75,74 @@ def motion_strength(geometry: MouthGeometry) -> float:
     return 1 - ramp((abs(geometry.yaw) - YAW_FULL) / (YAW_NONE - YAW_FULL))
 
 
-def mouth_target(
-    geometry: MouthGeometry,
-    opening: float,
-    spread: float,
-    max_gap: float,
-    width: float,
-    strength: float = 1.0,
-) -> MouthTarget:
-    """Place the lips for a mouth shape.
+def lip_moves(landmarks: FloatArray, template: FloatArray, shapes: FloatArray) -> FloatArray:
+    """Compute how far lips move in pictures: the filmed mouth's own motion is taken out, and the wanted one put in.
 
     Args:
-        geometry: the mouth as filmed.
-        opening: 0..1.15.
-        spread: -1..1.
-        max_gap: gap at opening 1, eye spans.
-        width: the speaker's usual width of the mouth, eye spans.
-        strength: share of the motion that is done, 0..1.
+        landmarks: float32 [N, 468, 3], in pixels.
+        template: float [468, 3], the speaker's face from the front, with the mean mouth in speech.
+        shapes: float32 [N, 7].
+
+    Returns:
+        float32 [N, 40, 2], pixels.
     """
-    span = geometry.eye_span
-    wanted_gap = span * float(opening_gaps(np.array(opening, np.float32), max_gap))
-    wanted_gap = geometry.gap + strength * (wanted_gap - geometry.gap)
-    change = wanted_gap - geometry.gap
-    upper_shift, lower_shift = _close(geometry, wanted_gap) if change < 0 else _open(change)
-    corner_shift = strength * _corner_shift(geometry, opening, spread, width)
-    upper, lower = geometry.upper + upper_shift, geometry.lower + lower_shift
-    opacity = ramp(abs(change) / (INTERIOR_FADE * span))
-    tuck = opacity * _tuck(geometry)
+    poses = head_poses(landmarks, template)
+    filmed = poses.to_template(landmarks[:, list(LIPS)].astype(np.float64))[..., :2]
+    wanted = wanted_lips(template[list(LIPS), :2].astype(np.float64), shapes)
+    return poses.to_image(wanted - filmed).astype(np.float32)
+
+
+def mouth_target(geometry: MouthGeometry, landmarks: FloatArray, moves: FloatArray, strength: float) -> MouthTarget:
+    """Place the lips.
+
+    Args:
+        geometry: The mouth as filmed.
+        landmarks: float32 [468, 3], in pixels.
+        moves: float32 [40, 2], how far the lips move, in pixels.
+        strength: Share of the motion that is done, 0 to 1.
+    """
+    filmed = np.stack(geometry.to_local(*landmarks[list(LIPS), :2].T), axis=1)
+    moves = strength * (moves @ geometry.rotation.T)
+    placed = filmed + moves
+    corners = [placed[LIPS.index(point), 0] for point in (UPPER_INNER[0], UPPER_INNER[-1])]
+    half_width, centre_x = max((corners[1] - corners[0]) / 2, 1.0), (corners[0] + corners[1]) / 2
+    places = (placed[:, 0] - centre_x) / half_width
+    upper, lower, upper_outer, lower_outer = (resampled(places[at], placed[at, 1]) for at in CONTOURS)
+    upper, lower = uncrossed(upper, lower)
+    upper_moves, lower_moves = (
+        np.stack([resampled(places[at], moves[at, axis]) for axis in (0, 1)], axis=1) for at in CONTOURS[:2]
+    )
+    gap = float((lower - upper)[GAP_COLUMNS].mean())
+    tuck = strength * _tuck(geometry, gap)
+    upper_moves[:, 1] += tuck
+    lower_moves[:, 1] -= tuck
+    uppers, lowers = (moves[CONTOURS[i], 1][MIDDLE_POINTS].mean() for i in (2, 3))
     return MouthTarget(
+        outer=placed[OUTER].astype(np.float32),
+        outer_moves=moves[OUTER].astype(np.float32),
+        centre_x=float(centre_x),
+        half_width=float(half_width),
         upper=upper,
         lower=lower,
-        upper_shift=upper_shift + tuck,
-        lower_shift=lower_shift - tuck,
-        corner_shift=corner_shift,
-        half_width=geometry.half_width + corner_shift,
-        gap=float((lower - upper)[GAP_COLUMNS].mean()),
-        closing=max(-change, 0.0) / max(geometry.gap, 1e-3),
-        interior_opacity=opacity,
+        upper_outer=np.minimum(upper_outer, upper),
+        lower_outer=np.maximum(lower_outer, lower),
+        upper_moves=upper_moves,
+        lower_moves=lower_moves,
+        corner=float(np.abs(places[OUTER]).max()),
+        jaw=CHIN_SHARE * float(lowers - uppers),
+        gap=gap,
+        interior_opacity=ramp(strength),
     )
 
 
-def _tuck(geometry: MouthGeometry) -> FloatArray:
-    """How far each lip moves over the gap's edge, so that filmed teeth do not line the new gap; [65]."""
+def _tuck(geometry: MouthGeometry, wanted_gap: float) -> FloatArray:
+    """How far each lip moves over the gap's edge, so that filmed teeth and dark corners do not line the new gap; [65].
+
+    A column counts as open as the widest one near it: landmarks end before the dark corners of a wide mouth.
+    """
     span = geometry.eye_span
-    return LIP_TUCK * span * smoothstep((geometry.lower - geometry.upper) / (TUCK_GAP * span))
-
-
-def _corner_shift(geometry: MouthGeometry, opening: float, spread: float, width: float) -> float:
-    own = geometry.relative_width
-    stretch = WIDER_SPREAD * max(spread, 0) + NARROWER_ROUND * min(spread, 0) - NARROWER_OPEN * opening
-    wanted = own + WIDTH_SHARE * (width * (1 + stretch) - own)
-    limited = float(np.clip(wanted, own * WIDTH_LIMITS[0], own * WIDTH_LIMITS[1]))
-    return (limited - own) * geometry.eye_span / 2
-
-
-def _open(change: float) -> tuple[FloatArray, FloatArray]:
-    added = np.float32(change) * OPENING_PROFILE
-    return -UPPER_SHARE_OPENING * added, (1 - UPPER_SHARE_OPENING) * added
-
-
-def _close(geometry: MouthGeometry, wanted_gap: float) -> tuple[FloatArray, FloatArray]:
-    """Every column closes in proportion; the upper lip seeks the line between the corners."""
-    remaining = wanted_gap / max(geometry.gap, 1e-3)
-    closed = (geometry.lower - geometry.upper) * np.float32(1 - remaining)
-    corners = np.linspace(geometry.upper[0], geometry.upper[-1], len(closed), dtype=np.float32)
-    rest_line = corners + np.float32(CLOSED_SAG * geometry.eye_span) * OPENING_PROFILE
-    wideness = ramp(geometry.relative_gap / WIDE_GAP)
-    most = UPPER_SHARE_CLOSING[1] + (UPPER_SHARE_WIDE - UPPER_SHARE_CLOSING[1]) * wideness
-    drop = (1 - remaining) * (rest_line - geometry.upper)
-    upper_shift = np.clip(drop, UPPER_SHARE_CLOSING[0] * closed, most * closed).astype(np.float32)
-    return upper_shift, upper_shift - closed
+    gaps = np.pad(geometry.lower - geometry.upper, TUCK_COLUMNS, mode="edge")
+    widest = sliding_window_view(gaps, 2 * TUCK_COLUMNS + 1).max(axis=1)
+    closing = 1 - ramp(wanted_gap / max(geometry.gap, 1.0))
+    depth = LIP_TUCK + CORNER_TUCK * closing * COLUMN_PLACES**4
+    return np.asarray(depth * span * smoothstep(widest / (TUCK_GAP * span)), np.float32)

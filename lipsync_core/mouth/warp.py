@@ -1,4 +1,7 @@
-"""Moves the lips of one face to a target, and shows the interior of the mouth."""
+"""Moves the lips of one face to a target, with chin and cheeks, and shows the interior of the mouth.
+
+Above the line between the lips and below it the field of motion is smooth; only where the lips part does it jump.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -7,31 +10,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lipsync_core.mouth.geometry import MIDDLE, FloatArray, MouthGeometry, sample_curve, smoothstep
+from lipsync_core.mouth.geometry import COLUMN_PLACES, MIDDLE, FloatArray, MouthGeometry, sample_curves, smoothstep
 from lipsync_core.mouth.target import MouthTarget
 
 Image = NDArray[np.uint8]
 
 # Lengths in eye spans unless said otherwise; the numbers are settled by looking (docs/specs/mouth-motion.md).
-REGION_HALF_WIDTHS = 1.95  # the changed region reaches this far to both sides, in half mouth widths
-REGION_ABOVE_NOSE, REGION_UNDER_CHIN = 0.02, 0.43
-LATTICE = 3  # pixels: far from the lips the motion is computed this coarsely
+REACH = 0.40  # the lips take their surroundings along this far
+REGION_ABOVE_NOSE, NOSE_FADE = 0.02, 0.10  # the motion begins here, and is whole this much lower
+JAW_HALF_WIDTH = 0.62  # the chin takes the cheeks along this far
+JAW_TOP, JAW_WHOLE = 0.02, 0.45  # under the lips' middle the jaw's motion begins; share of the way to the chin
+NECK = 0.40  # the motion ends this far under the chin
+LEAST_PIXELS = 8  # edges of the region: smaller ones show no mouth
+LATTICE, LATTICE_SPAN = 3, 50  # pixels, and in eye spans 1/50: the outer motion is computed this coarsely
 SMALL_FACE = 70  # pixels of eye span: below, every pixel is computed
 LIP_BAND = 0.03  # margin around the lips in which every pixel is computed
 STILL = 0.03  # pixels: smaller motions are left out and their pixels never written
-UPPER_ROOM = 0.98  # of the way from the lip to the nose: the motion has ended
-UPPER_LIP_MOST = 0.7  # of that way: at most so much moves rigidly as the lip
-UPPER_LEAST, LOWER_LEAST = 0.05, 0.15  # least heights of lip to nose, and lip to chin
-JAW_WIDENING = 0.9  # the jaw's motion widens from 1 to 1.9 half mouth widths down to the chin
-JAW_BLEND = 0.8  # of the way to the chin: lip motion has become jaw motion
-CHIN_SHARE = 0.7  # of the lip's motion is left at the chin
-LIP_RELAXATION = 0.22  # of the motion: outer edges move so much less in a mouth that closes fully
-NECK = 0.40  # the motion ends this far under the chin
-CORNER_REACH_X, CORNER_REACH_Y = 0.9, 0.28  # half mouth widths; eye spans
-CORNER_CORE = 0.04
-MASK_SOFTNESS = 0.008  # width of the opening's soft edge, at least one pixel
-MASK_MARGIN = 0.003
-SEAM_OPACITY, SEAM_GAP = 0.35, 0.03  # of the inside between closed lips; full from this gap on
+RIDGE = 1e-3  # keeps the interpolation stable where lip points meet
+LIP_LEAST = 0.012  # lips thinner than this are stretched as if they were as thick
+MASK_SOFTNESS = 0.020  # width of the opening's soft edge, at least one pixel
+SEAM_GAP = 0.05  # lips that are nearer than this hide a part of the inside
 
 
 class Box(NamedTuple):
@@ -60,6 +58,8 @@ class Opening:
     below_upper: FloatArray  # [h, w], pixels under the upper lip's edge
     above_lower: FloatArray  # [h, w], pixels above the lower lip's edge
     middle_gap: float  # pixels between the lips' middles
+    half_width: float  # pixels from the middle to a corner
+    upper_y: float  # pixels from the base of the nose to the middle of the upper lip's edge
 
     @property
     def gap(self) -> FloatArray:
@@ -69,7 +69,8 @@ class Opening:
     def part(self, rows: slice, columns: slice) -> "Opening":
         """The pixels of a smaller box."""
         at = np.s_[rows, columns]
-        return Opening(self.place[at], self.below_upper[at], self.above_lower[at], self.middle_gap)
+        below, above = self.below_upper[at], self.above_lower[at]
+        return Opening(self.place[at], below, above, self.middle_gap, self.half_width, self.upper_y)
 
 
 class _FacePoints(NamedTuple):
@@ -94,15 +95,78 @@ class Interior(Protocol):
         ...
 
 
-def changed_region(geometry: MouthGeometry, half_width: float | None = None) -> Box:
+class _Field:
+    """The motion around the lips: a jaw that opens, and the outer contour's motion, interpolated."""
+
+    def __init__(self, geometry: MouthGeometry, target: MouthTarget) -> None:
+        """Fit the interpolation to the outer contour."""
+        self._geometry, self._target = geometry, target
+        points = target.outer
+        rest = target.outer_moves - self._jaw(points[:, 0], points[:, 1])
+        kernel = _wendland(_distances(points, points) / self._reach) + RIDGE * np.eye(len(points), dtype=np.float32)
+        self._weights = np.linalg.solve(kernel.astype(np.float64), rest).astype(np.float32)
+
+    @property
+    def _reach(self) -> float:
+        return REACH * self._geometry.eye_span
+
+    def at(self, x: FloatArray, y: FloatArray) -> FloatArray:
+        """Return how far what is seen at local points has moved, float32 [...] each -> float32 [..., 2]."""
+        points = np.stack([x, y], axis=-1).reshape(-1, 2)
+        moved = _wendland(_distances(points, self._target.outer) / self._reach) @ self._weights
+        span, nose = self._geometry.eye_span, self._geometry.nose_y
+        under_nose = smoothstep((points[:, 1] - nose + REGION_ABOVE_NOSE * span) / (NOSE_FADE * span))
+        moved = moved * under_nose[:, None] + self._jaw(points[:, 0], points[:, 1])
+        return np.asarray(moved.reshape(*x.shape, 2), np.float32)
+
+    def _jaw(self, x: FloatArray, y: FloatArray) -> FloatArray:
+        geometry, target = self._geometry, self._target
+        span, chin = geometry.eye_span, geometry.chin_y + target.jaw
+        top = float((target.upper[MIDDLE] + target.lower[MIDDLE]) / 2)
+        height = max(JAW_WHOLE * (chin - top), 0.1 * span)
+        down = smoothstep((y - top) / height) * (1 - smoothstep((y - chin) / (NECK * span)))
+        beside = np.square(np.maximum(1 - np.square((x - geometry.centre_x) / (JAW_HALF_WIDTH * span)), 0))
+        return np.stack([np.zeros_like(x), target.jaw * down * beside], axis=-1).astype(np.float32)
+
+
+class _LipMotion:
+    """How far lips move beyond the field around them: the upper lip above their middle, the lower one below."""
+
+    def __init__(self, geometry: MouthGeometry, target: MouthTarget, motion: _Field) -> None:
+        """Compare the inner contours' motion with the field's."""
+        x = target.centre_x + target.half_width * COLUMN_PLACES
+        self._corner, self._least = target.corner, LIP_LEAST * geometry.eye_span
+        self._upper, self._lower = (  # each [65, 4]: local y of the outer and the inner contour, motion in x and y
+            np.concatenate([np.stack([outer, inner], axis=1), moves - motion.at(x, inner)], axis=1)
+            for outer, inner, moves in (
+                (target.upper_outer, target.upper, target.upper_moves),
+                (target.lower_outer, target.lower, target.lower_moves),
+            )
+        )
+
+    def at(self, points: _FacePoints, above: NDArray[np.bool_]) -> FloatArray:
+        """Return the local motion, float32 [..., 2], of points of the upper half, bool [...], or the lower one."""
+        upper, lower = (sample_curves(half, points.place) for half in (self._upper, self._lower))
+        found: FloatArray = np.where(above[..., None], upper, lower)
+        outer, inner, motion = found[..., 0], found[..., 1], found[..., 2:]
+        depth = 1 - np.abs(points.y - inner) / np.maximum(np.abs(inner - outer), self._least)
+        beyond = np.where(above, points.y > inner, points.y < inner)  # within the gap
+        beside = 1 - (np.abs(points.place) - 1) / max(self._corner - 1, 0.1)
+        share = np.where(beyond, 1, np.clip(depth, 0, 1)) * np.clip(beside, 0, 1)
+        return np.asarray(motion * share[..., None], np.float32)
+
+
+def changed_region(geometry: MouthGeometry, target: MouthTarget) -> Box:
     """Bound the pixels that a warp of this mouth may change (before clipping to the frame)."""
-    side = REGION_HALF_WIDTHS * (half_width or geometry.half_width)
-    top = geometry.nose_y - REGION_ABOVE_NOSE * geometry.eye_span
-    bottom = geometry.chin_y + REGION_UNDER_CHIN * geometry.eye_span
-    return _bounding_box(geometry, side, top, bottom, margin=1)
+    span = geometry.eye_span
+    lips_side = max(1.2 * geometry.half_width, float(np.abs(target.outer[:, 0] - geometry.centre_x).max()))
+    side = max(JAW_HALF_WIDTH * span, lips_side + REACH * span)
+    chin = max(geometry.chin_y + target.jaw, float(target.outer[:, 1].max()))
+    top = geometry.nose_y - REGION_ABOVE_NOSE * span
+    return _bounding_box(geometry, geometry.centre_x, side, top, chin + NECK * span, margin=1)
 
 
-def warp_mouth(frame: Image, geometry: MouthGeometry, target: MouthTarget, interior: Interior) -> None:
+def warp_mouth(frame: Image, geometry: MouthGeometry, target: MouthTarget, interior: Interior) -> bool:
     """Warp one face of a frame to the target, in place.
 
     Pixels outside `changed_region`, and those that would move by less than 0.03 pixels, are unchanged.
@@ -112,26 +176,33 @@ def warp_mouth(frame: Image, geometry: MouthGeometry, target: MouthTarget, inter
         geometry: the mouth as filmed.
         target: the mouth as it should be.
         interior: paints what is seen between the lips.
+
+    Returns:
+        Whether at least 8 x 8 pixels of that region are within the frame; else nothing is written.
     """
-    region = changed_region(geometry, target.half_width)
+    region = changed_region(geometry, target)
     box = region.inside(frame)
-    if box.x1 - box.x0 < 8 or box.y1 - box.y0 < 8:
-        return
-    step = LATTICE if geometry.eye_span > SMALL_FACE else 1
-    field = _coarse_field(region, box, step, geometry, target)
+    if box.x1 - box.x0 < LEAST_PIXELS or box.y1 - box.y0 < LEAST_PIXELS:
+        return False
+    motion = _Field(geometry, target)
+    step = max(LATTICE, round(geometry.eye_span / LATTICE_SPAN)) if geometry.eye_span > SMALL_FACE else 1
+    field = _coarse_field(region, box, step, geometry, motion)
     band = _lip_band(box, step, geometry, target)
     lips = np.s_[band.y0 - box.y0 : band.y1 - box.y0, band.x0 - box.x0 : band.x1 - box.x0]
     points = _face_points(*_pixel_grid(band), geometry, target)
-    field[lips] = _image_motion(points, geometry, target)
+    lip_motion = _LipMotion(geometry, target, motion)
+    around = field[lips].copy()
+    field[lips] += _to_image(lip_motion.at(points, points.y < points.middle), geometry)
 
-    moved = np.abs(field[..., 0]) + np.abs(field[..., 1]) >= STILL
-    field[~moved] = 0
+    still = np.abs(field[..., 0]) + np.abs(field[..., 1]) < STILL
+    field *= ~still[..., None]  # pixels that are read from whole places stay as they are
     pixels = frame[box.y0 : box.y1, box.x0 : box.x1]
-    source = np.stack(_pixel_grid(Box(0, 0, box.x1 - box.x0, box.y1 - box.y0)), axis=-1) - field
-    warped = _sample(pixels, source)
-    _blend_seam(pixels, warped[lips], source[lips] + field[lips], points, geometry, target)
-    moved[lips] |= _paint_interior(warped[lips], points, geometry, target, interior)
-    np.copyto(pixels, warped, where=moved[..., None])
+    places = np.stack(_pixel_grid(Box(0, 0, box.x1 - box.x0, box.y1 - box.y0)), axis=-1)
+    warped = _sample(pixels, places - field)
+    _blend_seam(pixels, warped[lips], places[lips] - around, points, lip_motion, geometry)
+    _paint_interior(warped[lips], points, geometry, target, interior)
+    pixels[:] = warped
+    return True
 
 
 def _sample(pixels: Image, source: FloatArray) -> Image:
@@ -140,8 +211,21 @@ def _sample(pixels: Image, source: FloatArray) -> Image:
     return np.asarray(cv2.remap(pixels, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
-def _bounding_box(geometry: MouthGeometry, side: float, top: float, bottom: float, margin: int) -> Box:
-    corners_x = np.array([-side, side, -side, side]) + geometry.centre_x
+def _distances(points: FloatArray, others: FloatArray) -> FloatArray:
+    """Distances of all pairs, float32 [N, 2], [M, 2] -> float32 [N, M]."""
+    x, y = (points[:, None, axis] - others[None, :, axis] for axis in (0, 1))
+    return np.sqrt(x * x + y * y)
+
+
+def _wendland(distance: FloatArray) -> FloatArray:
+    """Wendland's C2 function, 1 at 0 and 0 from 1 on; float32 [...]."""
+    inner = np.maximum(1 - distance, 0)
+    inner *= inner
+    return inner * inner * (4 * distance + 1)
+
+
+def _bounding_box(geometry: MouthGeometry, centre: float, side: float, top: float, bottom: float, margin: int) -> Box:
+    corners_x = np.array([-side, side, -side, side]) + centre
     x, y = geometry.to_image(corners_x, np.array([top, top, bottom, bottom]))
     left, upper = int(np.floor(x.min())) - margin, int(np.floor(y.min())) - margin
     return Box(left, upper, int(np.ceil(x.max())) + 1 + margin, int(np.ceil(y.max())) + 1 + margin)
@@ -149,9 +233,9 @@ def _bounding_box(geometry: MouthGeometry, side: float, top: float, bottom: floa
 
 def _lip_band(box: Box, step: int, geometry: MouthGeometry, target: MouthTarget) -> Box:
     margin = LIP_BAND * geometry.eye_span + 2 * step
-    top, bottom = float(target.upper.min()) - margin, float(target.lower.max()) + margin
-    band = _bounding_box(geometry, target.half_width * 1.02 + margin, top, bottom, margin=0)
-    return band.within(box)
+    top, bottom = float(target.upper_outer.min()) - margin, float(target.lower_outer.max()) + margin
+    side = target.corner * target.half_width + margin
+    return _bounding_box(geometry, target.centre_x, side, top, bottom, margin=0).within(box)
 
 
 def _pixel_grid(box: Box, step: int = 1) -> tuple[FloatArray, FloatArray]:
@@ -161,40 +245,31 @@ def _pixel_grid(box: Box, step: int = 1) -> tuple[FloatArray, FloatArray]:
     return x, y
 
 
-def _coarse_field(region: Box, box: Box, step: int, geometry: MouthGeometry, target: MouthTarget) -> FloatArray:
+def _coarse_field(region: Box, box: Box, step: int, geometry: MouthGeometry, motion: _Field) -> FloatArray:
     """Motion of every pixel of the box, from a lattice that hangs on the region, not on the frame."""
     skipped_x, skipped_y = (box.x0 - region.x0) // step * step, (box.y0 - region.y0) // step * step
     start_x, start_y = region.x0 + skipped_x, region.y0 + skipped_y
     lattice = Box(start_x, start_y, box.x1 + 2 * step, box.y1 + 2 * step)
-    points = _face_points(*_pixel_grid(lattice, step), geometry, target)
-    motion = _image_motion(points, geometry, target)
+    found = _to_image(motion.at(*geometry.to_local(*_pixel_grid(lattice, step))), geometry)
     if step == 1:
-        return motion[: box.y1 - box.y0, : box.x1 - box.x0]
+        return found[: box.y1 - box.y0, : box.x1 - box.x0].copy()
     offset_x, offset_y = (box.x0 - start_x) / step, (box.y0 - start_y) / step
     to_lattice = np.array([[1 / step, 0, offset_x], [0, 1 / step, offset_y]])
     size = (box.x1 - box.x0, box.y1 - box.y0)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(motion, to_lattice, size, flags=flags), np.float32)
+    return np.asarray(cv2.warpAffine(found, to_lattice, size, flags=flags), np.float32)
 
 
 def _face_points(x: FloatArray, y: FloatArray, geometry: MouthGeometry, target: MouthTarget) -> _FacePoints:
     """Place image points between the target's lips."""
     x, y = geometry.to_local(x, y)
-    place = (x - geometry.centre_x) / target.half_width
-    return _FacePoints(place, y, sample_curve(target.upper, place), sample_curve(target.lower, place))
+    place = (x - target.centre_x) / target.half_width
+    lips = sample_curves(np.stack([target.upper, target.lower], axis=1), place)
+    return _FacePoints(place, y, lips[..., 0], lips[..., 1])
 
 
-def _image_motion(points: _FacePoints, geometry: MouthGeometry, target: MouthTarget) -> FloatArray:
-    """How far what is seen at these points of the warped face has moved, image pixels, [..., 2]."""
-    dx = _corner_motion(points, geometry, target)
-    above = points.y < points.middle
-    dy = np.where(above, _upper_motion(points, geometry, target), _lower_motion(points, geometry, target))
-    return _to_image(dx, dy, geometry)
-
-
-def _to_image(dx: FloatArray, dy: FloatArray, geometry: MouthGeometry) -> FloatArray:
-    (a, b), (c, d) = geometry.rotation
-    return np.stack([a * dx + c * dy, b * dx + d * dy], axis=-1)
+def _to_image(moves: FloatArray, geometry: MouthGeometry) -> FloatArray:
+    return moves @ geometry.rotation
 
 
 def _blend_seam(
@@ -202,94 +277,54 @@ def _blend_seam(
     warped: Image,
     places: FloatArray,
     points: _FacePoints,
+    lip_motion: _LipMotion,
     geometry: MouthGeometry,
-    target: MouthTarget,
 ) -> None:
     """Where the lips meet, mix what both show, so that their line has no steps; written to `warped`."""
     off_seam = points.y - points.middle
     near = (np.abs(off_seam) < 1) & (np.abs(points.place) < 1)
-    seam = _FacePoints(points.place[near], points.y[near], points.upper[near], points.lower[near])
-    if seam.y.size == 0:
+    if not near.any():
         return
-    dx = _corner_motion(seam, geometry, target)
-    shares = np.clip((1 - off_seam[near]) / 2, 0, 1)
+    shares = np.clip((1 - off_seam[near]) / 2, 0, 1)[:, None]
+    seam = _FacePoints(points.place[near], points.y[near], points.upper[near], points.lower[near])
+    moves = [lip_motion.at(seam, np.full(seam.y.shape, above)) for above in (True, False)]
     upper, lower = (
-        _sample(pixels, (places[near] - _to_image(dx, motion(seam, geometry, target), geometry))[:, None])[:, 0]
-        for motion in (_upper_motion, _lower_motion)
+        _sample(pixels, (places[near] - _to_image(moved, geometry))[:, None])[:, 0].astype(np.float32)
+        for moved in moves
     )
-    warped[near] = (lower + shares[:, None] * (upper.astype(np.float32) - lower) + 0.5).astype(np.uint8)
-
-
-def _upper_motion(points: _FacePoints, geometry: MouthGeometry, target: MouthTarget) -> FloatArray:
-    """The upper lip moves as one piece; from its upper edge to the nose the motion fades."""
-    height = max(float(target.upper[MIDDLE]) - geometry.nose_y, UPPER_LEAST * geometry.eye_span)
-    thickness = max(float((geometry.upper - geometry.upper_outer)[MIDDLE]), 0.0)
-    lip = min(thickness, UPPER_LIP_MOST * height)
-    above_lip = points.upper - points.y
-    to_nose = 1 - smoothstep((above_lip - lip) / max(UPPER_ROOM * height - lip, 1.0))
-    return sample_curve(target.upper_shift, points.place) * to_nose * _relaxation(above_lip, lip, target)
-
-
-def _lower_motion(points: _FacePoints, geometry: MouthGeometry, target: MouthTarget) -> FloatArray:
-    """The lower lip moves as one piece; below, its motion turns into the jaw's and ends in the neck."""
-    span = geometry.eye_span
-    under_lip = np.maximum(points.y - points.lower, 0)
-    height = max(geometry.chin_y - float(geometry.lower[MIDDLE]), LOWER_LEAST * span)
-    lip = max(float((geometry.lower_outer - geometry.lower)[MIDDLE]), 0.0)
-    jaw_width = 1 + JAW_WIDENING * smoothstep(under_lip / height)
-    jaw = np.square(np.maximum(1 - np.square(points.place / jaw_width), 0))
-    jawness = smoothstep((under_lip - 0.5 * lip) / (JAW_BLEND * height))
-    to_chin = 1 - (1 - CHIN_SHARE) * smoothstep((under_lip - lip) / max(height - lip, 1.0))
-    to_neck = 1 - smoothstep((under_lip - height) / (NECK * span))
-    lip_motion = sample_curve(target.lower_shift, points.place)
-    jaw_motion = float(target.lower_shift[MIDDLE]) * jaw
-    motion = lip_motion + jawness * (jaw_motion - lip_motion)
-    return motion * to_chin * to_neck * _relaxation(under_lip, lip, target)
-
-
-def _relaxation(beyond_edge: FloatArray, thickness: float, target: MouthTarget) -> FloatArray:
-    """Lips thicken as they close: their outer edges move less than their inner ones."""
-    return 1 - LIP_RELAXATION * target.closing * smoothstep(beyond_edge / max(thickness, 1.0))
-
-
-def _corner_motion(points: _FacePoints, geometry: MouthGeometry, target: MouthTarget) -> FloatArray:
-    """The corners move sideways and take their surroundings along."""
-    span = geometry.eye_span
-    beyond_x = np.maximum(np.abs(points.place) - 1, 0) / CORNER_REACH_X
-    off_middle = np.abs(points.y - points.middle)
-    beyond_y = np.maximum(off_middle - CORNER_CORE * span, 0) / (CORNER_REACH_Y * span)
-    weight = 1 - smoothstep(np.sqrt(np.square(beyond_x) + np.square(beyond_y)))
-    return target.corner_shift * np.clip(points.place, -1, 1) * weight
+    warped[near] = (lower + shares * (upper - lower) + 0.5).astype(np.uint8)
 
 
 def _paint_interior(
     lips: Image, points: _FacePoints, geometry: MouthGeometry, target: MouthTarget, interior: Interior
-) -> NDArray[np.bool_]:
-    """Blend the mouth's inside into the warped lip band; returns which pixels it touched, bool [h, w]."""
-    opening = Opening(points.place, points.y - points.upper, points.lower - points.y, target.gap)
-    mask = _opening_mask(opening, geometry.eye_span) * target.interior_opacity
+) -> None:
+    """Blend the mouth's inside into the warped lip band."""
+    opening = Opening(
+        points.place,
+        points.y - points.upper,
+        points.lower - points.y,
+        target.gap,
+        target.half_width,
+        float(target.upper[MIDDLE]) - geometry.nose_y,
+    )
+    mask = _opening_mask(opening, geometry.eye_span) * np.float32(target.interior_opacity)
     touched = mask > 0
     rows, columns = np.flatnonzero(touched.any(axis=1)), np.flatnonzero(touched.any(axis=0))
     if len(rows) == 0:
-        return touched
+        return
     inside = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     seen = opening.part(*inside)
     colour = interior.paint(seen, geometry.eye_span)
-    alpha = (mask[inside] * _interior_opacity(seen, geometry))[..., None]
+    alpha = mask[inside][..., None]
     lips[inside] = np.clip(lips[inside] * (1 - alpha) + colour * alpha + 0.5, 0, 255).astype(np.uint8)
-    return touched
 
 
 def _opening_mask(opening: Opening, eye_span: float) -> FloatArray:
+    """Return how much of the inside each pixel shows: soft at the lips, and none between lips that nearly meet."""
     softness = max(1.0, MASK_SOFTNESS * eye_span)
-    margin = MASK_MARGIN * eye_span * np.sqrt(np.clip(1 - np.square(opening.place), 0, 1))
-    under_upper = np.clip((opening.below_upper + margin) / softness + 0.5, 0, 1)
-    over_lower = np.clip((opening.above_lower + margin) / softness + 0.5, 0, 1)
-    mask = np.asarray(under_upper * over_lower, np.float32)
+    under_upper = np.clip(opening.below_upper / softness + 0.5, 0, 1)
+    over_lower = np.clip(opening.above_lower / softness + 0.5, 0, 1)
+    parted = smoothstep(opening.gap / (SEAM_GAP * eye_span))
+    mask = np.asarray(under_upper * over_lower * parted, np.float32)
     mask[np.abs(opening.place) >= 1] = 0
     return mask
-
-
-def _interior_opacity(opening: Opening, geometry: MouthGeometry) -> FloatArray:
-    """Closed lips show their own seam, hardly darkened."""
-    return SEAM_OPACITY + (1 - SEAM_OPACITY) * smoothstep(opening.gap / (SEAM_GAP * geometry.eye_span))

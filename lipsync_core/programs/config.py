@@ -52,10 +52,5 @@ def parse_shapes(contract: ModelContract, key: str, text: str) -> dict[str, tupl
     return {name: found[name] for name in expected}
 
 
-def without_batch(shapes: Shapes) -> tuple[tuple[int, ...], ...]:
-    """Return each input's shape without the batch axis."""
-    return tuple(shape[1:] for shape in shapes.values())
-
-
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     return len(shape) == len(wanted) and all(want in (-1, size) for size, want in zip(shape, wanted, strict=True))

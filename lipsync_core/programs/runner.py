@@ -35,11 +35,12 @@ class InPrecision(nn.Module):
         _convert_weights(network, lambda weight: weight.to(self.dtype) if weight.dim() >= smallest else weight)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Run on float32 inputs [B, ...]; returns float32 outputs [B, ...]."""
+        """Run on float32 inputs [B, ...]; returns float32 outputs [B, ...], or labels as they are."""
         half = self.dtype != torch.float32
         with torch.autocast(inputs[0].device.type, self.dtype, enabled=half, cache_enabled=False):
             outputs = self.network(*inputs)
-        return tuple(value.float() for value in ([outputs] if isinstance(outputs, Tensor) else outputs))
+        values = [outputs] if isinstance(outputs, Tensor) else outputs
+        return tuple(value.float() if value.is_floating_point() else value for value in values)
 
 
 class GraphedCall:

@@ -1,4 +1,4 @@
-"""Who may call what on a Triton: TLS, the callers' token, the operator's. Turns our options into tritonserver's."""
+"""Access to a Triton server: TLS, the callers' token and the operator's, as arguments of tritonserver."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ ADMIN_TOKEN_KEY = "admin-token"
 TOKEN_HEADER = f"triton-grpc-protocol-{TOKEN_KEY}"  # gRPC metadata with a caller's `Bearer TOKEN`; Triton's own prefix
 ADMIN_TOKEN_HEADER = f"triton-grpc-protocol-{ADMIN_TOKEN_KEY}"
 
-# Triton's names of what a call is about; health stays open, for probes and load balancers.
+# Triton's names of its APIs; health stays open, for probes and load balancers.
 CALLER_APIS = ("metadata", "model-config", "inference", "statistics")
 OPERATOR_APIS = ("model-repository", "trace", "logging")
 SHARED_MEMORY_API = "shared-memory"
-TOKEN_FORM = re.compile(r"[A-Za-z0-9._~+/-]{16,256}")  # Triton's option takes , : and = for its own
+TOKEN_FORM = re.compile(r"[A-Za-z0-9._~+/-]{16,256}")  # Triton's option uses , : and = as separators
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Access:
     """Who may call what.
 
     Attributes:
-        certificate: PEM file of the server's certificate; gRPC is served with TLS where it is given, with `key`.
-        key: PEM file of its private key.
-        client_ca: PEM file of the authority that clients' certificates must come from; without it none is asked for.
-        token: what callers must send; without it anybody who reaches the port may call.
-        admin_token: what loading models, trace and log settings need; without it nobody may.
-        shares_memory: clients may register shared memory: right on loopback alone, where they need it for speed.
+        certificate: PEM file of the server's certificate. If given, with `key`, gRPC is served with TLS.
+        key: PEM file of the certificate's private key.
+        client_ca: PEM file of the authority that must have signed clients' certificates; None to ask for none.
+        token: Token that callers must send; None to accept anybody who reaches the port.
+        admin_token: Token for loading models and changing trace and log settings; None to refuse them to everybody.
+        shares_memory: Whether clients may register shared memory. Only for servers on loopback.
     """
 
     certificate: Path | None = None
@@ -41,11 +41,11 @@ class Access:
     shares_memory: bool = True
 
     def __post_init__(self) -> None:
-        """Check that the parts fit together.
+        """Check the combination.
 
         Raises:
-            ValueError: a certificate without key, a client CA without certificate, a file that is not there, a token
-                that Triton cannot take.
+            ValueError: A certificate without key, a client CA without certificate, a missing file, or a token that
+                Triton cannot take.
         """
         if (self.certificate is None) != (self.key is None):
             raise ValueError("tls: expected a certificate and its key, got one without the other")
@@ -53,7 +53,7 @@ class Access:
             raise ValueError("tls: expected a certificate beside the client CA, got none. Clients send theirs by TLS")
         for path in (self.certificate, self.key, self.client_ca):
             if path is not None and not path.is_file():
-                raise ValueError(f"tls: expected a PEM file, got {path}, which is no file")
+                raise ValueError(f"tls: expected a PEM file, got {path}, which is not a file")
         for name, token in (("token", self.token), ("admin token", self.admin_token)):
             if token is not None and not TOKEN_FORM.fullmatch(token):
                 raise ValueError(
@@ -63,16 +63,16 @@ class Access:
 
     @property
     def uses_tls(self) -> bool:
-        """Say whether gRPC is served with TLS."""
+        """Whether gRPC is served with TLS."""
         return self.certificate is not None
 
     @property
     def asks_who_calls(self) -> bool:
-        """Say whether a caller must show a token or a certificate."""
+        """Whether callers must send a token or a certificate."""
         return self.token is not None or self.client_ca is not None
 
     def arguments(self) -> list[str]:
-        """Return tritonserver's options; HTTP is left with its health where gRPC is guarded, as it knows no TLS."""
+        """Return tritonserver's arguments. Where gRPC is restricted, HTTP, which has no TLS, serves only health."""
         admin_token = self.admin_token or secrets.token_urlsafe()
         for_callers = [*CALLER_APIS, *([SHARED_MEMORY_API] if self.shares_memory else [])]
         for_operator = [*OPERATOR_APIS, *([] if self.shares_memory else [SHARED_MEMORY_API])]
@@ -96,25 +96,28 @@ class Access:
 
 
 def add_access_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that say who may call."""
-    group = parser.add_argument_group("who may call")
+    """Add the options for TLS and tokens."""
+    group = parser.add_argument_group("access")
     for name, text in (
-        ("--tls-cert", "the server's certificate: gRPC with TLS"),
-        ("--tls-key", "its private key"),
-        ("--tls-client-ca", "clients must show a certificate of this authority"),
+        ("--tls-cert", "certificate of the server; serves gRPC with TLS"),
+        ("--tls-key", "private key of the certificate"),
+        ("--tls-client-ca", "require client certificates signed by this authority"),
     ):
         group.add_argument(name, type=Path, metavar="PEM", help=text)
-    group.add_argument("--token-file", type=Path, metavar="FILE", help="callers must send the token in this file")
+    group.add_argument("--token-file", type=Path, metavar="FILE", help="require the token in this file from callers")
     group.add_argument(
-        "--admin-token-file", type=Path, metavar="FILE", help="this token opens trace and log settings (closed)"
+        "--admin-token-file",
+        type=Path,
+        metavar="FILE",
+        help="accept changes of trace and log settings with the token in this file (default: from nobody)",
     )
 
 
 def read_access(options: argparse.Namespace, *, shares_memory: bool) -> Access:
-    """Turn those options into what they mean.
+    """Read the options for TLS and tokens.
 
     Raises:
-        ValueError: they do not fit together, or a file cannot be used.
+        ValueError: The options do not fit together, or a file cannot be read.
     """
     return Access(
         certificate=options.tls_cert,
@@ -130,7 +133,7 @@ def read_token(path: Path) -> str:
     """Read a token from a file, such as a mounted secret.
 
     Raises:
-        ValueError: it cannot be read, or holds nothing.
+        ValueError: The file cannot be read, or is empty.
     """
     try:
         token = path.read_text(encoding="utf-8").strip()

@@ -1,5 +1,7 @@
 """Entry point of the Triton image: lays out the models, restricts the endpoints, and becomes tritonserver.
 
+A watcher beside it ends the server when the process of a model dies; the container's restart policy does the rest.
+
 Started as `python -m lipsync_core.serving.launch`. gRPC is on 8001, health by HTTP on 8000, metrics on 8002.
 """
 
@@ -8,13 +10,14 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from lipsync_core.contract import CONFIG_FILE
-from lipsync_core.repository import check_networks, missing_networks, required_models
+from lipsync_core.repository import check_networks, missing_networks, served_models
 from lipsync_core.serving.access import add_access_options, read_access
 from lipsync_core.serving.engines import FLAVOUR, engine_folder, find_gpu, models_with_engine, stale_engines
 from lipsync_core.serving.links import link_models
@@ -28,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     try:
         arguments = server_arguments(options)
+        subprocess.Popen([sys.executable, "-m", "lipsync_core.serving.watcher", str(os.getpid())])
         os.execvp(arguments[0], arguments)
     except ValueError as error:
         print(f"lipsync launch: {error}", file=sys.stderr)
@@ -48,7 +52,7 @@ def server_arguments(options: argparse.Namespace) -> list[str]:
     repository: Path = options.model_repository
     _check_flavour(repository, options.flavour)
     config_name = None if options.flavour == FLAVOUR else options.flavour  # engines lie in a folder of their own
-    models = required_models(repository, options.models or _exported_models(repository, config_name))
+    models = served_models(repository, options.models or _exported_models(repository, config_name), config_name)
     engines = _find_engines(options, models)
     check_networks(repository, models, config_name)
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 BACKENDS_DIR = Path(__file__).parent / "backends"  # our Python-based backends, one folder each
 SYSTEM, MACHINE = "linux", "x86_64"  # what the wheel is built for
 PYTHONS = ((3, 11), (3, 12))  # what its numpy is built for, of those that this project runs on
-INSTALL_HINT = "Install it with: pip install 'nvidia-pytriton>=0.7,<0.8'"
+INSTALL_HINT = "Install it with: pip install 'lipsync-triton[server]'"
 
 
 class ServerStartError(RuntimeError):

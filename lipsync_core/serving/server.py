@@ -6,12 +6,9 @@ import contextlib
 import http.client
 import math
 import os
-import re
 import secrets
 import select
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,26 +20,27 @@ from types import TracebackType
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from lipsync_core.repository import check_networks, required_models
+from lipsync_core.repository import check_models, check_networks, other_version, served_models
 from lipsync_core.serving.access import TOKEN_HEADER, Access
+from lipsync_core.serving.endpoints import LOOPBACK, NO_PROXY, bracketed, is_loopback
 from lipsync_core.serving.links import link_models
+from lipsync_core.serving.ports import free_port, listens, taken_ports
+from lipsync_core.serving.processes import FROZEN, WATCHING, descendants, ending_words
 from lipsync_core.serving.runtime import ServerStartError, find_runtime
+from lipsync_core.serving.server_log import LOG_LINES_SHOWN, asked_of_another_version, relevant_lines
+from lipsync_core.serving.shared_memory import ADVICE, EXHAUSTED_MARKS, SHARED_MEMORY, free_shared_memory
 
-LOOPBACK = "127.0.0.1"
 READY_POLL_S = 0.05
 READY_CALL_TIMEOUT_S = 1.0
+WATCHING_TIMEOUT_S = 5.0  # for the supervisor to list the models' processes
 STOP_TIMEOUT_S = 10.0  # for the supervisor to clean up, beyond the server's grace
 PORT_TRIES = 3  # a free port may be taken between our look and the server's bind
-LOG_LINES_SHOWN, LOG_WIDTH = 8, 400
-EXIT_LINE_BYTES = 64
 PORT_TAKEN_MARKS = (
     "already in use",
     "failed to start GRPC",
     "failed to start HTTP",
     "failed to start Metrics",
 )
-SHM_FULL_MARKS = ("shared memory pool", "Unable to increase the shared memory", "No space left on device")
-BACKTRACE_LINE = re.compile(r" *\d+# ")
 MISSING_LIBRARY_MARK = "error while loading shared libraries"
 
 
@@ -59,6 +57,7 @@ class ServerOptions:
     access: Access = field(default_factory=Access)
     config_name: str | None = None
     startup_timeout_s: float = 120.0
+    ends_after_freeze: bool = False  # its answers may be wrong then, but most servers survive a freeze
     stop_grace_s: float = 0.0  # time for requests under way when it is stopped; a job's own server has none left
     extra_arguments: tuple[str, ...] = field(default=())
 
@@ -70,9 +69,10 @@ class ServerOptions:
                 shared memory; TLS without an HTTP port, at which readiness is asked.
         """
         access = self.access
-        if self.address != LOOPBACK and not (access.uses_tls and access.asks_who_calls and not access.shares_memory):
+        is_guarded = access.uses_tls and access.asks_who_calls and not access.shares_memory
+        if not is_loopback(self.address) and not is_guarded:
             raise ValueError(
-                f"address: expected {LOOPBACK}, or TLS with a token or a client CA and no shared memory,"
+                f"address: expected {LOOPBACK} or ::1, or TLS with a token or a client CA and no shared memory,"
                 f" got {self.address} without them"
             )
         if access.uses_tls and self.http_port is None:
@@ -112,6 +112,7 @@ class EmbeddedServer:
             try:
                 self._start(port)
                 self._wait_until_ready()
+                self._watch_stubs()
                 return self
             except _PortTaken:
                 self.stop()
@@ -139,9 +140,20 @@ class EmbeddedServer:
         """Say whether the server process still runs."""
         return self._supervisor is not None and self._exit_line() is None
 
+    def ends_within(self, timeout_s: float) -> bool:
+        """Wait for the server to end by itself; return whether it did."""
+        deadline = time.monotonic() + timeout_s
+        while self.is_alive() and time.monotonic() < deadline:
+            time.sleep(READY_POLL_S)
+        return not self.is_alive()
+
     def how_it_ended(self) -> str:
         """Say in a few words how the server process ended, which did so by itself."""
         return ending_words(self._exit_line() or "")
+
+    def was_frozen(self) -> bool:
+        """Say whether it was ended because it had been frozen."""
+        return (self._exit_line() or "").strip() == FROZEN
 
     def log_excerpt(self, lines: int = LOG_LINES_SHOWN) -> str:
         """Return the log's relevant lines: its errors and tracebacks, else its end."""
@@ -166,16 +178,18 @@ class EmbeddedServer:
 
     def _start(self, port: int) -> None:
         runtime = find_runtime()
-        if _taken_ports(self.options, port):
+        free_shared_memory()  # fails where there is none
+        if taken_ports(_ports(self.options, port)):
             raise _PortTaken
         try:
-            models = required_models(self.options.repository, list(self.options.models))
+            check_models(self.options.repository, self.options.models)
+            models = served_models(self.options.repository, list(self.options.models), self.options.config_name)
             check_networks(self.options.repository, models, self.options.config_name)
         except ValueError as error:
             raise ServerStartError(str(error)) from error
         self._id = f"lipsync-server-{secrets.token_hex(4)}"
         self._exit_text = None
-        self.url = f"{self.options.address}:{port}"
+        self.url = f"{bracketed(self.options.address)}:{port}"
         self._folder = Path(tempfile.mkdtemp(prefix=f"{self._id}-"))
         self.log_path = self._folder / "triton.log"
         self.shm_prefix = f"{self._id}-"
@@ -194,19 +208,32 @@ class EmbeddedServer:
                 "--shm-prefix",
                 self.shm_prefix,
                 f"--grace-s={self.options.stop_grace_s}",
+                *(["--end-after-freeze"] if self.options.ends_after_freeze else []),
                 "--",
                 *command,
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,  # so that what `select` does not see has not been read
             env=runtime.environment(os.environ),
             start_new_session=True,  # the terminal's Ctrl-C is for the client, which then stops the server
         )
 
+    def _watch_stubs(self) -> None:
+        """Let the supervisor end the server when a model's process dies; while it starts, Triton itself does.
+
+        Returns once it watches: of a process that died before, nobody knows which model it ran.
+        """
+        assert self._supervisor is not None
+        assert self._supervisor.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # `is_alive` will tell
+            self._supervisor.stdin.write(b"ready\n")
+        self._read_line(WATCHING_TIMEOUT_S)
+
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + self.options.startup_timeout_s
-        backoff = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100)]
-        with triton_grpc.InferenceServerClient(self.url, channel_args=backoff) as client:
+        channel = [NO_PROXY, ("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100)]
+        with triton_grpc.InferenceServerClient(self.url, channel_args=channel) as client:
             while not self._answers_ready(client):
                 if self._exit_line() is not None:
                     raise self._start_error(f"it ended while starting, {self.how_it_ended()}")
@@ -218,7 +245,7 @@ class EmbeddedServer:
         """Ask by gRPC; with TLS by HTTP, as we have no client's certificate. Triton opens gRPC first of its ports."""
         if not (self._answers_by_http() if self.options.access.uses_tls else self._answers_by_grpc(client)):
             return False
-        return all(_listens(port) for port in (self.options.http_port, self.options.metrics_port) if port is not None)
+        return all(listens(port) for port in (self.options.http_port, self.options.metrics_port) if port is not None)
 
     def _answers_by_http(self) -> bool:
         connection = http.client.HTTPConnection(LOOPBACK, self.options.http_port, timeout=READY_CALL_TIMEOUT_S)
@@ -247,19 +274,31 @@ class EmbeddedServer:
         supervisor = self._supervisor
         if supervisor is None or supervisor.stdout is None or supervisor.stdout.closed:
             return "stopped"
-        if self._exit_text is None and select.select([supervisor.stdout], [], [], 0)[0]:
-            self._exit_text = os.read(supervisor.stdout.fileno(), EXIT_LINE_BYTES).decode()
+        if self._exit_text is None:
+            self._read_line(timeout_s=0)
         return self._exit_text
+
+    def _read_line(self, timeout_s: float) -> None:
+        """Read what the supervisor says next, if it does in time, and keep how the server ended; "" once it is gone."""
+        assert self._supervisor is not None
+        assert self._supervisor.stdout is not None
+        if select.select([self._supervisor.stdout], [], [], timeout_s)[0]:
+            line = self._supervisor.stdout.readline().decode()
+            if line.strip() != WATCHING:
+                self._exit_text = line
 
     def _start_error(self, what: str) -> ServerStartError:
         text = self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
         if any(mark in text for mark in PORT_TAKEN_MARKS):
             return _PortTaken()
+        asked = asked_of_another_version(text)
+        if asked is not None:
+            return ServerStartError(str(other_version(self.options.repository, f"others ({asked})")))
         hint = ""
         if MISSING_LIBRARY_MARK in text:
             hint = " Install the package that holds the library named below."
-        elif any(mark in text for mark in SHM_FULL_MARKS):
-            hint = " Free space in /dev/shm, or start the container with --shm-size=1g."
+        elif any(mark in text for mark in EXHAUSTED_MARKS):
+            hint = f" {SHARED_MEMORY} is full. {ADVICE}."
         return ServerStartError(f"tritonserver: {what}.{hint}\n{relevant_lines(text, LOG_LINES_SHOWN)}".rstrip())
 
 
@@ -271,7 +310,7 @@ def _server_arguments(options: ServerOptions, grpc_port: int) -> list[str]:
     """Build tritonserver's own arguments."""
     arguments = [
         "--model-control-mode=none",  # loading a model runs its code: no caller may, not even on this host
-        f"--grpc-address={options.address}",
+        f"--grpc-address={bracketed(options.address)}",
         f"--grpc-port={grpc_port}",
         f"--allow-http={str(options.http_port is not None).lower()}",
         f"--allow-metrics={str(options.metrics_port is not None).lower()}",
@@ -288,94 +327,11 @@ def _server_arguments(options: ServerOptions, grpc_port: int) -> list[str]:
     return [*arguments, *options.extra_arguments]
 
 
-def ending_words(exit_line: str) -> str:
-    """Turn the supervisor's `exit CODE` into words; lack of memory is what most often lies behind a signal."""
-    code = exit_line.partition(" ")[2].strip()
-    if not code.startswith("-"):
-        return f"with exit code {code}" if code else "without a word"
-    try:
-        name = signal.Signals(-int(code)).name
-    except ValueError:
-        name = f"signal {code[1:]}"
-    return f"killed by {name} (is there enough memory?)"
-
-
-def relevant_lines(log: str, limit: int) -> str:
-    """Pick the lines of a Triton log that say what went wrong: errors first, else its last lines."""
-    lines = [line[:LOG_WIDTH] for line in log.splitlines() if line.strip() and line[0] not in "I+|"]
-    lines = [line for line in lines if not BACKTRACE_LINE.match(line)]
-    harmless = (
-        "NVML",
-        "DCGM",
-        "CUDA driver version",
-        "pinned memory pool",
-        "CUDA memory pool",
-        "No CUDA",
-        "CudaDriverHelper",
-    )
-    telling = [line for line in lines if not any(mark in line for mark in harmless)]
-    errors = [line for line in telling if "rror" in line or line.startswith("E") or "failed" in line]
-    return "\n".join((errors or telling)[-limit:])
-
-
-def free_port() -> int:
-    """Return a TCP port of loopback that nobody uses now."""
-    return free_ports(1)[0]
-
-
-def free_ports(count: int) -> list[int]:
-    """Return TCP ports of loopback that nobody uses now, none of them twice."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((LOOPBACK, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-
-
 def _port_taken_text(options: ServerOptions, grpc_port: int) -> str:
-    text = ", ".join(map(str, _taken_ports(options, grpc_port) or _ports(options, grpc_port)))
+    ports = _ports(options, grpc_port)
+    text = ", ".join(map(str, taken_ports(ports) or ports))
     return f"tritonserver: expected free ports, got port {text} taken. Choose another, or end the program that uses it"
-
-
-def _taken_ports(options: ServerOptions, grpc_port: int) -> list[int]:
-    return [port for port in _ports(options, grpc_port) if not _can_bind(port)]
 
 
 def _ports(options: ServerOptions, grpc_port: int) -> list[int]:
     return [port for port in (grpc_port, options.http_port, options.metrics_port) if port is not None]
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection((LOOPBACK, port), READY_CALL_TIMEOUT_S).close()
-    except OSError:
-        return False
-    return True
-
-
-def _can_bind(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-        return True
-
-
-def descendants(pid: int) -> list[int]:
-    """Process ids of a process and all its children, from /proc; what ends meanwhile may be missing."""
-    found = [pid]
-    for parent in found:
-        found += _children(parent)
-    return found
-
-
-def _children(pid: int) -> list[int]:
-    """Process ids of what a process's threads have started."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):  # it ended
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with contextlib.suppress(OSError):  # this thread did
-                found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
-    return found

@@ -2,7 +2,9 @@
 
 Started as `python -m lipsync_core.serving.supervisor` with a pipe on stdin. The pipe's end means that the client
 closed it or died, even by kill -9: then the server is stopped and its shared memory and folder are removed. A line
-`exit CODE` on stdout says that the server ended by itself; its folder, with the log, stays until stdin ends.
+`exit CODE` on stdout says that the server ended by itself, `died MODEL CODE` that it was stopped since the process of
+one of its models died, and `frozen` that it was stopped since it had been frozen. The last two are watched once the
+client has sent anything, which a line `watching` answers. The folder, with the log, stays until stdin ends.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-SHARED_MEMORY_DIR = Path("/dev/shm")
+from lipsync_core.serving.freeze import FreezeWatch
+from lipsync_core.serving.processes import DIED, FROZEN, WATCHING, StubWatch
+from lipsync_core.serving.shared_memory import SHARED_MEMORY
+
 PR_SET_PDEATHSIG = 1  # prctl option: signal for a child whose parent dies; source: man 2 prctl
 POLL_S = 0.1
 STUB_FOLDERS = "/tmp/python_env_*"  # empty ones that the Python backend makes and, when killed, leaves
@@ -32,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, required=True, help="the server's folder, removed at the end")
     parser.add_argument("--shm-prefix", required=True, help="prefix of the server's names in /dev/shm")
     parser.add_argument("--grace-s", type=float, required=True, help="time for requests under way to finish")
+    parser.add_argument("--end-after-freeze", action="store_true", help="end the server once it was frozen")
     parser.add_argument("command", nargs="+", help="the server and its arguments")
     options = parser.parse_args(argv)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -47,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
             preexec_fn=_prepare_server,
         )
     try:
-        _watch(server)
+        _watch(server, options)
     finally:
         _stop(server, options.grace_s)
         remove_shared_memory(options.shm_prefix)
@@ -63,19 +69,44 @@ def _prepare_server() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _watch(server: subprocess.Popen[bytes]) -> None:
-    """Return when the client has closed our stdin; tell it when the server ends first."""
+def _watch(server: subprocess.Popen[bytes], options: argparse.Namespace) -> None:
+    """Return when the client has closed our stdin; tell it when the server, or a model's process, ends first."""
+    stubs: StubWatch | None = None
+    freezes: FreezeWatch | None = None
     told = False
     while True:
         readable, _, _ = select.select([sys.stdin], [], [], POLL_S)
-        if readable and not os.read(sys.stdin.fileno(), 1024):
-            return
-        if not told and server.poll() is not None:
-            told = True
-            try:
-                os.write(sys.stdout.fileno(), f"exit {server.returncode}\n".encode())
-            except BrokenPipeError:
+        if readable:
+            if not os.read(sys.stdin.fileno(), 1024):
                 return
+            stubs = StubWatch(server.pid)
+            freezes = FreezeWatch(server.pid) if options.end_after_freeze else None
+            if not told:
+                _tell(WATCHING)
+        ending = None if told else _ending(server, stubs, options.grace_s)
+        if not told and ending is None and freezes is not None and freezes.look():
+            _stop(server, grace_s=0)
+            ending = FROZEN
+        if ending is not None:
+            told = True
+            _tell(ending)
+
+
+def _tell(line: str) -> None:
+    """Send the client a line; if it is gone, our stdin ends too."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), f"{line}\n".encode())
+
+
+def _ending(server: subprocess.Popen[bytes], stubs: StubWatch | None, grace_s: float) -> str | None:
+    """Return how the server ended, which is stopped if a model's process did; None while all of it runs."""
+    if server.poll() is not None:
+        return f"exit {server.returncode}"
+    dead = None if stubs is None else stubs.look()
+    if dead is None:
+        return None
+    _stop(server, grace_s)
+    return f"{DIED} {dead.model} {dead.code}"
 
 
 def _stop(server: subprocess.Popen[bytes], grace_s: float) -> None:
@@ -91,7 +122,7 @@ def _stop(server: subprocess.Popen[bytes], grace_s: float) -> None:
 
 def remove_shared_memory(prefix: str) -> None:
     """Remove what a server or client left in /dev/shm under its own prefix."""
-    for path in SHARED_MEMORY_DIR.glob(f"{prefix}*"):
+    for path in SHARED_MEMORY.glob(f"{prefix}*"):
         path.unlink(missing_ok=True)
 
 

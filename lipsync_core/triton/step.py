@@ -94,6 +94,24 @@ class TritonStep:
         tensors = [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()]
         return {tensor.name(): tensor.as_numpy() for tensor in self.call(model, tensors, outputs)}
 
+    def infer_optional(self, model: str, inputs: dict[str, np.ndarray], advice: str) -> dict[str, np.ndarray]:
+        """Call a model that the server may lack, one of this model's `optional_calls`; see `infer`.
+
+        Args:
+            model: The model's name.
+            inputs: Arrays [...] by input name.
+            advice: What to do without it, for the message.
+
+        Raises:
+            ValueError: The server has no such model.
+            CallFailed: The model returned an error.
+        """
+        if not pb_utils.is_model_ready(model):
+            raise ValueError(
+                f"{model}: expected a server with this model, got one without. {advice}, or export its network"
+            )
+        return self.infer(model, inputs)
+
     def call(self, model: str, tensors: Sequence[Any], outputs: Sequence[str]) -> list[Any]:
         """Call another model with Triton's own tensors and return Triton's own tensors.
 

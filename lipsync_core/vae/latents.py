@@ -8,9 +8,7 @@ from __future__ import annotations
 import torch
 
 from lipsync_core.overflow import check_no_overflow
-from lipsync_core.vae.sizes import SCALING_FACTOR
-
-LOG_VARIANCE_RANGE = (-30.0, 20.0)  # diffusers' for this VAE
+from lipsync_core.vae.sizes import LOG_VARIANCE_RANGE, SCALING_FACTOR
 
 
 def draw_latents(moments: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:

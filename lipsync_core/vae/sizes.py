@@ -9,9 +9,9 @@ from lipsync_core.audio.rates import exact_div
 
 IMAGE_CHANNELS = 3  # RGB
 LATENT_CHANNELS = 4
-MOMENT_CHANNELS = 2 * LATENT_CHANNELS  # means, then log variances
 PIXELS_PER_LATENT = 8  # along each edge
 SCALING_FACTOR = 0.18215  # latents are the VAE's output times this
+LOG_VARIANCE_RANGE = (-30.0, 20.0)  # diffusers' for this VAE
 
 
 def latent_side(pixels: int) -> int:

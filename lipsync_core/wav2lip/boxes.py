@@ -16,12 +16,18 @@ SMOOTHED_FRAMES = 5  # a box becomes the mean of itself and the next four
 
 
 class Pads(NamedTuple):
-    """How far each edge of a detected box moves outwards, in pixels of the frame."""
+    """How far each edge of a detected box moves outwards, in pixels of the frame; top is over the forehead."""
 
     top: int = 0
     bottom: int = 10
     left: int = 0
     right: int = 0
+
+    def turned(self, quarters: int) -> Pads:
+        """Return the pads in the picture for a face that is turned clockwise by some quarters."""
+        clockwise = (self.top, self.right, self.bottom, self.left)
+        top, right, bottom, left = clockwise[-quarters % 4 :] + clockwise[: -quarters % 4]
+        return Pads(top, bottom, left, right)
 
 
 def pad_boxes(boxes: np.ndarray, pads: Pads, height: int, width: int) -> np.ndarray:
@@ -44,18 +50,6 @@ def pad_boxes(boxes: np.ndarray, pads: Pads, height: int, width: int) -> np.ndar
         np.minimum(height, y2 + pads.bottom),
     ]
     return np.stack(edges, axis=-1)
-
-
-def smooth_boxes(boxes: np.ndarray) -> np.ndarray:
-    """Smooth a clip's boxes; the last four are averaged with smoothed ones, as in the original.
-
-    Args:
-        boxes: int [F, 4].
-
-    Returns:
-        int64 [F, 4].
-    """
-    return np.array(list(smooth_stream(boxes)), np.int64).reshape(-1, 4)
 
 
 def smooth_stream(boxes: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:

@@ -12,6 +12,8 @@ import functools
 import cv2
 import numpy as np
 
+from lipsync_core.fade import faded
+
 FACE_SIZE = 96  # pixels, edge length of the generator's input and output
 MASKED_FROM = 48  # first row of the half that is generated
 WHITE = 255
@@ -24,32 +26,44 @@ BLEND_TOP = BLEND_CENTRE[1] - BLEND_RADII[1]
 MAX_COLOUR_SHIFT = 24.0  # of 255; larger differences are not due to lighting
 
 
-def generator_input(frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+def generator_input(frames: np.ndarray, boxes: np.ndarray, turns: np.ndarray | None = None) -> np.ndarray:
     """Crop faces and convert them to the generator's input.
 
     Args:
         frames: uint8 RGB [F, H, W, 3].
         boxes: float [F, 4], whole pixels, clipped to the frame; NaN for no face.
+        turns: int [F], from `lipsync_core.face.quarter_turns`; None for upright faces.
 
     Returns:
         float32 [F, 6, 96, 96], BGR 0 to 1: the face with its lower half black, then the whole face; 0 without a face.
     """
     faces = np.zeros((len(frames), 2, 3, FACE_SIZE, FACE_SIZE), np.float32)
-    for frame, box, face in zip(frames, inside_boxes(boxes, *frames.shape[1:3]), faces, strict=True):
+    turns = _or_upright(turns, len(frames))
+    for frame, box, face, turn in zip(frames, inside_boxes(boxes, *frames.shape[1:3]), faces, turns, strict=True):
         if box is not None:
-            face[:] = _resize_face(frame, box)[..., ::-1].transpose(2, 0, 1)
+            face[:] = np.rot90(_resize_face(frame, box), turn)[..., ::-1].transpose(2, 0, 1)
     faces[:, 0, :, MASKED_FROM:] = 0
     faces /= np.float32(WHITE)
     return faces.reshape(len(frames), 6, FACE_SIZE, FACE_SIZE)
 
 
-def paste_faces(frames: np.ndarray, boxes: np.ndarray, generated: np.ndarray, *, hard_box: bool = False) -> np.ndarray:
+def paste_faces(
+    frames: np.ndarray,
+    boxes: np.ndarray,
+    generated: np.ndarray,
+    turns: np.ndarray | None = None,
+    strengths: np.ndarray | None = None,
+    *,
+    hard_box: bool = False,
+) -> np.ndarray:
     """Paste generated faces into their frames.
 
     Args:
         frames: uint8 RGB [F, H, W, 3].
         boxes: float [F, 4], as for `generator_input`.
         generated: float32 [F, 3, 96, 96], BGR 0 to 1.
+        turns: int [F], as for `generator_input`.
+        strengths: float [F], how much of each face is shown, 0 to 1; None for all of it.
         hard_box: Fill the whole box, as in the original, instead of blending the lower face.
 
     Returns:
@@ -57,13 +71,16 @@ def paste_faces(frames: np.ndarray, boxes: np.ndarray, generated: np.ndarray, *,
     """
     synced = frames.copy()
     pictures = (generated * np.float32(WHITE)).astype(np.uint8)  # truncates, as the original does
-    for frame, box, picture in zip(synced, inside_boxes(boxes, *frames.shape[1:3]), pictures, strict=True):
-        if box is not None:
+    places = inside_boxes(boxes, *frames.shape[1:3])
+    turns, shares = _or_upright(turns, len(frames)), np.ones(len(frames)) if strengths is None else strengths
+    for frame, box, picture, turn, share in zip(synced, places, pictures, turns, shares, strict=True):
+        if box is not None and share > 0:
             x1, y1, x2, y2 = box
-            target = frame[y1:y2, x1:x2]
+            target = np.rot90(frame[y1:y2, x1:x2], turn)  # a view: the face is upright in it
             colours = np.ascontiguousarray(picture.transpose(1, 2, 0)[..., ::-1])
-            face = cv2.resize(colours, (x2 - x1, y2 - y1), interpolation=cv2.INTER_LINEAR)
-            target[:] = face if hard_box else blend_lower_face(target, face)
+            face = cv2.resize(colours, target.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+            drawn = face if hard_box else blend_lower_face(target, face)
+            target[:] = faded(target, drawn, float(share))
     return synced
 
 
@@ -121,6 +138,10 @@ def boxes_from_landmarks(landmarks: np.ndarray) -> np.ndarray:
     """Compute the smallest box of whole pixels around each face, float [F, 468, 3] -> float32 [F, 4]; NaN stays NaN."""
     points = landmarks[..., :2]
     return np.concatenate([np.floor(points.min(axis=1)), np.ceil(points.max(axis=1))], axis=-1).astype(np.float32)
+
+
+def _or_upright(turns: np.ndarray | None, count: int) -> np.ndarray:
+    return np.zeros(count, int) if turns is None else turns
 
 
 def _resize_face(frame: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:

@@ -29,6 +29,7 @@ BLOCK_MEL_FRAMES = 4096  # computed at once: bounds memory for long recordings
 
 WINDOW_MEL_FRAMES = 16  # 200 ms, starting at the video frame's own time
 CONTEXT_MEL_FRAMES = exact_div(REACH, HOP)  # that a mel frame's samples reach into, on either side
+SILENT = -1  # start of a window of silence, for frames after the recording
 FPS_RANGE = (1.0, 1000.0)
 
 
@@ -55,6 +56,11 @@ def mel_spectrogram(samples: np.ndarray) -> np.ndarray:
     segments = sliding_window_view(padded, FFT_SIZE)[::HOP]
     blocks = [_mel_frames(segments[i : i + BLOCK_MEL_FRAMES]) for i in range(0, len(segments), BLOCK_MEL_FRAMES)]
     return np.concatenate(blocks).T.astype(np.float32)
+
+
+def mel_frame_count(sample_count: int) -> int:
+    """Count the mel frames of a recording of this many samples."""
+    return 1 + sample_count // HOP
 
 
 def mel_filters() -> np.ndarray:
@@ -118,21 +124,42 @@ def checked_fps(fps: float) -> float:
     return fps
 
 
+def starts_within(starts: np.ndarray, mel_frames: int) -> np.ndarray:
+    """Fit windows to the recording's end.
+
+    Windows that reach beyond it become its last one, as in the original; those that begin behind it are silent.
+
+    Args:
+        starts: int [F], where the frames' own times place their windows.
+        mel_frames: Length of the whole spectrogram.
+
+    Returns:
+        int32 [F], each window's first mel frame, or SILENT.
+    """
+    last = max(mel_frames - WINDOW_MEL_FRAMES, 0)
+    return np.where(starts < mel_frames, np.minimum(starts, last), SILENT).astype(np.int32)
+
+
 def samples_for_windows(starts: np.ndarray, sample_count: int) -> tuple[slice, np.ndarray]:
     """Find the part of a long recording that gives the same windows as the whole.
 
     A mel frame covers 400 samples on either side. Where the part ends with the recording, so does its spectrogram.
 
     Args:
-        starts: int [F], at least one; the windows' first mel frames in the whole recording.
+        starts: int [F], at least one; the windows' first mel frames in the whole recording, or SILENT.
         sample_count: Length of the whole recording in samples.
 
     Returns:
-        The part, in samples; int32 [F], the windows' first mel frames within the part.
+        The part, in samples, empty if all windows are silent; int32 [F], the windows' first mel frames within the
+        part, or SILENT.
     """
-    first = max(0, int(starts.min()) - CONTEXT_MEL_FRAMES)
-    end = (int(starts.max()) + WINDOW_MEL_FRAMES - 1 + CONTEXT_MEL_FRAMES) * HOP
-    return slice(first * HOP, min(sample_count, end)), (starts - first).astype(np.int32)
+    heard = starts[starts != SILENT]
+    if not len(heard):
+        return slice(0, 0), starts.astype(np.int32)
+    first = max(0, int(heard.min()) - CONTEXT_MEL_FRAMES)
+    end = (int(heard.max()) + WINDOW_MEL_FRAMES - 1 + CONTEXT_MEL_FRAMES) * HOP
+    own_starts = np.where(starts == SILENT, SILENT, starts - first).astype(np.int32)
+    return slice(first * HOP, min(sample_count, end)), own_starts
 
 
 def mel_windows(mel: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -140,7 +167,7 @@ def mel_windows(mel: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
     Args:
         mel: float32 [80, T].
-        starts: int [F], each window's first mel frame.
+        starts: int [F], each window's first mel frame, or SILENT.
 
     Returns:
         float32 [F, 80, 16].
@@ -150,13 +177,16 @@ def mel_windows(mel: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """
     if mel.shape[1] < WINDOW_MEL_FRAMES:
         mel = np.pad(mel, ((0, 0), (0, WINDOW_MEL_FRAMES - mel.shape[1])), constant_values=-MAX_VALUE)
-    last = mel.shape[1] - WINDOW_MEL_FRAMES
-    if len(starts) and not (starts.min() >= 0 and starts.max() <= last):
+    last, silent = mel.shape[1] - WINDOW_MEL_FRAMES, starts == SILENT
+    heard = starts[~silent]
+    if len(heard) and not (heard.min() >= 0 and heard.max() <= last):
         raise ValueError(
-            f"window_starts: expected mel frames 0 to {last} of this audio, got {starts.min()} to {starts.max()}."
-            " Send the audio that the windows cover"
+            f"window_starts: expected mel frames 0 to {last} of this audio, got {heard.min()} to {heard.max()}."
+            f" Send the audio that the windows cover, and {SILENT} for silence"
         )
-    return sliding_window_view(mel, WINDOW_MEL_FRAMES, axis=1)[:, starts].transpose(1, 0, 2)
+    windows = sliding_window_view(mel, WINDOW_MEL_FRAMES, axis=1)[:, np.where(silent, 0, starts)].transpose(1, 0, 2)
+    windows[silent] = -MAX_VALUE
+    return windows
 
 
 def check_windows(windows: np.ndarray) -> np.ndarray:

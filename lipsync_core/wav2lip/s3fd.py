@@ -95,11 +95,6 @@ def find_faces(logits: np.ndarray, offsets: np.ndarray, height: int, width: int)
     return Candidates(boxes[kept], scores[kept])
 
 
-def whole_boxes(boxes: np.ndarray) -> np.ndarray:
-    """Truncate boxes to whole pixels, at least 0, as in the original, float [..., 4] -> int64 [..., 4]."""
-    return np.maximum(0, boxes).astype(np.int64)
-
-
 def anchor_grids(height: int, width: int) -> Grids:
     """Return the rows and columns of anchors of each level, for an image of this size in pixels."""
 

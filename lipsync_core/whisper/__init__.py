@@ -7,6 +7,5 @@ Pipelines were trained with different rules between the log-mel frames and the e
 - MuseTalk 1.5: a floor for each 30 s segment, computed from samples padded with silence; the last state is taken after
   the final LayerNorm.
 
-mel.py has what both rules need; `normalise` takes the peak and `cut_segments` the padding of the first rule. The second
-rule is not implemented.
+mel.py has what both rules need, and the first one; padded.py has the second one.
 """

@@ -34,7 +34,7 @@ from perf.load.sample_data import SampleMaker
 from perf.load.sample_values import DEFAULT_FRAME_SIZE, FPS, moving_head
 from perf.machine.conditions import limit_cores, machine_conditions
 
-SERVED = ("faces", "mouth_motion")
+SERVED = ("faces", "mouth_motion", "voice_activity")
 CHUNK = 16  # frames per request, as in a job
 CLIP_FRAMES = 64
 ROUNDS = 7

@@ -110,6 +110,7 @@ def _job(options: argparse.Namespace, speed: str, folder: Path) -> JobOptions:
         "resolution": options.resolution,
         "end": options.end,
         "if_audio_longer": "cut",
+        "in_silence": "model",
         "lossless": True,
         "resume": False,
     }

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
 from client.errors import ServerUnavailable
+from client.servers.addresses import parse_address
 from client.servers.calls import InferRequest
+from client.servers.channel import open_channel
 from client.servers.connection import CONNECT_TIMEOUT_S, TritonConnection
+from client.servers.security import IN_THE_CLEAR
 from lipsync_core.contract import ModelContract
 from perf.load.perf_analyzer import AnalyzerFailed, PerfAnalyzer, SampleRequest
 from perf.load.results import Load, Point, Step
@@ -122,7 +124,7 @@ def read_counters(url: str) -> dict[str, Counters]:
         ServerUnavailable: it does not answer.
     """
     try:
-        with triton_grpc.InferenceServerClient(url) as client:
+        with open_channel(parse_address(url), IN_THE_CLEAR) as client:
             statistics = client.get_inference_statistics(client_timeout=CONNECT_TIMEOUT_S).model_stats
     except InferenceServerException as error:
         raise ServerUnavailable(about=url, expected="the server's statistics", got=error.message()) from error

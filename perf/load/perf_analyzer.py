@@ -21,7 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
+from client.servers.proxies import EXCEPTIONS
 from lipsync_core.repository import DEFAULT_REPOSITORY
+from lipsync_core.serving.endpoints import LOOPBACK_NAMES
 from perf.load.results import Load
 
 BINARY = "perf_analyzer"
@@ -85,7 +87,8 @@ class PerfAnalyzer:
         if done.returncode == 127 or "error while loading" in done.stderr or "GLIBC" in done.stderr:
             raise ValueError(f"{self.executable}: expected its libraries, got: {done.stderr.strip()}. {HINT}")
         said = " ".join((done.stdout + done.stderr).split())
-        return f"{said}, sha256 {hashlib.sha256(self.executable.read_bytes()).hexdigest()[:12]}"
+        with self.executable.open("rb") as file:
+            return f"{said}, sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
 
     def measure(self, url: str, load: Load, request: SampleRequest, interval_s: float) -> dict[str, float]:
         """Put one load on a model and return its figures by name.
@@ -140,7 +143,12 @@ class PerfAnalyzer:
 
     def _environment(self) -> dict[str, str]:
         folders = [*map(str, self.library_folders), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
-        return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(folders)}
+        excepted = next(filter(None, map(os.environ.get, EXCEPTIONS)), None)
+        return {
+            **os.environ,
+            "LD_LIBRARY_PATH": os.pathsep.join(folders),
+            "no_grpc_proxy": ",".join(filter(None, [excepted, *LOOPBACK_NAMES])),
+        }
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ class SampleMaker:
             return self._values.images(tensor, count)
         maker = self._makers.maker(tensor, contract.name)
         if maker is None:
-            return noise(tensor, contract.name, count)
+            return noise(tensor, contract, count)
         if tensor.dims[0] < 0 and contract.max_batch_size and not self.contracts[maker].max_batch_size:
             count = CHUNK_FRAMES  # frames within one item, as the UNet takes them
         key = f"{maker}.{output_name(tensor)}"
@@ -117,7 +117,7 @@ class SampleMaker:
 
     def _profile(self, connection: TritonConnection, known: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Build the profile of the mouth, as a job's scan of the clip does."""
-        if "mouth_range" not in known:
+        if "mouth_template" not in known:
             frames = self._values.frames(CHUNK_FRAMES)
             landmarks = connection.infer(InferRequest(PROFILE_MODEL, {"frames": frames}))["face_landmarks"]
             profile = build_profile(zip(frames, landmarks, strict=True))

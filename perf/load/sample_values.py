@@ -12,11 +12,15 @@ import numpy as np
 
 from client.demo import PORTRAIT, SPEECH
 from client.media import AudioSource
+from lipsync_core.audio.lip_shapes import POPULATION_GAIN, speech_statistics
 from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
-from lipsync_core.contract import TensorSpec
+from lipsync_core.contract import ModelContract, TensorSpec
 from lipsync_core.latentsync.options import DiffusionOptions
 from lipsync_core.latentsync.sizes import MAX_BRANCHES, SAMPLE_CHANNELS
 from lipsync_core.latentsync.windows import positions_at
+from lipsync_core.musetalk.compose import MESH_AREA
+from lipsync_core.musetalk.parsing import CHEEK_WIDTHS
+from lipsync_core.musetalk.sizes import IMAGES_PER_FACE, LATENT_SIZE
 from lipsync_core.vae.sizes import LATENT_CHANNELS, latent_side
 from lipsync_core.wav2lip.mel import window_starts_at
 from lipsync_core.whisper.mel import log_mel_peak, mel_frame_count
@@ -51,6 +55,8 @@ class SampleValues:
             "frames": self.frames,
             "audio": audio,
             "frame_times": frame_centres,
+            "speech_statistics": lambda count: speech_statistics([audio(count)]).tensor,
+            "shape_gain": lambda _: np.array([POPULATION_GAIN], np.float32),
             "window_starts": lambda count: window_starts_at(np.arange(count) / FPS),
             "audio_positions": lambda count: positions_at(np.arange(count) / FPS),
             "hard_box": lambda _: np.array([False]),
@@ -71,6 +77,12 @@ class SampleValues:
             "reference_noise": lambda count: normal(count, LATENT_CHANNELS, edge, edge),
             "sample": lambda count: normal(count, SAMPLE_CHANNELS, CHUNK_FRAMES, edge, edge),
             "timestep": lambda count: np.full((count, MAX_BRANCHES), TIMESTEP, np.float32),
+            "moments": lambda count: normal(IMAGES_PER_FACE * count, 2 * LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE),
+            "noise": lambda count: normal(IMAGES_PER_FACE * count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE),
+            "frame_numbers": lambda count: np.arange(count, dtype=np.int32),
+            "mouth_area": lambda _: np.array([MESH_AREA.encode()]),  # the face parser is measured by itself
+            "cheek_widths": lambda _: np.array(CHEEK_WIDTHS, np.int32),
+            "original": lambda _: np.array([False]),
             "latents": lambda count: normal(count, LATENT_CHANNELS, edge, edge),
         }
 
@@ -87,7 +99,8 @@ class SampleValues:
         if tensor.dtype == np.uint8:
             edge = tensor.dims[0] if tensor.dims[0] > 0 else self._frame_size
             return moving_head(count, edge)
-        return scaled(moving_head(count, self._resolution)).transpose(0, 3, 1, 2)
+        edge = tensor.dims[-1] if tensor.dims[-1] > 0 else self._resolution
+        return scaled(moving_head(count, edge)).transpose(0, 3, 1, 2)
 
     def _audio(self, count: int) -> np.ndarray:
         """Return a voice recording for `count` frames, float32 [S], mono at 16 kHz."""
@@ -114,24 +127,26 @@ def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
 
-def noise(tensor: TensorSpec, model: str, count: int) -> np.ndarray:
+def noise(tensor: TensorSpec, contract: ModelContract, count: int) -> np.ndarray:
     """Return noise for a float tensor of fixed size that no model makes.
 
     Args:
         tensor: The input.
-        model: The model that takes it, for the message.
+        contract: The model that takes it, which decides whether there is a batch axis.
         count: The batch, and the size of an unknown first dimension.
 
     Returns:
-        float32 [count, ...].
+        float32 [count, ...], or [...] for a model without a batch axis.
 
     Raises:
         ValueError: the tensor is no float tensor of fixed size.
     """
     if tensor.dtype.kind != "f" or any(dim < 0 for dim in tensor.dims[1:]):
-        raise ValueError(f"{tensor.name}: expected a rule for this input of {model}, got none. Add one to {__name__}")
+        raise ValueError(
+            f"{tensor.name}: expected a rule for this input of {contract.name}, got none. Add one to {__name__}"
+        )
     shape = [count if dim < 0 else dim for dim in tensor.dims]
-    return normal(count, *shape)
+    return normal(count, *shape) if contract.max_batch_size else normal(*shape)
 
 
 def fit(value: np.ndarray, rank: int, dtype: np.dtype) -> np.ndarray:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tritonclient.grpc as triton_grpc
 
 from client.errors import LipSyncError, ServerUnavailable
-from client.servers.addresses import LOCAL_HOSTS
+from client.servers.addresses import parse_address
+from client.servers.channel import open_channel
 from client.servers.connection import TritonConnection
+from client.servers.security import IN_THE_CLEAR
 from lipsync_core.contract import ModelContract
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
@@ -155,7 +156,7 @@ def gpu_look(options: SweepOptions) -> Look | None:
     """Return how to sample the server's GPUs: by its metrics, or by this machine's driver for a local server."""
     if options.metrics_url is not None:
         return metrics_look(options.metrics_url)
-    is_here = options.url is None or options.url.rpartition(":")[0] in LOCAL_HOSTS
+    is_here = options.url is None or parse_address(options.url).is_local
     gpus = list_gpus() if is_here else []
     return local_look([gpu.index for gpu in gpus]) if gpus else None
 
@@ -219,7 +220,7 @@ def triton_version(options: SweepOptions) -> str:
 
 def metadata_version(url: str) -> str:
     """Return the version of a running server."""
-    with triton_grpc.InferenceServerClient(url) as client:
+    with open_channel(parse_address(url), IN_THE_CLEAR) as client:
         return str(client.get_server_metadata().version)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.offer import exported_models
+from client.offer import exported_models, no_exported_models
 from lipsync_core.contract import ModelContract
 from lipsync_core.repository import DEFAULT_REPOSITORY, required_models
 from perf.load.results import Load, Mode, Transport
@@ -63,7 +63,7 @@ def sweep_options(arguments: argparse.Namespace) -> SweepOptions:
         )
     models = tuple(arguments.models or possible)
     if not models:
-        raise ValueError(f"{repository}: expected at least one exported model, got none. Run: make models")
+        raise no_exported_models(repository)
     return SweepOptions(
         models=models,
         repository=repository,

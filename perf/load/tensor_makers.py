@@ -16,7 +16,7 @@ ALIASES = {
     "audio_tokens": "face_tokens",
     "synced_faces": "faces",
 }
-PROFILE_INPUTS = ("mouth_range", "mouth_colours", "interior_frames", "interior_landmarks")
+PROFILE_INPUTS = ("mouth_template", "mouth_colours", "interior_frames", "interior_landmarks")
 PROFILE_MODEL = "largest_face"  # finds the faces that a profile of the mouth is built from
 OPTIONAL_SENT = ("audio", "frame_times", "window_starts")  # optional inputs that even a model that makes inputs gets
 
@@ -48,7 +48,8 @@ class TensorMakers:
     def maker(self, tensor: TensorSpec, consumer: str) -> str | None:
         """Return the model that makes an input of `consumer`; None if no model does.
 
-        A model whose output has the rank of the input comes first, then one that is no ensemble.
+        A model whose output has the rank of the input comes first, then one that is no ensemble, then one that needs
+        the fewest other models.
         """
         name = output_name(tensor)
         batched = bool(self._contracts[consumer].max_batch_size)
@@ -59,7 +60,9 @@ class TensorMakers:
             if output.name == name and compatible(output.dims, tensor.dims)
             if contract.name != consumer or tensor.optional
         ]
-        simplest = sorted(candidates, key=lambda candidate: (candidate[0], bool(candidate[1].steps)))
+        simplest = sorted(
+            candidates, key=lambda candidate: (candidate[0], bool(candidate[1].steps), len(candidate[1].needs))
+        )
         return simplest[0][1].name if simplest else None
 
 

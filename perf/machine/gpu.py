@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lipsync_core.serving.endpoints import is_loopback
 from perf.machine.sampler import Sampler
 
 QUERY_TIMEOUT_S = 10.0
@@ -68,10 +69,12 @@ def local_look(indices: Sequence[int]) -> Look:
 
 def metrics_look(url: str) -> Look:
     """Return a function that samples the GPUs of a Triton through its metrics endpoint at HOST:PORT."""
+    is_here = is_loopback(url.rpartition(":")[0])
+    opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if is_here else []))
 
     def look() -> list[GpuUse]:
         try:
-            with urllib.request.urlopen(f"http://{url}/metrics", timeout=QUERY_TIMEOUT_S) as answer:
+            with opener.open(f"http://{url}/metrics", timeout=QUERY_TIMEOUT_S) as answer:
                 return read_metrics(answer.read().decode())
         except (OSError, http.client.HTTPException):
             return []

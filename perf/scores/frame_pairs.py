@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import tee, zip_longest
+from itertools import zip_longest
 
 from client.chunks import IN_FLIGHT, chunk_frames
-from client.flow import batched, ordered_map, prefetch
-from client.media import IfAudioLonger, SourceFrame, TimelineFrame, VideoSource, timeline
+from client.flow import batched, ordered_map, prefetch, split
+from client.media import IfAudioLonger, SourceFrame, TimelineFrame, VideoSource, from_first_frame, timeline
 from client.report import StageClock
 from client.servers.connection import TritonConnection
 from client.tracking.faces import Face, FaceChoice
@@ -71,10 +71,10 @@ def follow_pairs(
         shown = [pair.source for pair in window if pair.source is not None]
         return source_finder.find(shown) if shown else [], result_finder.find([pair.result for pair in window])
 
-    pairs = pair_frames(timeline(source, ENDLESS_S, if_audio_longer), result.frames())
+    pairs = pair_frames(from_first_frame(timeline(source, ENDLESS_S, if_audio_longer)), result.frames())
     windows = batched(pairs, chunk_frames(2 * max(source.frame_bytes, result.frame_bytes)))
     with closing(ordered_map(find, prefetch(windows, ahead=1), IN_FLIGHT)) as found:
-        for_source, for_result = tee(found)
+        for_source, for_result = split(found, 2)
         sources = smooth_landmarks(follow((frame for window, _ in for_source for frame in window), choice))
         results = smooth_landmarks(follow((frame for _, window in for_result for frame in window), choice))
         yield from _join(sources, results)

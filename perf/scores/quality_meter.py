@@ -134,7 +134,7 @@ class QualityJob:
                 message=f"no usable face in any of {quality.frames} frames",
                 advice=f"Check that a face is at least 64 pixels high, or choose another with {ref('face')}",
             )
-        curves = audio_curves(self._audio, np.array(times))
+        curves = audio_curves(self._audio, np.array(times) + self._result.sound_lead_s)
         by_video = np.array(openings).T
         quality.source_sync, quality.result_sync = (_sync(opening, curves) for opening in by_video)
         quality.warnings += self._warnings(quality)

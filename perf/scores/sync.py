@@ -85,7 +85,7 @@ def measure_sync(
         for observed in smooth_landmarks(followed):
             times.append(observed.frame.time_s)
             openings.append(mouth_opening(observed.face))
-    centres = np.array(times) + 0.5 / float(source.rate)
+    centres = np.array(times) + source.sound_lead_s + 0.5 / float(source.rate)
     try:
         return score_curves(np.array(openings), audio_curves(voice, centres))
     except ValueError as error:

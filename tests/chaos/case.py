@@ -44,6 +44,7 @@ class Case:
         options: further ones of the command.
         says: a pattern that the command's last words must match.
         same: whether the output must be the very file of an undisturbed run.
+        shorter_than_s: how long the output may be, in seconds; 0 for any length.
         output: gives the output's path, and sets up what is there before.
         launch: how the command is started.
         fault: what is done to the running job.
@@ -63,6 +64,7 @@ class Case:
     options: tuple[str, ...] = ()
     says: str = ""
     same: bool = False
+    shorter_than_s: float = 0.0
     launch: Callable[[Scene], Launch] = lambda scene: Launch()
     fault: Callable[[Scene, Running], None] | None = None
     after: int = 8

@@ -68,6 +68,7 @@ GOOD_BUT_ODD = [
     with_media("video: variable frame rate", (DONE,), video=media.timed([0, 40, 45, 200, 201, 333, 700, 1000])),
     with_media("video: starts at 100 s", (DONE,), video=media.timed(range(100_000, 101_600, 40))),
     with_media("video: no timestamps", (DONE,), video=media.clip(".h264")),
+    with_media("video: clock jump in TS", (DONE,), video=media.joined_with_a_jump, shorter_than_s=10),
     with_media("video: odd width and height", (DONE,), video=media.odd_size),
     with_media("video: 10 bits", (DONE,), video=media.clip(".mkv", codec="ffv1", pix_fmt="yuv420p10le")),
     with_media("speech: 8 channels", (DONE,), audio=media.eight_channels),
@@ -107,6 +108,7 @@ NOT_MEDIA = [
         "sound alone": media.sound_without_a_picture,
         "no frames": media.without_frames,
         "PNG of 100000x100000": media.content("video.png", media.huge_png()),
+        "PNG of 16000x16000": media.large_png,
         "y4m of 100000x100000": media.content("video.y4m", media.huge_y4m()),
         "playlist of a local file": media.playlist_of("/etc/hostname"),
         "playlist of an address": media.playlist_of("http://127.0.0.1:9/video.ts"),
@@ -140,18 +142,23 @@ WIRE = [
 kill, freeze = faults.signal_server(signal.SIGKILL), faults.signal_server(signal.SIGSTOP)
 at_servers = partial(case, options=LONG, same=True)
 FAILING_SERVERS = [
-    at_servers("server: the only one killed", (SERVER,), faults.servers(1), fault=kill),
+    at_servers("server: the only one killed", (DONE,), faults.servers(1), fault=kill),
     at_servers("server: one of three killed", (DONE,), faults.servers(3), fault=kill),
     at_servers("server: one of three frozen", (DONE,), faults.servers(3), fault=freeze),
-    at_servers("server: the only one frozen", (SERVER,), faults.servers(1, "--timeout=5"), fault=freeze, timeout_s=240),
-    at_servers("server: frozen for 8 s, then alive", (DONE,), faults.servers(1), fault=faults.thaw_later,
-               known="Triton gives up some models' processes that were frozen; it has to be started again"),
+    at_servers("server: the only one frozen", (DONE,), faults.servers(1, "--timeout=5"), fault=freeze, timeout_s=240),
+    at_servers("server: frozen for 8 s, then alive", (DONE,), faults.servers(1), fault=faults.thaw_later),
+    at_servers("server: paused for 8 s with all around it", (DONE,), faults.servers(1), fault=faults.resume_later),
     at_servers("server: one of two slow", (DONE,), faults.servers(2), fault=faults.slow_down, after=4),
-    at_servers("server: a model's process killed", (REQUEST,), faults.servers(1), fault=faults.kill_stub),
+    at_servers("server: a model's process killed", (DONE,), faults.servers(1), fault=faults.kill_stub),
     at_servers("server: the same, with two servers", (DONE,), faults.servers(2), fault=faults.kill_stub),
+    at_servers("server: a network's process killed", (DONE,), faults.servers(1), fault=faults.kill_network),
+    at_servers("server: a network's process dead before the job", (DONE,), faults.server_that_lost_a_network),
     at_work("embedded server: killed, then resumed", (SERVER,), options=RESUMED, same=True, again=True,
             fault=faults.kill_embedded("tritonserver")),
-    at_work("embedded server: a model's process killed", (SERVER, REQUEST), fault=faults.kill_embedded(faults.STUB)),
+    at_work("embedded server: a model's process killed", (SERVER,), fault=faults.kill_embedded(faults.STUB),
+            says="since the process of its model"),
+    at_work("embedded server: a network's process killed", (SERVER,), fault=faults.kill_embedded_network,
+            says="since the process of its model face_"),
     at_work("embedded server: no more memory at work", (DONE, SERVER, REQUEST), fault=faults.deny_memory),
     at_work("memory: 2 GB of addresses from the start", (SERVER,), launch=faults.limited(**{"as": 2 << 30})),
 ]  # fmt: skip
@@ -181,8 +188,23 @@ FULL = [
     case("disk: no room for finished parts", (DONE,), faults.shared, options=RESUMED, same=True,
          launch=faults.small_output_disk("size=20m")),
     at_work("shared memory: full from the start", (SERVER,), launch=faults.shared_memory_of("64k"), says="/dev/shm"),
-    at_work("shared memory: full at work", (DONE, SERVER, REQUEST), launch=faults.shared_memory_of("1g"),
+    at_work("shared memory: read-only", (SERVER,), launch=faults.shared_memory_of("64m", "ro"), says="read-only"),
+    at_work("shared memory: 64 MB, Docker's default", (DONE,), launch=faults.shared_memory_of("64m"), options=SHORT,
+            video=media.close_up(848, 480)),
+    at_work("shared memory: full at work", (DONE, SERVER), launch=faults.shared_memory_of("1g"),
             fault=faults.fill_shared_memory, after=2),
+]  # fmt: skip
+
+AROUND = [
+    at_work("proxy: a dead one in the environment", (DONE,), options=SHORT, launch=faults.behind_dead_proxy, same=True),
+    with_media("proxy: the same, running server", (DONE,), launch=faults.behind_dead_proxy, same=True),
+    with_media("proxy: dead, server elsewhere", (SERVER,), serve=faults.elsewhere, launch=faults.behind_dead_proxy,
+               says="the proxy"),
+    with_media("terminal: stdout and stderr closed", (DONE,), launch=faults.in_shell(faults.IN_CLOSED_TERMINAL),
+               same=True),
+    with_media("terminal: stdout and stderr full", (DONE,), launch=faults.in_shell(faults.IN_FULL_TERMINAL), same=True),
+    at_work("terminal: closed, server of its own", (DONE,), options=SHORT,
+            launch=faults.in_shell(faults.IN_CLOSED_TERMINAL), same=True),
 ]  # fmt: skip
 
 at_any_time = partial(case, options=LONG, launch=faults.moved_clock, same=True)
@@ -193,5 +215,5 @@ CLOCKS = [
 ]
 
 CASES: tuple[Case, ...] = (
-    *GOOD_BUT_ODD, *DAMAGED, *NOT_MEDIA, *OUTPUTS, *WIRE, *FAILING_SERVERS, *ENDED_CLIENTS, *FULL, *CLOCKS,
+    *GOOD_BUT_ODD, *DAMAGED, *NOT_MEDIA, *OUTPUTS, *WIRE, *FAILING_SERVERS, *ENDED_CLIENTS, *FULL, *AROUND, *CLOCKS,
 )  # fmt: skip

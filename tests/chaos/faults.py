@@ -16,18 +16,23 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from lipsync_core.serving.server import LOOPBACK, free_port
+from lipsync_core.serving.endpoints import LOOPBACK
+from lipsync_core.serving.ports import free_port
+from tests.chaos import traces
 from tests.chaos.case import Launch, Skip, Unexpected
 from tests.chaos.scene import ANSWERED, Running, Scene
 
 Fault = Callable[[Scene, Running], None]
 Serve = Callable[[Scene], tuple[str, ...]]
 STUB = "triton_python_backend_stub"
+NETWORK = "model.onnx"  # on the command line of a stub that runs a network
 SLOW_STOPPED_S, SLOW_RUNNING_S = 0.4, 0.1
 THAW_AFTER_S = 8.0
 CLOCK_FILE = "clock"
 FAKETIME = "usr/lib/*/faketime/libfaketimeMT.so.1"
 IN_OWN_SHARED_MEMORY = 'mount -t tmpfs -o "$1" tmpfs /dev/shm && shift && exec "$@"'
+IN_CLOSED_TERMINAL = 'exec "$@" >&- 2>&-'
+IN_FULL_TERMINAL = 'exec "$@" >/dev/full 2>/dev/full'
 # the disk's content is looked at afterwards, so it is copied to where it was mounted
 IN_OWN_OUTPUT_DISK = (
     'mount -t tmpfs -o "$1" tmpfs "$2" && target=$2 && kept=$3 && shift 3 && "$@"; code=$?;'
@@ -60,9 +65,22 @@ def servers(count: int, *options: str) -> Serve:
     return lambda scene: ("--url", ",".join(server.url for server in scene.start_servers(count)), *options)
 
 
+def server_that_lost_a_network(scene: Scene) -> tuple[str, ...]:
+    """Use a server of the case's own, one of whose networks' processes has died."""
+    (server,) = scene.start_servers(1)
+    os.kill(_network(server), signal.SIGKILL)
+    server.wait_for("gRPC at", 2, scene.case.timeout_s)  # restarted
+    return "--url", server.url
+
+
 def nobody(scene: Scene) -> tuple[str, ...]:
     """Use a port at which nobody listens."""
     return "--url", f"{LOOPBACK}:{free_port()}"
+
+
+def elsewhere(scene: Scene) -> tuple[str, ...]:
+    """Use a server that is not on this host, by a name that nobody has."""
+    return "--url", "gpu.invalid:8001"
 
 
 def web_server(scene: Scene) -> tuple[str, ...]:
@@ -102,6 +120,16 @@ def kill_embedded(program: str) -> Fault:
     return kill
 
 
+def kill_embedded_network(scene: Scene, job: Running) -> None:
+    """Kill a network's process of the job's own server."""
+    os.kill(_network(job), signal.SIGKILL)
+
+
+def kill_network(scene: Scene, job: Running) -> None:
+    """Kill a network's process of the case's first server."""
+    os.kill(_network(scene.servers[0]), signal.SIGKILL)
+
+
 def kill_stub(scene: Scene, job: Running) -> None:
     """Kill a Python stub of the case's first server."""
     os.kill(_one(scene.servers[0], STUB), signal.SIGKILL)
@@ -112,6 +140,16 @@ def thaw_later(scene: Scene, job: Running) -> None:
     scene.servers[0].signal_all(signal.SIGSTOP)
     time.sleep(THAW_AFTER_S)
     scene.servers[0].signal_all(signal.SIGCONT)
+
+
+def resume_later(scene: Scene, job: Running) -> None:
+    """Freeze the case's first server for a while with what watches over it, as a paused container is."""
+    pids = scene.servers[0].pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(THAW_AFTER_S)
+    for pid in reversed(pids):
+        os.kill(pid, signal.SIGCONT)
 
 
 def slow_down(scene: Scene, job: Running) -> None:
@@ -180,9 +218,20 @@ def small_output_disk(options: str) -> Callable[[Scene], Launch]:
     return launch
 
 
-def shared_memory_of(size: str) -> Callable[[Scene], Launch]:
+def shared_memory_of(size: str, mode: str = "rw") -> Callable[[Scene], Launch]:
     """Give the job a /dev/shm of its own, of this size."""
-    return lambda scene: Launch((*own_mounts(), "sh", "-c", IN_OWN_SHARED_MEMORY, "sh", f"size={size}"))
+    return lambda scene: Launch((*own_mounts(), "sh", "-c", IN_OWN_SHARED_MEMORY, "sh", f"{mode},size={size}"))
+
+
+def in_shell(words: str) -> Callable[[Scene], Launch]:
+    """Start from a shell, such as one that closes the terminal; "$@" is the command."""
+    return lambda scene: Launch(("sh", "-c", words, "sh"))
+
+
+def behind_dead_proxy(scene: Scene) -> Launch:
+    """Name a proxy in the environment at which nobody listens."""
+    proxy = f"http://{LOOPBACK}:{free_port()}"
+    return Launch(environment=dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), proxy))
 
 
 def moved_clock(scene: Scene) -> Launch:
@@ -194,7 +243,7 @@ def moved_clock(scene: Scene) -> Launch:
     library = next(Path("/").glob(FAKETIME), None)
     if library is None:
         raise Skip("libfaketime is not installed (apt-get install libfaketime)")
-    settings = {"FAKETIME_TIMESTAMP_FILE": str(_set_clock(scene, 0)), "FAKETIME_NO_CACHE": "1"}
+    settings = {"FAKETIME_TIMESTAMP_FILE": str(_set_clock(scene, 0)), "FAKETIME_CACHE_DURATION": "1"}
     return Launch(environment={"LD_PRELOAD": str(library), "DONT_FAKE_MONOTONIC": "1", **settings})
 
 
@@ -224,6 +273,14 @@ def _set_clock(scene: Scene, seconds: float) -> Path:
     part = path.with_suffix(".part")
     part.write_text(f"{seconds:+g}")
     return part.replace(path)
+
+
+def _network(job: Running) -> int:
+    """Process id of a stub that runs a network."""
+    pids = [pid for pid in job.named(STUB) if NETWORK in traces.command_line(pid)]
+    if not pids:
+        raise Unexpected("expected a network's process of the case, got none")
+    return pids[0]
 
 
 def _one(job: Running, program: str) -> int:

@@ -92,6 +92,8 @@ def _judge_file(scene: Scene, ending: Ending, earlier: bytes | None) -> list[str
         return ["no file"]
     if not _decodes(scene.output):
         return ["the file does not decode"]
+    if scene.case.shorter_than_s and _length_s(scene.output) >= scene.case.shorter_than_s:
+        return [f"a file of {_length_s(scene.output):.1f} s"]
     if scene.case.same and now != scene.bench.undisturbed(scene.case):
         return ["another file than undisturbed"]
     return []
@@ -134,6 +136,11 @@ def _decodes(path: Path) -> bool:
     except av.FFmpegError:
         return False
     return kinds == {av.VideoFrame, av.AudioFrame}
+
+
+def _length_s(path: Path) -> float:
+    with av.open(str(path)) as container:
+        return (container.duration or 0) / av.time_base
 
 
 def _words(ending: Ending) -> str:

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 
 from tests.media_clips import tone, write_sound
@@ -22,6 +23,7 @@ Make = Callable[[Path], Path]
 FRAMES = 40
 FLIPPED_BITS = 5
 HUGE = 100_000  # pixels
+HOUR_S = 3600
 
 
 @cache
@@ -35,6 +37,16 @@ def clip(suffix: str = ".mp4", *, frames: int = FRAMES, codec: str = "libx264", 
 
     def make(folder: Path) -> Path:
         return write_video(folder / f"video{suffix}", head_frames()[:frames], codec=codec, pix_fmt=pix_fmt)
+
+    return make
+
+
+def close_up(width: int, height: int, frames: int = FRAMES) -> Make:
+    """Make a video whose face fills the picture."""
+
+    def make(folder: Path) -> Path:
+        heads = [cv2.resize(head, (width, height)) for head in head_frames()[:frames]]
+        return write_video(folder / "video.mp4", heads)
 
     return make
 
@@ -109,16 +121,25 @@ def pipe_for_a_file(folder: Path) -> Path:
     return path
 
 
-def huge_png() -> bytes:
-    """Return a PNG whose header promises far more pixels than anyone has memory for."""
+def png(width: int, height: int, pixels: bytes) -> bytes:
+    """Return a PNG of one bit per pixel; the pixels need not be as many as its header promises."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", HUGE, HUGE, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    )
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+
+
+def huge_png() -> bytes:
+    """Return a PNG whose header promises far more pixels than anyone has memory for."""
+    return png(HUGE, HUGE, bytes(1000))
+
+
+def large_png(folder: Path) -> Path:
+    """Write a whole PNG of 16000x16000, which takes a few kilobytes, and gigabytes of memory once decoded."""
+    size = 16_000
+    return content("video.png", png(size, size, bytes((1 + size // 8) * size)))(folder)
 
 
 def huge_y4m() -> bytes:
@@ -153,6 +174,25 @@ def timed(times: Sequence[int], rate: int = 1000) -> Make:
         return path
 
     return make
+
+
+def joined_with_a_jump(folder: Path) -> Path:
+    """Join two recordings into a transport stream whose clock jumps ahead by an hour between them."""
+    path = folder / "video.ts"
+    for start_s in (0, HOUR_S):
+        part = folder / "part.ts"
+        with av.open(str(part), "w") as container:
+            stream = container.add_stream("libx264", rate=25, options={"crf": "10", "bf": "0"})
+            stream.width, stream.height, stream.pix_fmt = 256, 256, "yuv420p"
+            for index, rgb in enumerate(head_frames()[: FRAMES // 2]):
+                frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format="yuv420p")
+                frame.pts, frame.time_base = 25 * start_s + index, Fraction(1, 25)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        with path.open("ab") as joined:
+            joined.write(part.read_bytes())
+        part.unlink()
+    return path
 
 
 def odd_size(folder: Path) -> Path:

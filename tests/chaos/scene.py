@@ -15,13 +15,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-from lipsync_core.serving.server import LOOPBACK, descendants, free_ports
+from lipsync_core.serving.endpoints import LOOPBACK
+from lipsync_core.serving.ports import free_ports
+from lipsync_core.serving.processes import descendants
 from tests.chaos import traces
 from tests.chaos.case import Case, Launch, Unexpected
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMAND = (sys.executable, str(ROOT / "client" / "lipsync.py"))
-MODELS = ("faces", "mouth_motion")
+MODELS = ("faces", "mouth_motion", "voice_activity")
 ANSWERED = "request answered"  # what --log-json says of each request
 PORT_TAKEN, PORT_TRIES = "taken", 3  # a free port may be gone before the server binds it
 SERVE_TIMEOUT_S, STOP_TIMEOUT_S, POLL_S = 180.0, 30.0, 0.02

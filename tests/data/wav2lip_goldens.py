@@ -27,6 +27,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lipsync_core.wav2lip.boxes import smooth_stream
+
 FOLDER = Path(__file__).with_suffix("").parent / "wav2lip"
 SPEECH_FILE = Path(__file__).parent / "speech.flac"
 SPEECH_SAMPLES = 40_100  # 2.5 s, no multiple of the hop
@@ -90,3 +92,20 @@ def write_networks() -> None:
 
 if __name__ == "__main__":
     {"mel": write_mel, "networks": write_networks}[sys.argv[1]]()
+
+
+def smooth_boxes(boxes: np.ndarray) -> np.ndarray:
+    """Smooth a clip's boxes; the last four are averaged with smoothed ones, as in the original.
+
+    Args:
+        boxes: int [F, 4].
+
+    Returns:
+        int64 [F, 4].
+    """
+    return np.array(list(smooth_stream(boxes)), np.int64).reshape(-1, 4)
+
+
+def whole_boxes(boxes: np.ndarray) -> np.ndarray:
+    """Truncate boxes to whole pixels, at least 0, as in the original, float [..., 4] -> int64 [..., 4]."""
+    return np.maximum(0, boxes).astype(np.int64)

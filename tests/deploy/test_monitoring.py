@@ -15,7 +15,8 @@ import yaml
 
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
-from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
+from lipsync_core.serving.ports import free_port
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from tests.conftest import ROOT
 from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model
 

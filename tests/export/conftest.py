@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import onnx
@@ -10,6 +13,11 @@ import pytest
 from export.faces import mediapipe as faces
 from export.shared.wheel import fetch_wheel
 from lipsync_core.face import Network
+from tests.conftest import skip_or_fail
+from tests.imitation_hub import ImitationHub, run_imitation_hub
+
+if TYPE_CHECKING:  # needs torch
+    from export.shared.network import ServedModel
 
 NETWORKS = {
     "short": faces.SHORT_RANGE_DETECTOR,
@@ -17,6 +25,7 @@ NETWORKS = {
     "plain": faces.MESH_LANDMARKS,
     "refined": faces.ATTENTION_LANDMARKS,
 }
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +34,7 @@ def mediapipe_wheel() -> Path:
     try:
         return fetch_wheel(faces.MEDIAPIPE)
     except ValueError as error:
-        pytest.skip(f"no mediapipe wheel: {error}")
+        skip_or_fail(f"no mediapipe wheel: {error}")
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +49,44 @@ def runs(converted: dict[str, onnx.ModelProto]) -> dict[str, Network]:
     """All four face networks, ready to be called."""
     cv2.setNumThreads(1)
     return {name: open_network(model, list(NETWORKS[name].outputs)) for name, model in converted.items()}
+
+
+@pytest.fixture
+def imitation_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ImitationHub]:
+    """An imitation of Hugging Face that downloads come from, with empty caches and short pauses."""
+    constants = pytest.importorskip("huggingface_hub", reason="no huggingface_hub; run: make test").constants
+    from export.shared import hub
+    from export.shared.transfer import Patience
+
+    for name in (*PROXIES, *(name.upper() for name in PROXIES), "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hugging-face"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(hub, "PATIENCE", Patience(stall_s=0.5, tries=3, pause_s=0.01, longest_pause_s=1.0))
+    with run_imitation_hub() as running:
+        monkeypatch.setattr(constants, "ENDPOINT", running.url)
+        yield running
+
+
+@pytest.fixture
+def networks_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands read weights and write notes as ever, but take the graph from the tests' own exports: no new trace."""
+    pytest.importorskip("torch", reason="no torch; run: make test")
+    from export.shared import exporter
+    from tests.synthetic_networks import SMALL_LATENTSYNC, SMALL_MUSETALK, WAV2LIP
+
+    exports = (SMALL_LATENTSYNC, SMALL_MUSETALK, WAV2LIP)
+
+    def copy_graph(model: ServedModel, repository: Path, *_options: str) -> str:
+        (export,) = (export for export in exports if model.name in export.models)
+        folder = repository / model.name / "1"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(export.folder() / model.name / "1" / "model.onnx", folder)
+        return str(folder / "model.onnx")
+
+    monkeypatch.setattr(exporter, "export_model", copy_graph)
 
 
 def open_network(model: onnx.ModelProto, outputs: list[str]) -> Network:

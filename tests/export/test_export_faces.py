@@ -11,6 +11,7 @@ import pytest
 
 from export.__main__ import main
 from export.faces import mediapipe as faces
+from export.faces.command import MODELS
 from export.faces.onnx_writer import OnnxWriter
 from export.faces.tflite_graph import Operator, Tensor, TfliteGraph, keep_needed, read_tflite
 from export.faces.tflite_to_onnx import write_graph
@@ -35,7 +36,7 @@ TENSORRT_OPERATORS = {
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A model repository with the contracts of the served networks and nothing else."""
-    for model in faces.SERVED:
+    for model in MODELS:
         (tmp_path / model / "1").mkdir(parents=True)
         shutil.copy(REPOSITORY / model / "config.pbtxt", tmp_path / model)
     return tmp_path
@@ -81,7 +82,7 @@ def test_export_writes_models_and_licences(
     """It says what it wrote with size, hash and licence, and leaves no unfinished file."""
     assert main(["faces", "--wheel", str(mediapipe_wheel), "--repository", str(repository)]) == 0
     printed = capsys.readouterr().out
-    for model in faces.SERVED:
+    for model in MODELS:
         content = model_path(repository, model).read_bytes()
         assert f"{len(content):,} bytes, sha256 {hashlib.sha256(content).hexdigest()}" in printed
         files = sorted(path.name for path in (repository / model / "1").iterdir())
@@ -97,10 +98,10 @@ def test_models_that_are_there_are_kept(
     assert main([*arguments, "--wheel", str(mediapipe_wheel)]) == 0
     path = model_path(repository, "face_detector")
     good = path.read_bytes()
-    monkeypatch.setattr("export.faces.command.fetch_wheel", lambda _: pytest.fail("fetched"))
+    monkeypatch.setattr("export.shared.wheel_command.fetch_wheel", lambda _: pytest.fail("fetched"))
     capsys.readouterr()
     assert main(arguments) == 0
-    assert capsys.readouterr().out == "face_detector, face_landmarks: already there\n"
+    assert capsys.readouterr().out == "face_detector, face_landmarks, mouth_cover: already there\n"
     path.write_bytes(good[:1000])
     assert main([*arguments, "--wheel", str(mediapipe_wheel)]) == 0
     assert path.read_bytes() == good
@@ -161,6 +162,19 @@ def test_no_registry_fails_with_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(ValueError, match=r"expected pip to download it, got: No matching distribution.*--wheel"):
+        fetch_wheel(faces.MEDIAPIPE)
+
+
+def test_no_pip_fails_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The network is not to blame."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho $0: No module named pip >&2\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(wheel.sys, "executable", str(python))
+    with pytest.raises(
+        ValueError, match=r"No module named pip\. Install it with: python -m ensurepip, or get .*--wheel"
+    ):
         fetch_wheel(faces.MEDIAPIPE)
 
 

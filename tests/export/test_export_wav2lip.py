@@ -17,11 +17,12 @@ from export.__main__ import main  # noqa: E402  (its wav2lip command imports tor
 from export.shared.checkpoint import module_shapes  # noqa: E402
 from export.shared.network import load_synthetic  # noqa: E402
 from export.wav2lip.networks import DETECTOR, GENERATOR  # noqa: E402
-from lipsync_core.wav2lip.s3fd import find_faces, whole_boxes  # noqa: E402
+from lipsync_core.wav2lip.s3fd import find_faces  # noqa: E402
 from lipsync_core.weights import WeightsNote, note_path, read_note  # noqa: E402
 from tests.closeness import assert_close  # noqa: E402
 from tests.conftest import REPOSITORY  # noqa: E402
-from tests.data.wav2lip_goldens import FOLDER, detector_images, generator_inputs  # noqa: E402
+from tests.data.wav2lip_goldens import FOLDER, detector_images, generator_inputs, whole_boxes  # noqa: E402
+from tests.synthetic_networks import WAV2LIP  # noqa: E402
 
 KEYS = json.loads((FOLDER / "keys.json").read_text())
 RECORDED = np.load(FOLDER / "networks.npz")
@@ -209,6 +210,7 @@ def test_a_negative_seed_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert "expected a whole number of at least 0, got '-1'" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_checkpoint_is_exported_in_half_precision(
     modules: dict[str, torch.nn.Module], empty_repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,13 +230,14 @@ def test_a_checkpoint_is_exported_in_half_precision(
     assert not (empty_repository / "wav2lip_generator" / "1").exists()
 
 
+@pytest.mark.usefixtures("networks_of_the_tests")
 def test_weights_are_noted_beside_each_network(
     modules: dict[str, torch.nn.Module], empty_repository: Path, wav2lip_repository: Path
 ) -> None:
     """Synthetic ones for both formats; a checkpoint's export replaces the note by the checkpoint's hash."""
     for model in NETWORKS:
-        for file in ("model.onnx", "model.pt2"):
-            assert read_note(wav2lip_repository / model / "1" / file) == WeightsNote(seed_shift=0)
+        assert read_note(wav2lip_repository / model / "1" / "model.onnx") == WeightsNote(seed_shift=0)
+        assert read_note(WAV2LIP.folder("torch") / model / "1" / "model.pt2") == WeightsNote(seed_shift=0)
     network = empty_repository / "s3fd" / "1" / "model.onnx"
     network.parent.mkdir()
     shutil.copy(note_path(wav2lip_repository / "s3fd" / "1" / "model.onnx"), network.parent)

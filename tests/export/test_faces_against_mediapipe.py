@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -194,3 +195,23 @@ def test_small_faces_are_found_by_tiles(runs: dict[str, Network], factor: int, c
     # a tenth of the face: less detail places the outline less surely
     tolerance = 0.1 * np.ptp(reference[0, :, 0]) / factor
     assert np.abs(landmarks[0, :, :2] - (reference[0, :, :2] / factor + corner)).max() < tolerance
+
+
+@pytest.mark.parametrize("degrees", [90, 120, 150, 180, 210, 240, 270])
+def test_a_rolled_face_has_the_landmarks_of_the_upright_one(runs: dict[str, Network], degrees: int) -> None:
+    """Lying and upside-down people, and phones without a rotation tag: nothing slips onto brows or nose."""
+    upright = np.pad(PICTURES["whole"][:330, 60:390], ((60, 60), (60, 60), (0, 0)), mode="edge")
+    height, width = upright.shape[:2]
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), -degrees, 1)
+    rolled = cv2.warpAffine(upright, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    expected, landmarks = (_best_landmarks(frame, runs) for frame in (upright, rolled))
+    expected[:, :2] = expected[:, :2] @ turn[:, :2].T + turn[:, 2]
+    eye_span = np.linalg.norm(expected[33] - expected[263])
+    assert np.linalg.norm((landmarks - expected)[:, :2], axis=1).max() < 0.15 * eye_span  # 0.07 seen, at the outline
+
+
+def _best_landmarks(frame: np.ndarray, runs: dict[str, Network]) -> np.ndarray:
+    region = best_region(frame, runs["short"])
+    landmarks, present = landmark_detections(frame[None], np.array([0]), region, runs["refined"])
+    assert present.all()
+    return landmarks[0].astype(np.float64)

@@ -67,7 +67,9 @@ def test_latentsyncs_batching_is_changed_in_its_config(repository: Path) -> None
         "sample=1x13x24x64x64 timestep=1x1 audio_tokens=1x24x50x384"
     )
     assert read_contract(repository / "vae_encoder", "torch").parameters["shapes"].startswith("images=12x3x256x256;")
-    assert read_contract(repository / "vae_decoder", "torch_low_memory").parameters["shapes"] == "latents=1x4x64x64"
+    assert read_contract(repository / "vae_decoder", "torch_low_memory").parameters["shapes"] == (
+        "latents=1x4x32x32;latents=1x4x64x64"
+    )
     profile = read_contract(repository / "latentsync_unet_shallow", "tensorrt").parameters["profile_max"]
     assert profile.endswith("deep_features=4x1x320x24x64x64")
 

@@ -264,7 +264,7 @@ def test_the_golden_full_size_unet_holds(latentsync_dir: Path) -> None:
 def whisper_states(request: pytest.FixtureRequest) -> object:
     if request.param == "torch":
         module = load_synthetic(WHISPER)
-        return lambda mel: module(torch.from_numpy(mel)).numpy()
+        return lambda mel: module(torch.from_numpy(mel))[0].numpy()
     session = request.getfixturevalue("sessions")["whisper_encoder"]
     return lambda mel: session.run(None, {"mel": mel})[0]
 

@@ -218,6 +218,43 @@ def test_verify_engine_fails_where_it_is_off(built: tuple[Path, Toolchain], shif
         verify_engine(*built[:1], "wav2lip_generator", built[1], fake_run(shift))
 
 
+@pytest.fixture
+def parser_built(tmp_path: Path) -> tuple[Path, Toolchain]:
+    """The face parser's folder with a graph that ONNX Runtime runs, and the engine that a fake built of it."""
+    folder = tmp_path / "repository" / "face_parsing"
+    shutil.copytree(REPOSITORY / "face_parsing", folder, ignore=shutil.ignore_patterns("1"))
+    (folder / "1").mkdir()
+    images = helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, ["n", 3, 512, 512])
+    labels = helper.make_tensor_value_info("labels", onnx.TensorProto.UINT8, ["n", 512, 512])
+    largest = helper.make_node("ArgMax", ["images"], ["largest"], axis=1, keepdims=0)
+    cast = helper.make_node("Cast", ["largest"], ["labels"], to=onnx.TensorProto.UINT8)
+    graph = helper.make_graph([largest, cast], "g", [images], [labels])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    (folder / "1" / "model.onnx").write_bytes(model.SerializeToString())
+    toolchain = Toolchain(fake_tensorrt(), "10.9.0", "a GPU")
+    build_engine(folder.parent, "face_parsing", toolchain, tmp_path / "times")
+    return folder.parent, toolchain
+
+
+@pytest.mark.parametrize(("wrong_rows", "passes"), [(2, True), (6, False)])
+def test_labels_of_an_engine_are_counted(parser_built: tuple[Path, Toolchain], wrong_rows: int, passes: bool) -> None:
+    """Of 512 rows: as numbers, 0 and 255 are far apart, and as classes just two."""
+
+    def run(_engine: bytes, inputs: Arrays, _outputs: Mapping[str, np.dtype]) -> tuple[Arrays, list[float]]:
+        labels = inputs["images"].argmax(axis=1).astype(np.uint8)
+        labels[:, :wrong_rows] -= 1
+        return {"labels": labels}, [0.001]
+
+    if passes:
+        line = verify_engine(parser_built[0], "face_parsing", parser_built[1], run)
+        assert "largest difference from ONNX Runtime 0.0039 of the labels, bound 0.01" in line
+    else:
+        with pytest.raises(
+            ValueError, match="expected the engine within 0.01 of the labels of ONNX Runtime, got 0.012"
+        ):
+            verify_engine(parser_built[0], "face_parsing", parser_built[1], run)
+
+
 @pytest.mark.parametrize(
     ("version", "gpu", "message"),
     [

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lipsync_core.contract import ModelContract, read_contract
-from lipsync_core.programs.config import batch_of, read_settings, without_batch
+from lipsync_core.programs.config import batch_of, read_settings
 from lipsync_core.programs.settings import split_batch
 from tests.conftest import REPOSITORY
 
@@ -35,10 +35,11 @@ def test_served_faces_are_static() -> None:
     edge = int(read_contract(REPOSITORY / "latentsync_align").parameters["resolution"])
     frames = int(read_contract(REPOSITORY / "latentsync").parameters["num_frames"])
     _, shapes = read_settings(read_contract(REPOSITORY / "latentsync_unet", "torch"))
-    sides = {without_batch(sizes)[0][1:] for sizes in shapes}
+    sample, timestep = zip(*(list(sizes.values())[:2] for sizes in shapes), strict=True)
+    sides = {shape[2:] for shape in sample}
     assert sides == {(frames, edge // 8, edge // 8), (frames, 32, 32), (frames, 64, 64)}
     assert {batch_of(sizes) for sizes in shapes} == {1}
-    assert {without_batch(sizes)[1] for sizes in shapes} == {(1,), (2,)}
+    assert {shape[1:] for shape in timestep} == {(1,), (2,)}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from tests.conftest import ROOT
 PIPELINE = '''
 """A pipeline that exists in this test alone."""
 
-from client.option import Number, Option
+from client.option import Option
+from client.option_kinds import Number
 from client.pipeline import Pipeline
 from client.pipelines.mouth_motion import MouthMotion
 from client.tracking.finder import MEDIAPIPE
@@ -33,6 +34,7 @@ THROWAWAY = Pipeline(
     detectors=(MEDIAPIPE,),
     make_generator=MouthMotion,
     options=(WARMTH,),
+    own_choices={"if_audio_shorter": ("cut",)},
 )
 '''
 PIPELINE_LINE = ("PIPELINES: tuple[Pipeline, ...] = (", "PIPELINES: tuple[Pipeline, ...] = (THROWAWAY, ")
@@ -74,10 +76,29 @@ class Triton:
 (lines.parent / "v").write_bytes(b"v")
 (lines.parent / "a").write_bytes(b"a")
 kept = JobOptions(lines.parent / "v", lines.parent / "a", lines.parent / "o", chosen.values)
-try:
-    JobSettings(model="wav2lip", warmth=7)
-except ValueError as error:
-    refused = str(error)
+
+
+def refusal(read):
+    try:
+        read()
+    except (ValueError, UsageError) as error:
+        return str(error)
+
+
+def in_batch():
+    lines.write_text(json.dumps({**entry, "if_audio_shorter": "cut", "model": "wav2lip", "warmth": 3}))
+    (job,) = read_jobs(lines, {})
+    raise job.problem
+
+
+cut = ["--if-audio-shorter", "cut"]
+job_options(build_parser().parse_args([*files, "--model", "throw-away", *cut]))
+refused = refusal(lambda: JobSettings(model="wav2lip", warmth=7))
+refused_choices = [
+    refusal(lambda: job_options(build_parser().parse_args([*files, "--model", "wav2lip", *cut]))),
+    refusal(in_batch),
+    refusal(lambda: JobSettings(model="wav2lip", if_audio_shorter="cut")),
+]
 print(json.dumps({
     "help": build_parser().format_help(),
     "cli": [chosen.pipeline.name, chosen.values[named["warmth"]], chosen.values[named["sparkle"]]],
@@ -89,6 +110,7 @@ print(json.dumps({
     "docs": options_table() + pipelines_table(),
     "resume": facts_of(kept, Triton()),
     "refused": refused,
+    "refused_choices": refused_choices,
 }))
 """
 
@@ -153,3 +175,16 @@ def test_resume_depends_on_them(seen: dict[str, object]) -> None:
 def test_the_option_of_another_pipeline_is_refused_everywhere(seen: dict[str, object]) -> None:
     """By the same rule and in the same words."""
     assert "warmth: expected model throw-away, got model wav2lip" in str(seen["refused"])
+
+
+def test_the_choice_of_another_pipeline_is_refused_everywhere(seen: dict[str, object]) -> None:
+    """One of an option that all pipelines have; help, schema and documentation say whose it is."""
+    refused = seen["refused_choices"]
+    assert isinstance(refused, list)
+    assert len(refused) == 3
+    said = "expected one of keep for wav2lip, got cut. Choose another one, or model throw-away"
+    assert all("if_audio_shorter" in words and said in words for words in refused)
+    note = "cut: throw-away only."
+    assert note in seen["schema"]["if_audio_shorter"]["description"]  # type: ignore[index]
+    assert note in str(seen["docs"])
+    assert note in " ".join(str(seen["help"]).split())

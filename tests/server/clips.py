@@ -28,6 +28,17 @@ def swaying_head(count: int) -> list[np.ndarray]:
     return [head_frame(3 * np.sin(index / 6)) for index in range(count)]
 
 
+def masked_frame(shift: float = 0.0) -> np.ndarray:
+    """Return the head of `head_frame` with a shaded light blue cloth over nose, mouth and chin."""
+    frame = head_frame(shift).astype(np.float32)
+    cloth = np.zeros((SIDE, SIDE), np.float32)
+    cv2.ellipse(cloth, (round(128 + shift), 142), (48, 36), 0, 0, 360, 1, -1)
+    cloth = cv2.GaussianBlur(cloth, (0, 0), 1)[..., None]
+    across = np.abs(np.arange(SIDE, dtype=np.float32)[None, :, None] - 128 - shift) / 48
+    colour = np.array([170, 200, 215], np.float32) * (1 - 0.2 * across)
+    return np.clip(frame * (1 - cloth) + colour * cloth, 0, 255).astype(np.uint8)
+
+
 def empty_frame() -> np.ndarray:
     """Return a frame without a face, uint8 RGB [256, 256, 3]."""
     columns = np.linspace(40, 200, SIDE, dtype=np.uint8)

@@ -15,12 +15,12 @@ from lipsync_core.serving.server import EmbeddedServer
 Run = Callable[..., Report]
 
 
-def job_runner(server: EmbeddedServer, **usual: object) -> Run:
+def job_runner(server: EmbeddedServer, connect: type[TritonConnection] = TritonConnection, **usual: object) -> Run:
     """Make a function that runs one job through a server; options that it is given come before the usual ones."""
 
     def run(video: Path, audio: Path, output: Path, transport: Transport = "auto", **options: object) -> Report:
         job_options = JobOptions.read(video, audio, output, {**usual, **options})
-        with Job(job_options) as job, TritonConnection(server.url, transport) as connection:
+        with Job(job_options) as job, connect(server.url, transport) as connection:
             return job.run(connection)
 
     return run

@@ -14,7 +14,8 @@ from tritonclient.utils import InferenceServerException
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from lipsync_core.serving.access import ADMIN_TOKEN_HEADER, TOKEN_HEADER, Access
-from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
+from lipsync_core.serving.ports import free_port
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from tests.certificates import Authority
 from tests.server.toy_models import write_toy_repository
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lipsync_core.serving.server import EmbeddedServer, descendants
+from lipsync_core.serving.processes import descendants
+from lipsync_core.serving.server import EmbeddedServer
 from tests.server.clips import SPEECH, empty_frame, swaying_head, write_video
 from tests.waiting import is_gone
 

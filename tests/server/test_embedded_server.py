@@ -6,19 +6,26 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from client.cli import serve
 from client.errors import RequestRejected, ServerUnavailable, UsageError
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
+from client.servers.embedded import open_server
 from client.servers.shared_memory import REGION_PREFIX
 from lipsync_core.serving import runtime
+from lipsync_core.serving.ports import free_port, free_ports
+from lipsync_core.serving.processes import descendants, ending_words
 from lipsync_core.serving.runtime import ServerStartError
-from lipsync_core.serving.server import EmbeddedServer, ServerOptions, ending_words, free_port, relevant_lines
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from lipsync_core.serving.server_log import relevant_lines
 from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model, write_toy_repository
 from tests.waiting import is_gone, wait_until
 
@@ -109,6 +116,27 @@ def test_nobody_there_fails_as_unavailable() -> None:
         TritonConnection("nonsense")
 
 
+def test_wrong_port_of_a_server_fails_with_its_kind(toys: Path) -> None:
+    """Whoever takes Triton's HTTP or metrics port for its gRPC port is told which one it is."""
+    http_port, metrics_port = free_ports(2)
+    with EmbeddedServer(ServerOptions(toys, (), http_port=http_port, metrics_port=metrics_port)):
+        for port, kind in ((http_port, "HTTP"), (metrics_port, "metrics")):
+            with pytest.raises(ServerUnavailable, match=f"expected Triton's gRPC port, got its {kind} port.*8001"):
+                TritonConnection(f"127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "localhost"])
+def test_serves_on_loopback_whatever_the_proxy(toys: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of its addresses is served without TLS and with shared memory; no proxy is asked for it."""
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with (
+        EmbeddedServer(ServerOptions(toys, (), address=address, startup_timeout_s=20.0)) as server,
+        TritonConnection(server.url) as connection,
+    ):
+        assert connection.transport == "shm"
+
+
 def test_server_killed_in_between_fails_as_unavailable(toys: Path) -> None:
     """After kill -9 of the server, requests end with an error and everything is cleaned up."""
     with EmbeddedServer(ServerOptions(toys, ("double",))) as server, TritonConnection(server.url) as connection:
@@ -180,9 +208,69 @@ def test_killed_server_says_what_killed_it(toys: Path) -> None:
         wait_until(lambda: not server.is_alive())
         assert server.how_it_ended() == "killed by SIGKILL (is there enough memory?)"
     assert ending_words("exit 1\n") == "with exit code 1"
+    assert ending_words("") == "without a word"
+    assert ending_words("died faces 0\n") == "since the process of its model faces died, with exit code 0"
     assert relevant_lines("terminate called: std::bad_alloc\n 7# 0x00007F11D1CA8E85 in libstdc++.so.6", 8).endswith(
         "alloc"
     )
+
+
+def stub_among(pids: Iterable[int], model: str) -> int:
+    """Process id of a model's stub."""
+    return next(pid for pid in pids if f"{model}_0_0\0" in Path(f"/proc/{pid}/cmdline").read_text())
+
+
+def test_a_model_whose_process_dies_ends_the_server(toys: Path) -> None:
+    """Triton would go on and fail every request to it; a job is told which model it was, and of what it died."""
+    others = set(descendants(os.getpid()))
+
+    def job() -> None:
+        with open_server(None, toys, ("caller",)) as (url, _), TritonConnection(url) as connection:
+            os.kill(stub_among(set(descendants(os.getpid())) - others, "double"), signal.SIGKILL)
+            connection.infer(InferRequest("caller", {"values": np.ones(3, np.float32)}))
+
+    with pytest.raises(ServerUnavailable, match="ended during the job, since the process of its model double died, k"):
+        job()
+
+
+def test_job_says_that_its_server_was_frozen(toys: Path) -> None:
+    """Triton may answer with an earlier request's result after that, so the job ends, in one line."""
+    others = set(descendants(os.getpid()))
+
+    def job() -> None:
+        with open_server(None, toys, ("double",)) as (url, _), TritonConnection(url) as connection:
+            stub = stub_among(set(descendants(os.getpid())) - others, "double")
+            os.kill(stub, signal.SIGSTOP)
+            wait_until(lambda: is_gone(stub))
+            connection.infer(InferRequest("double", {"values": np.ones(3, np.float32)}))
+
+    with pytest.raises(ServerUnavailable) as caught:
+        job()
+    assert str(caught.value) == "the server ended during the job, since it was frozen for a while. Run it again"
+
+
+def test_serving_goes_on_after_a_models_process_died(
+    toys: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Idle or not, the server is restarted at its address and says why; it ends when that happens again and again."""
+    lives: list[Path] = []
+    with EmbeddedServer(ServerOptions(toys, ("double",), grpc_port=free_port())) as server:
+
+        def disturb(pause_s: float) -> None:
+            if server.log_path not in lives:
+                lives.append(server.log_path)
+                with TritonConnection(server.url) as connection:
+                    connection.infer(InferRequest("double", {"values": np.ones(3, np.float32)}))
+                os.kill(stub_among(server.pids, "double"), signal.SIGKILL)
+            time.sleep(pause_s)
+
+        monkeypatch.setattr(serve, "time", SimpleNamespace(sleep=disturb, monotonic=time.monotonic))
+        monkeypatch.setattr(serve, "MAX_RESTARTS", 1)
+        with pytest.raises(ServerUnavailable, match="ended by itself, since the process of its model double died"):
+            serve._keep_running(server)
+        said = capsys.readouterr().err
+        assert said.count(f"gRPC at {server.url}") == len(lives) == 2
+        assert "model double died, killed by SIGKILL (is there enough memory?)\nlipsync serve: restarting it\n" in said
 
 
 def test_networks_are_run_without_telemetry() -> None:
@@ -239,7 +327,7 @@ def test_another_server_that_is_quicker_at_the_port_is_left_alone(
     """A free port that is gone when the server binds it is not asked for readiness; another one is tried."""
     ports = iter([int(toy_server.url.rpartition(":")[2]), free_port()])
     monkeypatch.setattr("lipsync_core.serving.server.free_port", lambda: next(ports))
-    monkeypatch.setattr("lipsync_core.serving.server._can_bind", lambda port: True)
+    monkeypatch.setattr("lipsync_core.serving.ports._can_bind", lambda port: True)
     with EmbeddedServer(ServerOptions(toys, ("double",))) as server:
         assert server.url != toy_server.url
         assert server.is_alive()
@@ -260,8 +348,8 @@ def test_server_is_not_ready_before_all_its_ports_are(
 
 
 def test_unknown_model_fails_before_the_start(toys: Path) -> None:
-    """A model that the repository lacks is named, with those that it has."""
-    with pytest.raises(ServerStartError, match="expected one of caller, double, ensemble .*got 'triple'"):
+    """A model that the repository lacks is named, with what to do."""
+    with pytest.raises(ServerStartError, match="expected the models of this version, got one without triple. Install"):
         EmbeddedServer(ServerOptions(toys, ("triple",))).__enter__()
 
 
@@ -276,5 +364,5 @@ def test_missing_libpython_fails_with_the_package_to_install(monkeypatch: pytest
 def test_missing_wheel_fails_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """A light client installation without the server says how to get one."""
     monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ServerStartError, match="pip install 'nvidia-pytriton"):
+    with pytest.raises(ServerStartError, match="pip install 'lipsync-triton"):
         runtime.find_runtime()

@@ -16,10 +16,12 @@ from client.job import Job
 from client.job_options import JobOptions
 from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from tests.conftest import DEFAULT_MODELS
 from tests.server.clips import (
     SPEECH,
     empty_frame,
     head_frame,
+    masked_frame,
     read_frames,
     read_planes,
     swaying_head,
@@ -69,6 +71,20 @@ def test_both_transports_give_the_same_pixels(run: Run, clip: Path, tmp_path: Pa
     ]
     assert [report.transport for report in reports] == ["shm", "grpc"]
     for a, b in zip(read_planes(tmp_path / "shm.mkv"), read_planes(tmp_path / "grpc.mkv"), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_short_shared_memory_changes_no_pixel(run: Run, server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
+    """Where little is free, requests hold fewer frames, a warning says so, and the frames are the same."""
+    options = {"lossless": True, "end": 0.4, "if_audio_longer": "cut"}
+    usual = run(clip, SPEECH, tmp_path / "usual.mkv", **options)
+    job_options = JobOptions.read(clip, SPEECH, tmp_path / "short.mkv", options)
+    with Job(job_options) as job, TritonConnection(server.url) as connection:
+        job.fit_into(40_000_000)
+        report = job.run(connection)
+    assert report.requests > usual.requests
+    assert "requests hold 3 frames instead of 16" in report.warnings[0]
+    for a, b in zip(read_planes(tmp_path / "usual.mkv"), read_planes(tmp_path / "short.mkv"), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -130,6 +146,34 @@ def test_no_face_anywhere_fails_and_leaves_no_file(run: Run, tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.mp4"]
 
 
+def test_a_mouth_outside_the_picture_is_not_counted_as_synced(run: Run, tmp_path: Path) -> None:
+    """A job in which every frame is cut off above the mouth changes nothing, fails and says why."""
+    narrow = write_video(tmp_path / "cut.mp4", [frame[:124] for frame in swaying_head(8)])
+    with pytest.raises(NoFaceError, match="nothing could be changed in 8 frames: 8 mouth outside the picture"):
+        run(narrow, SPEECH, tmp_path / "out.mkv", if_audio_longer="cut")
+
+
+def test_a_mouth_masked_in_all_frames_gets_no_mouth(run: Run, tmp_path: Path) -> None:
+    """A clip whose face wears a mask throughout looks usual to itself; the job changes nothing, fails and says why."""
+    masked = write_video(tmp_path / "masked.mp4", [masked_frame(3 * np.sin(index / 6)) for index in range(8)])
+    with pytest.raises(NoFaceError, match="nothing could be changed in 8 frames: 8 mouth covered") as failed:
+        run(masked, SPEECH, tmp_path / "out.mkv", if_audio_longer="cut")
+    assert failed.value.exit_code == 4
+    assert not (tmp_path / "out.mkv").exists()
+
+
+def test_masked_frames_pass_through_and_are_listed(run: Run, tmp_path: Path) -> None:
+    """Masked frames stay as they are, the others change, and the report names the span and the reason."""
+    clip = write_video(tmp_path / "mask.mp4", [masked_frame()] * 4 + [head_frame()] * 12)
+    output = tmp_path / "out.mkv"
+    report = run(clip, SPEECH, output, lossless=True, if_audio_longer="cut")
+    assert (report.unchanged["covered"].frames, report.frames_synced) == (4, 12)
+    assert report.unchanged["covered"].spans == [[0.0, 0.16]]
+    assert "4 frames unchanged, mouth covered: 0.00-0.16 s" in report.summary()
+    for before, after in zip(read_planes(clip)[:4], read_planes(output)[:4], strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
 def test_failed_job_leaves_the_file_that_was_there(run: Run, tmp_path: Path) -> None:
     """An earlier result under the output's name survives a job that fails."""
     clip = write_video(tmp_path / "empty.mp4", [empty_frame()] * 12)
@@ -156,7 +200,7 @@ def test_server_killed_mid_job_fails_cleanly(clip: Path, model_repository: Path,
 
     options = JobOptions(clip, SPEECH, tmp_path / "out.mp4")
     with (
-        EmbeddedServer(ServerOptions(model_repository, ("faces", "mouth_motion"))) as server,
+        EmbeddedServer(ServerOptions(model_repository, DEFAULT_MODELS)) as server,
         Job(options) as job,
         TritonConnection(server.url) as connection,
         pytest.raises(ServerUnavailable),
@@ -206,6 +250,19 @@ def test_command_prints_a_report(
     assert report["server_start_s"] is None
     assert set(report["seconds_per_stage"]) >= {"decode", "faces", "generate", "encode"}
     assert report["peak_rss_mb"] > 0
+
+
+@pytest.mark.parametrize("streams", [">/dev/full 2>/dev/full", ">&- 2>&-"])
+def test_job_completes_whatever_becomes_of_its_terminal(
+    lipsync_command: list[str], server: EmbeddedServer, clip: Path, tmp_path: Path, streams: str
+) -> None:
+    """A full disk or a closed terminal behind stdout and stderr costs the report, and not the output."""
+    output = tmp_path / "out.mp4"
+    media = ["--video", str(clip), "--audio", str(SPEECH), "--output", str(output), "--end", "0.2"]
+    command = [*lipsync_command, "--url", server.url, "--json", *media, "--if-audio-longer", "cut"]
+    done = subprocess.run(["sh", "-c", f'exec "$@" {streams}', "sh", *command], check=False)
+    assert done.returncode == 0
+    assert len(read_frames(output)) == 5
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,8 @@ def latentsync(latentsync_server: EmbeddedServer) -> Iterator[TritonConnection]:
         yield opened
 
 
-@pytest.fixture(params=["latentsync_server", "torch_server"])
+# The programs take minutes to trace and to load; Wav2Lip's test the flavour in every run.
+@pytest.fixture(params=["latentsync_server", pytest.param("latentsync_torch_server", marks=pytest.mark.long)])
 def each_flavour(request: pytest.FixtureRequest) -> Iterator[TritonConnection]:
     with TritonConnection(request.getfixturevalue(request.param).url) as opened:
         yield opened

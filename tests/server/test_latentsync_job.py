@@ -28,7 +28,7 @@ pytestmark = pytest.mark.server
 def run(latentsync_server: EmbeddedServer) -> Run:
     """Run one job with small LatentSync networks through the shared server."""
     usual = {"steps": 3, "lossless": True, "if_audio_longer": "cut"}
-    return job_runner(latentsync_server, model="latentsync", **usual)
+    return job_runner(latentsync_server, model="latentsync", in_silence="model", **usual)
 
 
 @pytest.fixture(scope="module")

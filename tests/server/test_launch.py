@@ -3,6 +3,7 @@ from __future__ import annotations
 import http.server
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -22,8 +23,10 @@ from tritonclient.utils import InferenceServerException
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from lipsync_core.serving.access import ADMIN_TOKEN_HEADER, TOKEN_HEADER
+from lipsync_core.serving.endpoints import LOOPBACK
+from lipsync_core.serving.ports import free_port, free_ports
+from lipsync_core.serving.processes import descendants
 from lipsync_core.serving.runtime import find_runtime
-from lipsync_core.serving.server import LOOPBACK, free_port, free_ports
 from tests.conftest import REPOSITORY, ROOT
 from tests.server.toy_models import DOUBLE_CONFIG, write_model, write_toy_repository
 
@@ -31,6 +34,10 @@ pytestmark = pytest.mark.server
 
 TOKEN = "callers-token-0123456789"
 READY_WITHIN_S = 120.0  # a busy machine takes its time
+
+
+def command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 @contextmanager
@@ -160,6 +167,15 @@ def test_images_health_check_sees_readiness(server: SimpleNamespace) -> None:
     for port, passes in ((server.http.split(":")[2].partition("/")[0], True), (str(free_port()), False)):
         probe = [sys.executable, "-c", line[1].replace("8000", port)]
         assert (subprocess.run(probe, stderr=subprocess.DEVNULL, check=False).returncode == 0) is passes
+
+
+def test_a_model_whose_process_dies_ends_the_server(toys: Path, tmp_path: Path) -> None:
+    """Triton would say that it is ready for ever; the container's restart policy needs an end, and people a reason."""
+    with launched(tmp_path / "server", f"--model-repository={toys}", "--models", "double") as server:
+        stubs = [pid for pid in descendants(server.process.pid) if b"double_0_0" in command_line(pid)]
+        os.kill(stubs[0], signal.SIGKILL)
+        server.process.wait(60)
+        assert "since the process of its model double died, killed by SIGKILL (is there" in server.log.read_text()
 
 
 def test_request_id_is_in_the_log(server: SimpleNamespace) -> None:

@@ -142,7 +142,8 @@ def test_a_server_that_goes_away_fails_in_one_line_with_its_points_kept(
     """The user's server dies during the second load: the first one's figures are there."""
     from lipsync_core.serving.server import ServerOptions
 
-    with EmbeddedServer(ServerOptions(model_repository, ("mouth_shapes", "largest_face"))) as doomed:
+    models = ("mouth_shapes", "visible_mouths", "largest_face")
+    with EmbeddedServer(ServerOptions(model_repository, models)) as doomed:
         stop = f"if '2' in arguments: import os, signal; os.kill({doomed.pids[0]}, signal.SIGKILL); sys.exit(1)"
         write_analyzer(fake.parent, stop)
         assert main(["sweep", "mouth_shapes", *QUICK, "--url", doomed.url, "--output", str(tmp_path)]) == 5

@@ -88,6 +88,14 @@ def test_changed_option_restarts_the_job_and_says_so(server: EmbeddedServer, cli
     assert run(server, options.with_options({"crf": 30})).requests_reused > ASKED_TWICE
 
 
+def test_another_rule_for_silence_restarts_the_job(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
+    """What mouths do while nobody speaks decides what servers are asked."""
+    options = JobOptions.read(clip, SPEECH, tmp_path / "out.mp4", {"if_audio_longer": "cut", "resume": True})
+    interrupt(server, options)
+    report = run(server, options.with_options({"in_silence": "keep"}))
+    assert any("restarted: in-silence changed since" in warning for warning in report.warnings)
+
+
 def test_changed_input_restarts_the_job_and_says_so(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
     """The same file name with other content is another video."""
     video = tmp_path / "video.mp4"

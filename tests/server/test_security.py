@@ -16,7 +16,8 @@ from client.servers.connection import TritonConnection
 from client.servers.pool import ServerPool
 from client.servers.security import Security, read_token
 from lipsync_core.serving.access import Access
-from lipsync_core.serving.server import EmbeddedServer, ServerOptions, free_port
+from lipsync_core.serving.ports import free_port
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from tests.certificates import Authority, Pair
 from tests.server.clips import SPEECH, head_frame, write_video
 from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model

@@ -14,10 +14,10 @@ from client.errors import RequestRejected
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer
-from lipsync_core.wav2lip.boxes import Pads, pad_boxes, smooth_boxes
+from lipsync_core.wav2lip.boxes import Pads, pad_boxes
 from lipsync_core.wav2lip.faces import boxes_from_landmarks
 from lipsync_core.wav2lip.mel import mel_spectrogram, mel_windows, samples_for_windows, window_starts
-from tests.data.wav2lip_goldens import FOLDER, astronaut, detector_images
+from tests.data.wav2lip_goldens import FOLDER, astronaut, detector_images, smooth_boxes
 from tests.unit.test_wav2lip_mel import speech  # noqa: F401  (a fixture)
 
 torch = pytest.importorskip("torch", reason="no torch; run: make test")
@@ -37,7 +37,7 @@ def wav2lip(wav2lip_server: EmbeddedServer) -> Iterator[TritonConnection]:
         yield opened
 
 
-@pytest.fixture(params=["wav2lip_server", "torch_server"])
+@pytest.fixture(params=["wav2lip_server", "wav2lip_torch_server"])
 def each_flavour(request: pytest.FixtureRequest) -> Iterator[TritonConnection]:
     with TritonConnection(request.getfixturevalue(request.param).url) as opened:
         yield opened
@@ -119,9 +119,14 @@ def test_without_boxes_the_largest_face_speaks(wav2lip: TritonConnection) -> Non
     assert not changed[0, : (y1 + y2) // 2 - 5].any()
 
 
-def test_audio_and_finished_windows_give_the_same(wav2lip: TritonConnection, speech: np.ndarray) -> None:  # noqa: F811
-    """A caller may cut the windows itself."""
-    starts = np.array([3, 90], np.int32)
+@pytest.mark.parametrize("first_mel_frames", [[3, 90], [3, -1]])
+def test_audio_and_finished_windows_give_the_same(
+    wav2lip: TritonConnection,
+    speech: np.ndarray,  # noqa: F811
+    first_mel_frames: list[int],
+) -> None:
+    """A caller may cut the windows itself; -1 is silence."""
+    starts = np.array(first_mel_frames, np.int32)
     common = {"frames": PICTURES, "boxes": FACE}
     heard = wav2lip.infer(InferRequest("wav2lip", {**common, "audio": speech, "window_starts": starts}))
     given = wav2lip.infer(

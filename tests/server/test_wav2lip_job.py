@@ -27,7 +27,7 @@ BOX = (70.0, 50.0, 180.0, 190.0)  # about the head of head_frame()
 @pytest.fixture
 def run(wav2lip_server: EmbeddedServer) -> Run:
     """Run one job with Wav2Lip through the shared server."""
-    return job_runner(wav2lip_server, model="wav2lip")
+    return job_runner(wav2lip_server, model="wav2lip", in_silence="model")
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,9 @@ import tritonclient.grpc as triton_grpc
 from client.web.job_queue import JobQueue
 from client.web.settings import Settings
 from client.web.store import JobStore
-from lipsync_core.serving.server import EmbeddedServer, descendants, free_port
+from lipsync_core.serving.ports import free_port
+from lipsync_core.serving.processes import descendants
+from lipsync_core.serving.server import EmbeddedServer
 from tests.chaos.traces import command_line
 from tests.server.clips import SPEECH, empty_frame, head_frame, swaying_head, write_video
 from tests.waiting import is_gone, wait_until

@@ -72,7 +72,7 @@ def test_serving_beyond_loopback_fails_unguarded(pem: Path) -> None:
         Access(token=TOKEN, shares_memory=False),
         Access(pem, pem, token=TOKEN),
     ):
-        with pytest.raises(ValueError, match=r"address: expected 127\.0\.0\.1, or TLS"):
+        with pytest.raises(ValueError, match=r"address: expected 127\.0\.0\.1 or ::1, or TLS"):
             ServerOptions(Path(), (), http_port=1, address="0.0.0.0", access=access)
     guarded = Access(pem, pem, token=TOKEN, shares_memory=False)
     assert ServerOptions(Path(), (), http_port=1, address="0.0.0.0", access=guarded).address == "0.0.0.0"

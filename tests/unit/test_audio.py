@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lipsync_core.audio.mouth_shapes import band_level, mel_power, mouth_shapes
 from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
+from perf.scores.loudness import band_level, mel_power, mouth_shapes
 
 FPS = 25
 

@@ -56,7 +56,7 @@ def test_lines_choose_before_the_command(tmp_path: Path) -> None:
     assert second is not None
     assert [(job.values[CRF], job.values[PRESET]) for job in (first, second)] == [(20, "fast"), (30, "fast")]
     assert second.values[MODEL] == "wav2lip"
-    assert second.needed_models == ("wav2lip",)
+    assert second.needed_models == ("wav2lip", "voice_activity", "mouth_motion")
     assert Batch(shared, ServerAccess(), tmp_path).options_in_report == {"crf": 20, "preset": "fast"}
 
 

@@ -96,6 +96,20 @@ def test_a_bad_value_fails_as_wrong_usage_before_any_server(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "v.mp4"]
 
 
+def test_lack_of_memory_is_not_called_a_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says what to do."""
+
+    def run_job(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("client.cli.run.run_job", run_job)
+    assert main(FILES) == 1
+    line = "lipsync: memory: expected enough for the job, got no more. Free some, or raise its limit (ulimit -v)\n"
+    assert capsys.readouterr().err == line
+
+
 def test_a_model_repository_that_is_none_fails() -> None:
     """It is told apart from a server that does not start."""
     with pytest.raises(UsageError, match="model_repository: expected a folder of models, got nowhere"):

@@ -8,12 +8,14 @@ from lipsync_core.face import (
     LANDMARKS,
     SHORT_RANGE_DETECTOR,
     Detections,
+    Network,
     alignment_points,
     crop_regions,
     decode_detections,
     fill_slots,
     find_faces,
     find_landmarks,
+    fit_keypoints,
     in_batches,
     landmark_detections,
     landmarks_in_frame,
@@ -22,6 +24,7 @@ from lipsync_core.face import (
     regions_from_detections,
     regions_from_landmarks,
     tile_regions,
+    turned_regions,
 )
 
 ANCHORS = 896
@@ -138,6 +141,65 @@ def test_small_faces_are_looked_for_only_where_nothing_was_found() -> None:
     # 3 letterboxes; 9 tiles of two frames; 25 of the one that is still without a face
     assert calls == [3, 18, 25]
     assert found[2].boxes.max() <= 40
+
+
+def see_bright_tops(calls: list[int]) -> Network:
+    """A detector that is surest of the face where the upper half of its picture is bright, and unsure elsewhere."""
+
+    def run_detector(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        calls.append(len(images))
+        is_upright = images[:, :64].mean(axis=(1, 2, 3)) > images[:, 64:].mean(axis=(1, 2, 3)) + 40
+        faces = [raw_face(16 * 16 + 16, logit=4.0 if seen else 0.5) for seen in is_upright]
+        for regressors, _ in faces:
+            regressors[:, 4:8] = [-8, -8, 8, -8]  # the eyes
+            regressors[:, 10:12] = [0, 8]  # the mouth
+        return tuple(np.stack(parts) for parts in zip(*faces, strict=True))  # type: ignore[return-value]
+
+    return run_detector
+
+
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_rolled_faces_are_turned_upright(quarters: int) -> None:
+    """The keypoints say which way up the face is, and the second look is one call for all doubtful faces."""
+    upright = np.zeros((128, 128, 3), np.uint8)
+    upright[:64] = 200
+    frame = np.rot90(upright, -quarters)  # clockwise
+    calls: list[int] = []
+    found = find_faces(np.stack([frame, frame]), see_bright_tops(calls))
+    assert calls == ([2] if quarters == 0 else [2, 8])
+    for faces in found:
+        region = regions_from_detections(faces.boxes, faces.keypoints)[0]
+        assert np.degrees(region[3]) % 360 == pytest.approx(90 * quarters)
+        mouth = faces.keypoints[0, 3] - faces.boxes[0].reshape(2, 2).mean(axis=0)
+        assert np.allclose(np.sign(mouth.round(6)), [[0, 1], [-1, 0], [0, -1], [1, 0]][quarters])
+        assert faces.scores[0] > 0.95
+
+
+def test_doubtful_faces_that_no_turn_improves_stay_as_they_were() -> None:
+    """A face in poor light keeps its box to the last bit."""
+    calls: list[int] = []
+    frame = np.full((128, 128, 3), 128, np.uint8)
+    found = find_faces(frame[None], see_bright_tops(calls))[0]
+    regressors, logits = see_bright_tops([])(frame[None])
+    alone = decode_detections(SHORT_RANGE_DETECTOR, regressors[0], logits[0], np.array([64.0, 64.0, 128.0, 0.0]))
+    assert calls == [1, 4]
+    assert all(np.array_equal(new, old) for new, old in zip(found, alone, strict=True))
+
+
+def test_turned_regions_are_one_square_in_four_turns() -> None:
+    """Around the box, as many times larger as was asked for."""
+    regions = turned_regions(np.array([10.0, 20.0, 30.0, 60.0]), 2.0)
+    assert regions[:, :3].tolist() == [[20, 40, 80]] * 4
+    assert np.degrees(regions[:, 3]).tolist() == [0, 90, 180, 270]
+
+
+def test_landmarks_must_agree_with_the_detector() -> None:
+    """Nose or mouth three tenths of the box away are on something else."""
+    landmarks, keypoints = np.full((3, LANDMARKS, 3), 50.0, np.float32), np.full((3, 6, 2), 50.0)
+    keypoints[1, 2] += [31, 0]
+    keypoints[2, 3] -= [0, 29]
+    boxes = np.tile([0.0, 0.0, 100.0, 80.0], (3, 1))
+    assert fit_keypoints(landmarks, keypoints, boxes).tolist() == [True, False, True]
 
 
 def test_landmark_regions_are_level_with_the_eyes() -> None:

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from client.flow import batched, ordered_map, prefetch
+from client.flow import batched, ordered_map, prefetch, split
 
 
 def test_order_survives_calls_that_overtake_each_other() -> None:
@@ -83,3 +84,30 @@ def test_calls_under_way_are_abandoned_when_one_fails() -> None:
 
     with pytest.raises(RuntimeError, match="broken"):
         list(ordered_map(call, range(3), in_flight=3, abandon=given_up.set))
+
+
+class Frame:
+    """Large, so that it must not be kept."""
+
+
+def test_consumers_get_the_same_items_at_their_own_pace() -> None:
+    """One that is ahead makes items wait for the other."""
+    first, second = split(range(5), 2)
+    assert [next(first), next(first), next(second)] == [0, 1, 0]
+    assert (list(first), list(second)) == ([2, 3, 4], [1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_items_are_let_go_once_all_consumers_have_them(count: int) -> None:
+    """Frames of a video would fill the memory."""
+    alive: list[weakref.ref[Frame]] = []
+
+    def frames() -> Iterator[Frame]:
+        for _ in range(20):
+            frame = Frame()
+            alive.append(weakref.ref(frame))
+            yield frame
+            del frame
+
+    for _ in zip(*split(frames(), count), strict=True):
+        assert sum(reference() is not None for reference in alive) <= 3

@@ -206,6 +206,17 @@ def test_resizing_is_torchs(size: tuple[int, int]) -> None:
     assert_close(resize_bicubic(face, *size), expected, rel=1e-4)  # float32 weights; measured 1e-5
 
 
+def pasted_over_the_whole_frame(frame: np.ndarray, face: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Paste as the original does, every step over the whole frame; return the frame and the soft mask."""
+    size = crop_size(len(face))
+    places = places_of(matrix, frame.shape[:2])
+    drawn = sample_bilinear(resize_bicubic(face, *size), places, 127)
+    mask = soft_mask(sample_bilinear(np.ones((*size, 3), np.float32), places, 0)[..., 0].copy())
+    soft = mask.soft[..., None]
+    whole = soft * mask.eroded[..., None] * np.clip(drawn / 2 + 0.5, 0, 1) * 255 + (1 - soft) * frame
+    return np.where(soft > 0, whole, frame).astype(np.uint8), mask.soft
+
+
 @pytest.mark.parametrize("offset", [(0, 0), (-120, -60), (150, 190)])
 def test_pasting_into_a_region_is_pasting_into_the_frame(offset: tuple[int, int]) -> None:
     """Bit-identical to the same steps over the whole frame, also where the face leaves it; and nothing else changes."""
@@ -213,18 +224,36 @@ def test_pasting_into_a_region_is_pasting_into_the_frame(offset: tuple[int, int]
     matrix = matrices_of(points, 256)
     face = -(align_faces(PHOTO[None], matrix, 256).astype(np.float32) / 127.5 - 1)
     synced = composite_faces(PHOTO[None], face, matrix)[0]
-    crop = resize_bicubic(face[0], *crop_size(256))
-    places = places_of(matrix[0], PHOTO.shape[:2])
-    drawn = sample_bilinear(crop, places, 127)
-    mask = soft_mask(sample_bilinear(np.ones((280, 210, 3), np.float32), places, 0)[..., 0].copy())
-    soft = mask.soft[..., None]
-    whole = soft * mask.eroded[..., None] * np.clip(drawn / 2 + 0.5, 0, 1) * 255 + (1 - soft) * PHOTO
-    assert_levels(synced, np.where(soft > 0, whole, PHOTO).astype(np.uint8), 1e-4)
-    assert np.array_equal(synced[mask.soft == 0], PHOTO[mask.soft == 0])
+    whole, soft = pasted_over_the_whole_frame(PHOTO, face[0], matrix[0])
+    assert_levels(synced, whole, 1e-4)
+    assert np.array_equal(synced[soft == 0], PHOTO[soft == 0])
     rows, columns = reached_region(matrix[0], 256, *PHOTO.shape[:2])
-    assert not mask.soft[:, : columns.start].any()
-    assert not mask.soft[: rows.start].any()
+    assert not soft[:, : columns.start].any()
+    assert not soft[: rows.start].any()
     assert (synced != PHOTO).any()
+
+
+@pytest.mark.parametrize("degrees", [0, 30, -100])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 5, 6])
+def test_large_faces_fade_on_every_side(scale: int, degrees: int) -> None:
+    """However many pixels of the frame a pixel of the crop covers, the region holds the whole soft edge."""
+    resolution = 64
+    height, width = crop_size(resolution)
+    side = int(1.5 * scale * height)
+    frame = np.full((side, side, 3), 200, np.uint8)
+    to_crop = cv2.getRotationMatrix2D((side / 2, side / 2), degrees, 1 / scale)
+    to_crop[:, 2] += (width / 2 - side / 2, height / 2 - side / 2)
+    matrix = to_crop.astype(np.float32)
+    face = np.full((resolution, resolution, 3), -1, np.float32)  # black: every step of the edge is seen
+    whole, soft = pasted_over_the_whole_frame(frame, face, matrix)
+    rows, columns = reached_region(matrix, resolution, side, side)
+    assert soft[rows, columns].astype(bool).sum() == soft.astype(bool).sum()
+    assert_levels(composite_faces(frame[None], face[None], matrix[None])[0], whole)
+    x1, y1, x2, y2 = np.array(face_extent(matrix[None], resolution)).astype(int).tolist()  # what the client sends
+    moved = matrix.copy()
+    moved[:, 2] += matrix[:, :2] @ (x1, y1)
+    part = composite_faces(frame[None, y1:y2, x1:x2], face[None], moved[None])[0]
+    assert_levels(part, whole[y1:y2, x1:x2])
 
 
 def test_a_part_of_the_frame_is_enough() -> None:

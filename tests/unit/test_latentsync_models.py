@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,52 +8,33 @@ import pytest
 torch = pytest.importorskip("torch", reason="no torch; run: make test")
 pytest.importorskip("diffusers", reason="no diffusers; run: make test")
 
-from lipsync_core import face  # noqa: E402
-from lipsync_core.latentsync import windows  # noqa: E402
-from lipsync_core.latentsync.alignment import affine_matrices, align_faces, running_bias  # noqa: E402
 from lipsync_core.latentsync.composite import composite_faces  # noqa: E402
 from lipsync_core.latentsync.diffusion import draw_noise, sync_faces  # noqa: E402
 from lipsync_core.latentsync.options import DiffusionOptions  # noqa: E402
+from lipsync_core.mouth import visible_mouths  # noqa: E402
+from lipsync_core.reasons import Reason  # noqa: E402
 from lipsync_core.weights import WeightsNote, note_path, write_note  # noqa: E402
-from lipsync_core.whisper.mel import cut_segments, log_mel, normalise, segment_part  # noqa: E402
 from tests import fake_triton  # noqa: E402
 from tests.unit.latentsync_fakes import FakeNetworks  # noqa: E402
-from tests.unit.test_latentsync_faces import PHOTO, POINTS  # noqa: E402
+from tests.unit.latentsync_served import (  # noqa: E402
+    FRAMES,
+    MATRICES,
+    SPEECH,
+    TOKENS,
+    Calls,
+    answer,
+    ask,
+    error_of,
+)
 
-REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
-NO_FACE = np.full_like(POINTS, np.nan)
-FRAMES = np.repeat(PHOTO[None], 3, axis=0)
-THREE_POINTS = np.stack([POINTS, NO_FACE, POINTS + 1])
-MATRICES = affine_matrices(THREE_POINTS, running_bias(THREE_POINTS), 256)
-SPEECH = np.random.default_rng(0).normal(0, 0.1, 16_000 * 31).astype(np.float32)
-FEATURES = np.random.default_rng(1).standard_normal((20, 5, 384), np.float32)
+torch = pytest.importorskip("torch", reason="no torch; run: make test")
+
+
+pytest.importorskip("diffusers", reason="no diffusers; run: make test")
+
+
 FACES = np.random.default_rng(2).integers(0, 256, (3, 64, 64, 3), np.uint8)
-TOKENS = np.random.default_rng(3).standard_normal((3, 50, 384), np.float32)
-
-Calls = Mapping[str, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]]
-
-
-def answer(
-    name: str, request: fake_triton.Request, calls: Calls | None = None, repository: Path = Path("/nowhere")
-) -> Any:
-    """Load a model into the fake and send it one request."""
-    fake_triton.install(calls)
-    model = fake_triton.load_module(REPOSITORY / name / "1" / "model.py", f"{name}_model").TritonPythonModel()
-    model.initialize(fake_triton.arguments((REPOSITORY / name / "config.pbtxt").read_text(), name, repository / name))
-    return model.execute([request])[0]
-
-
-def ask(
-    name: str, calls: Calls | None = None, repository: Path = Path("/nowhere"), **inputs: np.ndarray
-) -> dict[str, np.ndarray]:
-    response = answer(name, fake_triton.Request(inputs), calls, repository)
-    assert not response.has_error(), response.error().message()
-    return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
-
-
-def error_of(name: str, calls: Calls | None = None, **inputs: np.ndarray) -> fake_triton.TritonError:
-    error: fake_triton.TritonError = answer(name, fake_triton.Request(inputs), calls).error()
-    return error
+NO_LANDMARKS = np.full((3, 468, 3), np.nan, np.float32)
 
 
 def served(networks: FakeNetworks) -> Calls:
@@ -77,142 +56,10 @@ def served(networks: FakeNetworks) -> Calls:
     }
 
 
-def test_a_speech_becomes_segments() -> None:
-    """By itself the whole; with the optional inputs a part of a longer one, on that one's floor."""
-    columns = log_mel(SPEECH)
-    mel, counts = cut_segments(normalise(columns, float(columns.max())))
-    whole = ask("whisper_mel", audio=SPEECH)
-    assert np.array_equal(whole["mel"], mel)
-    assert whole["position_counts"].tolist() == counts.tolist() == [1500, 50]
-    part = segment_part(1, len(SPEECH))
-    options = {
-        "first_mel_frame": np.array([part.first_mel_frame], np.int32),
-        "mel_frame_count": np.array([part.mel_frame_count], np.int32),
-        "log_mel_peak": columns.max(keepdims=True).reshape(1),
-    }
-    assert np.array_equal(ask("whisper_mel", audio=SPEECH[part.samples], **options)["mel"], mel[1:])
-
-
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        ({"audio": SPEECH[:300]}, "audio: expected at least 320 samples"),
-        ({"audio": np.tile(SPEECH, 8)}, "audio: expected at most 240 s in one request, got 248.0 s"),
-        ({"audio": SPEECH, "log_mel_peak": np.array([np.nan], np.float32)}, "log_mel_peak: expected a finite number"),
-        ({"audio": SPEECH, "first_mel_frame": np.array([3100], np.int32)}, "expected mel frames within 0 to 3100"),
-    ],
-)
-def test_whisper_mel_fails_on_audio_that_does_not_fit(inputs: dict[str, np.ndarray], message: str) -> None:
-    """What is wrong is named."""
-    error = error_of("whisper_mel", **inputs)
-    assert message in error.message()
-    assert error.code() == fake_triton.TritonError.INVALID_ARG
-
-
-def test_states_are_trimmed_to_what_counts() -> None:
-    """And joined."""
-    states = np.random.default_rng(0).random((2, 1500, 5, 384), np.float32)
-    counts = np.array([1500, 7], np.int32)
-    trimmed = ask("whisper_trim", states=states, position_counts=counts)["audio_features"]
-    assert np.array_equal(trimmed, np.concatenate([states[0], states[1, :7]]))
-
-
-def test_given_points_are_aligned() -> None:
-    """One face fewer than frames where one has none; with given biases a chunk is what the whole clip gives."""
-    found = ask("latentsync_align", frames=FRAMES, alignment_points=THREE_POINTS)
-    assert np.array_equal(found["affine_matrices"], MATRICES, equal_nan=True)
-    assert np.array_equal(found["faces"], align_faces(FRAMES[[0, 2]], MATRICES[[0, 2]], 256))
-    later = ask(
-        "latentsync_align",
-        frames=FRAMES[2:],
-        alignment_points=THREE_POINTS[2:],
-        smoothing_biases=running_bias(THREE_POINTS)[2:],
-    )
-    assert np.array_equal(later["affine_matrices"][0], MATRICES[2])
-
-
-def test_faces_have_the_edge_that_is_asked_for() -> None:
-    """In pixels; the configuration's own otherwise."""
-    asked = {"frames": FRAMES, "alignment_points": THREE_POINTS, "resolution": np.array([512], np.int32)}
-    found = ask("latentsync_align", **asked)
-    matrices = affine_matrices(THREE_POINTS, running_bias(THREE_POINTS), 512)
-    assert np.array_equal(found["affine_matrices"], matrices, equal_nan=True)
-    assert found["faces"].shape == (2, 512, 512, 3)
-
-
-def test_landmarks_become_points() -> None:
-    """Given ones, or those of the largest face."""
-    landmarks = np.random.default_rng(0).uniform(50, 250, (3, 468, 3)).astype(np.float32)
-    landmarks[1] = np.nan
-    expected = ask("latentsync_align", frames=FRAMES, alignment_points=face.alignment_points(landmarks))
-    found = {"largest_face": lambda inputs: {"face_landmarks": landmarks[: len(inputs["frames"])]}}
-    for given in (
-        ask("latentsync_align", frames=FRAMES, landmarks=landmarks),
-        ask("latentsync_align", found, frames=FRAMES),
-    ):
-        assert np.array_equal(given["faces"], expected["faces"])
-
-
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        ({"frames": FRAMES[:0]}, "frames: expected at least one frame with pixels, got "),
-        ({"frames": FRAMES[:, :0]}, "frames: expected at least one frame with pixels, got "),
-        ({"frames": np.zeros((25, 8, 8, 3), np.uint8)}, "frames: expected at most 24 in a chunk, got 25"),
-        ({"frames": FRAMES[:2]}, "alignment_points: expected one row for each of 2 frames, got 3"),
-        ({"smoothing_biases": np.zeros((2, 2), np.float32)}, "smoothing_biases: expected one row for each of 3 frames"),
-        ({"smoothing_biases": np.full((3, 2), np.nan, np.float32)}, "smoothing_biases: expected finite values"),
-        ({"resolution": np.array([300], np.int32)}, "resolution: expected a multiple of 64 up to 512 pixels, got 300"),
-        (
-            {"resolution": np.array([1024], np.int32)},
-            "resolution: expected a multiple of 64 up to 512 pixels, got 1024",
-        ),
-    ],
-)
-def test_latentsync_align_fails_on_what_makes_no_chunk(inputs: dict[str, np.ndarray], message: str) -> None:
-    """No frames, too many, or rows that do not fit them."""
-    error = error_of("latentsync_align", **{"frames": FRAMES, "alignment_points": THREE_POINTS, **inputs})
-    assert message in error.message()
-    assert error.code() == fake_triton.TritonError.INVALID_ARG
-
-
-def test_tokens_come_from_what_is_given() -> None:
-    """Audio, features or tokens, of the frames with a face alone; without positions a frame takes two."""
-    positions = np.array([0, 2, 4], np.int32)
-    expected = windows.audio_tokens(FEATURES, positions)[[0, 2]]
-    whisper = {"whisper_features": lambda inputs: {"audio_features": FEATURES[: len(inputs["audio"])]}}
-    for found in (
-        ask("latentsync_tokens", affine_matrices=MATRICES, audio_features=FEATURES),
-        ask("latentsync_tokens", affine_matrices=MATRICES, audio_features=FEATURES, audio_positions=positions),
-        ask("latentsync_tokens", whisper, affine_matrices=MATRICES, audio=SPEECH),
-        ask(
-            "latentsync_tokens",
-            affine_matrices=MATRICES,
-            audio_tokens=windows.audio_tokens(FEATURES, positions),
-        ),
-    ):
-        assert np.array_equal(found["face_tokens"], expected)
-
-
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        ({}, "audio: expected audio, audio_features or audio_tokens, got none"),
-        ({"audio_features": FEATURES[:0]}, "audio_features: expected at least one position, got none"),
-        ({"audio_features": FEATURES, "audio_positions": np.array([0, 2, 99], np.int32)}, "expected 0 to 23"),
-        (
-            {"audio_features": FEATURES, "audio_positions": np.array([0], np.int32)},
-            "audio_positions: expected one row for each of 3 frames",
-        ),
-        ({"audio_tokens": TOKENS[:1]}, "audio_tokens: expected one row for each of 3 frames, got 1"),
-        ({"audio_tokens": TOKENS * np.nan}, "audio_tokens: expected finite values"),
-    ],
-)
-def test_latentsync_tokens_fails_without_fitting_audio(inputs: dict[str, np.ndarray], message: str) -> None:
-    """What is missing is named."""
-    error = error_of("latentsync_tokens", affine_matrices=MATRICES, **inputs)
-    assert message in error.message()
-    assert error.code() == fake_triton.TritonError.INVALID_ARG
+def judge(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Answer as visible_mouths does."""
+    judged = visible_mouths(inputs["frames"], inputs["face_landmarks"])
+    return {"mouth_strengths": judged.strengths, "mouth_reasons": judged.reasons}
 
 
 def job(networks: FakeNetworks, seen: list[str] | None = None) -> Calls:
@@ -221,7 +68,9 @@ def job(networks: FakeNetworks, seen: list[str] | None = None) -> Calls:
     def align(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if seen is not None:
             seen.extend(inputs)
-        return {"faces": FACES[: len(inputs["frames"]) - 1], "affine_matrices": MATRICES[: len(inputs["frames"])]}
+        count = len(inputs["frames"])
+        unknown = {"face_landmarks": NO_LANDMARKS[:count]}
+        return {"faces": FACES[: count - 1], "affine_matrices": MATRICES[:count], **unknown}
 
     def tokens(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if seen is not None:
@@ -233,6 +82,7 @@ def job(networks: FakeNetworks, seen: list[str] | None = None) -> Calls:
 
     return {
         **served(networks),
+        "visible_mouths": judge,
         "latentsync_align": align,
         "latentsync_tokens": tokens,
         "latentsync_composite": composite,
@@ -289,7 +139,7 @@ def test_faces_are_as_large_as_the_weights_were_trained_on(tmp_path: Path) -> No
 
     def align(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         seen.append(inputs)
-        return {"faces": FACES[:2], "affine_matrices": MATRICES}
+        return {"faces": FACES[:2], "affine_matrices": MATRICES, "face_landmarks": NO_LANDMARKS}
 
     calls = {**job(FakeNetworks()), "latentsync_align": align}
     asked = {"resolution": np.array([512], np.int32)}
@@ -341,11 +191,35 @@ def test_given_noise_replaces_the_seeds() -> None:
 def test_a_chunk_without_faces_needs_no_network() -> None:
     """Its frames come back."""
     calls = {
-        "latentsync_align": lambda _: {"faces": FACES[:0], "affine_matrices": MATRICES[1:2]},
-        "latentsync_tokens": lambda _: {"face_tokens": TOKENS[:0]},
+        "latentsync_align": lambda _: {
+            "faces": FACES[:0],
+            "affine_matrices": MATRICES[1:2],
+            "face_landmarks": NO_LANDMARKS[1:2],
+        },
+        "visible_mouths": judge,
     }
     found = ask("latentsync", calls, frames=FRAMES[1:2], audio=SPEECH)
     assert np.array_equal(found["synced_frames"], FRAMES[1:2])
+    assert (found["strengths"].tolist(), found["reasons"].tolist()) == ([0], [Reason.NO_FACE])
+
+
+def test_faces_known_by_their_points_alone_are_drawn_unjudged() -> None:
+    """Who gives alignment points gets the original's result, whatever is before the mouth."""
+    found = ask("latentsync", job(FakeNetworks()), frames=FRAMES)
+    assert found["strengths"].tolist() == [1, 0, 1]
+    assert found["reasons"].tolist() == [Reason.CHANGED, Reason.NO_FACE, Reason.CHANGED]
+
+
+def test_mouths_that_cannot_be_seen_need_no_network() -> None:
+    """Their frames come back, with the reason."""
+    networks = FakeNetworks()
+    outside = np.full((3, 468, 3), -50, np.float32)
+    calls = dict(job(networks))
+    aligned = {"faces": FACES[:2], "affine_matrices": MATRICES, "face_landmarks": outside}
+    found = ask("latentsync", {**calls, "latentsync_align": lambda _: aligned}, frames=FRAMES)
+    assert np.array_equal(found["synced_frames"], FRAMES)
+    assert found["reasons"].tolist() == [Reason.OUTSIDE] * 3
+    assert not networks.calls
 
 
 @pytest.mark.parametrize(
@@ -400,8 +274,16 @@ def test_latentsync_fails_when_cancelled() -> None:
 def test_drawn_faces_are_pasted_where_there_are_any() -> None:
     """A frame without a face stays."""
     drawn = np.random.default_rng(0).uniform(-1, 1, (2, 256, 256, 3)).astype(np.float32)
-    synced = ask("latentsync_composite", frames=FRAMES, affine_matrices=MATRICES, synced_faces=drawn)["synced_frames"]
-    assert np.array_equal(synced[[0, 2]], composite_faces(FRAMES[[0, 2]], drawn, MATRICES[[0, 2]]))
+    strengths = np.array([1, 0, 1], np.float32)
+    faces = {"affine_matrices": MATRICES, "synced_faces": drawn, "face_strengths": strengths}
+    synced = ask("latentsync_composite", frames=FRAMES, **faces)["synced_frames"]
+    whole = composite_faces(FRAMES[[0, 2]], drawn, MATRICES[[0, 2]])
+    assert np.array_equal(synced[[0, 2]], whole)
     assert np.array_equal(synced[1], FRAMES[1])
-    error = error_of("latentsync_composite", frames=FRAMES, affine_matrices=MATRICES, synced_faces=drawn[:1])
+    faces["face_strengths"] = np.array([0, 1, 0.5], np.float32)
+    faded = ask("latentsync_composite", frames=FRAMES, **faces)["synced_frames"]
+    assert np.array_equal(faded[0], FRAMES[0])
+    assert np.abs(faded[2] - (whole[1].astype(float) + FRAMES[2]) / 2).max() <= 1
+    faces["synced_faces"] = drawn[:1]
+    error = error_of("latentsync_composite", frames=FRAMES, **faces)
     assert "synced_faces: expected 2, one for each matrix, got 1" in error.message()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +8,19 @@ import pytest
 
 from lipsync_core.latentsync.windows import (
     audio_tokens,
+    end_of_frames_s,
     features_for_frames,
-    frame_count,
     frame_position,
     positions_at,
     window_positions,
 )
 
 FEATURES = np.arange(80 * 5 * 384, dtype=np.float32).reshape(80, 5, 384)
+
+
+def frame_count(positions: int) -> int:
+    """Count frames of 25 per second up to the first one at the original's end."""
+    return 1 + next(index for index in itertools.count() if index / 25 >= end_of_frames_s(positions))
 
 
 def native_positions(count: int) -> np.ndarray:

@@ -69,10 +69,10 @@ def test_blocks_are_consecutive_and_repeatable(tmp_path: Path) -> None:
 
 
 def test_mono_is_the_average_of_all_channels(tmp_path: Path) -> None:
-    """Two channels that cancel out give silence, one silent channel halves the other."""
+    """Two equal channels give the same, one silent channel halves the other."""
     one = tone(0.2, 16_000)
-    cancelled = AudioSource(write_sound(tmp_path / "a.wav", np.stack([one, -one]), layout="stereo"))
-    assert np.abs(speech(cancelled)).max() < 1e-4
+    equal = AudioSource(write_sound(tmp_path / "a.wav", np.stack([one, one]), layout="stereo"))
+    np.testing.assert_allclose(speech(equal), one, atol=1e-4)
     halved = AudioSource(write_sound(tmp_path / "b.wav", np.stack([one, 0 * one]), layout="stereo"))
     np.testing.assert_allclose(speech(halved), one / 2, atol=5e-5)
 
@@ -86,11 +86,11 @@ def test_resampling_keeps_times(tmp_path: Path) -> None:
 
 
 def test_silence_and_direct_current_pass(tmp_path: Path) -> None:
-    """All-silent, very quiet and constant audio are speech like any other."""
+    """All-silent, very quiet and constant audio are speech like any other; what cannot be heard is warned about."""
     for name, samples in [("a", np.zeros(8_000)), ("b", np.full(8_000, 1e-4)), ("c", np.full(8_000, 0.5))]:
         source = AudioSource(write_sound(tmp_path / f"{name}.wav", samples))
         np.testing.assert_allclose(speech(source), samples, atol=4e-5)
-        assert source.warnings == []
+        assert ["it is silent, or nearly so" in line for line in source.warnings] == [True] * (name in "ab")
 
 
 def test_nan_and_infinity_become_silence(tmp_path: Path) -> None:
@@ -104,7 +104,9 @@ def test_nan_and_infinity_become_silence(tmp_path: Path) -> None:
     assert (result[1_000:1_010] == 0).all()
     assert result[2_000] == 0
     np.testing.assert_allclose(result[3_000:], samples[3_000:])
-    assert source.warnings == ["sound.wav: samples that are not numbers (NaN or infinite) were replaced by silence"]
+    assert source.warnings == [
+        "sound.wav: samples that are not numbers (NaN or infinite) or beyond all measure were replaced by silence"
+    ]
     assert not source.is_clean
 
 
@@ -113,6 +115,18 @@ def test_a_truncated_sound_gives_what_is_there(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "sound.wav", tone(1.0))
     path.write_bytes(path.read_bytes()[:16_044])
     assert AudioSource(path).duration == pytest.approx(0.5, abs=0.01)  # the header takes a few samples' place
+
+
+def test_a_sound_whose_clock_jumps_is_joined(tmp_path: Path) -> None:
+    """A jump of a minute between two recordings in a transport stream is no minute of silence; nothing is copied."""
+    parts = [write_sound(tmp_path / f"{at}.ts", tone(1.0, 48_000), rate=48_000, codec="mp2", start_s=at)
+             for at in (0, 61)]  # fmt: skip
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    audio = AudioSource(joined)
+    assert audio.duration == pytest.approx(2.0, abs=0.1)
+    assert audio.warnings == ["joined.ts: the clock of its timestamps jumps; the parts were joined without gaps"]
+    assert not audio.is_clean
 
 
 def test_damaged_packets_are_skipped_with_a_warning(tmp_path: Path) -> None:
@@ -185,3 +199,42 @@ def test_windows_fail_when_empty(tmp_path: Path) -> None:
     source = AudioSource(write_sound(tmp_path / "sound.wav", tone(1.0)))
     with pytest.raises(ValueError, match="window: expected an end after the start, got 9000, 9000"):
         source.window(9_000, 9_000)
+
+
+@pytest.mark.parametrize("output", [None, Path("out.webm")])
+@pytest.mark.parametrize("right", [-1.0, -0.9])
+def test_opposite_channels_do_not_silence_the_speech(tmp_path: Path, output: Path | None, right: float) -> None:
+    """Where the average of the channels cancels out, the louder one is taken, with a warning."""
+    speech = tone(1.0)
+    path = write_sound(tmp_path / "speech.wav", np.stack([speech, right * speech]), layout="stereo")
+    with AudioSource(path, output) as audio:
+        assert audio.warnings == ["speech.wav: its channels cancel each other out; the lips follow channel 1 alone"]
+        np.testing.assert_allclose(audio.window(0, audio.speech_length), speech, atol=1e-4)
+        assert sum(frame.samples for frame in audio.frames()) == len(speech)
+
+
+def test_one_loud_channel_of_six_is_no_cancellation(tmp_path: Path) -> None:
+    """Speech in the centre channel alone, as in films, stays the average."""
+    samples = np.zeros((6, 16_000), np.float32)
+    samples[2] = tone(1.0)
+    path = write_sound(tmp_path / "speech.wav", samples, layout="5.1")
+    with AudioSource(path) as audio:
+        assert audio.warnings == []
+        np.testing.assert_allclose(audio.window(0, 16_000), tone(1.0) / 6, atol=1e-4)
+
+
+def test_silent_speech_is_warned_about(tmp_path: Path) -> None:
+    """Silence moves no mouth, and that is said."""
+    with AudioSource(write_sound(tmp_path / "speech.wav", 1e-4 * tone(1.0))) as audio:
+        assert audio.warnings == ["speech.wav: it is silent, or nearly so, and the mouth will hardly move"]
+
+
+@pytest.mark.parametrize("codec", ["pcm_f32le", "pcm_f64le"])
+def test_absurd_samples_become_silence(tmp_path: Path, codec: str) -> None:
+    """Samples near 1e29, as of damaged files, are replaced like infinite ones."""
+    samples = tone(1.0)
+    samples[5_000:5_100] = -1e29
+    with AudioSource(write_sound(tmp_path / "speech.wav", samples, codec=codec)) as audio:
+        assert not audio.is_clean
+        assert np.abs(audio.window(0, 16_000)).max() < 1
+        assert any("beyond all measure" in line for line in audio.warnings)

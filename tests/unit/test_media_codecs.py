@@ -25,8 +25,20 @@ def test_every_record_is_usable(codec: Codec) -> None:
     assert av.Codec(codec.encoder, "w").is_encoder
     for preset in PRESETS:
         for lossless in (False, True):
-            options = codec.options(EncoderSettings(18, preset, lossless, 2))
+            options = codec.options(EncoderSettings(18, preset, lossless, 2, 640 * 480))
             assert all(isinstance(value, str) for value in options.values())
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9"])
+def test_encoders_hold_few_large_pictures(codec: str) -> None:
+    """Up to 4096x2160 the options do not depend on the size; far larger pictures are not held for later."""
+    options = {codec.name: codec.options for codec in CODECS}[codec]
+    small, large, huge = (
+        str(options(EncoderSettings(18, "medium", lossless=False, threads=2, pixels=pixels)))
+        for pixels in (64 * 48, 4096 * 2160, 8192 * 8192)
+    )
+    assert small == large
+    assert "lookahead=1" in huge.replace("': '", "=").replace("lag-in-frames", "lookahead")
 
 
 def test_every_container_holds_a_codec_that_auto_chooses() -> None:

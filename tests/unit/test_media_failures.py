@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from pathlib import Path
 
 import av
@@ -11,6 +12,8 @@ import pytest
 
 from client.errors import OutputError, UsageError
 from client.media import AudioSource, VideoSource, VideoWriter, check_output, timeline
+from client.media.carried import hdr
+from client.media.carried.extras import Extras
 from client.media.output import output_error
 from tests.limits import small_files
 from tests.media_clips import RATE, copy_video, is_open, leftovers, read_frames, tone, write_clip, write_sound
@@ -97,6 +100,34 @@ def test_writing_fails_where_the_encoder_refuses(tmp_path: Path) -> None:
         copy_video(tiny, tmp_path / "out.mp4", codec="hevc")
     assert leftovers(tmp_path) == []
     assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("light", "attempts"), [({}, 4), ({"CONTENT_LIGHT_LEVEL": hdr.LIGHT_LAYOUT.pack(1000, 400)}, 6)]
+)
+def test_a_refusing_encoder_is_tried_no_more_often_than_there_is_to_drop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, light: dict[str, bytes], attempts: int
+) -> None:
+    """With copied and encoded sound each: with everything, without what pictures say if they say any, with nothing."""
+    done: Counter[str] = Counter()
+
+    def counted(owner: type, name: str) -> None:
+        method = getattr(owner, name)
+
+        def count(*arguments: object) -> object:
+            done[name] += 1
+            return method(*arguments)
+
+        monkeypatch.setattr(owner, name, count)
+
+    monkeypatch.setattr(hdr, "frame_data", lambda _: light)
+    tiny = VideoSource(write_clip(tmp_path / "clip.mkv", codec="ffv1", size=(4, 4), frames=2))
+    for owner, name in ((VideoWriter, "_open"), (Extras, "drop_picture_facts"), (Extras, "drop_everything")):
+        counted(owner, name)
+    with pytest.raises(OutputError, match=r"out\.mp4: cannot be written"):
+        copy_video(tiny, tmp_path / "out.mp4", codec="hevc")
+    assert (done["_open"], done["drop_everything"]) == (attempts, 1)
+    assert done["drop_picture_facts"] == attempts // 2 - 1  # dropping everything includes it
 
 
 def noisy_clip(folder: Path) -> VideoSource:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -107,13 +110,6 @@ def test_opening_fails_for_a_folder(tmp_path: Path) -> None:
         AudioSource(tmp_path)
 
 
-def test_opening_fails_for_a_pipe(tmp_path: Path) -> None:
-    """A named pipe is refused, not waited for."""
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(MediaError, match="got a device or pipe"):
-        VideoSource(tmp_path / "pipe")
-
-
 def test_opening_fails_for_an_empty_file(tmp_path: Path) -> None:
     """An empty file is said to be one."""
     empty = tmp_path / "empty.mp4"
@@ -186,3 +182,73 @@ def test_video_fails_where_nothing_can_be_decoded(tmp_path: Path) -> None:
     clip.write_bytes(data)
     with pytest.raises(MediaError, match="expected at least one frame that can be decoded"):
         VideoSource(clip)
+
+
+def png(width: int, height: int) -> bytes:
+    """Return a black PNG of one bit per pixel, a few kilobytes however large."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = zlib.compress(bytes((1 + -(-width // 8)) * height), 1)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(16_000, 16_000), (8_193, 8_192)])
+def test_video_fails_for_a_huge_picture(tmp_path: Path, size: tuple[int, int]) -> None:
+    """More than 64 megapixels are refused by their size, before they are decoded; so are they the second time."""
+    (tmp_path / "photo.png").write_bytes(png(*size))
+    got = f"got {size[0]}x{size[1]}. Scale it down first"
+    for _ in range(2):
+        with pytest.raises(MediaError, match=rf"photo\.png: expected pictures of at most 64 megapixels.* {got}"):
+            VideoSource(tmp_path / "photo.png")
+    assert not is_open(tmp_path / "photo.png")
+
+
+def test_video_fails_for_huge_frames(tmp_path: Path) -> None:
+    """A video whose header states such a size is refused, too."""
+    (tmp_path / "video.y4m").write_bytes(b"YUV4MPEG2 W9000 H8000 F25:1 C420jpeg\nFRAME\n" + bytes(9_000))
+    with pytest.raises(MediaError, match="expected pictures of at most 64 megapixels.* got 9000x8000"):
+        VideoSource(tmp_path / "video.y4m")
+
+
+def test_the_largest_pictures_are_opened(tmp_path: Path) -> None:
+    """A picture of exactly 64 megapixels is read."""
+    (tmp_path / "photo.png").write_bytes(png(8_192, 8_192))
+    source = VideoSource(tmp_path / "photo.png")
+    assert (source.width, source.height) == (8_192, 8_192)
+
+
+def test_video_fails_for_an_animated_webp(tmp_path: Path) -> None:
+    """FFmpeg's decoder skips animations; the file is not called damaged."""
+    extended = b"VP8X" + struct.pack("<IB3x", 10, 0x02) + bytes([63, 0, 0, 47, 0, 0])
+    body = b"WEBP" + extended + b"ANIM" + struct.pack("<IIH", 6, 0, 0)
+    (tmp_path / "moving.webp").write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    with pytest.raises(MediaError, match="got an animated WebP. Convert it to mp4 first"):
+        VideoSource(tmp_path / "moving.webp")
+
+
+def test_video_fails_for_a_sound_with_a_cover(tmp_path: Path) -> None:
+    """A song's cover is no video, and is not called one."""
+    path = tmp_path / "song.mp3"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("libmp3lame", rate=44_100)
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame(64, 48, "yuvj420p")))
+        container.mux(cover.encode(None))
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4_410), np.float32), "fltp", "mono")
+        frame.sample_rate = 44_100
+        container.mux([*sound.encode(frame), *sound.encode(None)])
+    with pytest.raises(MediaError, match="expected a file with video, got one with a cover picture, audio"):
+        VideoSource(path)
+
+
+def test_opening_fails_for_pipes(tmp_path: Path) -> None:
+    """Pipes, which are not waited for, and standard input are refused with what to do instead."""
+    os.mkfifo(tmp_path / "pipe")
+    for path, got in [(tmp_path / "pipe", "a pipe"), (Path("-"), "nothing under that name")]:
+        with pytest.raises(MediaError, match=rf"got {got}\. Save what comes through the pipe to a file first"):
+            VideoSource(path)

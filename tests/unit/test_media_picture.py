@@ -296,3 +296,20 @@ def test_coordinates_are_converted_to_a_region() -> None:
         result = relative_to(region, np.array(coordinates, np.float32))
         assert result.dtype == np.float32
         np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize(("name", "native"), [("gbrap", "gbrp"), ("gbrap10le", "gbrp10le"), ("gbrap12le", "gbrp12le")])
+def test_opaque_pictures_stay_exact(name: str, native: str) -> None:
+    """Every level of an opaque picture stays as it is, and half transparent ones are half as bright."""
+    stored = parse_native(native)
+    top = (1 << stored.depth) - 1
+    frame = av.VideoFrame(top + 1, 2, name)
+    for plane in range(4):
+        plane_array(frame, plane, stored)[:] = np.arange(top + 1) if plane < 3 else top
+    plane_array(frame, 3, stored)[1] = top // 2
+    opaque = to_native(frame, ColorTags(range=2))
+    assert opaque.format.name == native
+    for plane in range(3):
+        samples = plane_array(opaque, plane, stored).astype(int)
+        np.testing.assert_array_equal(samples[0], np.arange(top + 1))
+        np.testing.assert_allclose(samples[1], np.arange(top + 1) / 2, atol=1)

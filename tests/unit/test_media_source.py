@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from client.errors import MediaError, UsageError
-from client.media import Orientation, VideoSource, scan_frames
-from client.media.reader import RisingTimestamps, VideoReader
-from tests.media_clips import RATE, pattern, write_clip
+from client.media import Orientation, VideoSource
+from tests.media_clips import RATE, pattern, shown_index, tone, write_clip
 
 TICK = 512  # of a 12800th second: one frame at 25 per second
 CLIPS = {
@@ -35,15 +34,6 @@ def clip(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     codec, pix_fmt = CLIPS[request.param]
     time_base = Fraction(1, RATE if request.param.endswith("avi") else 12_800)  # avi counts frames
     return write_clip(tmp_path / request.param, codec=codec, pix_fmt=pix_fmt, options={"bf": "0"}, time_base=time_base)
-
-
-def shown_index(rgb: np.ndarray) -> int:
-    """Tell from its blue which pattern a picture shows."""
-    return round((float(np.median(rgb[..., 2])) - 60) / 8)
-
-
-def indices(source: VideoSource) -> list[int]:
-    return [shown_index(frame.picture.rgb()) for frame in source.frames()]
 
 
 def test_every_container_gives_all_frames_in_order(clip: Path) -> None:
@@ -141,50 +131,6 @@ def test_tiny_and_odd_sizes_are_read(tmp_path: Path, size: tuple[int, int]) -> N
     assert [frame.picture.rgb().shape for frame in source.frames()] == [(size[1], size[0], 3)] * 3
 
 
-@pytest.mark.parametrize("gop", [1, 5, 250])
-@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts", "clip.avi"])
-def test_a_span_has_exactly_its_frames(tmp_path: Path, name: str, gop: int) -> None:
-    """A span begins with the first frame at or after its start and ends before its end, wherever key frames are."""
-    source = VideoSource(write_clip(tmp_path / name, frames=30, options={"g": str(gop), "bf": "0"}), 0.4, 0.8)
-    first = list(source.frames())
-    assert [shown_index(frame.picture.rgb()) % 24 for frame in first] == [number % 24 for number in range(10, 20)]
-    assert first[0].time_s == pytest.approx(0.4, abs=0.001)
-    assert [frame.index for frame in first] == list(range(10))
-    assert source.frame_estimate == 10
-    assert source.warnings == []
-
-
-def test_blocks_are_read_again_in_any_order(tmp_path: Path) -> None:
-    """Blocks of a span that was read once hold exactly its frames, with the same timestamps."""
-    path = write_clip(tmp_path / "clip.mp4", frames=24, options={"g": "7", "bf": "2", "preset": "medium"})
-    source = VideoSource(path, 0.12, 0.88)
-    frames = list(source.frames())
-    with source.open_reader() as reader:
-        for first, last in [(12, 19), (5, 12), (0, 5), (18, 19)]:
-            block = list(source.block(first, last, reader))
-            assert [frame.index for frame in block] == list(range(first, last))
-            assert [frame.pts for frame in block] == [frame.pts for frame in frames[first:last]]
-            assert [shown_index(frame.picture.rgb()) for frame in block] == list(range(first + 3, last + 3))
-
-
-def test_a_span_beyond_the_file_fails(tmp_path: Path) -> None:
-    """A span without a frame is refused when the file is opened, and the message names the option."""
-    path = write_clip(tmp_path / "clip.mp4")
-    with pytest.raises(UsageError, match=r"start: expected a time within .*clip\.mp4, got 7 s"):
-        VideoSource(path, 7)
-    with pytest.raises(UsageError, match=r"end: expected a time after start \(3 s\), got 2 s"):
-        VideoSource(path, 3, 2)
-
-
-def test_a_span_beyond_a_file_of_unknown_length_fails(tmp_path: Path) -> None:
-    """Where the file does not say how long it is, its frames do."""
-    path = write_clip(tmp_path / "clip.h264")
-    assert VideoSource(path).facts.stated_duration_s is None
-    assert len(list(VideoSource(path, 0.2).frames())) == 5
-    with pytest.raises(UsageError, match=r"start: expected a time within .*clip\.h264, got 900 s"):
-        VideoSource(path, 900)
-
-
 def test_a_truncated_clip_gives_what_is_there(tmp_path: Path) -> None:
     """A download that broke off gives its frames up to there, and one warning."""
     path = write_clip(tmp_path / "clip.mp4", frames=20, options={"g": "5"}, container_options={"movflags": "faststart"})
@@ -196,6 +142,15 @@ def test_a_truncated_clip_gives_what_is_there(tmp_path: Path) -> None:
     assert [shown_index(frame.picture.rgb()) for frame in frames[:4]] == [0, 1, 2, 3]
     assert any("it is cut off" in line for line in source.warnings)
     assert all(line.startswith("clip.mp4: ") for line in source.warnings)
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.flv", "clip.ts"])
+def test_a_sound_that_outlasts_the_picture_is_no_damage(tmp_path: Path, name: str) -> None:
+    """A file is as long as its longest stream; a picture that ends before the sound is not cut off."""
+    path = write_clip(tmp_path / name, frames=5, sound=tone(8.0, 44_100), sound_rate=44_100)
+    source = VideoSource(path)
+    assert len(list(source.frames())) == 5
+    assert source.warnings == []
 
 
 def test_damaged_bytes_are_survived(tmp_path: Path) -> None:
@@ -225,79 +180,19 @@ def test_a_change_of_size_on_the_way_is_evened_out(tmp_path: Path) -> None:
     assert any("size or pixel format changes" in line for line in source.warnings)
 
 
-def test_raw_streams_without_timestamps_get_even_ones(tmp_path: Path) -> None:
-    """A bare H.264 stream plays evenly at its rate, again and again, and says that timestamps were missing."""
-    path = write_clip(tmp_path / "clip.h264", frames=10, options={"bf": "0"})
-    source = VideoSource(path)
-    for _ in range(2):
-        times = [frame.time_s for frame in source.frames()]
-        np.testing.assert_allclose(np.diff(times), 1 / RATE, atol=1e-4)
-    with source.open_reader() as reader:
-        assert [shown_index(frame.picture.rgb()) for frame in source.block(4, 8, reader)] == [4, 5, 6, 7]
-    assert any("timestamps" in line for line in source.warnings)
-
-
-def test_timestamps_are_repaired() -> None:
-    """Missing, repeated and falling timestamps are replaced by rising ones; good ones pass."""
-    check = RisingTimestamps(step=10, jump_back=100)
-    given = [0, 10, 10, 30, None, 50, 45, 70, 1000, 5, 15]
-    assert [check.next(pts, 0) for pts in given] == [0, 10, 11, 30, 40, 50, 51, 70, 1000, 1010, 1020]
-    assert check.repaired == 5
-
-
 def test_interlaced_and_transparent_sources_are_warned_about(tmp_path: Path) -> None:
     """What the output cannot keep is said."""
     clear = np.zeros((48, 64, 4), np.uint8)
     cv2.imwrite(str(tmp_path / "clear.png"), clear)
     assert VideoSource(tmp_path / "clear.png").warnings == ["clear.png: its transparency is not kept"]
+    with av.open(str(tmp_path / "clear.webm"), "w") as container:
+        stream = container.add_stream("libvpx-vp9", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuva420p"
+        container.mux(stream.encode(av.VideoFrame(64, 48, "yuva420p")))
+        container.mux(stream.encode(None))
+    assert VideoSource(tmp_path / "clear.webm").warnings == ["clear.webm: its transparency is not kept"]
     path = write_clip(tmp_path / "clip.mkv", options={"x264-params": "tff=1"})
     assert any("interlaced" in line for line in VideoSource(path).warnings)
-
-
-def test_scanning_a_short_clip_spreads_evenly(tmp_path: Path) -> None:
-    """A short clip gives at most the wanted number of frames, evenly spaced over all of it."""
-    path = write_clip(tmp_path / "clip.mp4", frames=20)
-    assert [frame.index for frame in scan_frames(path, max_frames=5)] == [0, 4, 8, 12, 16]
-    assert len(list(scan_frames(path, max_frames=50))) == 20
-    times = [frame.time_s for frame in scan_frames(path, 0.2, 0.6, max_frames=5)]
-    np.testing.assert_allclose(times, [0.2, 0.28, 0.36, 0.44, 0.52])
-
-
-def decoded_frames(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    counted: list[int] = []
-    decode = VideoReader.decode
-
-    def counting(self: VideoReader, skip_until: int | None = None):
-        for frame in decode(self, skip_until):
-            counted.append(1)
-            yield frame
-
-    monkeypatch.setattr(VideoReader, "decode", counting)
-    return counted
-
-
-def test_scanning_a_long_clip_takes_bursts_at_key_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long clip gives rising bursts over its whole length, and few frames are decoded for that."""
-    path = write_clip(tmp_path / "clip.mp4", frames=1000, size=(16, 16), options={"g": "20"})
-    counted = decoded_frames(monkeypatch)
-    frames = list(scan_frames(path, max_frames=32))
-    times = [frame.time_s for frame in frames]
-    assert 24 <= len(frames) <= 32
-    assert times == sorted(set(times))
-    assert times[-1] > 20  # of 40 seconds
-    assert len(counted) < 100
-    assert [frame.index for frame in frames] == [round(time_s * RATE) for time_s in times]
-
-
-def test_scanning_without_key_frames_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long clip with a single key frame gives bursts from its beginning, at a bounded cost."""
-    path = write_clip(tmp_path / "clip.mp4", frames=1000, size=(16, 16), options={"g": "9999", "sc_threshold": "0"})
-    counted = decoded_frames(monkeypatch)
-    times = [frame.time_s for frame in scan_frames(path, max_frames=32)]
-    assert 16 <= len(times) <= 32
-    assert times == sorted(set(times))
-    assert times[-1] > 5
-    assert len(counted) < 400
 
 
 def test_the_decoder_does_not_show_changes_made_to_a_picture(tmp_path: Path) -> None:

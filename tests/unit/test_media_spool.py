@@ -19,8 +19,9 @@ from client.errors import MediaError, OutputError, UsageError
 from client.job import Job, JobOptions
 from client.media import AudioSource, VideoSource
 from client.media.spool import SampleSpool
-from client.pipelines.speech import SpeechFeatures, SpeechShapes
+from client.pipelines.speech import SpeechFeatures, SpeechShapes, recording_statistics
 from client.servers.calls import InferRequest
+from lipsync_core.mouth import SHAPE_SIZE
 from lipsync_core.whisper.mel import position_count
 from tests.media_clips import copy_video, tone, write_clip, write_sound
 
@@ -44,7 +45,7 @@ class Server:
 
     def infer(self, request: InferRequest) -> dict[str, np.ndarray]:
         if request.model == "mouth_shapes":
-            return {"mouth_shapes": np.zeros((len(request.inputs["frame_times"]), 2), np.float32)}
+            return {"mouth_shapes": np.zeros((len(request.inputs["frame_times"]), SHAPE_SIZE), np.float32)}
         count = int(request.inputs["mel_frame_count"][0]) // 2
         return {"audio_features": np.zeros((count, 5, 384), np.float32)}
 
@@ -76,11 +77,13 @@ def temporary_files() -> list[str]:
 @pytest.mark.parametrize(("output", "lossless"), [("out.mp4", False), ("out.mkv", False), ("out.avi", False),
                                                   ("out.webm", False), ("out.mp4", True)])  # fmt: skip
 def test_audio_is_decoded_once(tmp_path: Path, decodes: list[int], output: str, lossless: bool) -> None:
-    """Length, mouth shapes, features with their peak, windows and the output's track together cost one pass."""
+    """Length, statistics, shapes, features with their peak, windows and the output's track cost one pass."""
     source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=25))
     sound = write_sound(tmp_path / "speech.wav", tone(1.0, 44_100), rate=44_100)
     audio = AudioSource(sound, tmp_path / output)
-    shapes, features = SpeechShapes(Server(), audio), SpeechFeatures(Server(), audio)  # type: ignore[arg-type]
+    statistics = recording_statistics(audio)
+    shapes = SpeechShapes(Server(), audio, statistics, 1.0)  # type: ignore[arg-type]
+    features = SpeechFeatures(Server(), audio)  # type: ignore[arg-type]
     assert len(shapes.at(np.arange(25) / 25)) == 25
     assert len(features.between(0, features.count)) == position_count(16_000)
     assert len(audio.window(-100, 20_000)) == 20_100

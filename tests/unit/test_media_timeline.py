@@ -9,10 +9,19 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
-from client.media import TimelineFrame, VideoSource, at_rate, estimate_frames, output_time_base, timeline
+from client.media import (
+    TimelineFrame,
+    VideoSource,
+    at_rate,
+    estimate_frames,
+    output_time_base,
+    stop_as_original,
+    timeline,
+)
 from client.media.frame_stack import FrameStack
 from client.media.picture import Picture
 from client.media.pixels import plane_array
@@ -74,6 +83,49 @@ def test_a_frame_that_begins_before_the_speech_ends_is_shown(tmp_path: Path) -> 
     assert len(list(timeline(clip(tmp_path), 0.281, "loop"))) == 8
 
 
+@pytest.mark.parametrize(
+    ("end_s", "longer", "shorter", "expected"),
+    [
+        (0.5, "original", "keep", [0, 1, 2, 3, 4, 5, 5, 4, 3, 2, 1, 0, 0, 1]),  # the first frame at 0.52 s
+        (0.52, "original", "original", [0, 1, 2, 3, 4, 5, 5, 4, 3, 2, 1, 0, 0, 1]),
+        (0.16, "original", "keep", [0, 1, 2, 3, 4, 5]),
+        (0.2, "original", "original", [0, 1, 2, 3, 4, 5]),
+        (0.21, "original", "original", [0, 1, 2, 3, 4, 5, 5]),
+        (0.12, "bounce", "original", [0, 1, 2, 3]),
+        (0.5, "cut", "original", [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_the_originals_length_is_kept(
+    tmp_path: Path, end_s: float, longer: str, shorter: str, expected: list[int]
+) -> None:
+    """The first frame at its end is the last one; both frames at a turn are shown twice."""
+    source = clip(tmp_path)
+    frames = list(stop_as_original(timeline(source, 0.1, longer, shorter), end_s, shorter))
+    assert [frame.index for frame in frames] == expected
+    assert shown(frames) == expected
+    check_continuous(frames)
+    assert estimate_frames(source, 0.1, longer, shorter, end_s) == len(frames)
+
+
+@pytest.mark.parametrize("rate", [10, 25, 60])
+def test_the_originals_length_is_kept_at_another_rate(tmp_path: Path, rate: int) -> None:
+    """One frame of the output, not of the source, lies at its end."""
+    source = clip(tmp_path, pts=UNEVEN)
+    shown_at_rate = at_rate(timeline(source, 0.1, "original", "original"), Fraction(rate))
+    times = [frame.time_s for frame in stop_as_original(shown_at_rate, 1.13, "original")]
+    assert times[-2] < 1.13 <= times[-1]
+    np.testing.assert_allclose(times, np.arange(len(times)) / rate)
+
+
+def test_frames_shown_twice_keep_uneven_durations(tmp_path: Path) -> None:
+    """Played backwards, the clip is its own mirror image."""
+    forwards = list(timeline(clip(tmp_path, pts=UNEVEN), 0.01, "cut"))
+    frames = list(islice(timeline(clip(tmp_path, pts=UNEVEN), 100.0, "original"), 18))
+    check_continuous(frames)
+    durations = [frame.duration for frame in forwards]
+    assert [frame.duration for frame in frames] == [*durations, *durations[::-1], *durations]
+
+
 def test_bouncing_mirrors_uneven_durations(tmp_path: Path) -> None:
     """Played backwards, the steps of a variable rate come in reverse."""
     frames = list(islice(timeline(clip(tmp_path, pts=UNEVEN), 100.0, "bounce"), 16))
@@ -108,6 +160,47 @@ def test_bouncing_reads_small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [frame.index for frame in frames] == [*range(40), *range(38, -1, -1)]
     assert [level % 24 for level in shown(frames)] == [frame.index % 24 for frame in frames]
     assert max(sizes) == (11 if disk else 8)
+
+
+@pytest.mark.parametrize("name", ["clip.h264", "clip.hevc", "joined.ts"])
+def test_bouncing_decodes_each_frame_a_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Files that cannot be sought by time are played backwards from the key frame before each block."""
+    options = {"g": "4", "bf": "2", "preset": "medium"}
+    if name == "clip.hevc":
+        options = {"preset": "medium", "x265-params": "log-level=none:qp=4:pools=1:keyint=4:min-keyint=4:bframes=2"}
+    codec = "libx265" if name == "clip.hevc" else "libx264"
+    path = write_clip(tmp_path / name.replace("joined", "part"), frames=48, codec=codec, options=options)
+    if name == "joined.ts":  # the clock starts again in its middle
+        path = tmp_path / name
+        path.write_bytes((tmp_path / "part.ts").read_bytes() * 2)
+    source, decoded = VideoSource(path), 0
+    count = sum(1 for _ in source.frames())
+    decode = VideoReader.decode
+
+    def counted(self: VideoReader, *args: int, **options: int) -> Iterator[av.VideoFrame]:
+        nonlocal decoded
+        for frame in decode(self, *args, **options):
+            decoded += 1
+            yield frame
+
+    monkeypatch.setattr(VideoReader, "decode", counted)
+    monkeypatch.setattr("client.media.frame_stack.MAX_FRAMES", 8)
+    frames = list(islice(timeline(source, 100.0, "bounce"), 2 * count - 1))
+    assert [frame.index for frame in frames] == [*range(count), *range(count - 2, -1, -1)]
+    assert [level % 24 for level in shown(frames)] == [frame.index % 24 for frame in frames]
+    assert decoded <= 3 * count  # once forward, and twice backward
+
+
+def test_a_span_that_ends_behind_a_clock_jump_is_bounced(tmp_path: Path) -> None:
+    """The frames behind the jump, which no time in the file's own count finds, come back too."""
+    part = write_clip(tmp_path / "part.ts", frames=48).read_bytes()
+    (tmp_path / "joined.ts").write_bytes(part * 2)
+    source = VideoSource(tmp_path / "joined.ts", 0.0, 60 / RATE)
+    count = sum(1 for _ in source.frames())
+    assert count > 48
+    frames = list(islice(timeline(source, 100.0, "bounce"), 2 * count - 1))
+    assert [frame.index for frame in frames] == [*range(count), *range(count - 2, -1, -1)]
+    assert "the clock of its timestamps jumps" in "".join(source.warnings)
 
 
 def test_a_shelf_gives_pictures_back_bit_for_bit(tmp_path: Path) -> None:

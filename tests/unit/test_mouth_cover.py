@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lipsync_core.mouth import ClipMouth, sync_mouths
+from lipsync_core.mouth import sync_mouths, visible_mouths
 from lipsync_core.mouth.cover import lower_face_colours, usual_colours, visibility
+from lipsync_core.reasons import Reason
 from tests.unit.mouth_samples import astronaut
 
 DARK_SKIN, BLACK, MASK = (120, 75, 55), (30, 30, 32), (170, 200, 215)  # RGB
@@ -29,9 +30,11 @@ def test_a_covered_mouth_is_told_and_left_alone(colour: tuple[int, int, int]) ->
     """A hand, a microphone or a mask over the mouth stays as it was filmed."""
     frame, landmarks = covered(colour)
     assert visibility(lower_face_colours(frame, landmarks), usual()) == 0
-    clip = ClipMouth(mouth_colours=usual())
-    synced = sync_mouths(frame[None], landmarks[None], np.array([[1, 0]], np.float32), clip)[0]
-    np.testing.assert_array_equal(synced, frame)
+    visible = visible_mouths(frame[None], landmarks[None], usual())
+    assert (visible.strengths.tolist(), visible.reasons.tolist()) == ([0], [Reason.COVERED])
+    synced, done = sync_mouths(frame[None], landmarks[None], np.array([[1, 0]], np.float32), visible=visible)
+    np.testing.assert_array_equal(synced[0], frame)
+    assert done.reasons.tolist() == [Reason.COVERED]
 
 
 @pytest.mark.parametrize("light", ["dim", "bright", "warm", "from the left", "from above"])

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 from client.errors import UsageError
-from lipsync_core.serving.server import descendants
+from lipsync_core.contract import TensorSpec
+from lipsync_core.serving.processes import descendants
 from perf.__main__ import main
 from perf.jobs import regression
 from perf.jobs.regression import BATCH, CONCURRENCY, FACES, JOB, MOUTHS, SHARED_MEMORY
 from perf.jobs.scaling import waiting_repository
 from perf.load import install_perf_analyzer
-from perf.load.sample_values import fit
+from perf.load.sample_values import SampleValues, fit
 from perf.load.tensor_makers import compatible
 from perf.machine import conditions, gpu
 from perf.machine.conditions import limit_cores, machine_conditions
@@ -213,6 +214,14 @@ def test_a_tensor_fits_the_input_that_it_becomes() -> None:
     assert fit(np.full((1, 2), 255, np.uint8), 2, np.dtype(np.float32)).max() == 1
     assert compatible((-1, 468, 3), (468, 3))
     assert not compatible((-1, 80, 16), (80, 3000))
+
+
+def test_images_have_the_size_that_an_input_asks_for() -> None:
+    """A fixed one, as the face parser's; else that of the faces."""
+    values = SampleValues(frame_size=128, resolution=64)
+    fixed, free = (TensorSpec("images", np.dtype(np.float32), (3, edge, edge)) for edge in (512, -1))
+    assert values.images(fixed, 2).shape == (2, 3, 512, 512)
+    assert values.images(free, 2).shape == (2, 3, 64, 64)
 
 
 def test_another_file_as_wheel_fails_with_both_hashes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

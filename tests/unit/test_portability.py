@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from client import system
+from lipsync_core import locks
 from tests.conftest import ROOT
 
 # What other systems, or some of them, don't have. Third-party packages bring wheels of their own for each system.
@@ -61,9 +62,9 @@ def test_embedded_server_fails_in_one_line_without_linux() -> None:
 
 def test_lock_fails_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Callers go on without a lock, as on a disk that has none."""
-    monkeypatch.setattr(system, "fcntl", None)
+    monkeypatch.setattr(locks, "fcntl", None)
     with pytest.raises(OSError, match="no file locks on this system"):
-        system.lock_file(0)
+        locks.lock_file(0)
 
 
 def test_memory_is_zero_where_it_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,9 @@ from client.cli.serve import build_parser
 from client.errors import UsageError
 from client.offer import exported_models, models_to_serve, offers_of_repository, weights_warnings
 from lipsync_core.repository import missing_networks
+from lipsync_core.serving.runtime import ServerStartError
+from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from lipsync_core.serving.server_log import asked_of_another_version
 from lipsync_core.weights import WeightsNote, write_note
 from tests.conftest import REPOSITORY
 
@@ -38,21 +41,65 @@ def sentences(repository: Path, models: list[str], config_name: str | None = Non
 
 def test_generators_are_listed_by_the_names_that_jobs_use(repository: Path) -> None:
     """Each is ready, or the command that writes its networks is named."""
-    write_networks(repository, "mouth_motion")
-    write_networks(repository, "faces")
+    for model in ("mouth_motion", "faces", "voice_activity"):
+        write_networks(repository, model)
     assert sentences(repository, exported_models(repository)) == [
         "mouth-motion: ready",
         "wav2lip: not exported. Export its networks with: python -m export wav2lip (see --help)",
-        "latentsync: not exported. Export its networks with: python -m export latentsync, python -m export vae,"
-        " python -m export whisper (see --help)",
+        "musetalk: not exported. Export its networks with: python -m export musetalk (see --help)",
+        "latentsync: not exported. Export its networks with: python -m export latentsync (see --help)",
     ]
-    assert sentences(repository, ["faces"])[0] == "mouth-motion: the server has no mouth_motion"
+    assert sentences(repository, ["faces"])[0] == "mouth-motion: the server has no mouth_motion, voice_activity"
     write_networks(repository, "wav2lip")
     assert sentences(repository, exported_models(repository))[1] == "wav2lip: ready"
-    assert sentences(repository, ["wav2lip", "faces"], "torch")[2] == (
-        "latentsync: not exported. Export its networks with: python -m export latentsync --format torch,"
-        " python -m export vae --format torch, python -m export whisper --format torch (see --help)"
+    (repository / "latentsync_unet" / "1" / "model.onnx").touch()
+    (repository / "latentsync_unet_shallow" / "1" / "model.onnx").touch()
+    assert sentences(repository, exported_models(repository))[3] == (
+        "latentsync: not exported. Export its networks with: python -m export vae, python -m export whisper"
+        " (see --help)"
     )
+    assert sentences(repository, ["wav2lip", "faces", "voice_activity"], "torch")[3] == (
+        "latentsync: not exported. Export its networks with: python -m export latentsync --format torch (see --help)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        (
+            "voice_activity",
+            "mouth-motion: ready, but only with in_silence model: the server has no voice_activity."
+            " Export what is missing with: python -m export voice (see --help)",
+        ),
+        (
+            "mouth_cover",
+            "mouth-motion: not exported. Export its networks with: python -m export faces (see --help)",
+        ),
+    ],
+)
+def test_networks_of_all_pipelines_are_listed_too(repository: Path, network: str, expected: str) -> None:
+    """Also those that no pipeline is named after, with the command that writes them."""
+    for model in ("mouth_motion", "faces", "voice_activity"):
+        write_networks(repository, model)
+    (repository / network / "1" / "model.onnx").unlink()
+    assert sentences(repository, exported_models(repository))[0] == expected
+
+
+def test_a_repository_of_another_version_fails(repository: Path) -> None:
+    """One line says so, whatever it is that the installed client does not find."""
+    shutil.rmtree(repository / "voice_activity")
+    with pytest.raises(UsageError, match=r"expected the models of this version, got one without voice_activity\. Inst"):
+        sentences(repository, ["faces"])
+    server = EmbeddedServer(ServerOptions(repository, ("faces", "voice_activity")))
+    with pytest.raises(ServerStartError, match=r"this version, got one without voice_activity\. Install the client"):
+        server.__enter__()
+    log = """E1129 backend_model.cc:692] "ERROR: Failed to create instance: ImportError: cannot import name 'flow' from
+ 'lipsync_core.mouth' (/usr/lib/lipsync_core/mouth/__init__.py)\\n\\nAt:\\n  /tmp/models/mouth_warp/1/model.py(6)"
+""".replace("\n '", " '")
+    assert asked_of_another_version(log) == "cannot import name 'flow' from 'lipsync_core.mouth'"
+    missing = "Internal: ModuleNotFoundError: No module named 'lipsync_core.musetalk'\\n\\nAt:\\n  /tmp/models"
+    assert asked_of_another_version(missing) == "No module named 'lipsync_core.musetalk'"
+    assert asked_of_another_version("ImportError: libGL.so.1: cannot open shared object file") is None
 
 
 def test_made_up_weights_are_told(repository: Path) -> None:
@@ -76,7 +123,11 @@ def test_serving_fails_for_what_is_not_there(repository: Path) -> None:
         models_to_serve(repository, ["wav2lop"])
     with pytest.raises(UsageError, match=r"model_config_name: expected one of tensorrt, torch, .* got 'torhc'"):
         models_to_serve(repository, None, "torhc")
-    with pytest.raises(UsageError, match="model_repository: expected exported models, got none in"):
+    one = repository / "one"
+    shutil.copytree(repository / "s3fd", one / "s3fd")
+    with pytest.raises(UsageError, match="expected exported models, got none in .* Run: make models"):
+        models_to_serve(one, None)
+    with pytest.raises(UsageError, match=r"expected a model repository, got none in .*nowhere\. It is the folder"):
         models_to_serve(repository / "nowhere", None)
 
 

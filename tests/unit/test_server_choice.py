@@ -15,6 +15,7 @@ IDLE = Snapshot(
     "idle:1",
     is_connected=True,
     unfit=frozenset(),
+    died=frozenset(),
     under_way={},
     seconds={},
     idle_s=0.0,
@@ -38,6 +39,15 @@ def test_request_goes_where_it_is_answered_first() -> None:
     slow = server("slow:1", seconds={"m": 5.0})
     assert decide([slow, fast], "m", 60.0) == Ask("fast:1")
     assert decide([slow, replace(fast, under_way={"m": 4})], "m", 60.0, chances(0.5, 0.5)) == Ask("slow:1")
+
+
+def test_a_server_whose_model_died_is_waited_for() -> None:
+    """It is restarted, or not: others are asked meanwhile, and it is asked for its other models."""
+    hurt = server("hurt:1", died=frozenset(["m"]))
+    assert decide([hurt, server("well:1")], "m", 60.0) == Ask("well:1")
+    assert decide([hurt], "other", 60.0) == Ask("hurt:1")
+    assert decide([hurt], "m", 60.0) == Wait(60.0)
+    assert decide([hurt], "m", 0.0) is None
 
 
 def test_work_for_other_models_counts_by_its_own_time() -> None:

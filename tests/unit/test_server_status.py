@@ -11,6 +11,7 @@ from client.errors import (
     RequestRejected,
     ServerBusy,
     ServerLost,
+    ServerUnavailable,
 )
 from client.servers.status import client_error
 
@@ -26,6 +27,14 @@ URL = "a:1"
         ("INTERNAL", "in a call: Request timeout expired", ServerBusy, "a:1: expected room for a request"),
         ("INTERNAL", "Stub process is not healthy", ModelDied, "a:1: the server failed in a request: Stub process"),
         ("UNAVAILABLE", "failed to connect", ServerLost, "a:1: expected a running Triton, got no connection"),
+        (
+            "INTERNAL",
+            "Failed to increase the shared memory pool size",
+            ServerUnavailable,
+            "container with --shm-size=1g",
+        ),
+        ("INTERNAL", "Error when running inference: Server not ready", ServerLost, "got one that is stopping"),
+        ("UNIMPLEMENTED", "Received http2 header with status: 404", ServerLost, "got a web server's answer (404)"),
         ("DEADLINE_EXCEEDED", "late", NoAnswer, "a:1: expected an answer in time, got none"),
         ("CANCELLED", "", ServerLost, "a:1: the request was cancelled"),
         ("NOT_FOUND", "no model", RequestRejected, "a:1: no model. Load the model there"),

@@ -158,7 +158,7 @@ def test_open_pool_fails_without_a_server_to_start(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(runtime, "PYTHONS", (sys.version_info[:2],))
     monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
     with (
-        pytest.raises(ServerStartError, match="pip install 'nvidia-pytriton"),
+        pytest.raises(ServerStartError, match="pip install 'lipsync-triton"),
         open_pool(ServerAccess(), tmp_path / "none", ("faces",)),
     ):
         pass

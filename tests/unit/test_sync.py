@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lipsync_core.audio.mouth_shapes import mouth_shapes
 from perf.scores.mouth_sync import mouth_openings, score_curves
 from perf.scores.speech_curves import speech_curves
 from tests.unit.mouth_samples import astronaut
@@ -28,9 +27,10 @@ def test_openings_are_relative_to_the_face() -> None:
 def test_a_mouth_that_follows_scores_high_at_no_lag() -> None:
     """The intended opening itself correlates fully, and well with the levels, at lag 0."""
     samples, times = speech()
-    openings = mouth_shapes(samples, times)[:, 0].astype(np.float64)
+    curves = speech_curves(samples, times)
+    openings = curves["intended"].copy()
     openings[10] = np.nan
-    scores = score_curves(openings, speech_curves(samples, times))
+    scores = score_curves(openings, curves)
     assert scores["intended"].correlation == pytest.approx(1)
     assert scores["vocal"].correlation > 0.5
     assert {score.best_lag for score in scores.values()} == {0}
@@ -40,7 +40,7 @@ def test_a_mouth_that_follows_scores_high_at_no_lag() -> None:
 def test_a_late_mouth_shows_its_lag(lag: int) -> None:
     """A mouth that comes some frames after the sound is best at that lag, and worse at 0."""
     samples, times = speech()
-    openings = mouth_shapes(samples, times - lag / 25)[:, 0].astype(np.float64)
+    openings = speech_curves(samples, times - lag / 25)["intended"]
     score = score_curves(openings, speech_curves(samples, times))["intended"]
     assert score.best_lag == lag
     assert score.best_correlation > 0.99

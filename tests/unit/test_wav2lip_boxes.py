@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from lipsync_core.wav2lip.boxes import Pads, pad_boxes, smooth_boxes, smooth_stream
-from tests.data.wav2lip_goldens import FOLDER
+from lipsync_core.wav2lip.boxes import Pads, pad_boxes, smooth_stream
+from tests.data.wav2lip_goldens import FOLDER, smooth_boxes
 
 GOLDENS = np.load(FOLDER / "smoothing.npz")
 LENGTHS = [int(name.removeprefix("raw_")) for name in GOLDENS if name.startswith("raw_")]

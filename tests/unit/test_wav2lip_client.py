@@ -13,8 +13,10 @@ from client.pipeline import JobMedia
 from client.pipelines.wav2lip import Wav2Lip
 from client.tracking.faces import Face
 from client.tracking.follow import Observation
-from lipsync_core.wav2lip.boxes import Pads, pad_boxes, smooth_boxes
+from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
+from lipsync_core.wav2lip.boxes import Pads, pad_boxes
 from lipsync_core.wav2lip.mel import mel_spectrogram, mel_windows, window_starts
+from tests.data.wav2lip_goldens import smooth_boxes
 
 SPEECH = Path(__file__).resolve().parent.parent / "data" / "speech.flac"
 SIZE = types.SimpleNamespace(width=640, height=360)
@@ -102,6 +104,27 @@ def test_frames_after_the_speech_are_silent(samples: np.ndarray) -> None:
     face = Face(np.array([0, 0, 50, 50], np.float32), 1.0)
     inputs = client.request([frame(later)], [face], [1]).inputs_for((0, 0, 9, 9))
     assert (mel_windows(mel_spectrogram(inputs["audio"]), inputs["window_starts"]) == -4).all()
+
+
+@pytest.mark.parametrize("fps", [Fraction(25), Fraction(30000, 1001)])
+def test_a_window_does_not_depend_on_the_chunk(samples: np.ndarray, fps: Fraction) -> None:
+    """Around the end of the speech too, chunks of 1 to 16 frames give every frame the same window."""
+    whole = mel_spectrogram(samples)
+    last_spoken = len(window_starts(whole.shape[1], float(fps))) - 1
+    after = int(len(samples) / AUDIO_SAMPLE_RATE * fps) + 1  # the first frame shown after the speech
+    shown = [frame(i, fps) for i in range(last_spoken - 4, after + 12)]
+    client, face = wav2lip(float(fps)), Face(np.array([0, 0, 50, 50], np.float32), 1.0)
+
+    def windows(size: int) -> np.ndarray:
+        chunks = [shown[begin : begin + size] for begin in range(0, len(shown), size)]
+        requests = [client.request(chunk, [face] * len(chunk), [1] * len(chunk)).inputs for chunk in chunks]
+        return np.concatenate([mel_windows(mel_spectrogram(r["audio"]), r["window_starts"]) for r in requests])
+
+    alone = windows(1)
+    np.testing.assert_allclose(alone[4], whole[:, -16:], atol=1e-6)  # the original's last window
+    assert (alone[-12:] == -4).all()
+    for size in range(2, 17):
+        np.testing.assert_allclose(windows(size), alone, atol=1e-6, err_msg=f"chunks of {size} frames")
 
 
 def test_boxes_travel_in_the_regions_pixels() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 from lipsync_core.wav2lip.mel import (
+    SILENT,
     check_windows,
     mel_filters,
     mel_spectrogram,
@@ -133,7 +134,19 @@ def test_window_starts_fails_on_an_absurd_rate(fps: float) -> None:
             place()
 
 
-@pytest.mark.parametrize("starts", [[-1], [0, 90]])
+def test_silent_windows_need_no_audio() -> None:
+    """They lie beside others, or alone."""
+    mel = mel_spectrogram(np.full(AUDIO_SAMPLE_RATE, 0.5, np.float32))
+    windows = mel_windows(mel, np.array([3, SILENT]))
+    assert np.array_equal(windows[0], mel[:, 3:19])
+    assert (windows[1] == SILENCE).all()
+    assert (mel_windows(mel_spectrogram(np.zeros(0, np.float32)), np.array([SILENT])) == SILENCE).all()
+    part, starts = samples_for_windows(np.array([SILENT, SILENT]), AUDIO_SAMPLE_RATE)
+    assert part == slice(0, 0)
+    assert starts.tolist() == [SILENT, SILENT]
+
+
+@pytest.mark.parametrize("starts", [[-2], [0, 90], [-1, 90]])
 def test_mel_windows_fails_outside_the_audio(starts: list[int]) -> None:
     """A window beside the spectrogram is the caller's mistake."""
     mel = mel_spectrogram(np.zeros(AUDIO_SAMPLE_RATE, np.float32))

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lipsync_core.wav2lip.s3fd import anchor_grids, decode, enlarge_small, find_faces, remove_overlapping, whole_boxes
-from tests.data.wav2lip_goldens import FOLDER
+from lipsync_core.wav2lip.s3fd import anchor_grids, decode, enlarge_small, find_faces, remove_overlapping
+from tests.data.wav2lip_goldens import FOLDER, whole_boxes
 
 GOLDENS = np.load(FOLDER / "s3fd_decode.npz")
 SIZE = (120, 160)

@@ -20,8 +20,11 @@ from client.errors import (
     UsageError,
     ref,
 )
+from client.offer import models_of_pipelines
+from client.pipelines.voice import VOICE_MODEL
 from client.servers.access import ServerAccess
 from client.servers.security import Security
+from client.tracking.finder import S3FD
 from client.web import store, triton, worker
 from client.web.job_process import SERVERS_FAULT, WebJobRequest, failure
 from client.web.service import Service
@@ -193,6 +196,23 @@ def test_frozen_triton_is_not_asked_by_everyone(monkeypatch: pytest.MonkeyPatch)
     assert len(asked) == 2
 
 
+def test_the_page_is_told_which_choices_a_model_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of other models, and those that the server has no detector for."""
+    everything = models_of_pipelines() - {S3FD.model}
+    monkeypatch.setattr(triton, "models_on_server", lambda access: everything)
+    lacking = {model.id: model.unavailable for model in triton.LoadedModels(NO_TRITON).get().models}
+    lengths = {"if_audio_longer": ["original"], "if_audio_shorter": ["original"]}
+    without_s3fd = {**lengths, "detector": ["s3fd"]}
+    assert lacking == {"mouth-motion": lengths, "wav2lip": without_s3fd, "musetalk": lengths, "latentsync": {}}
+
+
+def test_the_page_is_told_what_a_server_without_voice_activity_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the model itself can draw in silence."""
+    monkeypatch.setattr(triton, "models_on_server", lambda access: models_of_pipelines() - {VOICE_MODEL})
+    models = triton.LoadedModels(NO_TRITON).get().models
+    assert [model.unavailable["in_silence"] for model in models] == [["close", "keep"]] * len(models)
+
+
 def test_dead_triton_is_started_until_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a start that fails nor a disk that is full for a while ends the watch over it."""
     starts = iter([None, ServerStartError("no"), OSError("disk full")])
@@ -213,6 +233,12 @@ def test_dead_triton_is_started_until_it_stands(monkeypatch: pytest.MonkeyPatch)
 
         def log_excerpt(self) -> str:
             return ""
+
+        def was_frozen(self) -> bool:
+            return False
+
+        def how_it_ended(self) -> str:
+            return "without a word"
 
     monkeypatch.setattr(triton, "WATCH_EVERY_S", 0.01)
     monkeypatch.setattr(triton, "RESTART_AFTER_S", 0.01)

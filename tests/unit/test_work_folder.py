@@ -192,6 +192,7 @@ def test_default_folder_is_hidden_beside_the_output(tmp_path: Path) -> None:
     """Every run finds the same folder, also if the output is a link."""
     (tmp_path / "link.mp4").symlink_to(tmp_path / "out.mp4")
     assert default_work_dir(tmp_path / "link.mp4") == tmp_path / ".out.mp4.work"
+    default_work_dir(tmp_path / f"{'x' * 251}.mp4").mkdir()
 
 
 def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:

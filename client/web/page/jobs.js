@@ -71,7 +71,7 @@ class Card {
   showEnd(job) {
     this.problem.hidden = !job.error;
     if (job.error) showProblem(this.problem, { title: job.error.title, text: job.error.user_message });
-    const lines = [...faceless(job), ...job.warnings];
+    const lines = [...unchanged(job), ...job.warnings];
     this.warnings.hidden = lines.length === 0;
     this.warnings.replaceChildren(...lines.map((line) => element("p", { className: "warning" }, line)));
     this.details.hidden = !job.report;
@@ -145,12 +145,12 @@ function progressText(job) {
   return parts.join(" · ");
 }
 
-function faceless(job) {
-  const report = job.report;
-  if (!report?.frames_without_face) return [];
-  const spans = report.spans_without_face.slice(0, 3).map(([start, end]) => `${clock(start)} to ${clock(end)}`);
-  const more = report.spans_without_face.length > 3 ? " and more" : "";
-  return [`No usable face in ${report.frames_without_face} of ${report.frames} frames (${spans.join(", ")}${more}); these are unchanged.`];
+function unchanged(job) {
+  return Object.values(job.report?.unchanged ?? {}).map(({ reason, frames, spans }) => {
+    const shown = spans.slice(0, 3).map(([start, end]) => `${clock(start)} to ${clock(end)}`);
+    const more = spans.length > 3 ? " and more" : "";
+    return `${frames} of ${job.report.frames} frames are unchanged, ${reason} (${shown.join(", ")}${more}).`;
+  });
 }
 
 function factsOf(job) {

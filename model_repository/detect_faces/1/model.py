@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from lipsync_core.checks import check_frames
 from lipsync_core.face import fill_slots, find_faces, in_batches, largest_faces
-from lipsync_core.triton.step import TritonStep
+from lipsync_core.triton.picture_step import PictureStep
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,10 @@ class DetectFacesParameters:
     images_per_call: int
 
 
-class TritonPythonModel(TritonStep):
+class TritonPythonModel(PictureStep):
     """Find the faces of each frame, largest first."""
 
     Parameters = DetectFacesParameters
-
-    def setup(self) -> None:
-        """Use one thread; other instances and networks need the cores."""
-        cv2.setNumThreads(1)
 
     def run(self, frames: np.ndarray) -> dict[str, np.ndarray]:
         """Detect faces in whole frames, and by tiles in frames where none was found.

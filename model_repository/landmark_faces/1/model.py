@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from lipsync_core.face import (
     alignment_points,
     fill_slots,
+    fit_keypoints,
     in_batches,
     landmark_detections,
     regions_from_detections,
 )
-from lipsync_core.triton.step import TritonStep
+from lipsync_core.triton.picture_step import PictureStep
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,10 @@ class LandmarkFacesParameters:
     images_per_call: int
 
 
-class TritonPythonModel(TritonStep):
-    """Find the landmarks of detected faces, and drop detections that are not faces."""
+class TritonPythonModel(PictureStep):
+    """Find the landmarks of detected faces, and drop detections that are not faces, or not as the detector saw them."""
 
     Parameters = LandmarkFacesParameters
-
-    def setup(self) -> None:
-        """Use one thread; other instances and networks need the cores."""
-        cv2.setNumThreads(1)
 
     def run(
         self,
@@ -59,6 +55,7 @@ class TritonPythonModel(TritonStep):
         faces = np.nonzero(detected_scores > 0)  # frame and slot of each
         regions = regions_from_detections(detected_boxes[faces], detected_keypoints[faces])
         landmarks, present = landmark_detections(frames, faces[0], regions, self._run_landmarks)
+        present &= fit_keypoints(landmarks, detected_keypoints[faces], detected_boxes[faces])
         kept = faces[0][present]
         results = {
             "boxes": detected_boxes[faces][present],

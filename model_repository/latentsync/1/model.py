@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from lipsync_core.latentsync.alignment import has_face
 from lipsync_core.latentsync.diffusion import Noise, draw_noise, sync_faces
 from lipsync_core.latentsync.options import (
     DiffusionOptions,
@@ -17,6 +18,7 @@ from lipsync_core.latentsync.options import (
     options_for,
 )
 from lipsync_core.latentsync.sizes import MAX_BRANCHES, MAX_FRAMES
+from lipsync_core.mouth import Strengths
 from lipsync_core.repository import VERSION_FOLDER
 from lipsync_core.triton.tensors import TorchStep
 from lipsync_core.weights import read_trained_resolution
@@ -85,7 +87,7 @@ class TritonPythonModel(TorchStep):
         Args:
             frames: uint8 RGB [F, H, W, 3].
             landmarks: float32 [F, 468, 3]; NaN for frames without a face.
-            alignment_points: float32 [F, 3, 2], instead of landmarks.
+            alignment_points: float32 [F, 3, 2], else those of the landmarks; with them alone no mouth is judged.
             smoothing_biases: float32 [F, 2]; without them smoothing starts with this chunk.
             audio: float32 [S], mono at 16 kHz, a whole recording.
             audio_features: float32 [N, 5, 384], instead of audio.
@@ -103,7 +105,7 @@ class TritonPythonModel(TorchStep):
             reference_noise: float32 [faces, 4, h, h].
 
         Returns:
-            synced_frames, uint8 RGB [F, H, W, 3].
+            synced_frames, uint8 RGB [F, H, W, 3]; strengths, float32 [F], 0 for unchanged frames; reasons, int32 [F].
         """
         options = self._options(num_inference_steps, guidance_scale, scheduler, speed, seed)
         aligned = self.infer(
@@ -117,16 +119,25 @@ class TritonPythonModel(TorchStep):
             ),
         )
         matrices = {"affine_matrices": aligned["affine_matrices"]}
+        visible = self._visible(frames, aligned["face_landmarks"], aligned["affine_matrices"])
+        if not visible.strengths.any():
+            return {"synced_frames": frames, "strengths": visible.strengths, "reasons": visible.reasons}
         speech = _given(
             audio=audio, audio_features=audio_features, audio_positions=audio_positions, audio_tokens=audio_tokens
         )
         tokens = self.infer("latentsync_tokens", matrices | speech)["face_tokens"]
         index = 0 if chunk_index is None else int(chunk_index[0])
         noise = _noise(options.seed, index, aligned["faces"], (initial_noise, masked_noise, reference_noise))
-        if not len(tokens):
-            return {"synced_frames": frames}
         drawn = sync_faces(aligned["faces"], tokens, self, options, noise, self.stop_if_cancelled)
-        return self.infer("latentsync_composite", {"frames": frames, **matrices, "synced_faces": drawn})
+        faces = {**matrices, "synced_faces": drawn, "face_strengths": visible.strengths}
+        composed = self.infer("latentsync_composite", {"frames": frames, **faces})
+        return {**composed, "strengths": visible.strengths, "reasons": visible.reasons}
+
+    def _visible(self, frames: np.ndarray, landmarks: np.ndarray, matrices: np.ndarray) -> Strengths:
+        """Judge how far each mouth can be seen; those of which only the alignment is known are taken for visible."""
+        judged = self.infer("visible_mouths", {"frames": frames, "face_landmarks": landmarks})
+        unjudged = has_face(matrices) & ~np.isfinite(landmarks).all(axis=(1, 2))
+        return Strengths(judged["mouth_strengths"], judged["mouth_reasons"]).or_full(unjudged)
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Run the VAE's encoder, [N, 3, R, R] -> [N, 8, h, h]."""

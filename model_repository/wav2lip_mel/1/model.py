@@ -15,15 +15,15 @@ class TritonPythonModel(TritonStep):
         audio: np.ndarray | None = None,
         window_starts: np.ndarray | None = None,
         mel_windows: np.ndarray | None = None,
-        face_boxes: np.ndarray | None = None,
+        mouth_strengths: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
         """Compute the windows, unless they are given.
 
         Args:
             audio: float32 [S], mono at 16 kHz.
-            window_starts: int32 [F], each window's first mel frame.
+            window_starts: int32 [F], each window's first mel frame; -1 for silence.
             mel_windows: float32 [F, 80, 16], instead of audio.
-            face_boxes: float32 [F, 4], only to check the number of frames.
+            mouth_strengths: float32 [F], only to check the number of frames.
 
         Returns:
             mel, float32 [F, 1, 80, 16].
@@ -32,8 +32,8 @@ class TritonPythonModel(TritonStep):
             ValueError: Neither windows nor audio with window starts are given, or row counts differ.
         """
         windows = self._cut(audio, window_starts) if mel_windows is None else check_windows(mel_windows)
-        if face_boxes is not None:
-            check_rows("window_starts" if mel_windows is None else "mel_windows", windows, len(face_boxes))
+        if mouth_strengths is not None:
+            check_rows("window_starts" if mel_windows is None else "mel_windows", windows, len(mouth_strengths))
         return {"mel": windows[:, None]}
 
     def _cut(self, audio: np.ndarray | None, window_starts: np.ndarray | None) -> np.ndarray:

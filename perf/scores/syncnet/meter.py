@@ -10,11 +10,11 @@ import torch
 from client.errors import MediaError
 from client.media import AudioSource, VideoSource
 from client.progress import JobProgress
+from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 from perf.scores.syncnet.distances import MAX_SHIFT, SyncNetScore, pair_distances, score, score_valid_pairs
 from perf.scores.syncnet.mfcc import (
     FPS,
     FRAME_SAMPLES,
-    SAMPLE_RATE,
     WINDOW_FRAMES,
     WINDOW_SAMPLES,
     audio_windows,
@@ -52,8 +52,8 @@ class VideoSound:
     def __init__(self, audio: AudioSource, late_s: float = 0.0) -> None:
         """Take the audio, and by how many seconds it starts after the first frame."""
         self._audio = audio
-        self._shift = round(late_s * SAMPLE_RATE)
-        self.sample_count = max(0, self._shift + round(audio.duration * SAMPLE_RATE))
+        self._shift = round(late_s * AUDIO_SAMPLE_RATE)
+        self.sample_count = max(0, self._shift + round(audio.duration * AUDIO_SAMPLE_RATE))
 
     @classmethod
     def of_video(cls, video: VideoSource) -> VideoSound:
@@ -179,7 +179,7 @@ def _meter(network: SyncNet, source: VideoSource, sound: VideoSound, first: int,
         raise MediaError(
             about=source.path,
             expected=f"more than {WINDOW_FRAMES} frames with sound from {first / FPS:g} s on",
-            got=f"{frames} frames and {samples / SAMPLE_RATE:g} s of sound",
+            got=f"{frames} frames and {samples / AUDIO_SAMPLE_RATE:g} s of sound",
             advice="Choose a longer video",
         )
     return TrackMeter(network, sound.open(first), windows)

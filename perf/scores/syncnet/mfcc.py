@@ -10,7 +10,8 @@ import functools
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-SAMPLE_RATE = 16_000  # Hz
+from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
+
 HOP = 160  # samples, 10 ms
 SEGMENT = 400  # samples, 25 ms
 FFT_SIZE = 512  # samples
@@ -24,7 +25,7 @@ POWER_FLOOR = np.finfo(np.float64).eps  # replaces 0 in a logarithm
 FPS = 25
 WINDOW_FRAMES = 5
 WINDOW_COLUMNS = 20  # of the same 0.2 s
-FRAME_SAMPLES = SAMPLE_RATE // FPS  # 640
+FRAME_SAMPLES = AUDIO_SAMPLE_RATE // FPS  # 640
 FRAME_COLUMNS = FRAME_SAMPLES // HOP  # 4
 WINDOW_SAMPLES = (WINDOW_COLUMNS - 1) * HOP + SEGMENT  # 3440, covered by the columns of a window
 
@@ -82,9 +83,9 @@ def audio_windows(samples: np.ndarray, before: int = 0) -> np.ndarray:
 @functools.cache
 def filterbank() -> np.ndarray:
     """Return triangular filters of height 1 between whole bins, float64 [26, 257]."""
-    top = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
+    top = 2595 * np.log10(1 + AUDIO_SAMPLE_RATE / 2 / 700)
     hz = 700 * (10 ** (np.linspace(0, top, BANDS + 2) / 2595) - 1)
-    edges = np.floor((FFT_SIZE + 1) * hz / SAMPLE_RATE)[:, None]
+    edges = np.floor((FFT_SIZE + 1) * hz / AUDIO_SAMPLE_RATE)[:, None]
     low, middle, high = edges[:-2], edges[1:-1], edges[2:]
     bins = np.arange(FFT_SIZE // 2 + 1)
     rising, falling = (bins - low) / (middle - low), (high - bins) / (high - middle)

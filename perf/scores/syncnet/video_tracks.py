@@ -12,7 +12,7 @@ import torch
 from client.chunks import chunk_frames
 from client.errors import NoFaceError, ref
 from client.flow import batched, prefetch
-from client.media import TimelineFrame, VideoSource, at_rate, timeline
+from client.media import TimelineFrame, VideoSource, at_rate, from_first_frame, timeline
 from client.progress import JobProgress
 from client.report import StageClock
 from client.servers.connection import TritonConnection
@@ -32,7 +32,7 @@ FindBoxes = Callable[[Window], list[np.ndarray]]  # frames -> float [N, 4] for e
 
 def frames_at_25(source: VideoSource) -> Iterator[TimelineFrame]:
     """Resample a video to 25 fps by its timestamps: frames are dropped or repeated."""
-    return at_rate(timeline(source, 0.0, if_audio_longer="cut"), Fraction(FPS))
+    return at_rate(from_first_frame(timeline(source, 0.0, if_audio_longer="cut")), Fraction(FPS))
 
 
 def find_video_tracks(source: VideoSource, find: FindBoxes, min_track: int, progress: JobProgress) -> list[Track]:

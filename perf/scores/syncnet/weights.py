@@ -9,7 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from export.shared.checkpoint import Others, check_weights, module_shapes, read_weights
+from export.shared.checkpoint import Others, check_weights, module_shapes
+from export.shared.checkpoint_file import read_weights
 from export.wav2lip.s3fd import S3FD, SYNCNET_NAMES, SYNCNET_S3FD
 from perf.scores.syncnet.network import SyncNet
 from perf.scores.syncnet.synthetic_weights import sfd_weights, syncnet_weights
@@ -20,7 +21,6 @@ SYNCNET = "SyncNet (syncnet_v2.model)"
 DETECTOR = "SyncNet's S3FD (sfd_face.pth)"
 SYNTHETIC_LINE = "the weights are synthetic: the figures mean nothing"
 PUBLISHED_NAMES = {own: published for published, own in SYNCNET_NAMES.items()}
-COUNTER = "num_batches_tracked"  # of batch norms; not used, and left out of some files
 
 
 def load_syncnet(path: Path) -> SyncNet:
@@ -30,9 +30,9 @@ def load_syncnet(path: Path) -> SyncNet:
         ValueError: the file is missing, broken or holds something else, an older SyncNet for example.
     """
     network = SyncNet()
-    weights = _without_counters(read_weights(path))
+    weights = read_weights(path)
     others: Others = {DETECTOR: ("--s3fd", detector_shapes())}
-    check_weights(path, weights, _without_counters(module_shapes(network)), SYNCNET, others)
+    check_weights(path, weights, module_shapes(network), SYNCNET, others)
     network.load_state_dict(weights, strict=False)  # the counters alone may be missing
     return network.eval()
 
@@ -79,10 +79,6 @@ def _renamed(values: Mapping[str, Value], names: Mapping[str, str]) -> dict[str,
     """Rename the layers in keys such as conv1_1.weight."""
     parts = {key: key.rpartition(".") for key in values}
     return {f"{names[layer]}.{kind}": values[key] for key, (layer, _, kind) in parts.items()}
-
-
-def _without_counters(values: Mapping[str, Value]) -> dict[str, Value]:
-    return {key: value for key, value in values.items() if not key.endswith(COUNTER)}
 
 
 def _tensors(weights: Mapping[str, object]) -> dict[str, Tensor]:

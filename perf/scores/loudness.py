@@ -1,4 +1,4 @@
-"""Mouth shapes from a voice recording: how far the mouth opens and spreads. No learned weights are involved."""
+"""A mouth that follows loudness and a few spectral cues: what learned mouths are compared with."""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -19,7 +19,7 @@ MEL_RANGE_HZ = (80.0, 7600.0)
 POWER_FLOOR = 1e-10  # keeps the logarithm of digital silence finite
 SPECTRUM_BLOCK = 4096  # mel frames computed at once: bounds memory for long recordings
 
-# Settled by listening and looking; levels in dB. Source: docs/specs/mouth-motion.md, "Audio to mouth shape".
+# Settled by listening and looking; levels in dB. Source: docs/specs/truth.md, "A mouth that follows loudness".
 VOCAL_BAND_HZ = (350.0, 3800.0)  # without the voicing hum, so that the mouth closes for m, n and b
 LOUDNESS_REACH_S = 3.0  # the local loudness range covers this much on either side
 LOUDNESS_STEP = 10  # mel frames between two measurements

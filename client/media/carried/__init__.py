@@ -1,0 +1,1 @@
+"""What an output carries over from its source beside the changed pictures and the speech."""

@@ -1,0 +1,234 @@
+"""The client's half of the `musetalk` ensemble: smoothed face boxes, and each frame's window of the speech."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator, Sequence
+from typing import Literal
+
+import numpy as np
+
+from client.errors import UsageError, ref
+from client.media import Picture, TimelineFrame
+from client.option import Option, OptionValues
+from client.option_kinds import Choice, Text, comma_separated, numbers
+from client.pipeline import JobMedia, LipRequest, Observations, Pipeline
+from client.pipelines.face_options import FACE_BOX
+from client.pipelines.padded_speech import PADDED_FEATURES_MODEL, PaddedSpeechFeatures
+from client.pipelines.seed_options import SEED
+from client.pipelines.speech import frame_number
+from client.servers.calls import check_served
+from client.tracking.boxes import smoothed_boxes, with_box
+from client.tracking.faces import Face
+from client.tracking.finder import MEDIAPIPE
+from client.tracking.follow import Observation, smooth_landmarks
+from client.tracking.landmarks import stack_landmarks
+from lipsync_core.face import quarter_turns
+from lipsync_core.musetalk.boxes import (
+    BRIDGE,
+    clipped,
+    original_box,
+    place_boxes,
+    smooth_stream,
+    turned_mesh_boxes,
+    with_margin,
+)
+from lipsync_core.musetalk.compose import DEFAULT_AREA, MESH_AREA, MouthArea
+from lipsync_core.musetalk.faces import faces_extent
+from lipsync_core.musetalk.parsing import CHEEK_WIDTHS, MAX_CHEEK_WIDTH, CheekWidths
+from lipsync_core.musetalk.windows import (
+    check_original_rate,
+    features_for_windows,
+    original_feature_count,
+    original_window_start,
+    window_start,
+    window_starts_at,
+)
+
+PARSER_MODEL = "face_parsing"
+MuseTalkMode = Literal["default", "original"]
+
+
+def _read_widths(text: str) -> CheekWidths:
+    left, right = numbers(2, low=0, high=MAX_CHEEK_WIDTH)(text)
+    return CheekWidths(round(left), round(right))
+
+
+MOUTH_AREA: Option[MouthArea] = Option(
+    "mouth_area",
+    Choice(
+        {
+            "jaw": "Mouth, cheeks and jaw",
+            "mouth": "The mouth alone: beards stay",
+            "raw": "Skin of the lower face",
+            "neck": "Skin of the lower face and the neck",
+        }
+    ),
+    DEFAULT_AREA,
+    "What is repainted below the nose: mouth, cheeks and jaw (jaw), the mouth alone, which keeps beards and needs no"
+    " face parser (mouth), all skin of the lower face (raw), or that and the neck (neck).",
+    "What is repainted",
+)
+CHEEK_WIDTH: Option[CheekWidths] = Option(
+    "cheek_width",
+    Text(
+        _read_widths,
+        f"two numbers from 0 to {MAX_CHEEK_WIDTH}, LEFT,RIGHT",
+        "LEFT,RIGHT",
+        r"[0-9]{1,3},[0-9]{1,3}",
+        comma_separated(CHEEK_WIDTHS),
+        comma_separated,
+    ),
+    CHEEK_WIDTHS,
+    f"How far from the middle the cheeks stay as they are, for {ref(MOUTH_AREA.name)} jaw; the picture of the face is"
+    " 512 wide.",
+    "Width of the jaw",
+    "Left, right; the face is about 340 wide.",
+)
+MUSETALK_MODE: Option[MuseTalkMode] = Option(
+    "musetalk_mode",
+    Choice({"default": "Mended", "original": "As the original, below 50 fps"}),
+    "default",
+    "default: steady faces, exact frame rates and soft edges; original: MuseTalk's own windows of the speech, a box for"
+    " each frame alone, and narrow edges.",
+    "Windows, boxes and edges",
+)
+
+
+class MuseTalk:
+    """Prepares requests in the order of the clip; each is then complete and may go to any server at any time."""
+
+    model = "musetalk"
+
+    def __init__(self, media: JobMedia) -> None:
+        """Take the audio, the frame rate and the options.
+
+        Raises:
+            MediaError: the audio is too short for any feature.
+            UsageError: options exclude each other, or the original has no result at this frame rate.
+            RequestRejected: the server has no face parser, and the mouth area needs one.
+        """
+        self._options = media.options
+        self._original = media.options[MUSETALK_MODE] == "original"
+        self._fps = media.video_fps
+        _check_options(media.options, media.video_fps)
+        if media.options[MOUTH_AREA] != MESH_AREA:
+            check_served(
+                media.triton,
+                PARSER_MODEL,
+                f"a server with the face parser, for {ref(MOUTH_AREA.name)} other than {MESH_AREA}",
+                f"Export it (its weights are for non-commercial use), or choose {ref(MOUTH_AREA.name)} {MESH_AREA}",
+            )
+        self._features = PaddedSpeechFeatures(media.triton, media.audio)
+        self._feature_count = self._features.count
+        if self._original:
+            self._feature_count = original_feature_count(self._features.sample_count)
+        self.chunk_frames = int(media.triton.contract(self.model).parameters["num_frames"])
+
+    def smooth(self, observations: Observations) -> Generator[Observation[TimelineFrame], None, None]:
+        """Turn faces into boxes of whole pixels, smoothed over each unbroken run of frames."""
+        if self._options.has(FACE_BOX) or self._original:
+            yield from (o if o.face is None else with_box(o, self._unsmoothed_box(o, o.face)) for o in observations)
+            return
+        for (_, turn), run in itertools.groupby(smooth_landmarks(observations), lambda o: (o.track, _turn_of(o))):
+            yield from run if turn is None else _smooth_run(run, turn)  # noqa: B031  (one of the two)
+
+    def request(
+        self,
+        frames: Sequence[TimelineFrame],
+        faces: Sequence[Face],
+        tracks: Sequence[int],  # noqa: ARG002
+    ) -> LipRequest:
+        """Prepare boxes, the speech around these frames, and the job's choices."""
+        boxes = np.stack([face.box for face in faces])
+        places = {"boxes": boxes}
+        if all(face.landmarks is not None for face in faces):
+            places["landmarks"] = stack_landmarks(faces)
+        inputs = {
+            **self._speech_inputs(frames),
+            "seed": np.array([self._options[SEED]], np.int64),
+            "frame_numbers": np.array([frame.index for frame in frames], np.int32),
+            "mouth_area": np.array([self._options[MOUTH_AREA].encode()]),
+            "cheek_widths": np.array(self._options[CHEEK_WIDTH], np.int32),
+            "original": np.array([self._original]),
+        }
+        return LipRequest(faces_extent(boxes), places, inputs)
+
+    def _unsmoothed_box(self, observation: Observation[TimelineFrame], face: Face) -> np.ndarray:
+        """Return the given box as it is, or the original's for a mesh."""
+        picture = observation.frame.picture
+        if face.landmarks is None:
+            return clipped(face.box, picture.height, picture.width)
+        box = original_box(face.landmarks[:, :2], BRIDGE, np.maximum(face.box, 0))
+        return with_margin(box, picture.height).astype(np.float32)
+
+    def _speech_inputs(self, frames: Sequence[TimelineFrame]) -> dict[str, np.ndarray]:
+        starts = np.array([self._window_start(frame) for frame in frames])
+        part, own_starts = features_for_windows(starts, self._feature_count)
+        return {"audio_features": self._features.between(part.start, part.stop), "window_starts": own_starts}
+
+    def _window_start(self, frame: TimelineFrame) -> int:
+        if self._original:
+            return original_window_start(round(frame.time_s * self._fps), self._fps, self._feature_count)
+        number = frame_number(frame, self._fps)
+        return int(window_starts_at(np.array([frame.time_s]))[0]) if number is None else window_start(number, self._fps)
+
+
+def _check_options(options: OptionValues, fps: float) -> None:
+    if options.has(FACE_BOX) and options[MOUTH_AREA] == MESH_AREA:
+        raise UsageError(
+            option=MOUTH_AREA.name,
+            expected=f"an area other than {MESH_AREA} with {ref(FACE_BOX.name)}, which gives no landmarks",
+            got=MESH_AREA,
+            advice="Leave one of them out",
+        )
+    if options[MUSETALK_MODE] == "original":
+        try:
+            check_original_rate(fps)
+        except ValueError as error:
+            raise UsageError(
+                option=MUSETALK_MODE.name,
+                expected="default at 50 frames per second and above, where the original itself ends without a result",
+                got=f"original at {fps:g}",
+                advice="Choose default, or a lower rate",
+            ) from error
+
+
+def _turn_of(observation: Observation[TimelineFrame]) -> int | None:
+    """Return by how many quarters a face is turned; None without a face."""
+    if observation.face is None or observation.face.landmarks is None:
+        return None
+    return int(quarter_turns(observation.face.landmarks[None])[0])
+
+
+def _smooth_run(run: Observations, turn: int) -> Generator[Observation[TimelineFrame], None, None]:
+    """Smooth the boxes of a run of frames whose faces are turned alike."""
+    turns = np.array([turn])
+
+    def upright_box(observation: Observation[TimelineFrame]) -> np.ndarray:
+        assert observation.face is not None
+        assert observation.face.landmarks is not None
+        return turned_mesh_boxes(observation.face.landmarks[None], turns, *_size(observation.frame.picture))[0]
+
+    for observation, box in smoothed_boxes(run, upright_box, smooth_stream):
+        yield with_box(observation, place_boxes(box[None], turns, *_size(observation.frame.picture))[0])
+
+
+def _size(picture: Picture) -> tuple[int, int]:
+    return picture.height, picture.width
+
+
+MUSETALK = Pipeline(
+    name="musetalk",
+    title="MuseTalk",
+    summary="MuseTalk 1.0's or 1.5's lower face",
+    description="Generates a new lower face in one step. Sharper than Wav2Lip, and much faster than LatentSync.",
+    needs="your checkpoints, or a download; a GPU for speed",
+    weights_licence="any purpose; the face parser's are for non-commercial use, and the mouth alone needs no parser",
+    models=(MuseTalk.model, PADDED_FEATURES_MODEL),
+    detectors=(MEDIAPIPE,),
+    make_generator=MuseTalk,
+    options=(MOUTH_AREA, CHEEK_WIDTH, MUSETALK_MODE, FACE_BOX, SEED),
+    modes=None,
+    keeps_parts=True,
+)

@@ -1,0 +1,1 @@
+"""Fits the judge of covered mouths on clips of speaking people, over whose mouths covers are drawn."""

@@ -1,0 +1,1 @@
+"""Fits the regressor from speech to lip shapes on clips of speaking people."""

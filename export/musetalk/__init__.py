@@ -1,0 +1,1 @@
+"""MuseTalk's UNet and its face parser."""

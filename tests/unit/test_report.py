@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from client.report import Report
+from lipsync_core.reasons import Reason
+
+
+def report() -> Report:
+    found = Report("out.mp4", "job", "mouth-motion", "shm", 64, 64, 25.0)
+    reasons = [Reason.NO_FACE] * 2 + [Reason.CHANGED] * 3 + [Reason.COVERED] * 4 + [Reason.NO_FACE]
+    for index, reason in enumerate(reasons):
+        found.count_frame(index / 25, (index + 1) / 25, reason)
+    return found
+
+
+def test_unchanged_frames_are_listed_by_reason() -> None:
+    """Only what was changed counts as lip-synced; the older keys keep their meaning."""
+    found = report().as_dict()
+    assert (found["frames"], found["frames_synced"], found["frames_without_face"]) == (10, 3, 7)
+    assert found["spans_without_face"] == [[0.0, 0.08], [0.2, 0.4]]
+    assert found["unchanged"] == {
+        "no_face": {"reason": "no usable face", "frames": 3, "spans": [[0.0, 0.08], [0.36, 0.4]]},
+        "covered": {"reason": "mouth covered", "frames": 4, "spans": [[0.2, 0.36]]},
+    }
+
+
+def test_the_summary_has_a_line_per_reason() -> None:
+    """The most frequent one first."""
+    assert report().summary().splitlines()[1:] == [
+        "4 frames unchanged, mouth covered: 0.20-0.36 s",
+        "3 frames unchanged, no usable face: 0.00-0.08 s, 0.36-0.40 s",
+    ]
+    assert report().reasons() == "4 mouth covered, 3 no usable face"
