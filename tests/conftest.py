@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -62,7 +62,7 @@ def wav2lip_repository(model_repository: Path, tmp_path_factory: pytest.TempPath
     """A copy of the model repository with Wav2Lip's networks, synthetic weights."""
     from tests.synthetic_networks import WAV2LIP
 
-    return _with_networks(model_repository, tmp_path_factory.mktemp("wav2lip"), WAV2LIP)
+    return _with_networks(model_repository, tmp_path_factory.mktemp("wav2lip"), *WAV2LIP)
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +70,7 @@ def latentsync_repository(model_repository: Path, tmp_path_factory: pytest.TempP
     """A copy of the model repository with small LatentSync networks for small faces, synthetic weights."""
     from tests.synthetic_networks import SMALL_LATENTSYNC
 
-    copy = _with_networks(model_repository, tmp_path_factory.mktemp("latentsync"), SMALL_LATENTSYNC)
+    copy = _with_networks(model_repository, tmp_path_factory.mktemp("latentsync"), *SMALL_LATENTSYNC)
     config = copy / "latentsync_align" / "config.pbtxt"
     config.write_text(config.read_text().replace('"256"', f'"{LATENTSYNC_RESOLUTION}"'))
     return copy
@@ -79,9 +79,9 @@ def latentsync_repository(model_repository: Path, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="session")
 def musetalk_repository(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the model repository with MuseTalk's networks: a small UNet and VAE, synthetic weights."""
-    from tests.synthetic_networks import SMALL_LATENTSYNC, SMALL_MUSETALK
+    from tests.synthetic_networks import SMALL_MUSETALK
 
-    return _with_networks(model_repository, tmp_path_factory.mktemp("musetalk"), SMALL_LATENTSYNC, SMALL_MUSETALK)
+    return _with_networks(model_repository, tmp_path_factory.mktemp("musetalk"), *SMALL_MUSETALK)
 
 
 @pytest.fixture(scope="session")
@@ -163,8 +163,10 @@ def _serve(repository: Path, models: tuple[str, ...], config_name: str | None = 
     )
 
 
-def _serve_programs(repository: Path, folder: Path, programs: Export, models: tuple[str, ...]) -> EmbeddedServer:
-    copy = _with_networks(repository, folder, programs, file_format="torch")
+def _serve_programs(
+    repository: Path, folder: Path, programs: Sequence[Export], models: tuple[str, ...]
+) -> EmbeddedServer:
+    copy = _with_networks(repository, folder, *programs, file_format="torch")
     serve_programs_on_cpu(copy)
     return _serve(copy, (*models, *DEFAULT_MODELS), FLAVOUR)
 
@@ -180,8 +182,10 @@ def _with_networks(repository: Path, folder: Path, *exports: Export, file_format
     """Copy a model repository with some networks exported by a test, whatever weights the user has for them."""
     if find_spec("torch") is None:
         skip_or_fail("no torch; run: make test")
+    from tests.synthetic_networks import exported_folders
+
     copy = folder / "model_repository"
-    networks = {model: export.folder(file_format) for export in exports for model in export.models}
+    networks = exported_folders(exports, file_format)
 
     def left_out(folder: str, names: list[str]) -> list[str]:
         replaced = Path(folder).name == "1" and Path(folder).parent.name in networks

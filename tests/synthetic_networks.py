@@ -8,15 +8,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lipsync_core.repository import NETWORK_FILES, VERSION_FOLDER
 from tests.conftest import REPOSITORY, ROOT
 
 FileFormat = Literal["onnx", "torch"]
+FILES: Mapping[FileFormat, str] = {"onnx": NETWORK_FILES["onnxruntime"], "torch": NETWORK_FILES["torch"]}
 TENSORRT_OPERATORS = frozenset(  # of the graphs exported here; all of them have importers in TensorRT 10
     [
         "Add",
@@ -70,13 +72,19 @@ class Export:
     models: tuple[str, ...]
     arguments: tuple[str, ...]
 
-    def folder(self, file_format: FileFormat = "onnx") -> Path:
-        """Return a repository with the models' networks of one format and nothing else; exports them if need be."""
+    def folder(self, file_format: FileFormat = "onnx", wait: bool = True) -> Path:
+        """Return a repository with the models' networks of one format and nothing else; exports them if need be.
+
+        Args:
+            file_format: Format of the networks.
+            wait: Wait while another process exports them; else the folder may not be there yet.
+        """
         name = f"{self.name}-{file_format}"
         folder = ROOT / "build" / f"{name}-{self._digest()}"
         folder.parent.mkdir(exist_ok=True)
-        with _locked(folder.parent / f"{name}.lock"):  # test processes side by side need the same networks
-            if not folder.is_dir():
+        # test processes side by side need the same networks
+        with _lock(folder.parent / f"{name}.lock", wait) as locked:
+            if locked and not folder.is_dir():
                 for old in folder.parent.glob(f"{name}-*"):
                     shutil.rmtree(old, ignore_errors=True)
                 self._export(folder, file_format)
@@ -102,22 +110,49 @@ class Export:
         return digest.hexdigest()[:16]
 
 
-SMALL_LATENTSYNC = Export(
-    "latentsync-small",
-    ("latentsync_unet", "latentsync_unet_shallow", "vae_encoder", "vae_decoder", "whisper_encoder"),
-    ("latentsync", "--synthetic-weights", "--size", "small"),
+SMALL = ("--synthetic-weights", "--size", "small")
+VAE = Export("vae-small", ("vae_encoder", "vae_decoder"), ("vae", *SMALL))
+WHISPER = Export("whisper", ("whisper_encoder",), ("whisper", "--synthetic-weights"))
+LATENTSYNC_UNET = Export(
+    "latentsync-unet-small",
+    ("latentsync_unet", "latentsync_unet_shallow"),
+    ("latentsync", *SMALL, "--only", "unet"),
 )
-SMALL_MUSETALK = Export(
+MUSETALK_NETWORKS = Export(
     "musetalk-small",
-    ("musetalk_unet", "face_parsing"),  # its other networks are LatentSync's
-    ("musetalk", "--synthetic-weights", "--size", "small", "--only", "unet", "face-parsing"),
+    ("musetalk_unet", "face_parsing"),
+    ("musetalk", *SMALL, "--only", "unet", "face-parsing"),
 )
-WAV2LIP = Export("wav2lip", ("wav2lip_generator", "s3fd"), ("wav2lip", "--synthetic-weights"))
+WAV2LIP = (Export("wav2lip", ("wav2lip_generator", "s3fd"), ("wav2lip", "--synthetic-weights")),)
+SMALL_LATENTSYNC = (LATENTSYNC_UNET, VAE, WHISPER)
+SMALL_MUSETALK = (MUSETALK_NETWORKS, VAE, WHISPER)
+
+
+def exported_models(exports: Iterable[Export]) -> tuple[str, ...]:
+    """Return the names of all models that some exports make."""
+    return tuple(model for export in exports for model in export.models)
+
+
+def exported_network(model: str, file_format: FileFormat = "onnx") -> Path:
+    """Return the file of a model's network; exports it if need be."""
+    (export,) = {export for export in (*WAV2LIP, *SMALL_LATENTSYNC, *SMALL_MUSETALK) if model in export.models}
+    return export.folder(file_format) / model / VERSION_FOLDER / FILES[file_format]
+
+
+def exported_folders(exports: Sequence[Export], file_format: FileFormat) -> dict[str, Path]:
+    """Return model -> repository that holds its network, first exporting what no other test process exports already."""
+    for export in exports:
+        export.folder(file_format, wait=False)
+    return {model: export.folder(file_format) for export in exports for model in export.models}
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Wait until no other process holds the lock, then hold it."""
+def _lock(path: Path, wait: bool) -> Iterator[bool]:
+    """Hold a lock between processes; yields False if another process holds it and `wait` is false."""
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export.shared.arguments import Command, add_export_options, add_shared_networks, read_options
+from export.shared.arguments import Command, add_export_options, add_only, add_shared_networks, read_options
 from lipsync_core.extras import needs_extra
+
+NETWORKS = ("unet", "vae", "whisper")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="1.5",
         help="version of the UNet: 1.5 for faces of 256 pixels, 1.6 for 512 (default: %(default)s)",
     )
+    add_only(parser, NETWORKS)
     add_export_options(parser)
 
 
@@ -40,7 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
         vae_source("--vae", arguments.vae),
         whisper_source("--whisper", arguments.whisper),
     )
-    for line in export_networks(sources, read_options(arguments)):
+    chosen = [source for name, source in zip(NETWORKS, sources, strict=True) if name in arguments.only]
+    for line in export_networks(chosen, read_options(arguments)):
         print(line, flush=True)
 
 

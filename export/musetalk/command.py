@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from export.shared.arguments import Command, add_export_options, add_shared_networks, read_options
+from export.shared.arguments import Command, add_export_options, add_only, add_shared_networks, read_options
 from lipsync_core.extras import needs_extra
 
 NETWORKS = ("unet", "face-parsing", "vae", "whisper")
@@ -31,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HASH",
         help="hash that the UNet's checkpoint must have; versions have the same shapes, and 1.0 has no pinned hash",
     )
-    parser.add_argument(
-        "--only", choices=NETWORKS, nargs="+", default=NETWORKS, help="networks to export (default: all with weights)"
-    )
+    add_only(parser, NETWORKS)
     add_export_options(parser)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -98,6 +98,18 @@ def add_shared_networks(parser: argparse.ArgumentParser) -> None:
     add_download(parser)
     add_size(parser)
     add_replace(parser)
+
+
+def add_only(parser: argparse.ArgumentParser, networks: Sequence[str]) -> None:
+    """Add the option `--only`, for commands that export several networks.
+
+    Args:
+        parser: The command's parser.
+        networks: Names of the networks.
+    """
+    parser.add_argument(
+        "--only", choices=networks, nargs="+", default=networks, help="networks to export (default: all with weights)"
+    )
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:

@@ -70,8 +70,8 @@ SHARED_MEMORY = Check("shared memory over gRPC, frames per second", 4.0, 2.05, "
 BATCH = Check("batch 16 over batch 1, landmarks per second", 1.75, 1.0, "larger")
 CONCURRENCY = Check("two requests at once over one, frames per second", 1.25, 0.7, "larger")
 FACES = Check("finding faces over decoding and encoding, seconds", 2.0, 3.8, "smaller")
-MOUTHS = Check("moving mouths over decoding and encoding, seconds", 1.35, 2.6, "smaller")
-JOB = Check("a whole job over decoding and encoding, seconds", 5.8, 11.0, "smaller")
+MOUTHS = Check("moving mouths over decoding and encoding, seconds", 2.3, 4.4, "smaller")
+JOB = Check("a whole job over decoding and encoding, seconds", 6.8, 13.0, "smaller")
 
 Action = Callable[[], object]
 

@@ -75,15 +75,12 @@ def networks_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands read weights and write notes as ever, but take the graph from the tests' own exports: no new trace."""
     pytest.importorskip("torch", reason="no torch; run: make test")
     from export.shared import exporter
-    from tests.synthetic_networks import SMALL_LATENTSYNC, SMALL_MUSETALK, WAV2LIP
-
-    exports = (SMALL_LATENTSYNC, SMALL_MUSETALK, WAV2LIP)
+    from tests.synthetic_networks import exported_network
 
     def copy_graph(model: ServedModel, repository: Path, *_options: str) -> str:
-        (export,) = (export for export in exports if model.name in export.models)
         folder = repository / model.name / "1"
         folder.mkdir(exist_ok=True)
-        shutil.copy(export.folder() / model.name / "1" / "model.onnx", folder)
+        shutil.copy(exported_network(model.name), folder)
         return str(folder / "model.onnx")
 
     monkeypatch.setattr(exporter, "export_model", copy_graph)

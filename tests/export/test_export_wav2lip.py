@@ -22,7 +22,7 @@ from lipsync_core.weights import WeightsNote, note_path, read_note  # noqa: E402
 from tests.closeness import assert_close  # noqa: E402
 from tests.conftest import REPOSITORY  # noqa: E402
 from tests.data.wav2lip_goldens import FOLDER, detector_images, generator_inputs, whole_boxes  # noqa: E402
-from tests.synthetic_networks import WAV2LIP  # noqa: E402
+from tests.synthetic_networks import exported_network  # noqa: E402
 
 KEYS = json.loads((FOLDER / "keys.json").read_text())
 RECORDED = np.load(FOLDER / "networks.npz")
@@ -237,7 +237,7 @@ def test_weights_are_noted_beside_each_network(
     """Synthetic ones for both formats; a checkpoint's export replaces the note by the checkpoint's hash."""
     for model in NETWORKS:
         assert read_note(wav2lip_repository / model / "1" / "model.onnx") == WeightsNote(seed_shift=0)
-        assert read_note(WAV2LIP.folder("torch") / model / "1" / "model.pt2") == WeightsNote(seed_shift=0)
+        assert read_note(exported_network(model, "torch")) == WeightsNote(seed_shift=0)
     network = empty_repository / "s3fd" / "1" / "model.onnx"
     network.parent.mkdir()
     shutil.copy(note_path(wav2lip_repository / "s3fd" / "1" / "model.onnx"), network.parent)

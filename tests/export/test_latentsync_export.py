@@ -28,13 +28,21 @@ from lipsync_core.contract import read_contract  # noqa: E402
 from lipsync_core.weights import WeightsNote, read_note, read_trained_resolution, write_note  # noqa: E402
 from tests.conftest import REPOSITORY  # noqa: E402
 from tests.imitation_hub import Fault, ImitationHub  # noqa: E402
-from tests.synthetic_networks import SMALL_LATENTSYNC, TENSORRT_OPERATORS, FileFormat  # noqa: E402
+from tests.synthetic_networks import (  # noqa: E402
+    SMALL_LATENTSYNC,
+    TENSORRT_OPERATORS,
+    FileFormat,
+    exported_models,
+    exported_network,
+)
+
+MODELS = exported_models(SMALL_LATENTSYNC)
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "repository"
-    for model in SMALL_LATENTSYNC.models:
+    for model in MODELS:
         (folder / model).mkdir(parents=True)
         shutil.copy(REPOSITORY / model / "config.pbtxt", folder / model)
     return folder
@@ -44,10 +52,10 @@ def small_shallow(seed_shift: int = 0) -> ServedModel:
     return UNET.models(load_synthetic(UNET, size="small", seed_shift=seed_shift))[1]
 
 
-@pytest.mark.parametrize("model", SMALL_LATENTSYNC.models)
+@pytest.mark.parametrize("model", MODELS)
 def test_graphs_hold_operators_that_tensorrt_reads(model: str) -> None:
     """Opset 18, free axes where config.pbtxt has them, nothing of the machine that exported."""
-    graph = onnx.load(SMALL_LATENTSYNC.folder() / model / "1" / "model.onnx")
+    graph = onnx.load(exported_network(model))
     assert {node.op_type for node in graph.graph.node} <= TENSORRT_OPERATORS
     assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", 18)]
     assert not any(node.metadata_props or node.doc_string for node in graph.graph.node)
@@ -202,14 +210,12 @@ def test_a_noted_resolution_is_read(tmp_path: Path) -> None:
         read_trained_resolution(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("file_format", "file"), [("onnx", "model.onnx"), pytest.param("torch", "model.pt2", marks=pytest.mark.long)]
-)
-def test_synthetic_weights_are_noted_beside_each_network(file_format: FileFormat, file: str) -> None:
+@pytest.mark.parametrize("file_format", ["onnx", pytest.param("torch", marks=pytest.mark.long)])
+def test_synthetic_weights_are_noted_beside_each_network(file_format: FileFormat) -> None:
     """All models that come from the same weights say so."""
-    for model in SMALL_LATENTSYNC.models:
+    for model in MODELS:
         size = "full" if model == "whisper_encoder" else "small"
-        note = read_note(SMALL_LATENTSYNC.folder(file_format) / model / "1" / file)
+        note = read_note(exported_network(model, file_format))
         assert note == WeightsNote(seed_shift=0, size=size)
 
 

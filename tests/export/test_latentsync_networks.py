@@ -20,7 +20,7 @@ from export.vae.network import VAE  # noqa: E402
 from export.wav2lip.networks import DETECTOR, GENERATOR  # noqa: E402
 from export.whisper.network import WHISPER  # noqa: E402
 from tests.closeness import assert_close  # noqa: E402
-from tests.synthetic_networks import SMALL_LATENTSYNC  # noqa: E402
+from tests.synthetic_networks import SMALL_LATENTSYNC, exported_models, exported_network  # noqa: E402
 
 BOUND = 1e-4  # of the output's standard deviation: float32 sums in another order; measured 6e-6, 4e-6 over 20 steps
 SHALLOW_EVERY = 3
@@ -40,8 +40,7 @@ def unet() -> LatentSyncUNet:
 
 @pytest.fixture(scope="module")
 def sessions() -> dict[str, onnxruntime.InferenceSession]:
-    folder = SMALL_LATENTSYNC.folder()
-    return {path.parent.parent.name: open_session(path) for path in folder.glob("*/1/model.onnx")}
+    return {model: open_session(exported_network(model)) for model in exported_models(SMALL_LATENTSYNC)}
 
 
 Run = dict[str, np.ndarray]

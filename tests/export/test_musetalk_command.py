@@ -20,7 +20,7 @@ from lipsync_core.weights import WeightsNote, read_note  # noqa: E402
 from tests.conftest import REPOSITORY  # noqa: E402
 from tests.export.musetalk_helpers import TRAINING_HEADS, Weights, published_parser, save  # noqa: E402
 from tests.imitation_hub import ImitationHub  # noqa: E402
-from tests.synthetic_networks import SMALL_MUSETALK  # noqa: E402
+from tests.synthetic_networks import SMALL_MUSETALK, exported_models  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def unet_weights() -> Weights:
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "repository"
-    for model in (*SMALL_MUSETALK.models, "vae_encoder", "vae_decoder", "whisper_encoder"):
+    for model in exported_models(SMALL_MUSETALK):
         (folder / model).mkdir(parents=True)
         shutil.copy(REPOSITORY / model / "config.pbtxt", folder / model)
     return folder

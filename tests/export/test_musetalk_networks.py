@@ -25,7 +25,13 @@ from lipsync_core.vae.sizes import SCALING_FACTOR  # noqa: E402
 from tests.closeness import assert_close  # noqa: E402
 from tests.conftest import REPOSITORY  # noqa: E402
 from tests.export.musetalk_helpers import BOUND, TRAINING_HEADS, figures_of, run  # noqa: E402
-from tests.synthetic_networks import SMALL_LATENTSYNC, SMALL_MUSETALK, TENSORRT_OPERATORS  # noqa: E402
+from tests.synthetic_networks import (  # noqa: E402
+    MUSETALK_NETWORKS,
+    SMALL_MUSETALK,
+    TENSORRT_OPERATORS,
+    exported_models,
+    exported_network,
+)
 
 Sessions = dict[str, onnxruntime.InferenceSession]
 
@@ -53,8 +59,7 @@ def unet(small_network: torch.nn.Module) -> MuseTalkUNet:
 
 @pytest.fixture(scope="module")
 def sessions() -> Sessions:
-    paths = [path for export in (SMALL_LATENTSYNC, SMALL_MUSETALK) for path in export.folder().glob("*/1/model.onnx")]
-    return {path.parent.parent.name: open_session(path) for path in paths}
+    return {model: open_session(exported_network(model)) for model in exported_models(SMALL_MUSETALK)}
 
 
 @pytest.mark.parametrize(
@@ -159,10 +164,10 @@ def test_musetalk_unet_probes_hold(unet: MuseTalkUNet, unet_goldens: dict[str, n
             assert_close(figures_of(output), figures, rel=BOUND, what=name)
 
 
-@pytest.mark.parametrize("model", SMALL_MUSETALK.models)
+@pytest.mark.parametrize("model", MUSETALK_NETWORKS.models)
 def test_musetalk_graphs_hold_operators_that_tensorrt_reads(model: str) -> None:
     """Opset 18, no timestep, and classes cast to bytes from floating-point numbers, as TensorRT wants."""
-    graph = onnx.load(SMALL_MUSETALK.folder() / model / "1" / "model.onnx")
+    graph = onnx.load(exported_network(model))
     assert {node.op_type for node in graph.graph.node} <= TENSORRT_OPERATORS
     assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", 18)]
     assert not any("time_emb" in tensor.name for tensor in graph.graph.initializer)
@@ -182,7 +187,7 @@ def test_musetalk_networks_are_exported_in_half_precision(network: Network, tmp_
     shutil.copy(REPOSITORY / served.name / "config.pbtxt", tmp_path / served.name)
     assert "fp16, largest difference from torch in fp32 0.0" in export_model(served, tmp_path, precision="fp16")
     half = (tmp_path / served.name / "1" / "model.onnx").stat().st_size
-    assert half < 0.55 * (SMALL_MUSETALK.folder() / served.name / "1" / "model.onnx").stat().st_size
+    assert half < 0.55 * exported_network(served.name).stat().st_size
 
 
 @pytest.mark.long  # 4 GB and half a minute

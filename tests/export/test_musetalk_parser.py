@@ -14,7 +14,7 @@ from export.shared.network import load_synthetic  # noqa: E402
 from export.shared.onnx_graph import open_session  # noqa: E402
 from tests.closeness import assert_close  # noqa: E402
 from tests.export.musetalk_helpers import BOUND, figures_of, run  # noqa: E402
-from tests.synthetic_networks import SMALL_MUSETALK  # noqa: E402
+from tests.synthetic_networks import exported_network  # noqa: E402
 
 SAME_LABELS = 1 - 1e-4  # share of pixels; measured 1 - 4e-6
 
@@ -49,7 +49,7 @@ def test_musetalk_parser_holds(
     if kind == "torch":
         labels = run(parser, parser_image)
     else:
-        session = open_session(SMALL_MUSETALK.folder() / "face_parsing" / "1" / "model.onnx")
+        session = open_session(exported_network("face_parsing"))
         labels = session.run(None, {"images": parser_image})[0]
     assert (labels.dtype, labels.shape) == (np.uint8, (1, 512, 512))
     assert (labels[0] == parser_goldens["labels"]).mean() >= SAME_LABELS
