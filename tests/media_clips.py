@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.stream import Stream
 
 from client.media import AudioSource, VideoSource, VideoWriter, timeline
 from client.system import kept_scheduling
@@ -84,6 +85,36 @@ def write_clip(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def write_beside(path: Path, declare: Callable[[OutputContainer], Sequence[av.Packet]], frames: int = 10) -> Path:
+    """Write a clip with streams beside its video.
+
+    Args:
+        path: the clip.
+        declare: sets the file's tags, adds the further streams, and returns their packets.
+        frames: number of frames.
+    """
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE, options=NEARLY_LOSSLESS["libx264"])
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.mux(declare(container))
+        for index in range(frames):
+            frame = av.VideoFrame.from_ndarray(pattern(index), "rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, RATE)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def further_packet(stream: Stream, data: bytes, start_s: float, duration_s: float = 0.0) -> av.Packet:
+    """Return a packet for a stream beside the video."""
+    packet = av.Packet(data)
+    packet.stream, packet.time_base = stream, Fraction(stream.time_base)
+    packet.pts = packet.dts = round(start_s / packet.time_base)
+    packet.duration = round(duration_s / packet.time_base)
+    packet.is_keyframe = True
+    return packet
 
 
 def add_sound(container: OutputContainer, samples: np.ndarray, rate: int, start_s: float) -> None:

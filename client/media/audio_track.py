@@ -13,6 +13,7 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
 from client.media.audio import AudioSource
+from client.media.carried.headers import remove_text
 from client.media.choosing import choose_stream
 from client.media.containers import Container
 from client.media.opening import open_media
@@ -47,7 +48,13 @@ class AudioTrack(ABC):
 
 
 def open_audio_track(
-    output: OutputContainer, container: Container, source: AudioSource, *, copy: bool, lossless: bool
+    output: OutputContainer,
+    container: Container,
+    source: AudioSource,
+    *,
+    copy: bool,
+    lossless: bool,
+    anonymous: bool = False,
 ) -> AudioTrack:
     """Add the audio to an output.
 
@@ -57,14 +64,15 @@ def open_audio_track(
         source: the audio.
         copy: copy the packets if the container holds them and nothing is lost; else, or if False, encode the samples.
         lossless: encode without loss where the container holds a lossless codec.
+        anonymous: leave out the texts that copied sound holds about itself.
     """
     if copy and source.is_clean and source.codec in container.audio_codecs:
-        return _CopiedAudio(output, container, source)
+        return _CopiedAudio(output, container, source, anonymous=anonymous)
     return _EncodedAudio(output, container, source, lossless=lossless)
 
 
 class _CopiedAudio(AudioTrack):
-    def __init__(self, output: OutputContainer, container: Container, source: AudioSource) -> None:
+    def __init__(self, output: OutputContainer, container: Container, source: AudioSource, *, anonymous: bool) -> None:
         self.warnings = []
         self._stack = ExitStack()
         self._input = self._stack.enter_context(open_media(source.path))
@@ -76,6 +84,8 @@ class _CopiedAudio(AudioTrack):
         self._delay_s = Fraction(source.delay_s).limit_denominator(1_000_000)
         try:
             self.stream = output.add_stream_from_template(self._source)
+            if anonymous:
+                remove_text(self.stream)
         except BaseException:
             self.close()
             raise

@@ -73,6 +73,7 @@ class VideoWriter:
         """Choose the encoder, create the hidden file and write its header."""
         self.path = Path(path)
         self._cut_audio = cut_audio
+        self._anonymous = not metadata
         check_output(self.path, [source.path, *([audio.path] if audio else [])])
         pixels = source.width * source.height
         threads = threads or max(1, min(MAX_THREADS, _cores(), THREAD_PIXELS // pixels))
@@ -96,7 +97,7 @@ class VideoWriter:
             self._choice.container,
             self._choice.encoder,
             speech=speech,
-            anonymous=not metadata,
+            anonymous=self._anonymous,
             turn=self._shape.turn,
         )
         self._container: OutputContainer | None = None
@@ -223,7 +224,14 @@ class VideoWriter:
         assert self._container is not None
         self._audio: Iterator[tuple[Fraction, av.Packet[av.AudioStream]]] = iter(())
         if audio is not None:
-            self._track = open_audio_track(self._container, self._choice.container, audio, copy=copy, lossless=lossless)
+            self._track = open_audio_track(
+                self._container,
+                self._choice.container,
+                audio,
+                copy=copy,
+                lossless=lossless,
+                anonymous=self._anonymous,
+            )
             self._audio = self._track.packets()
 
     def _mux(self, packets: Iterable[av.Packet[VideoStream]]) -> None:

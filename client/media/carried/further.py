@@ -8,13 +8,14 @@ from contextlib import ExitStack
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 from av.container import OutputContainer
 from av.stream import Disposition
 from av.subtitles.stream import SubtitleStream
 
+from client.media.carried.headers import remove_text
 from client.media.choosing import choose_stream, is_cover, replaced_sound
 from client.media.containers import Container
 from client.media.opening import open_media, read_packets
@@ -58,7 +59,9 @@ class FurtherStreams:
         self._last: dict[int, int] = {}  # index in the source -> last timestamp, in its ticks
         with ExitStack() as stack:
             self._input = stack.enter_context(open_media(path))
-            replaced = (choose_stream(self._input, "video", path), replaced_sound(self._input))
+            self._video = choose_stream(self._input, "video", path)
+            self._clock_s = _start_s(self._video, self._origin_s)  # how far the video was read, in the source's time
+            replaced = (self._video, replaced_sound(self._input))
             for stream in self._input.streams:
                 if stream not in replaced:
                     self._add(stream)
@@ -69,8 +72,12 @@ class FurtherStreams:
         wanted = [stream for stream in self._input.streams if self._output_of(stream) is not None]
         if not wanted:
             return
+        if any(stream.type == "data" for stream in wanted):
+            wanted.append(self._video)
         for packet in read_packets(self._input, wanted, lambda: None):
-            if (
+            if packet.stream_index == self._video.index:
+                self._follow(packet)
+            elif (
                 packet.size
                 and not packet.is_corrupt
                 and packet.time_base is not None
@@ -106,7 +113,7 @@ class FurtherStreams:
         if is_cover(stream):
             return self._add_cover(stream)
         if stream.type == "subtitle":
-            return self._add_subtitles(stream)
+            return self._repeats_chapters(stream) or self._add_subtitles(stream)
         if stream.type == "attachment" and self._container.keeps_attachments:
             self._copies[stream.index] = self._output.add_stream_from_template(stream)
             return True
@@ -139,6 +146,18 @@ class FurtherStreams:
     def _is_helper(self, stream: Any) -> bool:
         """Return whether a data stream repeats what is carried otherwise: a timecode, or the names of chapters."""
         return "timecode" in stream.metadata or (stream.name == "bin_data" and bool(self._input.chapters()))
+
+    def _repeats_chapters(self, stream: Any) -> bool:
+        """Return whether subtitles are the names of chapters.
+
+        FFmpeg's mp4 muxer writes these as a text track, and does not say so in a silent film with a timecode.
+        """
+        titles = {chapter["metadata"].get(TITLE, "") for chapter in self._input.chapters()}
+        entries = stream.index_entries
+        if _codec_of(stream) != "mov_text" or not titles or not len(titles) <= len(entries) <= len(titles) + 1:
+            return False
+        with self._path.open("rb") as file:
+            return titles <= {_mp4_text(file, entry.pos) for entry in entries}
 
     def _add_cover(self, stream: Any) -> bool:
         codec = _codec_of(stream)
@@ -179,7 +198,9 @@ class FurtherStreams:
 
     def _described(self, copy: Any, stream: Any) -> Any:
         tags = stream.metadata
-        if not self._anonymous:
+        if self._anonymous:
+            remove_text(copy)
+        else:
             copy.metadata.update(self._titles(tags))
         language = tags.get("language", "und")
         copy.metadata["language"] = self._container.languages.get(language, language)
@@ -200,9 +221,10 @@ class FurtherStreams:
             packet.stream = self._copies[stream.index]
             yield Fraction(0), packet
             return
-        if packet.pts is None:
+        time = self._time_of(packet, ticks)
+        if time is None:
             return
-        pts, duration = packet.pts - round(self._origin_s / ticks), packet.duration or 0
+        pts, duration = time - round(self._origin_s / ticks), packet.duration or 0
         pts = max(pts, self._last.get(stream.index, pts - 1) + 1)
         if pts < 0 and pts + duration <= 0:
             return
@@ -216,6 +238,17 @@ class FurtherStreams:
         carried.stream = self._output_of(stream)
         yield begin * ticks, carried
 
+    def _follow(self, packet: Any) -> None:
+        """Note how far the video was read."""
+        if packet.dts is not None and packet.time_base is not None:
+            self._clock_s = packet.dts * Fraction(packet.time_base)
+
+    def _time_of(self, packet: Any, ticks: Fraction) -> int | None:
+        """Return when a packet counts, in ticks; data without a time, as of many cameras, belongs to its neighbours."""
+        if packet.pts is None and packet.stream.type == "data":
+            return round(self._clock_s / ticks)
+        return None if packet.pts is None else int(packet.pts)
+
     def _recode(self, packet: Any, ticks: Fraction) -> Any | None:
         try:
             subtitles = packet.stream.codec_context.decode2(packet)
@@ -226,6 +259,17 @@ class FurtherStreams:
             return None
         recoded.time_base = ticks
         return recoded
+
+
+def _mp4_text(file: BinaryIO, place: int) -> str:
+    """Read a text of an mp4 file: two bytes of length, and the text."""
+    file.seek(place)
+    return file.read(int.from_bytes(file.read(2), "big")).decode(errors="replace")
+
+
+def _start_s(stream: Any, default_s: Fraction) -> Fraction:
+    """Return when a stream starts, in seconds."""
+    return default_s if stream.start_time is None else stream.start_time * Fraction(stream.time_base)
 
 
 def _codec_of(stream: Any) -> str | None:
