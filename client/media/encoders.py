@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -21,6 +22,8 @@ from client.media.codecs import (
 )
 from client.media.containers import Container, choose_container
 from client.media.pixels import NativeFormat, nearest_native, parse_native
+
+REORDERED_RATE = Fraction(1)  # frames per second; below, files with reordered frames would start seconds late
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def choose_encoder(
     lossless: bool = False,
     threads: int = 2,
     pixels: int = 1,
+    rate: Fraction = REORDERED_RATE,
 ) -> EncoderChoice:
     """Choose how to encode pictures of a native format into a file.
 
@@ -77,6 +81,7 @@ def choose_encoder(
         lossless: keep every sample.
         threads: encoder threads.
         pixels: pixels per frame; large ones have the encoder hold fewer frames.
+        rate: frames per second; frames of slow ones are stored in the order they are shown.
 
     Raises:
         UsageError: container, codec and options do not go together.
@@ -91,7 +96,7 @@ def choose_encoder(
     if lossless:
         _check_lossless(chosen, native, pix_fmt)
     options = chosen.options(EncoderSettings(crf, preset, lossless, threads, pixels))
-    if not container.keeps_timestamps:
+    if not container.keeps_timestamps or rate < REORDERED_RATE:
         options["bf"] = "0"  # without timestamps, frames must be stored in the order they are shown
     return EncoderChoice(container, chosen, encoder, pix_fmt, options, lossless)
 

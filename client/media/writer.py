@@ -87,6 +87,7 @@ class VideoWriter:
             lossless=lossless,
             threads=threads,
             pixels=pixels,
+            rate=_rate(source, rate),
         )
         self._shape = FrameShape(source, self._choice)
         self._clock = _Clock(source, self._choice, rate)
@@ -287,11 +288,16 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
+def _rate(source: VideoSource, chosen: Fraction | None) -> Fraction:
+    """Return an output's frames per second."""
+    return chosen or (STILL_RATE if source.is_still else source.rate)
+
+
 class _Clock:
     """Timestamps of the output: the timeline's own, or whole frames where the container stores only a frame rate."""
 
     def __init__(self, source: VideoSource, choice: EncoderChoice, rate: Fraction | None) -> None:
-        self.rate = rate or (STILL_RATE if source.is_still else source.rate)
+        self.rate = _rate(source, rate)
         self._timeline = output_time_base(source, rate)
         self.time_base = self._timeline if choice.container.keeps_timestamps else 1 / self.rate
         self.end_s = Fraction(0)

@@ -185,12 +185,13 @@ def test_interlaced_and_transparent_sources_are_warned_about(tmp_path: Path) -> 
     clear = np.zeros((48, 64, 4), np.uint8)
     cv2.imwrite(str(tmp_path / "clear.png"), clear)
     assert VideoSource(tmp_path / "clear.png").warnings == ["clear.png: its transparency is not kept"]
-    with av.open(str(tmp_path / "clear.webm"), "w") as container:
-        stream = container.add_stream("libvpx-vp9", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuva420p"
-        container.mux(stream.encode(av.VideoFrame(64, 48, "yuva420p")))
-        container.mux(stream.encode(None))
-    assert VideoSource(tmp_path / "clear.webm").warnings == ["clear.webm: its transparency is not kept"]
+    for name in ("clear.webm", "clear.mkv"):
+        with av.open(str(tmp_path / name), "w") as container:
+            stream = container.add_stream("libvpx-vp9", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuva420p"
+            container.mux(stream.encode(av.VideoFrame(64, 48, "yuva420p")))
+            container.mux(stream.encode(None))
+        assert VideoSource(tmp_path / name).warnings == [f"{name}: its transparency is not kept"]
     path = write_clip(tmp_path / "clip.mkv", options={"x264-params": "tff=1"})
     assert any("interlaced" in line for line in VideoSource(path).warnings)
 

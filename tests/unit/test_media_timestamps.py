@@ -10,7 +10,7 @@ import pytest
 
 from client.media import VideoSource
 from client.media.reader import RisingTimestamps
-from tests.media_clips import RATE, shown_index, write_clip
+from tests.media_clips import RATE, copy_video, frame_times, shown_index, write_clip
 
 
 def indices(source: VideoSource) -> list[int]:
@@ -21,6 +21,17 @@ def test_slow_time_lapses_keep_their_rate(tmp_path: Path) -> None:
     """Frames that are shown for half a minute each are one in half a minute, not 25 per second."""
     path = write_clip(tmp_path / "clip.mp4", frames=20, pts=[i * 30 * 12_800 for i in range(20)])
     assert VideoSource(path).rate == pytest.approx(1 / 30, rel=0.06)  # the last frame's length is anyone's guess
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.mkv", "out.webm", "out.avi", "out.flv", "out.ts"])
+def test_slow_time_lapses_are_written_at_their_rate(tmp_path: Path, name: str) -> None:
+    """A frame every 20 seconds: each at its time, the first one at once, and the file says how slow it is."""
+    clip = write_clip(tmp_path / "clip.mp4", frames=20, pts=[i * 20 * 12_800 for i in range(20)])
+    assert copy_video(VideoSource(clip), tmp_path / name) == []
+    if name != "out.avi":  # it has no timestamps
+        np.testing.assert_allclose(frame_times(tmp_path / name), np.arange(20) * 20, atol=0.1)
+    if name != "out.ts":  # these state no rate
+        assert VideoSource(tmp_path / name).rate == pytest.approx(1 / 20, rel=0.06)
 
 
 def test_raw_streams_without_timestamps_get_even_ones(tmp_path: Path) -> None:

@@ -177,6 +177,7 @@ def test_mirroring_and_aspect_ratio_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "codec"), [
     ("out.mp4", "av1"), ("out.mov", "prores"), ("out.mkv", "h264"), ("out.mkv", "hevc"), ("out.avi", "auto"),
     ("out.ts", "auto"), ("out.flv", "auto"), ("out.webm", "auto"), ("out.mkv", "av1"), ("out.mkv", "ffv1"),
+    ("out.mkv", "vp9"),
 ])  # fmt: skip
 @pytest.mark.parametrize("aspect", [Fraction(16, 15), Fraction(3, 4)])
 def test_oblong_pixels_are_shown_as_they_were(tmp_path: Path, name: str, codec: str, aspect: Fraction) -> None:

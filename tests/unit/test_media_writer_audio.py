@@ -22,11 +22,17 @@ from tests.media_clips import (
     write_sound,
 )
 
+PACKET_S = 1152 / 48_000  # the longest packet of these codecs, MP3's
 COPIES = [
     ("speech.m4a", "aac", "out.mp4", True), ("speech.m4a", "aac", "out.mov", True),
     ("speech.m4a", "aac", "out.mkv", True), ("speech.m4a", "aac", "out.ts", True),
     ("speech.aac", "aac", "out.mp4", True), ("speech.aac", "aac", "out.mkv", True),
-    ("speech.aac", "aac", "out.flv", True), ("speech.ts", "aac", "out.mkv", True),
+    ("speech.aac", "aac", "out.flv", True), ("speech.aac", "aac", "out.mov", True),
+    ("speech.aac", "aac", "out.ts", True), ("speech.aac", "aac", "out.webm", False),
+    ("speech.aac", "aac", "out.avi", False), ("speech.ts", "aac", "out.mkv", True),
+    ("speech.ts", "aac", "out.flv", True), ("speech.ts", "aac", "out.mp4", True),
+    ("speech.ts", "aac", "out.mov", True), ("speech.ts", "aac", "out.ts", True),
+    ("speech.ts", "aac", "out.webm", False), ("speech.ts", "aac", "out.avi", False),
     ("speech.mp3", "libmp3lame", "out.mp4", True),
     ("speech.mp3", "libmp3lame", "out.mkv", True), ("speech.opus", "libopus", "out.webm", True),
     ("speech.opus", "libopus", "out.mp4", True), ("speech.flac", "flac", "out.mp4", True),
@@ -39,7 +45,7 @@ COPIES = [
 
 @pytest.mark.parametrize(("sound", "codec", "name", "copied"), COPIES)
 def test_audio_is_in_place(tmp_path: Path, sound: str, codec: str, name: str, copied: bool) -> None:
-    """Audio is copied where players take it and else encoded, and a sound is heard when it should be."""
+    """Audio is copied where players take it and else encoded; it is as long as before, and heard when it should be."""
     rate = 48_000
     source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=25))
     audio = AudioSource(write_sound(tmp_path / sound, burst(1.0, 0.5, rate), rate=rate, codec=codec))
@@ -49,6 +55,9 @@ def test_audio_is_in_place(tmp_path: Path, sound: str, codec: str, name: str, co
     copy_video(source, output, audio)
     assert (audio_codec(output) == audio.codec) == copied
     samples, first, written_rate = read_sound(output)
+    before, _, _ = read_sound(audio.path)
+    padding_s = samples.shape[1] / written_rate - before.shape[1] / rate
+    assert 0 <= round(padding_s, 6) <= PACKET_S
     heard = first + np.flatnonzero(np.abs(samples[0]) > 0.3)[0] / written_rate
     tolerance = 0.041 if name == "out.avi" else 0.005  # avi has no timestamps: readers guess; lossy codecs smear
     assert heard - frame_times(output)[0] == pytest.approx(expected, abs=tolerance)
