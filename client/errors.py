@@ -149,6 +149,12 @@ class ModelDied(RequestRejected):
     """The process of a model died on the server, which cannot answer further requests for it."""
 
 
+class ShortageError(LipSyncError):
+    """The machine, or a limit of the process, gives no more memory or threads."""
+
+    title = "Memory or threads ran out"
+
+
 class OutputError(LipSyncError):
     """The result cannot be written."""
 

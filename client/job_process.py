@@ -18,6 +18,7 @@ from client.progress import SilentProgress
 from client.run import run_job
 from client.servers.access import ServerAccess
 from client.servers.embedded import start_error
+from client.shortage import shortage_of
 from client.system import return_freed_frames
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.terminal import forgive_streams
@@ -106,7 +107,8 @@ def answer(request: JobRequest) -> JobResult:
     except EndedBySignal as ending:
         return JobResult(ending.exit_code, error=LipSyncError(f"ended by {ending.name}"))
     except Exception as error:  # noqa: BLE001  (a defect of one job must not look like silence)
-        return JobResult(EXIT_INTERNAL, error=LipSyncError(f"{type(error).__name__}: {error}"))
+        failure = shortage_of(error) or LipSyncError(f"{type(error).__name__}: {error}")
+        return JobResult(EXIT_INTERNAL, error=failure)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ with interrupts_end("lipsync"):
     from client.option import flag
     from client.process import EXIT_SIGNAL, EndedBySignal, end_on_signals
     from client.servers.embedded import start_error
+    from client.shortage import shortage_of
     from client.system import return_freed_frames
     from lipsync_core.serving.runtime import ServerStartError
 
@@ -46,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report_error(error, error.text(flag), error.exit_code, verbose=verbose)
     except ServerStartError as error:
         return _report_error(error, start_error(error).text(flag), ServerUnavailable.exit_code, verbose=verbose)
-    except MemoryError as error:
-        text = "memory: expected enough for the job, got no more. Free some, or raise its limit (ulimit -v)"
-        return _report_error(error, text, EXIT_INTERNAL, verbose=verbose)
     except Exception as error:  # noqa: BLE001  (people get one line; --verbose shows the traceback)
+        short = shortage_of(error)
+        if short is not None:
+            return _report_error(error, short.text(flag), short.exit_code, verbose=verbose)
         text = f"{type(error).__name__}: {error}. This is a bug; --verbose shows where"
         return _report_error(error, text, EXIT_INTERNAL, verbose=verbose)
     finally:

@@ -15,6 +15,7 @@ from av.audio.resampler import AudioResampler
 from client.errors import MediaError
 from client.media.choosing import choose_stream
 from client.media.opening import JUMP_AHEAD_S, clock_may_jump, open_media, read_packets
+from client.shortage import raise_if_short
 
 SMALLEST_GAP_S = 0.2  # shorter holes between timestamps are jitter; longer ones are filled with silence
 LONGEST_GAP_S = 600.0  # longer ones are broken timestamps; see also JUMP_AHEAD_S
@@ -98,7 +99,8 @@ class AudioReader:
             for packet in read_packets(container, stream, self.damage.note_undecodable):
                 try:
                     frames = [same for frame in packet.decode() if frame.samples for same in unifier.unify(frame)]
-                except (av.FFmpegError, ValueError):
+                except (av.FFmpegError, ValueError) as error:
+                    raise_if_short(error)
                     self.damage.note_undecodable()
                     continue
                 for frame in frames:

@@ -22,6 +22,7 @@ from client.media.geometry import Orientation
 from client.media.opening import read_packets
 from client.media.picture import PLANES
 from client.media.pixels import ColorTags, nearest_native, plane_array, to_native
+from client.shortage import raise_if_short
 
 MAX_META_BYTES = 1 << 24  # of the box that describes a file's pictures
 
@@ -105,7 +106,8 @@ def decode_grid(container: InputContainer, grid: TileGrid, path: Path) -> Iterat
 def _decoded(packet: av.Packet[VideoStream]) -> list[av.VideoFrame]:
     try:
         return packet.decode()
-    except av.FFmpegError:
+    except av.FFmpegError as error:
+        raise_if_short(error)
         return []
 
 

@@ -12,6 +12,7 @@ import av
 from av.container import InputContainer
 
 from client.errors import MediaError
+from client.shortage import raise_if_short
 
 # Demuxers that read a single file. Playlists (hls, dash, concat, imf), file patterns (image2), devices, network
 # descriptions (sdp, rtsp) and text formats are left out.
@@ -72,6 +73,7 @@ def open_media(path: Path, *, options: dict[str, str] | None = None) -> Iterator
                 advice="Convert it to one mp4 first",
             ) from error
         except (av.FFmpegError, OSError, ValueError) as error:
+            raise_if_short(error)
             raise animated_webp(path) or MediaError(
                 about=path,
                 expected="a video, picture or audio file",
@@ -134,7 +136,8 @@ def read_packets(container: InputContainer, stream: Any, note_error: Callable[[]
                 failures = 0
                 yield packet
             return
-        except av.FFmpegError:
+        except av.FFmpegError as error:
+            raise_if_short(error)
             note_error()
             failures += 1
 

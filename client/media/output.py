@@ -12,7 +12,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from client.errors import OutputError
+import av
+
+from client.errors import OutputError, ref
 from lipsync_core.locks import lock_file
 
 REASONS = {  # errno -> what happened, and what to do
@@ -27,6 +29,11 @@ if hasattr(errno, "EDQUOT"):  # not everywhere on Windows
     REASONS[errno.EDQUOT] = ("the disk quota is used up", "Free some space or choose another folder")
 
 
+# FFmpeg has no words for what its libraries refuse.
+ENCODER_FAILED = (
+    "the encoder refused the pictures or failed",
+    f"Choose another one with {ref('codec')}, scale the video, or free some memory",
+)
 LONGEST_NAME = 255  # bytes, on nearly every file system
 OWNER_MAY_WRITE = stat.S_IRUSR | stat.S_IWUSR
 
@@ -175,5 +182,11 @@ def output_error(path: Path, error: Exception) -> OutputError:
     """Convert an error of the system or of FFmpeg to one that says what to do."""
     number = getattr(error, "errno", None)
     known = REASONS.get(abs(number)) if number else None
-    reason, advice = known or (getattr(error, "strerror", None) or str(error), "Try another folder, codec or extension")
+    if known is None and isinstance(error, (av.ExternalError, av.BugError, av.UnknownError)):
+        known = ENCODER_FAILED
+    if known is None:
+        is_about_format = isinstance(error, (av.FFmpegError, ValueError)) and not isinstance(error, OSError)
+        advice = "Try another codec or extension" if is_about_format else "Try another folder or name"
+        known = (getattr(error, "strerror", None) or str(error), advice)
+    reason, advice = known
     return OutputError(f"cannot be written: {reason}", about=path, advice=advice)

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from client.media.choosing import choose_stream
 from client.media.heif import decode_grid, find_grid
 from client.media.opening import DECODER_OPTIONS, JUMP_AHEAD_S, clock_may_jump, open_media, read_packets
+from client.shortage import raise_if_short
 
 DEFAULT_RATE = Fraction(25)  # frames per second of still pictures and of files that state no rate
 PLAUSIBLE_RATE = (Fraction(1, 86_400), Fraction(1000))  # time-lapses show a frame for minutes
@@ -188,7 +189,8 @@ class VideoReader:
             context.skip_frame = "NONREF" if unwanted else "DEFAULT"
             try:
                 frames = packet.decode()
-            except av.FFmpegError:
+            except av.FFmpegError as error:
+                raise_if_short(error)
                 self.damage.undecodable += 1
                 continue
             for frame in frames:
@@ -248,7 +250,8 @@ class VideoReader:
         """Seek to the key frame before a timestamp; return whether the file is seekable."""
         try:
             self._container.seek(pts, stream=self.stream)
-        except av.FFmpegError:
+        except av.FFmpegError as error:
+            raise_if_short(error)
             return False
         self._count_from(pts)
         return True

@@ -26,6 +26,7 @@ from client.media.picture import Picture
 from client.media.shaping import FrameShape, stored_native
 from client.media.source import VideoSource
 from client.media.timeline import STILL_RATE, output_time_base
+from client.shortage import raise_if_short
 from client.system import kept_scheduling
 
 FINEST_RATE = Fraction(1, 1001)  # frames per second that are stated to encoders; timestamps are exact at any rate
@@ -76,7 +77,7 @@ class VideoWriter:
         self._anonymous = not metadata
         check_output(self.path, [source.path, *([audio.path] if audio else [])])
         pixels = source.width * source.height
-        threads = threads or max(1, min(MAX_THREADS, _cores(), THREAD_PIXELS // pixels))
+        threads = threads or encoder_threads(pixels)
         native = stored_native(source, choose_container(self.path))
         self._choice = choose_encoder(
             self.path,
@@ -191,6 +192,7 @@ class VideoWriter:
                     self._container.start_encoding()  # opens the encoders, which may refuse their settings
             except (av.FFmpegError, ValueError) as error:
                 self._close_files()
+                raise_if_short(error)
                 refusal = error
             else:
                 return None
@@ -278,8 +280,14 @@ class VideoWriter:
         except BaseException as error:
             self.abort()
             if isinstance(error, (av.FFmpegError, OSError, ValueError)):
+                raise_if_short(error)
                 raise output_error(self.path, error) from error
             raise
+
+
+def encoder_threads(pixels: int) -> int:
+    """Choose how many threads encode pictures of some pixels: one per core, fewer for large ones."""
+    return max(1, min(MAX_THREADS, _cores(), THREAD_PIXELS // pixels))
 
 
 def _cores() -> int:

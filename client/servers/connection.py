@@ -21,6 +21,7 @@ from client.servers.security import IN_THE_CLEAR, Security
 from client.servers.shared_memory import Region, RegionPool
 from client.servers.status import client_error
 from client.servers.tensors import Packer, shared_nbytes
+from client.shortage import raise_if_short
 from client.tracing import trace_headers
 from lipsync_core.contract import ModelContract, contract_from_config
 
@@ -224,6 +225,7 @@ class TritonConnection:
         try:
             return self._ask(lambda: regions.borrow(nbytes))
         except OSError as error:
+            raise_if_short(error)
             raise ServerUnavailable(
                 about="/dev/shm",
                 expected=f"room for {nbytes} bytes",

@@ -23,6 +23,7 @@ from client.logs import set_up_logs
 from client.process import end_on_signals
 from client.servers.access import ServerAccess
 from client.servers.pool import ServerPool
+from client.shortage import shortage_of
 from client.system import return_freed_frames
 from client.web.job_settings import SETTING_NAMES, JobSettings
 from client.web.labels import JOB_FILES, for_user
@@ -113,9 +114,9 @@ def main() -> int:
     except LipSyncError as error:
         logger.warning("job %s: %s", request.job_id, error)
         store.fail(request.job_id, failure(error))
-    except Exception:
+    except Exception as error:
         logger.exception("job %s", request.job_id)
-        store.fail(request.job_id, servers_failure(LipSyncError.title))
+        store.fail(request.job_id, servers_failure((shortage_of(error) or LipSyncError).title))
     return 0
 
 

@@ -14,6 +14,7 @@ from client.media.codecs import CODECS, Codec, EncoderSettings, automatic_codec,
 from client.media.containers import OUTPUT_CONTAINERS, choose_container
 from client.media.encoders import choose_encoder
 from client.media.pixels import parse_native
+from client.media.writer import encoder_threads
 
 MJPEG = dataclasses.replace(CODECS[0], name="mjpeg", encoder="mjpeg", options=lambda settings: {"q": str(settings.crf)})
 
@@ -39,6 +40,24 @@ def test_encoders_hold_few_large_pictures(codec: str) -> None:
     )
     assert small == large
     assert "lookahead=1" in huge.replace("': '", "=").replace("lag-in-frames", "lookahead")
+
+
+@pytest.mark.parametrize(
+    ("cores", "size", "threads"),
+    [
+        (64, (64, 48), 4),
+        (64, (4096, 2304), 4),
+        (2, (4096, 2304), 2),
+        (64, (8192, 2304), 2),
+        (64, (8192, 8192), 1),
+    ],
+)
+def test_encoders_use_few_threads_for_large_pictures(
+    monkeypatch: pytest.MonkeyPatch, cores: int, size: tuple[int, int], threads: int
+) -> None:
+    """Each thread holds pictures: four up to 4096x2304, if there are as many cores, and fewer beyond."""
+    monkeypatch.setattr("client.media.writer._cores", lambda: cores)
+    assert encoder_threads(size[0] * size[1]) == threads
 
 
 def test_every_container_holds_a_codec_that_auto_chooses() -> None:

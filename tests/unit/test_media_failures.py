@@ -15,6 +15,7 @@ from client.media import AudioSource, VideoSource, VideoWriter, check_output, ti
 from client.media.carried import hdr
 from client.media.carried.extras import Extras
 from client.media.output import output_error
+from client.media.shaping import FrameShape
 from tests.limits import small_files
 from tests.media_clips import RATE, copy_video, is_open, leftovers, read_frames, tone, write_clip, write_sound
 
@@ -96,10 +97,27 @@ def test_writing_fails_for_options_that_do_not_fit(tmp_path: Path, source: Video
 def test_writing_fails_where_the_encoder_refuses(tmp_path: Path) -> None:
     """A size that an encoder cannot take is said in one line, and nothing is left."""
     tiny = VideoSource(write_clip(tmp_path / "clip.mkv", codec="ffv1", size=(4, 4), frames=2))
-    with pytest.raises(OutputError, match=r"out\.mp4: cannot be written"):
+    with pytest.raises(OutputError, match=r"out\.mp4: cannot be written: Invalid .*Try another codec or ext") as caught:
         copy_video(tiny, tmp_path / "out.mp4", codec="hevc")
+    assert "folder" not in str(caught.value)
     assert leftovers(tmp_path) == []
     assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("when", ["_open", "write"])
+def test_writing_fails_where_an_encoder_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: VideoSource, when: str
+) -> None:
+    """FFmpeg knows no reason for an external library's error; the folder is none, and is not blamed."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise av.ExternalError(542_398_533, "Generic error in an external library", 'avcodec_open2("libx264", {})')
+
+    monkeypatch.setattr(*(VideoWriter, "_open") if when == "_open" else (FrameShape, "prepare"), fail)
+    with pytest.raises(OutputError, match="cannot be written: the encoder refused the pictures or failed") as caught:
+        copy_video(source, tmp_path / "out.mp4")
+    assert "folder" not in str(caught.value)
+    assert leftovers(tmp_path) == []
 
 
 @pytest.mark.parametrize(

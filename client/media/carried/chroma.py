@@ -12,6 +12,7 @@ from av.bitstream import BitStreamFilterContext
 from client.media.carried.parameters import OPTIONS, with_parameters
 from client.media.ffmpeg_log import VERBOSE, captured_log
 from client.media.geometry import Orientation
+from client.shortage import raise_if_short
 
 LEFT = 0  # what players assume where nothing is stated; H.273's numbers of chroma sample locations
 TOP_LEFT = 2
@@ -40,7 +41,8 @@ def read_chroma_location(stream: Any) -> int | None:
     try:
         with captured_log(VERBOSE) as lines:
             BitStreamFilterContext("trace_headers", in_stream=stream)  # prints the stream's header at once
-    except (av.FFmpegError, ValueError):
+    except (av.FFmpegError, ValueError) as error:
+        raise_if_short(error)
         return None
     stated = [match for _, _, line in lines if (match := STATED.match(line))]
     if not stated:

@@ -19,6 +19,7 @@ from client.media.carried.headers import remove_text
 from client.media.choosing import choose_stream, is_cover, replaced_sound
 from client.media.containers import Container
 from client.media.opening import open_media, read_packets
+from client.shortage import raise_if_short
 
 TEXT_SUBTITLES = frozenset(("subrip", "ass", "webvtt", "mov_text", "text"))  # each can be made from the others
 COVER_TYPES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
@@ -102,7 +103,8 @@ class FurtherStreams:
     def _add(self, stream: Any) -> None:
         try:
             added = self._try_to_add(stream)
-        except (av.FFmpegError, ValueError):  # the muxer knows better
+        except (av.FFmpegError, ValueError) as error:  # the muxer knows better
+            raise_if_short(error)
             added = False
         if not added:
             self.left_out.append(_name(stream))
@@ -133,7 +135,8 @@ class FurtherStreams:
                     if packet.stream_index == stream.index and packet.size:
                         packet.stream = copy
                         trial.mux(packet)
-        except (av.FFmpegError, ValueError):
+        except (av.FFmpegError, ValueError) as error:
+            raise_if_short(error)
             return False
         return True
 
@@ -255,7 +258,8 @@ class FurtherStreams:
             if subtitles is None:
                 return None
             recoded = self._recoded[packet.stream.index].codec_context.encode_subtitle(subtitles)
-        except (av.FFmpegError, ValueError):
+        except (av.FFmpegError, ValueError) as error:
+            raise_if_short(error)
             return None
         recoded.time_base = ticks
         return recoded
