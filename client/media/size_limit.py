@@ -11,8 +11,9 @@ from client.errors import MediaError
 from client.media.ffmpeg_log import ERROR, captured_log
 from client.media.opening import MAX_PIXELS, open_media
 
-# How FFmpeg's log states the size that it refused; the streams of such files have no size.
-REFUSED_SIZE = re.compile(r"Picture size (\d+)x(\d+) exceeds")
+# How FFmpeg's log states the size that it refused; the streams of such files have no size. "Invalid" are sizes that no
+# memory could hold, from about 16,300 x 16,300 on.
+REFUSED_SIZE = re.compile(r"Picture size ([1-9]\d*)x([1-9]\d*) (?:exceeds|is invalid)")
 
 
 def check_stated_size(path: Path, stream: VideoStream) -> None:

@@ -320,10 +320,10 @@ class VideoSource:
         for line in damage.warnings():
             self.warn(line)
         if self.end is None and not damage.clock_jumps:
-            self._warn_if_cut_off(reader, index.timestamps[-1])
+            self._warn_if_cut_off(reader, index.timestamps[-1] + index.last_duration)
 
-    def _warn_if_cut_off(self, reader: VideoReader, last_pts: int) -> None:
-        read_s = float((last_pts - self.facts.start_pts) * self.time_base + 1 / self.rate)
+    def _warn_if_cut_off(self, reader: VideoReader, end_pts: int) -> None:
+        read_s = float((end_pts - self.facts.start_pts) * self.time_base)
         stated_s = self.facts.stated_duration_s
         if not self.facts.states_own_duration:
             stated_s = None

@@ -206,6 +206,17 @@ def test_video_fails_for_a_huge_picture(tmp_path: Path, size: tuple[int, int]) -
     assert not is_open(tmp_path / "photo.png")
 
 
+@pytest.mark.parametrize("size", [(20_000, 20_000), (60_000, -60_000)])
+def test_video_fails_for_a_picture_that_no_memory_could_hold(tmp_path: Path, size: tuple[int, int]) -> None:
+    """Sizes that FFmpeg calls invalid are told as too large, not as damage."""
+    header = struct.pack("<IiiHHIIiiII", 40, *size, 1, 24, 0, 0, 0, 0, 0, 0)
+    (tmp_path / "photo.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 1_054, 0, 0, 54) + header + bytes(1_000))
+    with pytest.raises(
+        MediaError, match=rf"at most 64 megapixels.* got {size[0]}x{abs(size[1])}\. Scale it down first"
+    ):
+        VideoSource(tmp_path / "photo.bmp")
+
+
 def test_video_fails_for_huge_frames(tmp_path: Path) -> None:
     """A video whose header states such a size is refused, too."""
     (tmp_path / "video.y4m").write_bytes(b"YUV4MPEG2 W9000 H8000 F25:1 C420jpeg\nFRAME\n" + bytes(9_000))

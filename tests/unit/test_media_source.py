@@ -13,7 +13,7 @@ import pytest
 
 from client.errors import MediaError, UsageError
 from client.media import Orientation, VideoSource
-from tests.media_clips import RATE, pattern, shown_index, tone, write_clip
+from tests.media_clips import RATE, copy_video, pattern, shown_index, tone, write_clip
 
 TICK = 512  # of a 12800th second: one frame at 25 per second
 CLIPS = {
@@ -151,6 +151,20 @@ def test_a_sound_that_outlasts_the_picture_is_no_damage(tmp_path: Path, name: st
     source = VideoSource(path)
     assert len(list(source.frames())) == 5
     assert source.warnings == []
+
+
+def test_a_last_picture_that_is_shown_for_long_is_no_damage(tmp_path: Path) -> None:
+    """An animation that rests on its last picture is not cut off, and the output rests as long."""
+    path = write_clip(tmp_path / "clip.gif", frames=4, codec="gif", pix_fmt="rgb8", time_base=Fraction(1, 100))
+    content = bytearray(path.read_bytes())
+    delay = content.rindex(b"\x21\xf9\x04") + 4  # of the last picture, in hundredths of a second
+    content[delay : delay + 2] = (6_000).to_bytes(2, "little")
+    path.write_bytes(content)
+    source = VideoSource(path)
+    copy_video(source, tmp_path / "out.mp4")
+    assert source.warnings == []
+    assert source.duration == pytest.approx(60.12)
+    assert VideoSource(tmp_path / "out.mp4").duration == pytest.approx(60.12, abs=0.01)
 
 
 def test_damaged_bytes_are_survived(tmp_path: Path) -> None:
