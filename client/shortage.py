@@ -5,9 +5,20 @@ from __future__ import annotations
 import errno
 
 from client.errors import ShortageError
+from client.system import has_room
 
 NO_MEMORY = ("Insufficient memory", "std::bad_alloc")  # OpenCV's words, and C++'s own
 NO_THREAD = "can't start new thread"  # Python's words
+
+
+def no_memory() -> ShortageError:
+    """Return what the user is told about a lack of memory."""
+    return ShortageError(
+        about="memory",
+        expected="enough for the job",
+        got="no more",
+        advice="Free some, or raise its limit (ulimit -v)",
+    )
 
 
 def shortage_of(error: BaseException) -> ShortageError | None:
@@ -20,12 +31,7 @@ def shortage_of(error: BaseException) -> ShortageError | None:
             advice="End other programs, or raise the limits of threads (ulimit -u) and memory (ulimit -v)",
         )
     if _is_of_memory(error):
-        return ShortageError(
-            about="memory",
-            expected="enough for the job",
-            got="no more",
-            advice="Free some, or raise its limit (ulimit -v)",
-        )
+        return no_memory()
     return None
 
 
@@ -38,6 +44,20 @@ def raise_if_short(error: BaseException) -> None:
     short = shortage_of(error)
     if short is not None:
         raise short from error
+
+
+def raise_if_no_room(error: BaseException, size: int) -> None:
+    """Tell of a lack of memory where a library failed without a reason, and what it needs could not be had.
+
+    Args:
+        error: the library's error.
+        size: what it needs, in bytes.
+
+    Raises:
+        ShortageError: there is not that much memory.
+    """
+    if not has_room(size):
+        raise no_memory() from error
 
 
 def _is_of_memory(error: BaseException) -> bool:

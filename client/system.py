@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import mmap
 import os
 import signal
 import sys
@@ -39,6 +40,15 @@ def return_freed_frames() -> None:
     """Have glibc map each frame on its own, so that its memory goes back to the system when it is freed."""
     with contextlib.suppress(OSError, AttributeError):  # another C library does as it likes
         ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, FRAME_SIZED_BYTES)
+
+
+def has_room(size: int) -> bool:
+    """Say whether the process would get that many bytes of memory now; takes none of them."""
+    try:
+        mmap.mmap(-1, size).close()
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def reserve_matrix_memory() -> None:

@@ -26,13 +26,14 @@ from client.media.picture import Picture
 from client.media.shaping import FrameShape, stored_native
 from client.media.source import VideoSource
 from client.media.timeline import STILL_RATE, output_time_base
-from client.shortage import raise_if_short
+from client.shortage import raise_if_no_room, raise_if_short
 from client.system import kept_scheduling
 
 FINEST_RATE = Fraction(1, 1001)  # frames per second that are stated to encoders; timestamps are exact at any rate
 UNORDERED_FRAMES = 2  # x265 gives the packets of videos as short as this any decoding time
 MAX_THREADS = 4  # more gain little at this lookahead, and hold more frames
 THREAD_PIXELS = MAX_THREADS * 4096 * 2304  # in the frames of all threads; larger ones get fewer threads
+ENCODER_BYTES = 120  # per pixel, of H.264 with two threads at 3840x2160
 
 
 class VideoWriter:
@@ -281,6 +282,8 @@ class VideoWriter:
             self.abort()
             if isinstance(error, (av.FFmpegError, OSError, ValueError)):
                 raise_if_short(error)
+                if isinstance(error, av.ExternalError):
+                    raise_if_no_room(error, ENCODER_BYTES * self._shape.width * self._shape.height)
                 raise output_error(self.path, error) from error
             raise
 

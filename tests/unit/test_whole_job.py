@@ -169,6 +169,20 @@ def test_job_fails_in_one_line_for_want_of_memory_or_threads(
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.usefixtures("triton")
+def test_job_fails_alike_where_an_encoder_gets_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    """Encoders give no reason; there is none but memory if what they need cannot be had."""
+    error = av.error.ExternalError(542_398_533, "Generic error in an external library")
+    monkeypatch.setattr("client.media.writer.VideoWriter._open", failing(error))
+    monkeypatch.setattr("client.media.writer.ENCODER_BYTES", 100_000)
+    write_clip(tmp_path / "clip.mp4", size=(640, 480), frames=2)
+    with little_memory(300 << 20):
+        assert main(command) == 1  # needs 30 GB
+    assert capsys.readouterr().err == NO_MEMORY
+
+
 def test_packets_that_no_memory_is_left_for_are_not_skipped() -> None:
     """As damaged ones are."""
     container = SimpleNamespace(demux=failing(OF_AV))
