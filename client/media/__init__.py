@@ -1,7 +1,7 @@
 """Reads and writes the user's media as streams with PyAV. Opens no file but those that the user named."""
 
 from client.media.audio import AudioSource
-from client.media.codecs import CODEC_NAMES, DEFAULT_CRF, DEFAULT_PRESET, MAX_CRF, PRESETS
+from client.media.codecs import DEFAULT_CRF, DEFAULT_PRESET, MAX_CRF, PRESETS
 from client.media.containers import CONTAINERS
 from client.media.geometry import Orientation, Region, relative_to
 from client.media.output import check_output, hidden_stem, output_error
@@ -24,7 +24,6 @@ from client.media.timeline import (
 from client.media.writer import VideoWriter
 
 __all__ = [
-    "CODEC_NAMES",
     "CONTAINERS",
     "DEFAULT_CRF",
     "DEFAULT_PRESET",

@@ -189,7 +189,6 @@ CODECS = (
     ),
     Codec("prores", "ProRes", "prores_ks", ("mov", "matroska"), _prores_options, needs_even_size=True),
 )
-CODEC_NAMES = (AUTOMATIC, *(codec.name for codec in CODECS))
 
 
 def codecs_in(muxer: str) -> list[Codec]:

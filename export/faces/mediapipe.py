@@ -63,20 +63,6 @@ SHORT_RANGE_DETECTOR = TfliteNetwork(
     scale_offset=CENTRED,
     outputs={"regressors": ("regressors", (896, 16)), "logits": ("classificators", (896,))},
 )
-FULL_RANGE_DETECTOR = TfliteNetwork(
-    member="mediapipe/modules/face_detection/face_detection_full_range_sparse.tflite",
-    sha256="2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
-    size=192,
-    scale_offset=CENTRED,
-    outputs={"regressors": ("Identity", (2304, 16)), "logits": ("Identity_1", (2304,))},
-)
-MESH_LANDMARKS = TfliteNetwork(
-    member="mediapipe/modules/face_landmark/face_landmark.tflite",
-    sha256="1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
-    size=192,
-    scale_offset=UNIT,
-    outputs={"landmarks": ("conv2d_21", (MESH_POINTS, 3)), "presence_logits": ("conv2d_31", (1,))},
-)
 ATTENTION_LANDMARKS = TfliteNetwork(
     member="mediapipe/modules/face_landmark/face_landmark_with_attention.tflite",
     sha256="e06a804e0144f9929eda782122916b35d60c697c3c9344013ca2bbe76a6ce2b4",
@@ -86,7 +72,6 @@ ATTENTION_LANDMARKS = TfliteNetwork(
     lips="transform_landmarks_v2",
 )
 
-# Models of the repository; only tests convert the two other networks
 SERVED: Mapping[str, TfliteNetwork] = {"face_detector": SHORT_RANGE_DETECTOR, "face_landmarks": ATTENTION_LANDMARKS}
 
 

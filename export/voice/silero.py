@@ -32,8 +32,6 @@ LICENCE = WheelLicence(
 SERVED = "voice_activity"
 NETWORK_MEMBER = "silero_vad/data/silero_vad_16k_sequence.onnx"
 NETWORK_SHA256 = "9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85"
-STREAMING_MEMBER = "silero_vad/data/silero_vad_16k_op15.onnx"  # one window per call; only tests run it
-STREAMING_SHA256 = "7ed98ddbad84ccac4cd0aeb3099049280713df825c610a8ed34543318f1b2c49"
 
 WINDOW = 512  # samples at 16 kHz, 32 ms
 CONTEXT = 64  # samples before each window that the network sees, too

@@ -11,7 +11,6 @@ from pathlib import Path
 TOKEN_KEY = "authorization"
 ADMIN_TOKEN_KEY = "admin-token"
 TOKEN_HEADER = f"triton-grpc-protocol-{TOKEN_KEY}"  # gRPC metadata with a caller's `Bearer TOKEN`; Triton's own prefix
-ADMIN_TOKEN_HEADER = f"triton-grpc-protocol-{ADMIN_TOKEN_KEY}"
 
 # Triton's names of its APIs; health stays open, for probes and load balancers.
 CALLER_APIS = ("metadata", "model-config", "inference", "statistics")

@@ -5,8 +5,6 @@ Source: docs/specs/wav2lip.md, "Mel spectrogram" and "Mel windows".
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -68,30 +66,17 @@ def mel_filters() -> np.ndarray:
     return slaney_filters(MEL_BANDS, *MEL_RANGE_HZ, FFT_SIZE)
 
 
-def window_starts(mel_frames: int, fps: float) -> np.ndarray:
-    """Place one window per frame of a whole video with a constant frame rate.
+def window_start(frame_index: int, fps: float) -> int:
+    """Place the window of one frame of a video with a constant frame rate, wherever the recording ends.
 
-    The last window is the recording's last 16 mel frames; no video frame starts there, so 9.6 s at 25 fps give 237
-    windows. The product is i * (80 / fps) in float64: other orders sometimes differ by one mel frame.
+    The product is i * (80 / fps) in float64, as in the original: other orders sometimes differ by one mel frame.
 
     Args:
-        mel_frames: Length of the whole spectrogram; fewer than 16 count as 16.
+        frame_index: Number of the frame, from 0.
         fps: Frames per second of the video.
 
     Returns:
-        int32 [N], each window's first mel frame.
-
-    Raises:
-        ValueError: fps is out of range.
-    """
-    step = MEL_FRAMES_PER_SECOND / checked_fps(fps)
-    last = max(mel_frames, WINDOW_MEL_FRAMES) - WINDOW_MEL_FRAMES
-    starts = np.trunc(np.arange(math.ceil((last + 1) / step) + 1) * step).astype(np.int32)
-    return np.append(starts[starts <= last], np.int32(last))
-
-
-def window_start(frame_index: int, fps: float) -> int:
-    """Place the window of one frame of a video with a constant frame rate, wherever the recording ends.
+        The window's first mel frame.
 
     Raises:
         ValueError: fps is out of range.

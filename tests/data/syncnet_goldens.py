@@ -90,7 +90,8 @@ def write_networks() -> None:
 
     from perf.scores.syncnet.mfcc import audio_windows
     from perf.scores.syncnet.s3fd import shrink
-    from perf.scores.syncnet.weights import synthetic_detector, synthetic_syncnet
+    from perf.scores.syncnet.weights import synthetic_syncnet
+    from tests.syncnet_detector import synthetic_detector
 
     torch.set_grad_enabled(False)
     network = synthetic_syncnet().double()

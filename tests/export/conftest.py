@@ -19,10 +19,25 @@ from tests.imitation_hub import ImitationHub, run_imitation_hub
 if TYPE_CHECKING:  # needs torch
     from export.shared.network import ServedModel
 
+# Two networks of the wheel that no model of the repository uses; they hold other operators, and take other paths.
+FULL_RANGE_DETECTOR = faces.TfliteNetwork(
+    member="mediapipe/modules/face_detection/face_detection_full_range_sparse.tflite",
+    sha256="2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
+    size=192,
+    scale_offset=faces.CENTRED,
+    outputs={"regressors": ("Identity", (2304, 16)), "logits": ("Identity_1", (2304,))},
+)
+MESH_LANDMARKS = faces.TfliteNetwork(
+    member="mediapipe/modules/face_landmark/face_landmark.tflite",
+    sha256="1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+    size=192,
+    scale_offset=faces.UNIT,
+    outputs={"landmarks": ("conv2d_21", (faces.MESH_POINTS, 3)), "presence_logits": ("conv2d_31", (1,))},
+)
 NETWORKS = {
     "short": faces.SHORT_RANGE_DETECTOR,
-    "full": faces.FULL_RANGE_DETECTOR,
-    "plain": faces.MESH_LANDMARKS,
+    "full": FULL_RANGE_DETECTOR,
+    "plain": MESH_LANDMARKS,
     "refined": faces.ATTENTION_LANDMARKS,
 }
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")

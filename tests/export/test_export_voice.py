@@ -17,8 +17,6 @@ from export.voice.silero import (
     SERVED,
     SILERO_VAD,
     STATE,
-    STREAMING_MEMBER,
-    STREAMING_SHA256,
     WINDOW,
     read_from_wheel,
 )
@@ -26,6 +24,8 @@ from lipsync_core.contract import read_contract
 from tests.conftest import skip_or_fail
 from tests.sounds import WITHOUT_SPEECH, speech
 
+STREAMING_MEMBER = "silero_vad/data/silero_vad_16k_op15.onnx"  # the network for one window per call
+STREAMING_SHA256 = "7ed98ddbad84ccac4cd0aeb3099049280713df825c610a8ed34543318f1b2c49"
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 START = (np.zeros(CONTEXT, np.float32), np.zeros((2, STATE), np.float32))
 Run = Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]

@@ -17,7 +17,6 @@ from perf.scores.syncnet.command import main  # noqa: E402
 from perf.scores.syncnet.distances import (  # noqa: E402
     MAX_SHIFT,
     SyncNetScore,
-    frame_confidences,
     pair_distances,
     score,
 )
@@ -25,18 +24,18 @@ from perf.scores.syncnet.meter import TrackMeter, TrackSound  # noqa: E402
 from perf.scores.syncnet.mfcc import audio_windows, window_count  # noqa: E402
 from perf.scores.syncnet.network import SyncNet  # noqa: E402
 from perf.scores.syncnet.s3fd import find_faces, shrink  # noqa: E402
-from perf.scores.syncnet.synthetic_weights import sfd_weights, syncnet_weights  # noqa: E402
+from perf.scores.syncnet.synthetic_weights import syncnet_weights  # noqa: E402
 from perf.scores.syncnet.tracks import resize  # noqa: E402
 from perf.scores.syncnet.video_tracks import detect  # noqa: E402
 from perf.scores.syncnet.weights import (  # noqa: E402
     detector_shapes,
     load_detector,
     load_syncnet,
-    synthetic_detector,
     synthetic_syncnet,
 )
 from tests.closeness import assert_close  # noqa: E402
 from tests.data.syncnet_goldens import FOLDER, detector_image, lip_frames, speech  # noqa: E402
+from tests.syncnet_detector import sfd_weights, synthetic_detector  # noqa: E402
 
 KEYS = json.loads((FOLDER / "keys.json").read_text())
 RECORDED = np.load(FOLDER / "networks.npz")
@@ -112,7 +111,7 @@ def test_keys_and_shapes_are_the_originals(network: SyncNet) -> None:
 
 def test_made_up_weights_are_the_recipes(network: SyncNet) -> None:
     """Bit by bit."""
-    made = {"syncnet": syncnet_weights(module_shapes(network)), "s3fd": sfd_weights(detector_shapes())}
+    made = {"syncnet": syncnet_weights(module_shapes(network)), "s3fd": sfd_weights()}
     for name, weights in made.items():
         digest = hashlib.sha256(b"".join(weights[key].tobytes() for key in sorted(weights)))
         assert digest.hexdigest() == KEYS[name]["recipe_sha256"]
@@ -173,7 +172,6 @@ def test_golden_clip_holds(network: SyncNet, reference_dir: Path) -> None:
     assert_close(distances.mean(axis=0), goldens["mean_dists"], rel=DISTANCE)
     assert int(np.argmin(distances.mean(axis=0))) == goldens["min_index"]
     assert np.median(distances.mean(axis=0)) == pytest.approx(float(goldens["median_dist"]), rel=DISTANCE)
-    assert_close(frame_confidences(distances), goldens["frame_conf_median9"], rel=DISTANCE, scale=distances.max())
     result = score(distances)
     assert_score(result, *(goldens[name].item() for name in ("offset", "min_dist", "confidence")))
     assert result.windows == len(goldens["dists"])
@@ -190,9 +188,6 @@ def test_golden_variants_hold(network: SyncNet, reference_dir: Path, case: str) 
     expected = goldens["f6_dists"].mean(axis=0) if case == "f6" else goldens[f"{case}_mean_dists"]
     assert_close(distances.mean(axis=0), expected, rel=DISTANCE)
     assert_score(score(distances), int(goldens[f"{case}_offset"]), expected.min(), float(goldens[f"{case}_conf"]))
-    if f"{case}_frame_conf_median9" in goldens:
-        smoothed = goldens[f"{case}_frame_conf_median9"]
-        assert_close(frame_confidences(distances), smoothed, rel=DISTANCE, scale=distances.max())
     if f"{case}_n" in goldens:
         assert len(distances) == goldens[f"{case}_n"]
 
@@ -266,14 +261,14 @@ def test_published_files_load(network: SyncNet, detector: S3FD, tmp_path: Path) 
     for saved in (weights, few):
         loaded = load_syncnet(save(tmp_path / "syncnet_v2.model", saved)).state_dict()
         assert all(torch.equal(loaded[key], torch.from_numpy(value)) for key, value in few.items())
-    loaded = load_detector(save(tmp_path / "sfd_face.pth", sfd_weights(detector_shapes()))).state_dict()
+    loaded = load_detector(save(tmp_path / "sfd_face.pth", sfd_weights())).state_dict()
     assert all(torch.equal(value, detector.state_dict()[key]) for key, value in loaded.items())
 
 
 def test_load_fails_on_swapped_files(tmp_path: Path) -> None:
     """A mix-up of the two files, or with Wav2Lip's detector, is called one."""
     syncnet = save(tmp_path / "a.model", syncnet_weights(module_shapes(SyncNet())))
-    ours = save(tmp_path / "b.pth", sfd_weights(detector_shapes()))
+    ours = save(tmp_path / "b.pth", sfd_weights())
     torch.save(S3FD().state_dict(), tmp_path / "c.pth")
     with pytest.raises(ValueError, match=r"expected SyncNet \(syncnet_v2.model\), got .*give it with --s3fd"):
         load_syncnet(ours)

@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
-from lipsync_core.serving.access import ADMIN_TOKEN_HEADER, TOKEN_HEADER, Access
+from lipsync_core.serving.access import TOKEN_HEADER, Access
 from lipsync_core.serving.ports import free_port
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from tests.certificates import Authority
@@ -22,6 +22,7 @@ from tests.server.toy_models import write_toy_repository
 pytestmark = pytest.mark.server
 
 TOKEN, ADMIN_TOKEN = "callers-token-0123456789", "operators-token-012345678"
+ADMIN_TOKEN_HEADER = "triton-grpc-protocol-admin-token"  # as docker/README.md tells operators
 CALL_TIMEOUT_S = 5.0
 
 Client = triton_grpc.InferenceServerClient

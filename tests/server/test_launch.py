@@ -22,7 +22,7 @@ from tritonclient.utils import InferenceServerException
 
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
-from lipsync_core.serving.access import ADMIN_TOKEN_HEADER, TOKEN_HEADER
+from lipsync_core.serving.access import TOKEN_HEADER
 from lipsync_core.serving.endpoints import LOOPBACK
 from lipsync_core.serving.ports import free_port, free_ports
 from lipsync_core.serving.processes import descendants
@@ -32,6 +32,7 @@ from tests.server.toy_models import DOUBLE_CONFIG, write_model, write_toy_reposi
 
 pytestmark = pytest.mark.server
 
+ADMIN_TOKEN_HEADER = "triton-grpc-protocol-admin-token"  # as docker/README.md tells operators
 TOKEN = "callers-token-0123456789"
 READY_WITHIN_S = 120.0  # a busy machine takes its time
 

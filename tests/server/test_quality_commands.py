@@ -222,13 +222,13 @@ def write_published_files(folder: Path) -> tuple[Path, Path]:
     import torch
 
     from export.shared.checkpoint import module_shapes
-    from perf.scores.syncnet import synthetic_weights
-    from perf.scores.syncnet import weights as syncnet_networks
     from perf.scores.syncnet.network import SyncNet
+    from perf.scores.syncnet.synthetic_weights import syncnet_weights
+    from tests.syncnet_detector import sfd_weights
 
     files = {
-        "syncnet_v2.model": synthetic_weights.syncnet_weights(module_shapes(SyncNet())),
-        "sfd_face.pth": synthetic_weights.sfd_weights(syncnet_networks.detector_shapes()),
+        "syncnet_v2.model": syncnet_weights(module_shapes(SyncNet())),
+        "sfd_face.pth": sfd_weights(),
     }
     for name, weights in files.items():
         torch.save({key: torch.from_numpy(value) for key, value in weights.items()}, folder / name)

@@ -16,9 +16,10 @@ from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer
 from lipsync_core.wav2lip.boxes import Pads, pad_boxes
 from lipsync_core.wav2lip.faces import boxes_from_landmarks
-from lipsync_core.wav2lip.mel import mel_spectrogram, mel_windows, samples_for_windows, window_starts
+from lipsync_core.wav2lip.mel import mel_spectrogram, mel_windows, samples_for_windows
 from tests.data.wav2lip_goldens import FOLDER, astronaut, detector_images, smooth_boxes
 from tests.unit.test_wav2lip_mel import speech  # noqa: F401  (a fixture)
+from tests.wav2lip_original import original_windows
 
 torch = pytest.importorskip("torch", reason="no torch; run: make test")
 
@@ -45,7 +46,7 @@ def each_flavour(request: pytest.FixtureRequest) -> Iterator[TritonConnection]:
 
 def sync_clip(connection: TritonConnection, frames: np.ndarray, boxes: np.ndarray, samples: np.ndarray) -> np.ndarray:
     """Sync a clip of 25 fps in chunks, each with its own part of the speech."""
-    starts = window_starts(1 + len(samples) // 200, 25.0)[: len(frames)]
+    starts = original_windows(1 + len(samples) // 200, 25.0)[: len(frames)]
     synced = []
     for begin in range(0, len(frames), CHUNK):
         rows = slice(begin, begin + CHUNK)

@@ -9,12 +9,13 @@ import av
 import pytest
 
 from client.errors import UsageError
-from client.media import CODEC_NAMES, CONTAINERS, PRESETS
+from client.media import CONTAINERS, PRESETS
 from client.media.codecs import CODECS, Codec, EncoderSettings, automatic_codec, codecs_in
 from client.media.containers import OUTPUT_CONTAINERS, choose_container
 from client.media.encoders import choose_encoder
 from client.media.pixels import parse_native
 from client.media.writer import encoder_threads
+from client.options import CODEC
 
 MJPEG = dataclasses.replace(CODECS[0], name="mjpeg", encoder="mjpeg", options=lambda settings: {"q": str(settings.crf)})
 
@@ -90,5 +91,5 @@ def test_one_record_adds_a_codec(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_names_for_users_come_from_the_tables() -> None:
     """What the options offer are the records' names and extensions."""
-    assert CODEC_NAMES == ("auto", "h264", "hevc", "av1", "vp9", "ffv1", "prores")
+    assert CODEC.kind.values == ("auto", "h264", "hevc", "av1", "vp9", "ffv1", "prores")
     assert choose_container(Path("A.MKV")).muxer == CONTAINERS[".mkv"] == "matroska"

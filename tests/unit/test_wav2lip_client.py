@@ -15,8 +15,9 @@ from client.tracking.faces import Face
 from client.tracking.follow import Observation
 from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 from lipsync_core.wav2lip.boxes import Pads, pad_boxes
-from lipsync_core.wav2lip.mel import mel_spectrogram, mel_windows, window_starts
+from lipsync_core.wav2lip.mel import mel_spectrogram, mel_windows
 from tests.data.wav2lip_goldens import smooth_boxes
+from tests.wav2lip_original import original_windows
 
 SPEECH = Path(__file__).resolve().parent.parent / "data" / "speech.flac"
 SIZE = types.SimpleNamespace(width=640, height=360)
@@ -85,7 +86,7 @@ def test_only_a_few_frames_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_frame_gets_its_own_window(samples: np.ndarray, fps: Fraction, size: int) -> None:
     """Chunk by chunk, the speech that travels holds the windows that the original cuts from the whole of it."""
     whole = mel_spectrogram(samples)
-    starts = window_starts(whole.shape[1], float(fps))
+    starts = original_windows(whole.shape[1], float(fps))
     expected = mel_windows(whole, starts)
     client = wav2lip(float(fps))
     face = Face(np.array([0, 0, 50, 50], np.float32), 1.0)
@@ -110,7 +111,7 @@ def test_frames_after_the_speech_are_silent(samples: np.ndarray) -> None:
 def test_a_window_does_not_depend_on_the_chunk(samples: np.ndarray, fps: Fraction) -> None:
     """Around the end of the speech too, chunks of 1 to 16 frames give every frame the same window."""
     whole = mel_spectrogram(samples)
-    last_spoken = len(window_starts(whole.shape[1], float(fps))) - 1
+    last_spoken = len(original_windows(whole.shape[1], float(fps))) - 1
     after = int(len(samples) / AUDIO_SAMPLE_RATE * fps) + 1  # the first frame shown after the speech
     shown = [frame(i, fps) for i in range(last_spoken - 4, after + 12)]
     client, face = wav2lip(float(fps)), Face(np.array([0, 0, 50, 50], np.float32), 1.0)

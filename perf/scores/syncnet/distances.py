@@ -9,11 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perf.scores.syncnet.filters import median_filter
-
 MAX_SHIFT = 15  # frames of 40 ms by which the audio is shifted in either direction
 NUDGE = np.float32(1e-6)  # added to every component of a difference, as torch's pairwise distance does
-SMOOTHED_FRAMES = 9  # median filter of the confidence per frame
 
 
 @dataclass(frozen=True)
@@ -66,12 +63,6 @@ def score(distances: np.ndarray) -> SyncNetScore:
     best, middle = int(np.argmin(means)), len(means) // 2
     least = float(means[best])
     return SyncNetScore(least, float(np.median(means)) - least, middle - best, float(means[middle]), len(distances))
-
-
-def frame_confidences(distances: np.ndarray) -> np.ndarray:
-    """Return the confidence of each window at the clip's offset, float32 [N], median-filtered over 9 windows."""
-    means = distances.mean(axis=0)
-    return median_filter(np.median(means) - distances[:, np.argmin(means)], SMOOTHED_FRAMES)
 
 
 def score_valid_pairs(distances: np.ndarray) -> SyncNetScore | None:

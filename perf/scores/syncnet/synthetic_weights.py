@@ -1,4 +1,4 @@
-"""Rules for synthetic weights of SyncNet and of its pipeline's face detector; their scores are meaningless.
+"""Rules for synthetic weights of SyncNet; their scores are meaningless.
 
 Source: docs/specs/synthetic-weights.md.
 """
@@ -23,10 +23,6 @@ COMMON_BIASES = ("netfclip.3.bias", "netfcaud.3.bias")  # equal, so that the out
 COMMON_STREAM = 9999  # random stream of these biases
 WEIGHTED_LAYERS = ("0", "4", "8", "11", "14", "18", "3")  # convolutions and linear layers; the others are batch norms
 
-DETECTOR_SEED = 4004
-DETECTOR_NORM_SCALES = {"L2Norm3_3.weight": 10.0, "L2Norm4_3.weight": 8.0, "L2Norm5_3.weight": 5.0}
-FIRST_GAIN, CONFIDENCE_GAIN, OTHER_GAIN = 0.03, 3.0, 1.4
-
 
 def syncnet_weights(shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
     """Make weights for SyncNet.
@@ -38,18 +34,6 @@ def syncnet_weights(shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
         Arrays by key, float32; counters of batch normalisations int64.
     """
     return make_weights(shapes, SYNCNET_SEED, _syncnet_values)
-
-
-def sfd_weights(shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
-    """Make weights for the S3FD of SyncNet's pipeline.
-
-    Args:
-        shapes: Shape by key, with the key names of the published file.
-
-    Returns:
-        Arrays by key, float32.
-    """
-    return make_weights(shapes, DETECTOR_SEED, _detector_values)
 
 
 def _syncnet_values(key: str, noise: np.ndarray) -> np.ndarray:
@@ -77,13 +61,3 @@ def _smooth_filters(noise: np.ndarray) -> np.ndarray:
     for axis in (3, 4):
         noise = (noise + np.roll(noise, 1, axis) + np.roll(noise, -1, axis)) / 3
     return noise - 0.95 * noise.mean(axis=(2, 3, 4), keepdims=True)
-
-
-def _detector_values(key: str, noise: np.ndarray) -> np.ndarray:
-    if key in DETECTOR_NORM_SCALES:
-        return DETECTOR_NORM_SCALES[key] * (1 + 0.1 * noise)
-    if key.endswith(".bias"):
-        return 0.05 * noise
-    if key == "vgg.0.weight":
-        return scaled_by_inputs(noise, FIRST_GAIN)
-    return scaled_by_inputs(noise, CONFIDENCE_GAIN if key.startswith("conf.") else OTHER_GAIN)

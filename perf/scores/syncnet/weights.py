@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 from export.shared.checkpoint import Others, check_weights, module_shapes
 from export.shared.checkpoint_file import read_weights
 from export.wav2lip.s3fd import S3FD, SYNCNET_NAMES, SYNCNET_S3FD
 from perf.scores.syncnet.network import SyncNet
-from perf.scores.syncnet.synthetic_weights import sfd_weights, syncnet_weights
+from perf.scores.syncnet.synthetic_weights import syncnet_weights
 
 Value = TypeVar("Value")
 
@@ -49,19 +48,17 @@ def load_detector(path: Path) -> S3FD:
         "Wav2Lip's S3FD": ("python -m export wav2lip --s3fd", module_shapes(S3FD())),
     }
     check_weights(path, weights, detector_shapes(), DETECTOR, others)
-    return _fill_detector(weights)
+    network = S3FD(SYNCNET_S3FD)
+    network.load_state_dict(_renamed(weights, SYNCNET_NAMES))
+    return network.eval()
 
 
 def synthetic_syncnet() -> SyncNet:
     """Build SyncNet with synthetic weights, which know nothing about lips."""
     network = SyncNet()
-    network.load_state_dict(_tensors(syncnet_weights(module_shapes(network))))
+    weights = syncnet_weights(module_shapes(network))
+    network.load_state_dict({key: torch.as_tensor(value) for key, value in weights.items()})
     return network.eval()
-
-
-def synthetic_detector() -> S3FD:
-    """Build the detector with synthetic weights, which know nothing about faces."""
-    return _fill_detector(_tensors(sfd_weights(detector_shapes())))
 
 
 def detector_shapes() -> dict[str, tuple[int, ...]]:
@@ -69,17 +66,7 @@ def detector_shapes() -> dict[str, tuple[int, ...]]:
     return _renamed(module_shapes(S3FD(SYNCNET_S3FD)), PUBLISHED_NAMES)
 
 
-def _fill_detector(weights: Mapping[str, Tensor]) -> S3FD:
-    network = S3FD(SYNCNET_S3FD)
-    network.load_state_dict(_renamed(weights, SYNCNET_NAMES))
-    return network.eval()
-
-
 def _renamed(values: Mapping[str, Value], names: Mapping[str, str]) -> dict[str, Value]:
     """Rename the layers in keys such as conv1_1.weight."""
     parts = {key: key.rpartition(".") for key in values}
     return {f"{names[layer]}.{kind}": values[key] for key, (layer, _, kind) in parts.items()}
-
-
-def _tensors(weights: Mapping[str, object]) -> dict[str, Tensor]:
-    return {key: torch.as_tensor(value) for key, value in weights.items()}
