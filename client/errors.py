@@ -1,4 +1,4 @@
-"""The client's errors: fields that each front end puts into its own words, and the exit codes of the command line."""
+"""The client's errors, and references to options: each front end puts both into its own words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _REFERENCE = re.compile(r"⟦([a-z0-9_]+)⟧")
 
 
 def ref(option: str) -> str:
-    """Refer to an option in an error's text; each front end replaces the reference with its own spelling."""
+    """Refer to an option in the text of an error or a warning; each front end puts its own spelling there."""
     return f"⟦{option}⟧"
 
 
@@ -70,7 +70,7 @@ class LipSyncError(Exception):
         return spelled(f"{statement}. {self.advice}" if self.advice else statement, spell)
 
     def for_people(self, spell: Spell) -> str:
-        """Return the error as sentences for people who filled in a form; options spelled as the form labels them."""
+        """Return the error as sentences for people who filled in a form; `spell` returns an option's label there."""
         subject = ", ".join(filter(None, [*map(spell, self.options), self.about]))
         sentences = [f"{subject}:" if subject else "", self.message and f"{self.message}."]
         if self.expected:
@@ -78,7 +78,7 @@ class LipSyncError(Exception):
         if self.got:
             sentences.append(f"Found: {self.got}.")
         sentences.append(self.advice and f"{self.advice.rstrip('.')}.")
-        return spelled(" ".join(filter(None, sentences)), spell)
+        return spelled(" ".join(filter(None, sentences)), in_quotes(spell))
 
     def as_dict(self) -> dict[str, object]:
         """Return class and fields as JSON values, for `error_from_dict` in another process."""
@@ -183,6 +183,11 @@ def error_from_dict(fields: Mapping[str, object]) -> LipSyncError:
     for note in notes if isinstance(notes, list) else ():
         error.add_note(str(note))
     return error
+
+
+def in_quotes(spell: Spell) -> Spell:
+    """Put an option's label in quotes, so that it stands out in a sentence."""
+    return lambda option: f"“{spell(option)}”"
 
 
 def spelled(text: str, spell: Spell) -> str:

@@ -169,9 +169,9 @@ class Job:
             progress.stage("reading the inputs")
             self._folder = folder = open_folder(self.options, connection)
             if folder.changed:
-                news = f"restarted: {', '.join(folder.changed)} changed since the unfinished run"
-                report.warnings.append(f"{folder.path}: {news}")
-                progress.stage(news)
+                changed = ", ".join(folder.changed)
+                report.warnings.append(f"{folder.path}: restarted: {changed} changed since the unfinished run")
+                progress.stage("restarting an unfinished job")
             elif len(folder):
                 progress.stage(f"continuing an unfinished job: {len(folder)} finished parts")
         return JobCalls(connection, self.options.job_id, self._folder)
@@ -275,7 +275,7 @@ class Job:
     def _no_speech(self) -> str:
         return (
             f"{self._audio.path.name}: no speech was found, so that the mouth does not move; for singing, set"
-            f" {IN_SILENCE.name} to model"
+            f" {ref(IN_SILENCE.name)} to model"
         )
 
     @property

@@ -7,6 +7,9 @@ import json
 import logging
 import sys
 
+from client.errors import LipSyncError
+from client.option import flag
+
 LOGGER = "client"  # parent of all our loggers
 PREFIX = "lipsync: "
 # Extra fields of a record that a JSON line may contain.
@@ -37,6 +40,7 @@ def set_up_logs(*, as_json: bool, quiet: bool) -> logging.Handler:
         The handler, for `take_down_logs`.
     """
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_spell_options)
     handler.setFormatter(JsonFormatter() if as_json else logging.Formatter(f"{PREFIX}%(message)s"))
     logger = logging.getLogger(LOGGER)
     logger.setLevel(logging.DEBUG if as_json else logging.ERROR if quiet else logging.WARNING)
@@ -51,6 +55,13 @@ def take_down_logs(handler: logging.Handler) -> None:
     logger.removeHandler(handler)
     logger.propagate = True
     logger.setLevel(logging.NOTSET)
+
+
+def _spell_options(record: logging.LogRecord) -> bool:
+    """Spell options as the command line does in errors that are a message's arguments."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(arg.text(flag) if isinstance(arg, LipSyncError) else arg for arg in record.args)
+    return True
 
 
 class LogProgress:

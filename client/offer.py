@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from client.errors import RequestRejected, ServerUnavailable, UsageError
+from client.errors import RequestRejected, ServerUnavailable, Spell, UsageError, by_name
 from client.pipeline import Pipeline
 from client.pipelines import PIPELINES
 from client.pipelines.silence_options import IN_SILENCE, InSilence
@@ -54,12 +54,12 @@ class Offer:
         """Whether jobs can use it now."""
         return not self.missing
 
-    def sentence(self) -> str:
-        """Return one line for people."""
+    def sentence(self, spell: Spell = by_name) -> str:
+        """Return one line for people, options spelled as a front end calls them."""
         name, export = self.pipeline.name, f"{', '.join(self.commands)} (see --help)"
         if self.is_ready and self.missing_in_silence:
             lacks = f"the server has no {', '.join(self.missing_in_silence)}"
-            only = f"{name}: ready, but only with {IN_SILENCE.name} {' or '.join(self.silences)}: {lacks}"
+            only = f"{name}: ready, but only with {spell(IN_SILENCE.name)} {' or '.join(self.silences)}: {lacks}"
             return f"{only}. Export what is missing with: {export}" if self.commands else only
         if self.is_ready:
             return f"{name}: ready"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from client.errors import Spell, by_name, spelled
 from client.flow import close
 from client.system import peak_memory_mb
 from lipsync_core.reasons import Reason
@@ -109,7 +110,7 @@ class Report:
         seconds_per_stage: working time per stage; stages overlap.
         realtime_factor: processing seconds per second of the result.
         peak_rss_mb: the client's largest resident memory, in MB; 0 where the system does not tell.
-        warnings: what the user should know, one sentence each.
+        warnings: what the user should know, one sentence each; may refer to options with `ref`.
     """
 
     output: str
@@ -152,23 +153,26 @@ class Report:
         self.realtime_factor = round(seconds / self.duration_s, 3) if self.duration_s else 0.0
         self.peak_rss_mb = peak_memory_mb()
 
-    def as_dict(self) -> dict[str, object]:
-        """Return all fields, for JSON."""
-        return dataclasses.asdict(self)
+    def as_dict(self, spell: Spell = by_name) -> dict[str, object]:
+        """Return all fields, for JSON; options in warnings spelled as a front end calls them."""
+        return {**dataclasses.asdict(self), "warnings": self._warnings(spell)}
 
-    def summary(self) -> str:
-        """Return the report as a few lines of text."""
+    def summary(self, spell: Spell = by_name) -> str:
+        """Return the report as a few lines of text, options spelled as a front end calls them."""
         name = Path(self.output).name
         lines = [
             f"{name}: {self.frames} frames, {self.duration_s:.1f} s at {self.width}x{self.height},"
             f" made in {self.seconds:.1f} s ({self.realtime_factor:.2f} s per second)"
         ]
         lines += [f"{part.frames} frames unchanged, {part.reason}: {_some(part.spans)}" for part in self._by_count]
-        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
+        return "\n".join([*lines, *(f"warning: {warning}" for warning in self._warnings(spell))])
 
     def reasons(self) -> str:
         """Return why frames are unchanged, such as `20 no usable face, 5 mouth covered`."""
         return ", ".join(f"{found.frames} {found.reason}" for found in self._by_count)
+
+    def _warnings(self, spell: Spell) -> list[str]:
+        return [spelled(warning, spell) for warning in self.warnings]
 
     @property
     def _by_count(self) -> list[UnchangedFrames]:

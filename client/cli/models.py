@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from client.cli.parser import OneLineParser, help_text
 from client.cli.server_arguments import add_server_arguments, server_access
 from client.offer import Offer, exported_models, models_on_server, offers, offers_of_repository
+from client.option import flag
 
 WIDTH = 100  # characters
 
@@ -64,4 +65,4 @@ def _lines(offer: Offer) -> list[str]:
     options = [f"{option.flag}: {help_text(option).replace('%%', '%')}" for option in pipeline.options]
     texts = [pipeline.description, f"Licence of the weights: {pipeline.weights_licence}.", *options]
     wrapped = [textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="    ") for text in texts]
-    return [offer.sentence(), *wrapped]
+    return [offer.sentence(flag), *wrapped]

@@ -11,6 +11,7 @@ from client.cli.parser import OneLineParser, add_job_options, given_job_options
 from client.cli.server_arguments import add_server_arguments, server_access
 from client.job_options import JobOptions
 from client.logs import LogProgress
+from client.option import flag
 from client.options import read_options
 from client.progress import open_progress
 from client.run import run_job
@@ -40,9 +41,9 @@ def run_command(arguments: Sequence[str], parser: argparse.ArgumentParser) -> in
     with shown as progress:
         report = run_job(options, access, namespace.model_repository, progress)
     if namespace.json:
-        print(json.dumps(report.as_dict(), indent=2))
+        print(json.dumps(report.as_dict(flag), indent=2))
     elif not namespace.quiet:
-        print(report.summary())
+        print(report.summary(flag))
     return 0
 
 

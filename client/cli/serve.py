@@ -13,6 +13,7 @@ from client.cli.parser import OneLineParser
 from client.cli.server_arguments import add_repository_argument
 from client.errors import ServerUnavailable, UsageError
 from client.offer import models_to_serve, offers_of_repository, weights_warnings
+from client.option import flag
 from client.servers.embedded import how_it_ended
 from lipsync_core.serving.access import add_access_options, read_access
 from lipsync_core.serving.endpoints import GRPC_PORT, HTTP_PORT, LOOPBACK, METRICS_PORT, is_loopback
@@ -37,7 +38,7 @@ def serve_command(arguments: Sequence[str]) -> int:
     repository, flavour = options.model_repository, options.model_config_name
     models = models_to_serve(repository, options.models, flavour)
     with EmbeddedServer(_server_options(options, tuple(models))) as server:
-        offered = [offer.sentence() for offer in offers_of_repository(repository, models, flavour)]
+        offered = [offer.sentence(flag) for offer in offers_of_repository(repository, models, flavour)]
         for line in [*offered, *weights_warnings(repository, models, flavour)]:
             print(line, file=sys.stderr)
         try:

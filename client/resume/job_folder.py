@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from client.errors import OutputError
+from client.errors import OutputError, ref
 from client.job_options import JobOptions
 from client.options import OPTIONS, RESUME, WORK_DIR
 from client.resume.work_folder import JOB_FILE, WorkFolder, default_work_dir, file_digest
@@ -35,11 +35,11 @@ def open_folder(options: JobOptions, triton: TritonCalls) -> WorkFolder:
 
 
 def facts_of(options: JobOptions, triton: TritonCalls) -> dict[str, str]:
-    """Return everything that the servers' answers depend on, by names that people understand."""
+    """Return everything that the servers' answers depend on, by names that people understand; options by `ref`."""
     facts = {"video": file_digest(options.video), "audio": file_digest(options.audio)}
     for option in OPTIONS:
         if option.changes_answers:
-            facts[option.name.replace("_", "-")] = repr(option.write(options.values[option]))
+            facts[ref(option.name)] = repr(option.write(options.values[option]))
     facts["models on the server"] = " ".join(triton.identity(model) for model in options.needed_models)
     return facts
 

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.errors import LipSyncError, MediaError, NoFaceError, OutputError, ServerUnavailable, UsageError
+from client.errors import LipSyncError, MediaError, NoFaceError, OutputError, ServerUnavailable, UsageError, ref
 from client.job import Job
 from client.logs import set_up_logs
 from client.process import end_on_signals
@@ -107,12 +107,12 @@ def main() -> int:
         os.chdir(request.folder)  # so that no message names a folder of this machine
         run_job(store, request.job_id, request.access)
     except ServerUnavailable as error:
-        logger.warning("job %s: %s", request.job_id, error)
+        logger.warning("job %s: %s", request.job_id, str(error))
         if not request.is_last_try:
             return EXIT_RETRY
         store.fail(request.job_id, failure(error))
     except LipSyncError as error:
-        logger.warning("job %s: %s", request.job_id, error)
+        logger.warning("job %s: %s", request.job_id, str(error))
         store.fail(request.job_id, failure(error))
     except Exception as error:
         logger.exception("job %s", request.job_id)
@@ -132,7 +132,7 @@ def run_job(store: JobStore, job_id: str, access: ServerAccess) -> None:
     settings = JobSettings(**record.settings)
     with Job(settings.job_options(Path(), job_id)) as job, ServerPool(access) as pool:
         report = job.run(pool, StoredProgress(store, job_id))
-    fields = report.as_dict()
+    fields = report.as_dict(ref)  # the API and the page each spell options in their own way
     del fields["output"]  # a path of this machine
     store.finish(job_id, fields)
 

@@ -1,10 +1,12 @@
-"""The page's words for options, files and parts of requests: errors for people use them."""
+"""The page's words for options, files and parts of requests, which errors and warnings for people use."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from copy import copy
+from typing import Any
 
-from client.errors import LipSyncError
+from client.errors import LipSyncError, by_name, in_quotes, spelled
 from client.options import CONTAINER, OPTIONS
 from client.web.job_settings import AUDIO_FILE, VIDEO_FILE, result_file
 
@@ -34,3 +36,13 @@ def for_user(error: LipSyncError) -> str:
     shown = copy(error)
     shown.about = label(error.about)
     return shown.for_people(label)
+
+
+def warnings_for_people(warnings: Iterable[str]) -> list[str]:
+    """Return a report's warnings with the page's labels of options."""
+    return [spelled(warning, in_quotes(label)) for warning in warnings]
+
+
+def report_for_programs(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a report whose warnings name options as the API does."""
+    return {**report, "warnings": [spelled(warning, by_name) for warning in report["warnings"]]}

@@ -24,7 +24,7 @@ from client.offer import (
     offers_of_repository,
     weights_warnings,
 )
-from client.option import Option
+from client.option import Option, flag
 from client.option_kinds import Choice
 from client.options import OPTIONS, choices_for, pipelines_of
 from client.pipelines.face_options import DETECTOR
@@ -116,7 +116,7 @@ def open_triton(options: argparse.Namespace) -> Iterator[ServerAccess]:
     models = tuple(exported_models(repository))
     if not models:
         raise no_exported_models(repository)
-    offered = [offer.sentence() for offer in offers_of_repository(repository, models)]
+    offered = [offer.sentence(flag) for offer in offers_of_repository(repository, models)]
     for line in [*offered, *weights_warnings(repository, models)]:
         print(line, file=sys.stderr, flush=True)
     server = EmbeddedServer(

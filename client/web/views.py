@@ -15,6 +15,7 @@ from client.option_kinds import Json
 from client.options import CONTAINER, END, FACE, MODEL, START
 from client.pipelines.length_options import IF_AUDIO_LONGER
 from client.web.job_settings import JobSettings
+from client.web.labels import report_for_programs, warnings_for_people
 from client.web.store import JobRecord, State
 
 EXAMPLE_ID = "3f2a9c0d6b7e4f518a90c1d2e3f4a5b6"
@@ -102,9 +103,13 @@ class JobView(BaseModel):
     frames_per_second: float | None = Field(description="Processing speed of this stage.")
     eta_s: float | None = Field(description="Estimated remaining time, in seconds.")
     attempts: int = Field(description="Number of starts; more than 1 after an interruption of the service.")
-    warnings: list[str] = Field(description="What the user should know about the result.")
+    warnings: list[str] = Field(
+        description="What the user should know about the result; options have their labels on the page."
+    )
     error: JobFailure | None
-    report: dict[str, Any] | None = Field(description="The client's report of a finished job.")
+    report: dict[str, Any] | None = Field(
+        description="The client's report of a finished job; options in its warnings have their names in the API."
+    )
     links: JobLinks
 
 
@@ -281,9 +286,9 @@ def job_view(record: JobRecord, jobs_ahead: int | None = None) -> JobView:
         frames_per_second=speed,
         eta_s=eta_s,
         attempts=record.attempts,
-        warnings=[] if report is None else report["warnings"],
+        warnings=[] if report is None else warnings_for_people(report["warnings"]),
         error=None if record.error is None else JobFailure(**record.error),
-        report=report,
+        report=None if report is None else report_for_programs(report),
         links=JobLinks(
             self=f"/jobs/{record.id}",
             events=f"/jobs/{record.id}/events",

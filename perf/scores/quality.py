@@ -14,8 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from client.errors import UsageError
+from client.errors import UsageError, spelled
 from client.media import AudioSource, IfAudioLonger, VideoSource
+from client.option import flag
 from client.progress import open_progress
 from client.servers.connection import TritonConnection
 from client.servers.embedded import open_server
@@ -70,7 +71,7 @@ def as_dict(quality: Quality) -> dict[str, object]:
         **{name: _figures(tally) for name, tally in (("outside", quality.outside), ("inside", quality.inside))},
         "flicker": dict(zip(("source", "result"), quality.flicker.means, strict=True)),
         "sync": {"source": _scores(quality.source_sync), "result": _scores(quality.result_sync)},
-        "warnings": quality.warnings,
+        "warnings": _warnings(quality),
     }
 
 
@@ -111,8 +112,12 @@ def _run(options: argparse.Namespace) -> None:
         quality = job.run(connection, progress)
     print(json.dumps(as_dict(quality), indent=2, allow_nan=False) if options.json else as_table(quality))
     if not options.json:
-        for line in quality.warnings:
+        for line in _warnings(quality):
             print(f"{NAME}: warning: {line}", file=sys.stderr)
+
+
+def _warnings(quality: Quality) -> list[str]:
+    return [spelled(line, flag) for line in quality.warnings]
 
 
 def _scores(scores: dict[str, SyncScore] | None) -> dict[str, object] | None:

@@ -51,7 +51,7 @@ class Quality:
         outside, inside: Picture errors outside and inside the mouth region.
         flicker: Warping error in the mouth region.
         result_sync, source_sync: Scores by curve of the voice recording; None with too few faces.
-        warnings: What the user should know, one sentence each.
+        warnings: What the user should know, one sentence each; may refer to options with `ref`.
     """
 
     duration_s: float = 0.0
@@ -157,13 +157,12 @@ class QualityJob:
     def _warnings(self, quality: Quality) -> list[str]:
         end_s, audio_s, psnr = quality.duration_s, self._audio.duration, quality.outside.psnr_db
         facts = {
-            f"only {psnr or 0:.1f} dB outside the mouth: was the result made from this source? See also --start": psnr
-            is not None
-            and psnr < LEAST_PSNR_DB,
+            f"only {psnr or 0:.1f} dB outside the mouth: was the result made from this source? See also"
+            f" {ref('start')}": psnr is not None and psnr < LEAST_PSNR_DB,
             f"{quality.frames - quality.frames_with_face} of {quality.frames} frames of the result show no usable face:"
             " they count as outside, and not for sync": quality.frames_with_face < quality.frames,
             f"the source ends before the result; {quality.frames_repeated} frames are compared with its repetition"
-            f" ({self._if_audio_longer}, see --if-audio-longer)": quality.frames_repeated > 0,
+            f" ({self._if_audio_longer}, see {ref('if_audio_longer')})": quality.frames_repeated > 0,
             f"the source ends before the result; {quality.frames - quality.frames_compared} frames are compared"
             " with nothing": quality.frames_compared < quality.frames,
             f"the result ends at {end_s:.2f} s, before the source": _ends_before(end_s, self._source.duration),

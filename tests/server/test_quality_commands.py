@@ -124,7 +124,9 @@ def test_lengths_may_differ(measure: Measure, source: Path, result: Path, tmp_pa
     short = write_video(tmp_path / "short.mp4", read_frames(source)[:50])
     repeated = measure(short, result, SPEECH)
     assert (repeated["frames_compared"], repeated["frames_repeated"]) == (FRAMES, FRAMES - 50)
-    assert "25 frames are compared with its repetition (bounce" in " ".join(repeated["warnings"])
+    assert "25 frames are compared with its repetition (bounce, see --if-audio-longer)" in " ".join(
+        repeated["warnings"]
+    )
     cut = measure(short, result, SPEECH, "--if-audio-longer", "cut")
     assert (cut["frames_compared"], cut["frames_repeated"]) == (50, 0)
     assert "25 frames are compared with nothing" in " ".join(cut["warnings"])

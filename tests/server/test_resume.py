@@ -12,6 +12,7 @@ import pytest
 from client.errors import NoFaceError, ServerUnavailable
 from client.job import Job
 from client.job_options import JobOptions
+from client.option import flag
 from client.report import Report
 from client.resume.work_folder import default_work_dir
 from client.servers.connection import TritonConnection
@@ -83,7 +84,7 @@ def test_changed_option_restarts_the_job_and_says_so(server: EmbeddedServer, cli
     interrupt(server, options.with_options({"crf": 30}))
     report = run(server, options.with_options({"start": 0.4}))
     assert report.requests_reused < ASKED_TWICE
-    assert any("restarted: start changed since" in warning for warning in report.warnings)
+    assert any("restarted: --start changed since" in warning for warning in report.as_dict(flag)["warnings"])
     interrupt(server, options)
     assert run(server, options.with_options({"crf": 30})).requests_reused > ASKED_TWICE
 
@@ -93,7 +94,7 @@ def test_another_rule_for_silence_restarts_the_job(server: EmbeddedServer, clip:
     options = JobOptions.read(clip, SPEECH, tmp_path / "out.mp4", {"if_audio_longer": "cut", "resume": True})
     interrupt(server, options)
     report = run(server, options.with_options({"in_silence": "keep"}))
-    assert any("restarted: in-silence changed since" in warning for warning in report.warnings)
+    assert any("restarted: --in-silence changed since" in warning for warning in report.as_dict(flag)["warnings"])
 
 
 def test_changed_input_restarts_the_job_and_says_so(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
 
 from client.cli.run import build_parser, job_options
 from client.cli.server_arguments import server_access
-from client.errors import UsageError
+from client.errors import AccessDenied, UsageError, ref
 from client.lipsync import main
+from client.logs import set_up_logs, take_down_logs
 from client.pipelines import PIPELINES
 from client.pipelines.latentsync import SPEED
 from client.pipelines.wav2lip import BLEND
@@ -136,3 +138,14 @@ def test_models_are_listed_with_options_and_licences(capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     assert all(" ".join(pipeline.description.split()[:4]) in shown for pipeline in PIPELINES)
     assert "--blend" in shown
+
+
+def test_logs_spell_options_as_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    """An error that is only logged, such as that of one server of several, reads like one that ends the command."""
+    handler = set_up_logs(as_json=False, quiet=False)
+    try:
+        error = AccessDenied(expected="a token that the server accepts", advice=f"Check {ref('token_file')}")
+        logging.getLogger("client.servers").warning("left out: %s", error)
+    finally:
+        take_down_logs(handler)
+    assert capsys.readouterr().err.endswith("Check --token-file\n")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from client.errors import ref
+from client.option import flag
 from client.report import Report
 from lipsync_core.reasons import Reason
 
@@ -30,3 +32,12 @@ def test_the_summary_has_a_line_per_reason() -> None:
         "3 frames unchanged, no usable face: 0.00-0.08 s, 0.36-0.40 s",
     ]
     assert report().reasons() == "4 mouth covered, 3 no usable face"
+
+
+def test_each_front_end_spells_options_in_warnings() -> None:
+    """Flags on the command line, names in batches and Python."""
+    found = report()
+    found.warnings.append(f"set {ref('in_silence')} to model")
+    assert found.summary(flag).endswith("warning: set --in-silence to model")
+    assert found.as_dict(flag)["warnings"] == ["set --in-silence to model"]
+    assert found.as_dict()["warnings"] == ["set in_silence to model"]

@@ -110,7 +110,7 @@ def test_choices_that_do_not_go_together_fail(client: TestClient) -> None:
     """The client's own rules hold: by name in the detail, by label for people."""
     said = problem(client.post("/jobs", files=files(), data={"detector": "s3fd"}), 422)
     assert said["detail"].startswith("detector: expected model wav2lip, got model mouth-motion.")
-    assert said["user_message"].startswith("Face detector: Needed: Model wav2lip. Found: Model mouth-motion.")
+    assert said["user_message"].startswith("Face detector: Needed: “Model” wav2lip. Found: “Model” mouth-motion.")
     assert "--" not in said["detail"]
     problem(client.post("/jobs", files=files(), data={"seed": "1"}), 422)
     problem(client.post("/jobs", files=files(), data={"container": "webm", "codec": "h264"}), 422)

@@ -28,6 +28,7 @@ from client.tracking.finder import S3FD
 from client.web import store, triton, worker
 from client.web.job_process import SERVERS_FAULT, WebJobRequest, failure
 from client.web.service import Service
+from client.web.views import job_view
 from client.web.worker import Workers, hold, recover, sweep
 from lipsync_core.serving.runtime import ServerStartError
 from tests.waiting import wait_until
@@ -73,7 +74,20 @@ def test_error_of_the_user_is_told_with_labels() -> None:
         "No face was found",
         "video: no usable face. Choose another with face",
     )
-    assert told.user_message == "Video: no usable face. Choose another with Which face."
+    assert told.user_message == "Video: no usable face. Choose another with “Which face”."
+
+
+def test_warnings_are_told_with_labels(tmp_path: Path) -> None:
+    """The page shows an option's label; programs that read the report get its name."""
+    service = make_service(tmp_path)
+    job_id = add_job(service)
+    service.store.claim(job_id)
+    service.store.finish(job_id, {"frames": 3, "warnings": [f"set {ref('in_silence')} to model"]})
+    record = service.store.get(job_id)
+    assert record is not None
+    told = job_view(record)
+    assert told.warnings == ["set “While nobody speaks” to model"]
+    assert told.report == {"frames": 3, "warnings": ["set in_silence to model"]}
 
 
 @pytest.mark.parametrize(
