@@ -60,7 +60,7 @@ def options_table() -> str:
     """Return a row per option of all pipelines, then those of single pipelines."""
     shared = [option for option in OPTIONS if not pipelines_of(option)]
     owned = [(pipeline.name, pipeline.options) for pipeline in PIPELINES if pipeline.options]
-    return "\n\n".join([_table_of(shared), *(f"For {name} only:\n\n{_table_of(options)}" for name, options in owned)])
+    return "\n\n".join([_table_of(shared), *(f"## For {name} only\n\n{_table_of(options)}" for name, options in owned)])
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
