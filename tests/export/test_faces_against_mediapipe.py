@@ -37,7 +37,7 @@ DETECTORS = {
     "full": Detector(image_size=192, grids=((48, 1),), min_score=0.6),
 }
 DETECTION_PX = 0.01  # float32 arithmetic in another order, 0.0001 px seen; another OpenCV may round pixels otherwise
-SCORE = 1e-5
+SCORE = 1e-4  # of a certain face's
 LANDMARK_PX = 0.05  # the same, 0.003 px seen
 TRACKING_PX = 0.5  # errors feed back through the crop, and the library places it by refined eyes; 0.13 px seen
 

@@ -17,6 +17,7 @@ from perf.scores.syncnet.mfcc import audio_windows  # noqa: E402
 from perf.scores.syncnet.network import EMBEDDING, SyncNet  # noqa: E402
 from perf.scores.syncnet.tracks import Track  # noqa: E402
 from perf.scores.syncnet.video_tracks import find_video_tracks, frames_at_25  # noqa: E402
+from tests.closeness import assert_close  # noqa: E402
 from tests.data.syncnet_goldens import speech  # noqa: E402
 from tests.media_clips import burst, write_clip, write_sound  # noqa: E402
 from tests.server.clips import head_frame, write_film, write_video  # noqa: E402
@@ -88,7 +89,7 @@ def test_blocks_change_nothing(count: int, block: int, monkeypatch: pytest.Monke
     lips = network.embed_lips(torch.from_numpy(crops)).numpy()[:count]
     sounds = network.embed_sounds(torch.from_numpy(audio_windows(speech())[:count].copy())).numpy()
     whole = pair_distances(lips, np.pad(sounds, ((MAX_SHIFT, MAX_SHIFT), (0, 0))))
-    assert np.abs(meter.distances() - whole).max() < 0.01  # of some thousands, in float32
+    assert_close(meter.distances(), whole, rel=1e-5)  # float32
 
 
 def clip_of(path: Path, rate: int, count: int) -> Path:

@@ -16,6 +16,7 @@ from lipsync_core.audio.speaking import REACH_S
 from lipsync_core.mouth import speaker_template, wanted_lips
 from lipsync_core.mouth.lips import LIPS, openings
 from lipsync_core.serving.server import EmbeddedServer
+from tests.closeness import assert_close
 from tests.server.clips import head_frame, read_planes, swaying_head, write_video, write_wave
 from tests.server.jobs import job_runner
 from tests.sounds import WITHOUT_SPEECH, music, silence, speech
@@ -35,7 +36,7 @@ def test_the_server_carries_on_where_an_earlier_request_ended(connection: Triton
     (whole,) = _ask(connection, audio)
     parts = _ask(connection, audio[:51_200], audio[51_200:])
     assert len(whole) == -(-len(audio) // 512)
-    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-6)  # float32 sums may be ordered by length
+    assert_close(np.concatenate(parts), whole, rel=1e-4)  # kernels sum in another order by length; measured 1e-6
 
 
 @pytest.mark.parametrize("sound", WITHOUT_SPEECH)
