@@ -12,6 +12,7 @@ from client.servers.addresses import Servers, parse_urls
 from client.servers.calls import Transport
 from client.servers.connection import REQUEST_TIMEOUT_S
 from client.servers.security import FILES, IN_THE_CLEAR, Security, read_token
+from client.system import has_shared_memory
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class ServerAccess:
         security: Encryption, certificates and token; only for servers that are given by URL.
 
     Raises:
-        UsageError: A URL cannot be read, or security is given without URLs.
+        UsageError: A URL cannot be read, security is given without URLs, or this system has no shared memory to use.
     """
 
     urls: tuple[str, ...] = ()
@@ -42,6 +43,8 @@ class ServerAccess:
             parse_urls(self.urls)
         elif self.security != IN_THE_CLEAR:
             raise _security_without_url()
+        if self.transport == "shm" and not has_shared_memory():
+            raise UsageError(option="transport", expected="auto or grpc, as this system has no /dev/shm", got="shm")
 
     @property
     def servers(self) -> Servers | None:

@@ -60,6 +60,18 @@ def test_embedded_server_fails_in_one_line_without_linux() -> None:
     assert "expected Linux on x86-64 with Python 3.11 or 3.12, got elsewhere" in line
 
 
+def test_shared_memory_is_refused_without_linux() -> None:
+    """As wrong usage, in one line, before media are opened or a server is asked."""
+    done = run(
+        "from client.lipsync import main\n"
+        "files = ['--video', 'in.mp4', '--audio', 'in.wav', '--output', 'out.mp4']\n"
+        "sys.exit(main([*files, '--url', '127.0.0.1:1', '--transport', 'shm']))"
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line == "lipsync: --transport: expected auto or grpc, as this system has no /dev/shm, got shm"
+
+
 def test_lock_fails_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Callers go on without a lock, as on a disk that has none."""
     monkeypatch.setattr(locks, "fcntl", None)
