@@ -19,7 +19,7 @@ PUT_POLL_S = 0.1  # how soon a producer notices that its consumer has stopped
 def split(items: Iterable[Item], count: int) -> list[Iterator[Item]]:
     """Give several consumers the same items, each at its own pace.
 
-    An item is kept until the slowest consumer has it, and no longer: `itertools.tee` keeps up to 57 of them.
+    An item is freed once the slowest consumer has it; `itertools.tee` keeps up to 57 longer.
     """
     source = iter(items)
     waiting: list[deque[Item]] = [deque() for _ in range(count)]

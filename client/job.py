@@ -52,7 +52,7 @@ CHANNELS = 3  # bytes per pixel of a frame on its way to the server
 
 
 class Job:
-    """A job whose media are opened and checked, as a context: leaving it without a finished run leaves no file."""
+    """A job with its media opened and checked; a context manager that leaves no file unless a run finished."""
 
     def __init__(self, options: JobOptions) -> None:
         """Open and check the media, so that bad input is reported before any server starts.
@@ -83,7 +83,7 @@ class Job:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove what an unfinished run wrote; what its work folder keeps is for the next one."""
+        """Remove what an unfinished run wrote, except the work folder, which the next run continues from."""
         self._writer.abort()
         self._audio.close()
         if self._folder is not None:
@@ -115,7 +115,7 @@ class Job:
     def run(
         self, connection: TritonCalls, progress: JobProgress | None = None, server_start_s: float | None = None
     ) -> Report:
-        """Do the job through a server, or several.
+        """Run the job on one or several servers.
 
         Raises:
             NoFaceError: nothing was changed, as no frame has a usable face.
@@ -240,7 +240,13 @@ class Job:
                 progress.advance(1)
 
     def _check_result(self, report: Report, voice: VoiceActivity) -> None:
-        """Fail if nothing was changed, unless that was asked for as nobody speaks; warn in the latter case."""
+        """Check that the job did something.
+
+        Without speech, unless the model is to draw then too, unchanged frames are right, and a warning says why.
+
+        Raises:
+            NoFaceError: no frame was changed although there is speech.
+        """
         is_silent = self._values[IN_SILENCE] != "model" and not voice.found_speech
         if not report.frames_synced and not (is_silent and Reason.SILENCE.key in report.unchanged):
             raise self._nothing_changed(report)

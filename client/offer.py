@@ -75,12 +75,12 @@ def models_of_pipelines() -> set[str]:
 
 
 def offers(loaded: Collection[str]) -> list[Offer]:
-    """Return every pipeline with what it lacks on a server that has these models."""
+    """Return an offer for every pipeline, for a server with these models."""
     return [_offer(pipeline, loaded) for pipeline in PIPELINES]
 
 
 def offers_of_repository(repository: Path, models: Iterable[str], config_name: str | None = None) -> list[Offer]:
-    """Return every pipeline with what it lacks where these models of a repository are served.
+    """Return an offer for every pipeline, for a server of these models of a repository.
 
     Raises:
         UsageError: the folder is no model repository, or that of another version.
@@ -153,7 +153,7 @@ def models_to_serve(repository: Path, chosen: Sequence[str] | None, config_name:
 
 
 def no_exported_models(repository: Path) -> UsageError:
-    """Return the error of a repository without any exported model, or of a folder that is none."""
+    """Return the error for a repository without exported models, or for a folder that is no repository."""
     if not holds_models(repository):
         return UsageError(
             option="model_repository",

@@ -21,11 +21,11 @@ class Kind(Protocol):
 
     @property
     def metavar(self) -> str:
-        """What stands for the value in the command line's help."""
+        """The placeholder for the value in the command line's help."""
 
     @property
     def summary(self) -> str:
-        """The possible values as a table's cell."""
+        """The possible values, for a table."""
 
     def read(self, value: object) -> Any:
         """Return the typed value of text or JSON.
@@ -66,12 +66,12 @@ class Choice:
 
     @property
     def metavar(self) -> str:
-        """What stands for the value in the command line's help."""
+        """The placeholder for the value in the command line's help."""
         return f"{{{','.join(map(str, self.values))}}}"
 
     @property
     def summary(self) -> str:
-        """The possible values as a table's cell."""
+        """The possible values, for a table."""
         return ", ".join(map(str, self.values))
 
     def read(self, value: object) -> str | int:
@@ -104,8 +104,8 @@ class Number:
     Attributes:
         low, high: the limits, included.
         integer: whether it is a whole number.
-        step: what a form's control counts in.
-        unit: what it counts, such as "seconds"; may be empty.
+        step: increment of a form's control.
+        unit: unit of the number, such as "seconds"; may be empty.
         placeholder: the metavar.
     """
 
@@ -124,12 +124,12 @@ class Number:
 
     @property
     def metavar(self) -> str:
-        """What stands for the value in the command line's help."""
+        """The placeholder for the value in the command line's help."""
         return self.placeholder
 
     @property
     def summary(self) -> str:
-        """The possible values as a table's cell."""
+        """The possible values, for a table."""
         return f"{self.low:.10g} to {self.high:.10g}"
 
     def read(self, value: object) -> int | float:
@@ -173,7 +173,7 @@ class Switch:
     summary: str = "on or off"
 
     def read(self, value: object) -> bool:
-        """Return the truth of a JSON boolean, or of the texts true and false."""
+        """Return the value of a JSON boolean, or of the text "true" or "false"."""
         if isinstance(value, bool):
             return value
         if value in ("true", "false"):
@@ -195,7 +195,7 @@ class Switch:
 
 @dataclass(frozen=True)
 class Text(Generic[T]):
-    """Text with a form of its own, such as X,Y.
+    """Text in a fixed format, such as X,Y.
 
     Attributes:
         parse: text -> value; raises ValueError where it breaks the rule.
@@ -223,12 +223,12 @@ class Text(Generic[T]):
 
     @property
     def metavar(self) -> str:
-        """What stands for the value in the command line's help."""
+        """The placeholder for the value in the command line's help."""
         return self.placeholder
 
     @property
     def summary(self) -> str:
-        """The possible values as a table's cell."""
+        """The possible values, for a table."""
         return self.placeholder
 
     def read(self, value: object) -> T:

@@ -168,7 +168,7 @@ WORK_DIR: Option[Path | None] = Option(
 
 
 def options_of_pipelines(pipelines: tuple[Pipeline, ...]) -> tuple[Option[Any], ...]:
-    """Return the options that only some pipelines understand, each once."""
+    """Return the options that belong to one or some of these pipelines, each once."""
     return tuple({option.name: option for pipeline in pipelines for option in pipeline.options}.values())
 
 
@@ -199,12 +199,12 @@ def options_for_front_end(front_end: FrontEnd) -> tuple[Option[Any], ...]:
 
 
 def pipelines_of(option: Option[Any]) -> tuple[Pipeline, ...]:
-    """Return the pipelines that alone understand an option; none where all do."""
+    """Return the pipelines that an option belongs to; empty for options of all pipelines."""
     return tuple(pipeline for pipeline in PIPELINES if option in pipeline.options)
 
 
 def understands(pipeline: Pipeline, option: Option[Any], value: object) -> bool:
-    """Return whether a pipeline understands a value of an option; not if the value is other pipelines' own."""
+    """Return whether a pipeline accepts a value of an option; False for values that belong to other pipelines."""
     if option is DETECTOR:
         return value in {detector.name for detector in pipeline.detectors}
     owners = owners_of_choice(option, value)
@@ -212,18 +212,18 @@ def understands(pipeline: Pipeline, option: Option[Any], value: object) -> bool:
 
 
 def owners_of_choice(option: Option[Any], value: object) -> tuple[Pipeline, ...]:
-    """Return the pipelines that alone understand a choice of an option of all pipelines; none where all do."""
+    """Return the pipelines that a choice of a common option belongs to; empty for choices of all pipelines."""
     return tuple(pipeline for pipeline in PIPELINES if value in pipeline.own_choices.get(option.name, ()))
 
 
 def choices_for(pipeline: Pipeline, option: Option[Any]) -> tuple[str | int, ...]:
-    """Return the choices of an option that a pipeline understands; none for an option of another kind."""
+    """Return the choices of an option that a pipeline accepts; empty for options that are not a choice."""
     values = option.kind.values if isinstance(option.kind, Choice) else ()
     return tuple(value for value in values if understands(pipeline, option, value))
 
 
 def help_of(option: Option[Any]) -> str:
-    """Return an option's help, with the choices that only some pipelines understand."""
+    """Return an option's help; it says which choices belong to some pipelines only."""
     values = option.kind.values if isinstance(option.kind, Choice) else ()
     owned = {value: owners_of_choice(option, value) for value in values}
     notes = [f" {value}: {names_of(owners)} only." for value, owners in owned.items() if owners]

@@ -1,4 +1,4 @@
-"""Lets a process of the client leave by an exception when a signal asks it to end, so that every context is closed."""
+"""Turns signals that ask a process to end into an exception, so that every context is closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What differs between operating systems: signals and memory. Imports and runs on all of them."""
+"""What differs between operating systems: signals and memory. Can be imported on all of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ THREADS = Path("/proc/self/task")
 
 
 def ending_signals() -> list[signal.Signals]:
-    """List the signals that ask a program to end, but for Ctrl-C; those that the system has."""
+    """List the signals of this system that ask a program to end, except Ctrl-C's."""
     return [signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -37,7 +37,7 @@ def peak_memory_mb() -> float:
 
 
 def return_freed_frames() -> None:
-    """Have glibc map each frame on its own, so that its memory goes back to the system when it is freed."""
+    """Make glibc map each frame separately, so that its memory returns to the system when it is freed."""
     with contextlib.suppress(OSError, AttributeError):  # another C library does as it likes
         ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, FRAME_SIZED_BYTES)
 
@@ -52,9 +52,9 @@ def has_room(size: int) -> bool:
 
 
 def reserve_matrix_memory() -> None:
-    """Have OpenBLAS, which NumPy multiplies with, take its work area now.
+    """Make OpenBLAS, which NumPy multiplies with, allocate its work area now.
 
-    Where it gets none it asks for ever, deaf to signals; later in a job memory may be short.
+    When the allocation fails it retries forever and ignores signals; memory may be short later in a job.
     """
     import numpy as np  # noqa: PLC0415  (programs import this module before they can be interrupted)
 
@@ -64,7 +64,7 @@ def reserve_matrix_memory() -> None:
 
 @contextlib.contextmanager
 def kept_scheduling() -> Iterator[None]:
-    """Run what may change the scheduling policy of this process, and undo that for all of its threads.
+    """Restore the scheduling policy of all threads of this process at the end of the context.
 
     As root, SVT-AV1 gives its threads and the calling one the highest real-time priority. Children inherit it, and
     everything else on the machine waits for them.

@@ -89,7 +89,7 @@ def compare_gpus(
         video: the sample's video.
         audio: its speech.
         gpus: Modal's names, separated by commas.
-        runs: of each row.
+        runs: number of runs of each row.
         output: the folder; compare with `python -m perf report OUTPUT/*`.
     """
     sample = (Path(video).read_bytes(), Path(audio).read_bytes(), Path(video).suffix, Path(audio).suffix, runs)

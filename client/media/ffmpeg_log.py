@@ -1,4 +1,4 @@
-"""Reads FFmpeg's log, which tells what no other interface of it does. One thread at a time, as its level is global."""
+"""Reads FFmpeg's log, the only place where FFmpeg reports some facts. One thread at a time, as its level is global."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _level = threading.Lock()
 
 @contextmanager
 def captured_log(level: int) -> Iterator[list[tuple[int, str, str]]]:
-    """Capture what FFmpeg says to this thread; what it says to others meanwhile is dropped, as it is at all times.
+    """Capture what FFmpeg logs for this thread. Lines for other threads are dropped, as they are without a capture.
 
     Args:
         level: VERBOSE or ERROR.

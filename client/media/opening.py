@@ -143,7 +143,7 @@ def read_packets(container: InputContainer, stream: Any, note_error: Callable[[]
 
 
 class _OtherFile(Exception):
-    """A demuxer asked for a second file."""
+    """Raised when a demuxer asks for a second file."""
 
 
 def _refuse_other_files(url: str, flags: int, options: dict[str, str]) -> Any:  # noqa: ARG001  # called by PyAV

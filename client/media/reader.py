@@ -64,7 +64,7 @@ class PacketPlace:
 
     @classmethod
     def of(cls, frame: av.VideoFrame) -> PacketPlace:
-        """Return a decoded frame's; the first one for pictures that were put together from tiles."""
+        """Return the place of a decoded frame's packet; the file's first for pictures that were joined from tiles."""
         return frame.opaque if isinstance(frame.opaque, cls) else cls()
 
 

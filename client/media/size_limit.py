@@ -1,4 +1,4 @@
-"""Refuses pictures too large to work with before they are decoded, and tells their size."""
+"""Refuses pictures too large to work with before they are decoded, and reports their size."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Span:
 
     @property
     def gap(self) -> int:
-        """Ticks from the start to the next frame beyond which it begins with the frame that is shown then."""
+        """Ticks; if the next frame is further from the start, the span begins with the frame on screen at the start."""
         return min(round(GAP_FRAMES * self.step), round(GAP_S / self.time_base))
 
     def pts_at(self, time_s: float) -> int:

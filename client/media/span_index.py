@@ -23,10 +23,10 @@ class SpanIndex:
     Attributes:
         origin: timestamp that was sought before reading; None for the start of the file.
         first_pts: timestamp of the first frame in the file, if that is shown before the span starts; else None.
-        timestamps: of each frame in presentation order, in ticks; increasing, so repaired where they are not.
-        packets: of each frame, the number of its packet, counted from the origin in the order of the file.
+        timestamps: the frames' timestamps in presentation order, in ticks; repaired where they do not increase.
+        packets: number of each frame's packet, counted from the origin in the order of the file.
         starts: indices of the frames that decoding can start at.
-        last_duration: of the last frame, in ticks.
+        last_duration: duration of the last frame, in ticks.
         is_sought_by_time: whether the file can be sought by these timestamps.
     """
 

@@ -1,4 +1,4 @@
-"""The option of pipelines that draw noise."""
+"""The seed, an option of pipelines that generate from noise."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def facts_of(options: JobOptions, triton: TritonCalls) -> dict[str, str]:
 
 
 def drop_folder(path: Path) -> None:
-    """Remove what an earlier run left and no job needs; what is in use or cannot be removed stays."""
+    """Remove the folder that an earlier run left, unless it is in use or cannot be removed."""
     if (path / JOB_FILE).is_file():
         with suppress(OutputError):
             WorkFolder(path, {}).remove()

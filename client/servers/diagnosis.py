@@ -18,7 +18,7 @@ READ_BYTES = 1 << 16
 
 
 def connection_problem(address: Address, security: Security) -> ServerUnavailable | None:
-    """Return why a server cannot be reached; None if nothing is known but that it cannot."""
+    """Return why a server cannot be reached; None if the reason is not known."""
     proxy = proxy_of(address)
     try:
         return _http_problem(address, proxy) or handshake_problem(address, security, proxy) or _unknown(address, proxy)
@@ -62,7 +62,7 @@ def _unknown(address: Address, proxy: Proxy | None) -> ServerLost | None:
 
 
 def _behind(address: Address, proxy: Proxy | None, reason: str) -> ServerLost:
-    """Return the error of a server that a proxy is asked for."""
+    """Return the error of a server that is reached through a proxy."""
     variable = proxy.variable if proxy else ""
     return ServerLost(
         about=address.url,

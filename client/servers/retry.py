@@ -11,7 +11,7 @@ BACKOFF_S, MAX_BACKOFF_S = 0.2, 10.0
 
 
 class UnfitServer(LipSyncError):
-    """A server cannot be asked for a model, which shows before the request is sent."""
+    """A server cannot be asked for a model; raised before the request is sent."""
 
 
 ANSWERED_ELSEWHERE = (ServerBusy, NoAnswer, ServerLost, AccessDenied, ModelDied, UnfitServer)

@@ -87,7 +87,7 @@ class Roster:
         return [server.snapshot(now) for server in self._servers.values()]
 
     def why_none(self, model: str = "") -> LipSyncError:
-        """Return why the first server cannot be asked for a model, as it was met."""
+        """Return the error that keeps the first server from being asked for a model."""
         with self.changed:
             problems = [server.unfit.get(model, server.problem) for server in self._servers.values()]
         return next(filter(None, problems), ServerUnavailable(option="url", expected="a server", got="none"))
@@ -97,7 +97,7 @@ class Roster:
         self._closed.wait(seconds)
 
     def leave_out(self, server: ServerState, model: str, error: LipSyncError) -> None:
-        """Ask a server no more for a model, until it is restarted."""
+        """Stop asking a server for a model until it is restarted."""
         with self.changed:
             server.unfit[model] = error
             if isinstance(error, ModelDied):
@@ -129,7 +129,7 @@ class Roster:
             watcher.join(self._options.check_timeout_s)
 
     def _end(self, *, forget: bool) -> list[TritonConnection]:
-        """Let nobody wait or connect any more, and return the connections; forget them if they are to be closed."""
+        """Wake everybody who waits, stop connecting, and return the connections; drop them here if `forget`."""
         with self.changed:
             self._closed.set()
             self.changed.notify_all()
@@ -143,7 +143,7 @@ class Roster:
             return [server.connection for server in self._servers.values() if server.connection is not None]
 
     def _add(self, addresses: list[Address]) -> list[ServerState]:
-        """Take in the servers that are new, and return them."""
+        """Add the servers that are new, and return them."""
         for address in addresses:
             self._access.security.check(address)
         with self.changed:
@@ -202,7 +202,7 @@ class Roster:
                     self.lose(server, connection, error)
 
     def _follow_name(self) -> None:
-        """Take in servers that the name newly stands for; drop those that it no longer lists once they are lost."""
+        """Look the name up repeatedly: add new servers, and drop those that are no longer listed once they are lost."""
         while not self._closed.wait(self._options.look_up_every_s):
             try:
                 addresses = self._where.find()

@@ -146,7 +146,7 @@ def failure(error: LipSyncError) -> Failure:
 
 
 def servers_failure(title: str) -> Failure:
-    """Return a failure that the user's files and options have no part in."""
+    """Return a failure that is not due to the user's files and options."""
     return Failure(title, SERVERS_FAULT, SERVERS_FAULT)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from copy import copy
 from typing import Any
@@ -18,7 +17,6 @@ from client.errors import LipSyncError, UsageError, by_name, spelled
 from client.web.job_settings import SettingError
 from client.web.labels import for_user
 
-logger = logging.getLogger("client.web")
 MEDIA_TYPE = "application/problem+json"
 MAX_NAMED = 5  # errors that the detail of a problem repeats
 TITLES: dict[int, str] = {

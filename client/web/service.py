@@ -156,7 +156,7 @@ def _too_many(expected: str, got: str) -> ProblemError:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in a folder last through a power cut."""
+    """Flush a folder to the disk, so that a rename in it survives a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

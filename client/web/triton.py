@@ -43,7 +43,7 @@ logger = logging.getLogger("client.web")
 
 
 class LoadedModels:
-    """Asks Triton which pipelines it can run, and keeps the answer, or that there is none, for a moment."""
+    """Asks Triton which pipelines it can run, and caches the answer, or the lack of one, for a moment."""
 
     def __init__(self, access: ServerAccess) -> None:
         """Ask these servers."""
@@ -88,7 +88,7 @@ def _view(offer: Offer) -> ModelView:
 
 
 def _lacking(offer: Offer, option: Option[Any]) -> list[str]:
-    """Return the choices of an option that a pipeline does not have, or the server not for it."""
+    """Return the choices of an option that a pipeline does not have, or that the server cannot serve for it."""
     pipeline, owners = offer.pipeline, pipelines_of(option)
     if not isinstance(option.kind, Choice) or (owners and pipeline not in owners):
         return []

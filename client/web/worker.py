@@ -138,7 +138,7 @@ def store_path(settings: Settings) -> Path:
 
 @contextmanager
 def hold(settings: Settings, job_id: str) -> Iterator[int | None]:
-    """Hold a job's lock, None if another process has it; the system frees it when its last holder dies."""
+    """Take a job's lock; None if another process has it. The system frees it when its last holder dies."""
     try:
         lock = os.open(settings.job_folder(job_id) / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:  # the job was deleted, its folder is gone

@@ -68,9 +68,9 @@ class FlavourTable:
     """The whole file.
 
     Attributes:
-        rules: By flavour.
-        axes: By model.
-        models: By model, then by flavour.
+        rules: Rules by flavour.
+        axes: Axes by model.
+        models: Changes by model, then by flavour.
     """
 
     rules: Mapping[str, FlavourRules]

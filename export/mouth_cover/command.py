@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fit", type=Path, required=True, metavar="FOLDER", help="clips of uncovered mouths to fit on, as SPEAKER/CLIP"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of drawn covers (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the drawn covers (default: %(default)s)"
+    )
     parser.add_argument("--output", type=Path, default=COEFFICIENTS, metavar="FILE", help="(default: %(default)s)")
     add_repository(parser)
 

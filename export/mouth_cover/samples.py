@@ -34,7 +34,7 @@ def read_clip(triton: TritonCalls, speaker: str, path: Path, features: Features,
         speaker: Who speaks in it.
         path: The clip.
         features: From `open_features`.
-        seed: Of all random numbers; those of a clip depend on its name too, and not on other clips.
+        seed: Seed of all random numbers; those of a clip depend on its name too, and not on other clips.
     """
     rng = np.random.default_rng([seed, zlib.crc32(f"{speaker}/{path.stem}".encode())])
     for frame in VideoSource(path).frames():

@@ -89,7 +89,7 @@ def _refusal(version: Version, other: Version) -> str:
 
 
 def _remarks(version: Version, pinned: str | None, checkpoint: Path, sha256: str) -> list[str]:
-    """Say of a UNet what its keys and shapes cannot tell, and where the file beside it is wrong."""
+    """Return remarks on a UNet: that its version is not certain, and where the configuration beside it is wrong."""
     remarks = []
     if sha256 not in (pinned, PUBLISHED[version].sha256):
         remarks.append(

@@ -44,7 +44,7 @@ class MuseTalkUNet(nn.Module):
         Args:
             face_latents: Latents of the face with its lower half black, then of the whole face, times the scaling
                 factor, float32 [B, 8, 32, 32].
-            audio_tokens: With their position table, float32 [B, 50, 384].
+            audio_tokens: float32 [B, 50, 384], their position table added.
 
         Returns:
             Latents of the generated faces, divided by the scaling factor, float32 [B, 4, 32, 32].

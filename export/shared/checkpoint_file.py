@@ -88,7 +88,7 @@ def check_file(path: Path) -> None:
 
 
 def _read(path: Path) -> object:
-    """Read a file as what its first bytes say; names are often wrong."""
+    """Read a file in the format that its first bytes tell; names are often wrong."""
     with path.open("rb") as file:
         start = file.read(HEADER_PLACE + 1)
     if start.startswith(ZIP_MARK):

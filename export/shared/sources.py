@@ -107,7 +107,7 @@ def choose(sources: Sequence[Source], options: ExportOptions) -> list[Choice]:
 
 
 def describe_left_out(sources: Sequence[Source], choices: Sequence[Choice]) -> Iterator[str]:
-    """Say what it means that a network gets no weights, where that needs words."""
+    """Yield what will not work without the networks that get no weights."""
     chosen = [choice.source for choice in choices]
     yield from (source.if_left_out for source in sources if source.if_left_out and source not in chosen)
 

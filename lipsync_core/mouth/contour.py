@@ -46,8 +46,8 @@ def speaking_mouth(lips: np.ndarray) -> np.ndarray:
 def real_shapes(shapes: np.ndarray, closures: np.ndarray, gain: float) -> np.ndarray:
     """Enlarge predicted shapes, which are smaller than real ones.
 
-    Only what opens the mouth is enlarged: of the rest, speech tells too little. A closure within a wide opening is most
-    often a false one, and left out.
+    Only the opening is enlarged, as speech predicts the other components too poorly. A closure predicted within a wide
+    opening is usually false, and left out.
 
     Args:
         shapes: float32 [N, 6], as `lip_shapes` predicts them.
@@ -68,10 +68,10 @@ def opening_gain(own: np.ndarray, predicted: float) -> float:
 
     Args:
         own: float64 [N], openings of the clip's own mouth.
-        predicted: `widest_change` of the speech's shapes.
+        predicted: what `widest_change` returns for the predicted shapes.
 
     Returns:
-        The population's gain for a silent person.
+        The gain; the population's for a silent person.
     """
     if not moves_lips(own) or predicted <= 0:
         return POPULATION_GAIN

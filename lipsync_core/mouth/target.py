@@ -45,12 +45,12 @@ class MouthTarget:
     Attributes:
         outer: float32 [20, 2], points of the outer contour.
         outer_moves: float32 [20, 2], how far they move.
-        centre_x, half_width: of the inner lips.
+        centre_x, half_width: middle and half the width of the inner lips.
         upper, lower, upper_outer, lower_outer: float32 [65], local y of the contours from corner to corner.
         upper_moves, lower_moves: float32 [65, 2], how far the inner contours move.
         corner: Place of the outer corners, in half widths; 1 is the inner corners' place.
         jaw: How far the chin moves down.
-        gap: Between the lips.
+        gap: Distance between the lips.
         interior_opacity: How much of the new mouth's inside is shown; 0 leaves the filmed one.
     """
 

@@ -38,7 +38,7 @@ def place_face(frame: np.ndarray, box: np.ndarray, turns: int) -> PlacedFace | N
     Args:
         frame: uint8 RGB [H, W, 3].
         box: float [4], whole pixels of the frame; NaN for no face.
-        turns: By how many quarters the face is turned clockwise.
+        turns: Number of quarter turns by which the face is turned clockwise.
     """
     height, width = frame.shape[:2]
     if not np.isfinite(box).all():

@@ -1,6 +1,6 @@
 """Notices that a tritonserver was frozen, as a paused container or a suspended machine is.
 
-Triton 2.51 gives up a model's process that it finds frozen while a request is under way. From then on requests to that
+If a model's process is frozen during a request, Triton 2.51 gives the process up. From then on requests to that
 model fail, hang, or get the answer of an earlier request, although the process goes on as before.
 """
 
@@ -18,17 +18,17 @@ PAUSED_S = 5.0  # between two looks, so that we stood still too
 
 
 class FreezeWatch:
-    """Looks whether the processes of one server stand still. Made to be asked again and again."""
+    """Detects that the processes of one server stand still. Call `look` repeatedly."""
 
     def __init__(self, server_pid: int) -> None:
-        """Watch this process and all that it has started."""
+        """Watch this process and all its descendants."""
         self._pids = descendants(server_pid)
         self._looked_at_s = time.monotonic()
         self._frozen_s = 0.0
         self._work = 0
 
     def look(self) -> bool:
-        """Say whether the server was frozen; most calls return at once."""
+        """Return whether the server was frozen; most calls return at once."""
         since_s = time.monotonic() - self._looked_at_s
         if since_s < LOOK_EVERY_S:
             return False

@@ -1,4 +1,4 @@
-"""TCP ports on this host: free ones, taken ones, and those that somebody listens at."""
+"""TCP ports on this host: free ones, taken ones, and ports with a listener."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class DeadStub(NamedTuple):
 
 
 class StubWatch:
-    """Looks for stubs of one server that died. Made to be asked again and again."""
+    """Looks for stubs of one server that died. Call `look` repeatedly."""
 
     def __init__(self, server_pid: int) -> None:
         """Watch the children of this process, which must all live for their models' names to be known."""
@@ -51,7 +51,7 @@ class StubWatch:
         self._list()
 
     def look(self) -> DeadStub | None:
-        """Return a stub that was dead at the last look too: those that Triton ends itself are gone by then.
+        """Return a stub that was dead at the previous look too; stubs that Triton itself ends are gone by then.
 
         Most calls return at once: the processes are looked at every LOOK_EVERY_S.
         """
@@ -86,7 +86,7 @@ class StubWatch:
 
 
 def death_words(dead: DeadStub) -> str:
-    """Say what a dead stub means for its server."""
+    """Describe the death of a stub, for the error of its server."""
     return f"since the process of its model {dead.model} died, {code_words(dead.code)}"
 
 
@@ -112,7 +112,7 @@ def code_words(code: int) -> str:
 
 
 def descendants(pid: int) -> list[int]:
-    """Process ids of a process and all its children, from /proc; what ends meanwhile may be missing."""
+    """Return the ids of a process and all its descendants, from /proc; those that end meanwhile may be missing."""
     found = [pid]
     for parent in found:
         found += _children(parent)
@@ -120,7 +120,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def _children(pid: int) -> list[int]:
-    """Process ids of what a process's threads have started."""
+    """Return the ids of the processes that a process's threads have started."""
     found: list[int] = []
     with contextlib.suppress(OSError):  # it ended
         for thread in os.listdir(f"/proc/{pid}/task"):

@@ -148,7 +148,7 @@ class EmbeddedServer:
         return not self.is_alive()
 
     def how_it_ended(self) -> str:
-        """Say in a few words how the server process ended, which did so by itself."""
+        """Describe in a few words how the server process ended by itself."""
         return ending_words(self._exit_line() or "")
 
     def was_frozen(self) -> bool:
@@ -222,7 +222,7 @@ class EmbeddedServer:
     def _watch_stubs(self) -> None:
         """Let the supervisor end the server when a model's process dies; while it starts, Triton itself does.
 
-        Returns once it watches: of a process that died before, nobody knows which model it ran.
+        Returns once the supervisor watches; for processes that died earlier nobody knows which model they ran.
         """
         assert self._supervisor is not None
         assert self._supervisor.stdin is not None
@@ -258,7 +258,7 @@ class EmbeddedServer:
             connection.close()
 
     def _answers_by_grpc(self, client: triton_grpc.InferenceServerClient) -> bool:
-        """Ask whether it is ready, and whether it is ours."""
+        """Ask by gRPC whether the server is ready, and whether it is the one that we started."""
         token = self.options.access.token
         headers = None if token is None else {TOKEN_HEADER: f"Bearer {token}"}
         try:
@@ -270,7 +270,7 @@ class EmbeddedServer:
             return False
 
     def _exit_line(self) -> str | None:
-        """Return the supervisor's word that the server ended (or its own end), None while the server runs."""
+        """Return the supervisor's line about the server's end, or about its own; None while the server runs."""
         supervisor = self._supervisor
         if supervisor is None or supervisor.stdout is None or supervisor.stdout.closed:
             return "stopped"
@@ -279,7 +279,7 @@ class EmbeddedServer:
         return self._exit_text
 
     def _read_line(self, timeout_s: float) -> None:
-        """Read what the supervisor says next, if it does in time, and keep how the server ended; "" once it is gone."""
+        """Read the supervisor's next line, if it comes in time, and note how the server ended; "" if it is gone."""
         assert self._supervisor is not None
         assert self._supervisor.stdout is not None
         if select.select([self._supervisor.stdout], [], [], timeout_s)[0]:

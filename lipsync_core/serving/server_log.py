@@ -1,4 +1,4 @@
-"""Picks out of a Triton log what tells why it did not start or ended. Knows nothing of processes."""
+"""Picks the lines of a Triton log that tell why it did not start or why it ended. Knows nothing of processes."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ def relevant_lines(log: str, limit: int) -> str:
 
 
 def asked_of_another_version(log: str) -> str | None:
-    """Return what a model asked of lipsync_core in vain, if that is why it was not loaded."""
+    """Return the import from lipsync_core that failed, if that is why a model was not loaded."""
     match = OTHER_VERSION.search(log)
     return None if match is None else match["what"].strip(' "')

@@ -19,6 +19,7 @@ COMMAND_LINES = re.compile(r"client/cli/|(client/lipsync|client/web/settings|per
 API = re.compile(r"client/web/")  # options have their plain names there
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 FLAGS = {flag for action in build_parser()._actions for flag in action.option_strings} - {"--help"}  # of `lipsync`
+OF_FIELD = re.compile(r"^ +\w+(?:, \w+)*: [Oo]f ", re.MULTILINE)
 LONG_NAME = re.compile(rf"\b({'|'.join(option.name for option in OPTIONS if '_' in option.name)})\b")
 
 
@@ -80,6 +81,13 @@ def test_messages_leave_the_spelling_of_options_to_front_ends() -> None:
     assert [found for path, tree in below for found in flags_spelt(path, tree)] == []
     clients = [(path, tree) for path, tree in below if path.startswith("client/") and not API.match(path)]
     assert [found for path, tree in clients for found in names_spelt(path, tree)] == []
+
+
+def test_docs_of_fields_begin_with_what_they_are() -> None:
+    """No "seed: of all random numbers": what it is comes first."""
+    texts = ((path, text) for path, tree in sources(*PACKAGES) for _, text in strings(tree))
+    assert [(path, *OF_FIELD.findall(text)) for path, text in texts if OF_FIELD.search(text)] == []
+    assert OF_FIELD.search("Args:\n    low, high: Of the range.")
 
 
 def test_offenders_are_seen() -> None:

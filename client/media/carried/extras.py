@@ -23,7 +23,7 @@ from client.media.source import VideoSource
 
 
 class Extras:
-    """What of a source is carried into an output.
+    """What an output takes over from its source beside picture and speech.
 
     Args:
         source: the video.
@@ -71,12 +71,12 @@ class Extras:
         return bool(self.encoder_options({}) or self._facts.tags(self._container.muxer))
 
     def drop_picture_facts(self) -> None:
-        """Say nothing about the pictures, as the encoder may refuse that."""
+        """Leave out what the source's pictures say about themselves, for encoders that refuse to state it."""
         self._refused += self._facts.names()
         self._facts = PictureFacts()
 
     def drop_everything(self) -> None:
-        """Carry nothing at all, as the muxer may refuse that."""
+        """Leave out everything, for muxers that refuse some of it."""
         self.drop_picture_facts()
         self._carries_streams = False
 
@@ -115,7 +115,7 @@ class Extras:
         self._streams = None
 
     def warnings(self, written: Path, tags: ColorTags) -> list[str]:
-        """Say in one line what a complete output lacks of its source.
+        """Name in one line what the source has and a complete output lacks.
 
         Args:
             written: the output.

@@ -147,7 +147,7 @@ class FurtherStreams:
         return stream.name in self._container.data_codecs and (stream.name != "bin_data" or telemetry)
 
     def _is_helper(self, stream: Any) -> bool:
-        """Return whether a data stream repeats what is carried otherwise: a timecode, or the names of chapters."""
+        """Return whether a data stream only repeats what is carried elsewhere: a timecode, or the names of chapters."""
         return "timecode" in stream.metadata or (stream.name == "bin_data" and bool(self._input.chapters()))
 
     def _repeats_chapters(self, stream: Any) -> bool:
@@ -177,7 +177,7 @@ class FurtherStreams:
         return False
 
     def _cover_picture(self, stream: Any) -> bytes | None:
-        """Read a cover, which lies at the front; None if it is only announced. Leaves the position in the file."""
+        """Return a cover's content, from the first packets of the file; None if they hold none."""
         with open_media(self._path) as source:
             packets = (packet for packet in islice(source.demux(), TRIAL_PACKETS) if packet.size)
             return next((bytes(packet) for packet in packets if packet.stream_index == stream.index), None)
@@ -211,7 +211,7 @@ class FurtherStreams:
         return copy
 
     def _titles(self, tags: Mapping[str, str]) -> dict[str, str]:
-        """Return the tags that name a stream for people, in the output's own words."""
+        """Return the tags that give a stream its title, by the output container's names for them."""
         title = tags.get(TITLE) or tags.get(MP4_TITLE)
         handler = title or tags.get(HANDLER)
         named = {TITLE: title} if title else {}

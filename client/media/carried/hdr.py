@@ -80,7 +80,7 @@ class StaticHdr:
 
     @classmethod
     def of_frame(cls, frame: av.VideoFrame) -> StaticHdr:
-        """Read a frame's, without what is impossible."""
+        """Read a frame's HDR metadata; impossible values are dropped."""
         data = frame_data(frame)
         display = data.get("MASTERING_DISPLAY_METADATA", b"")
         light = data.get("CONTENT_LIGHT_LEVEL", b"")
@@ -117,7 +117,7 @@ def frame_data(frame: av.VideoFrame) -> dict[str, bytes]:
 
 
 def _every(frame: av.VideoFrame) -> Iterator[SideData]:
-    """Yield a frame's side data. PyAV 19 iterates over and counts types, so an index is the way that 18 shares."""
+    """Yield a frame's side data by index, which works with PyAV 18 and 19; iterating gives types in 19."""
     for index in itertools.count():
         try:
             yield frame.side_data[index]  # type: ignore[literal-required]  # PyAV's stub

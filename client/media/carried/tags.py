@@ -88,7 +88,7 @@ class FileTags:
             output.set_chapters(list(self.chapters))
 
     def missing_in(self, path: Path, container: Container) -> Iterator[str]:
-        """Yield what a finished output does not hold of all this."""
+        """Yield the names of what a finished output lacks."""
         yield from self.left_out
         with open_media(path) as written:
             known = {_plain(key) for tags in (written.metadata, *(s.metadata for s in written.streams)) for key in tags}
@@ -137,7 +137,7 @@ def _name(key: str) -> str:
 
 
 def _plain(key: str) -> str:
-    """Spell a key as no container changes it: Matroska writes capitals, and its statistics end in a language."""
+    """Normalise a key: Matroska writes capitals, and its statistics end in a language."""
     return key.lower().removesuffix("-eng")
 
 
