@@ -1,4 +1,4 @@
-"""The demo: lip-syncs a photograph, or any video, to a voice recording, and draws a contact sheet."""
+"""The demo: lip-syncs a photograph, or any video, to speech, and draws a contact sheet."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def main() -> int:
     """Make the sample, run the lipsync command on it, and draw the contact sheet."""
     parser = OneLineParser(prog="python -m client.demo", description=__doc__)
     parser.add_argument("--video", type=Path, help="video or image (default: a photograph of an astronaut)")
-    parser.add_argument("--audio", type=Path, default=SPEECH, help="voice recording (default: a synthesised one)")
+    parser.add_argument("--audio", type=Path, default=SPEECH, help="speech (default: a synthesised sentence)")
     options, passed_on = parser.parse_known_args()
     FOLDER.mkdir(exist_ok=True)
     video = options.video or write_photograph(FOLDER / "astronaut.png")

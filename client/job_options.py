@@ -29,7 +29,7 @@ class JobOptions:
 
     Attributes:
         video: the video or still image that shows the speaker.
-        audio: the voice recording, or a video whose sound is used.
+        audio: the speech, or a video whose sound is used.
         output: the file to write.
         values: the options; `JobOptions.read` makes them of texts and plain values.
         job_id: names the job in requests and logs.

@@ -1,4 +1,4 @@
-"""What a pipeline is to the client: one record, and a generator that prepares its requests."""
+"""What the client knows about a pipeline: one record, and a generator that prepares its requests."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ class JobMedia:
     Attributes:
         triton: the server or servers of the job.
         options: the job's options.
-        audio: the voice recording.
+        audio: the speech.
         video_fps: frames per second of the output; the average where the rate varies.
         scan_faces: opens samples of the chosen face all over the clip: pictures uint8 RGB [h, w, 3] with landmarks
             float32 [468, 3] in their pixels.
-        speaking: how far the mouth follows the sound at some times: 1 in speech, 0 where it is to be closed.
+        speaking: how far the mouth follows the audio at some times: 1 in speech, 0 where it is to be closed.
     """
 
     triton: TritonCalls
@@ -121,7 +121,7 @@ class Pipeline:
         options: its options beside those of all pipelines.
         make_generator: prepares its requests for one job.
         modes: the option whose values a benchmark measures one by one; None where there is only one mode.
-        own_choices: option name -> choices of an option of all pipelines that only those understand which list them.
+        own_choices: option name -> choices of a common option that only the pipelines that list them here accept.
         original_end_s: duration of the audio -> time at or after which the original shows one more frame and stops, in
             seconds; None where the original's length is no choice.
         keeps_parts: whether finished parts are kept by default, so that an interrupted job can continue.

@@ -1,4 +1,4 @@
-"""Where MuseTalk's original places its windows: of whole recordings, and with its failures.
+"""Where MuseTalk's original places its windows: of whole audio, and with its failures.
 
 Source: docs/specs/musetalk.md, "Audio windows".
 """
@@ -18,14 +18,14 @@ PADDING_AFTER = 6  # in whole frames of positions
 
 
 def original_windows(sample_count: int, fps: float) -> np.ndarray:
-    """Return where all of the original's windows of a recording begin, int64 [N].
+    """Return where all of the original's windows of audio begin, int64 [N].
 
     Args:
-        sample_count: Length of the recording at 16 kHz.
+        sample_count: Length of the audio at 16 kHz.
         fps: Frames per second of the video.
 
     Raises:
-        ValueError: At this rate, or for so short a recording, the original ends without a result.
+        ValueError: At this rate, or for so short audio, the original ends without a result.
     """
     whole = check_original_rate(fps)
     frames, features = math.floor(sample_count / AUDIO_SAMPLE_RATE * whole), original_feature_count(sample_count)
@@ -34,5 +34,5 @@ def original_windows(sample_count: int, fps: float) -> np.ndarray:
     starts = np.array([original_window_start(index, whole, features) for index in range(frames)])
     padding = min(PADDING_AFTER * math.ceil(POSITIONS_PER_SECOND / whole), features)
     if starts[-1] + POSITIONS > features + padding:
-        raise ValueError(f"audio: expected a recording that the original can pad, got {sample_count} samples")
+        raise ValueError(f"audio: expected audio that the original can pad, got {sample_count} samples")
     return starts

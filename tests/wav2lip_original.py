@@ -1,4 +1,4 @@
-"""Where Wav2Lip's original places its mel windows: one per frame, of whole recordings.
+"""Where Wav2Lip's original places its mel windows: one per frame, of whole audio.
 
 Source: docs/specs/wav2lip.md, "Mel windows".
 """
@@ -13,9 +13,9 @@ from lipsync_core.wav2lip.mel import WINDOW_MEL_FRAMES, window_start
 
 
 def original_windows(mel_frames: int, fps: float) -> np.ndarray:
-    """Return where all of the original's windows of a recording begin, int32 [N].
+    """Return where all of the original's windows of audio begin, int32 [N].
 
-    The last window is the recording's last 16 mel frames; no video frame starts there, so 9.6 s at 25 fps give 237
+    The last window is the audio's last 16 mel frames; no video frame starts there, so 9.6 s at 25 fps give 237
     windows.
 
     Args:

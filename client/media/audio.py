@@ -1,4 +1,4 @@
-"""The voice recording: decoded once, kept on disk, and read anywhere as 16 kHz mono or as decoded."""
+"""The audio that mouths follow: decoded once, kept on disk, and read anywhere as 16 kHz mono or as decoded."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PLAUSIBLE_RATES = (1_000, 768_000)  # Hz
 
 
 class AudioSource:
-    """The sound of a file: see `choose_stream`.
+    """The audio of a file: see `choose_stream`.
 
     Opening decodes the file once, from its beginning to its end, so that its length is exact and damage is known
     beforehand. What later steps need is kept in temporary files: 16 kHz mono (230 MB per hour) and, for an output
-    whose audio track has to be encoded, the samples as decoded. Memory does not grow with the recording.
+    whose audio track has to be encoded, the samples as decoded. Memory does not grow with the audio.
 
     Args:
         path: an audio file, or a video whose audio is meant.
@@ -73,7 +73,7 @@ class AudioSource:
         self.close()
 
     def close(self) -> None:
-        """Remove the temporary files; safe to call again. They go with the object, too."""
+        """Remove the temporary files; safe to call again. They are also removed with the object."""
         self._speech.close()
         if self._decoded is not None:
             self._decoded.close()
@@ -94,15 +94,15 @@ class AudioSource:
         return len(self._speech)
 
     def window(self, start: int, stop: int) -> np.ndarray:
-        """Read any part of the recording for the models.
+        """Read any part of the audio for the models.
 
         Args:
-            start: first sample at 16 kHz; may lie before the recording.
+            start: first sample at 16 kHz; may lie before the audio.
             stop: sample after the last one; may lie behind it.
 
         Returns:
             float32 mono [stop - start] at 16 kHz, the average of all channels (the loudest one if they cancel each
-            other out), about -1 to 1; zeros outside the recording.
+            other out), about -1 to 1; zeros outside the audio.
 
         Raises:
             ValueError: the window is empty.
@@ -116,7 +116,7 @@ class AudioSource:
         return window
 
     def speech_blocks(self, block: int = BLOCK_SAMPLES) -> Iterator[np.ndarray]:
-        """Yield the recording for the models, block by block.
+        """Yield the audio for the models, block by block.
 
         Args:
             block: samples per block; the last one may be shorter.
@@ -145,7 +145,7 @@ class AudioSource:
                     about=self.path,
                     expected="speech",
                     got="audio of zero length",
-                    advice="Choose a file with sound in it",
+                    advice="Choose a file with audio in it",
                 )
             self._describe(first, reader)
             if output is not None and self.codec not in choose_container(output).audio_codecs:

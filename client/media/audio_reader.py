@@ -61,7 +61,7 @@ class AudioDamage:
 
 
 class AudioReader:
-    """Decodes the sound of a file, once.
+    """Decodes the audio of a file, once.
 
     Args:
         path: an audio file, or a video with audio.
@@ -154,7 +154,7 @@ class AudioReader:
 
 
 def sound_start_s(path: Path) -> float | None:
-    """Return the timestamp of a file's first sample, in seconds; None if it has no sound that can be read."""
+    """Return the timestamp of a file's first sample, in seconds; None if it has no audio that can be read."""
     reader = AudioReader(path)
     try:
         with closing(reader.frames()) as frames:

@@ -58,7 +58,7 @@ def streams_of(container: Container, kind: Kind) -> list[Any]:
 
 
 def replaced_sound(container: Container) -> Any | None:
-    """Return the sound whose place a speech takes, whether or not it can be decoded; None if there is none."""
+    """Return the sound that the speech replaces, whether or not it can be decoded; None if there is none."""
     streams = streams_of(container, "audio")
     usable = [stream for stream in streams if stream.codec_context is not None]
     return max(usable, key=_rank_of_sound) if usable else next(iter(streams), None)

@@ -12,14 +12,14 @@ SILENT_PEAK = 1e-3  # of full scale, -60 dB: nothing that moves a mouth
 
 
 class MonoMixer:
-    """Averages the channels of a recording, frame by frame, and measures what becomes of them.
+    """Averages the channels of the audio, frame by frame, and measures what becomes of them.
 
     Args:
         channel: the only channel to take; None for the average.
     """
 
     def __init__(self, channel: int | None = None) -> None:
-        """Begin a recording."""
+        """Start before the first frame."""
         self._channel = channel
         self._energies = np.zeros(0)
         self._mixed_energy = 0.0

@@ -128,7 +128,7 @@ class VideoSource:
     def sound_lead_s(self) -> float:
         """How long before the picture the file's own sound starts, in seconds; negative if it starts later.
 
-        A speech takes the sound's place, so it starts when the sound did. In a span it starts with the picture.
+        The speech takes its place, so it starts when the sound did. In a span it starts with the picture.
         """
         sound_s = None if self.is_still or self.start else sound_start_s(self.path)
         if sound_s is None:

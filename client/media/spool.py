@@ -1,4 +1,4 @@
-"""Keeps audio samples in a temporary file, so that long recordings take disk space instead of memory."""
+"""Keeps audio samples in a temporary file, so that long audio takes disk space instead of memory."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class VideoWriter:
     Args:
         path: the output; its extension chooses the container.
         source: the video that the pictures come from; gives pixel format, rotation, colours and rate.
-        audio: the voice recording; None for a video without audio.
+        audio: the speech; None for a video without audio.
         codec: see `choose_encoder`, also for crf, preset and lossless.
         cut_audio: end the audio with the video.
         rate: frames per second that the pictures were retimed to (`at_rate`); None if they have the source's times.
@@ -181,7 +181,7 @@ class VideoWriter:
         self._next_further = next(self._further, None)
 
     def _try_header(self, audio: AudioSource | None, threads: int, *, lossless: bool) -> Exception | None:
-        """Write the header with copied sound, or else with encoded sound; return what was refused, None if nothing."""
+        """Write the header with copied audio, or else with encoded audio; return what was refused, None if nothing."""
         refusal: Exception | None = None
         for copy in (True, False):
             try:

@@ -11,7 +11,7 @@ from client.media import TimelineFrame
 from client.option import Option
 from client.option_kinds import Number
 from client.pipeline import JobMedia, LipRequest, Observations, Pipeline
-from client.pipelines.speech import SpeechShapes, closed_shapes, recording_statistics, spoken_shapes
+from client.pipelines.speech import SpeechShapes, closed_shapes, speech_statistics_of, spoken_shapes
 from client.tracking.faces import Face
 from client.tracking.finder import MEDIAPIPE
 from client.tracking.follow import Observation, smooth_landmarks
@@ -45,7 +45,7 @@ class MouthMotion:
     chunk_frames = None
 
     def __init__(self, media: JobMedia) -> None:
-        """Learn the speaker's mouth from samples of the clip; the recording waits for the first speech."""
+        """Learn the speaker's mouth from samples of the clip; the audio is not read before the first speech."""
         with media.scan_faces() as scanned:
             self._profile = build_profile(scanned)
         self._media = media
@@ -78,9 +78,9 @@ class MouthMotion:
 
     @cached_property
     def _shapes(self) -> SpeechShapes:
-        """The recording's shapes, enlarged to the speaker's range; its statistics are taken now."""
+        """The audio's shapes, enlarged to the speaker's range; its statistics are taken now."""
         media = self._media
-        statistics = recording_statistics(media.audio)
+        statistics = speech_statistics_of(media.audio)
         own = np.zeros(0) if self._profile is None else self._profile.openings
         gain = opening_gain(own, widest_change(statistics.shapes)) * media.options[STRENGTH]
         return SpeechShapes(media.triton, media.audio, statistics, gain)

@@ -35,12 +35,12 @@ def frame_number(frame: TimelineFrame, fps: float) -> int | None:
 
 
 def sample_count(duration_s: float) -> int:
-    """Return the number of samples of a recording for the models."""
+    """Return the number of samples that the models get."""
     return round(duration_s * AUDIO_SAMPLE_RATE)
 
 
 def feature_count(duration_s: float) -> int:
-    """Return the number of Whisper's features of a recording."""
+    """Return the number of Whisper's features of the audio."""
     return position_count(sample_count(duration_s))
 
 
@@ -49,16 +49,16 @@ def closed_shapes(count: int) -> np.ndarray:
     return np.tile(CLOSED, (count, 1))
 
 
-def recording_statistics(audio: AudioSource) -> SpeechStatistics:
-    """Measure a recording of any length, in bounded memory."""
+def speech_statistics_of(audio: AudioSource) -> SpeechStatistics:
+    """Measure audio of any length, in bounded memory."""
     return speech_statistics(audio.speech_blocks(BLOCK_SAMPLES))
 
 
 class SpeechShapes:
-    """Lip shapes at any time of a recording of any length, computed only as far as they are asked for."""
+    """Lip shapes at any time of audio of any length, computed only as far as they are asked for."""
 
     def __init__(self, connection: TritonCalls, audio: AudioSource, statistics: SpeechStatistics, gain: float) -> None:
-        """Take the recording and its statistics, the server that turns speech into shapes, and their enlargement."""
+        """Take the audio and its statistics, the server that turns speech into shapes, and their enlargement."""
         self._connection = connection
         self._audio = audio
         self._fixed = {
@@ -68,7 +68,7 @@ class SpeechShapes:
         self._blocks: dict[int, np.ndarray] = {}
 
     def at(self, times_s: np.ndarray) -> np.ndarray:
-        """Return float32 [F, 7], components and closure, at float64 [F] seconds; closed outside the recording."""
+        """Return float32 [F, 7], components and closure, at float64 [F] seconds; closed outside the audio."""
         shapes = closed_shapes(len(times_s))
         inside = (times_s >= 0) & (times_s < self._audio.speech_length / AUDIO_SAMPLE_RATE)
         numbers = (times_s // BLOCK_S).astype(int)
@@ -95,7 +95,7 @@ def spoken_shapes(speech: SpeechShapes, times_s: np.ndarray, speaking: np.ndarra
     """Close the mouth where nobody speaks; no shapes are computed there.
 
     Args:
-        speech: The recording's shapes.
+        speech: The audio's shapes.
         times_s: float64 [F], seconds.
         speaking: float32 [F], 1 in speech to 0 in silence.
 
@@ -108,13 +108,13 @@ def spoken_shapes(speech: SpeechShapes, times_s: np.ndarray, speaking: np.ndarra
 
 
 class WhisperFeatures(ABC):
-    """Whisper's features of a recording of any length, 50 per second; about 30 s of them are held in memory."""
+    """Whisper's features of audio of any length, 50 per second; about 30 s of them are held in memory."""
 
     def __init__(self, connection: TritonCalls, audio: AudioSource) -> None:
-        """Take the recording, and the server that computes its features.
+        """Take the audio, and the server that computes its features.
 
         Raises:
-            MediaError: the recording is too short for any feature.
+            MediaError: the audio is too short for any feature.
         """
         self._connection = connection
         self._audio = audio
@@ -127,7 +127,7 @@ class WhisperFeatures(ABC):
 
     @property
     def count(self) -> int:
-        """Number of positions in the whole recording."""
+        """Number of positions in the whole audio."""
         return position_count(self.sample_count)
 
     def between(self, start: int, stop: int) -> np.ndarray:
@@ -151,13 +151,13 @@ class WhisperFeatures(ABC):
 
 
 class SpeechFeatures(WhisperFeatures):
-    """The features as LatentSync's original computes them: of a recording that is first rounded to 16 bits."""
+    """The features as LatentSync's original computes them: of audio that is first rounded to 16 bits."""
 
     def __init__(self, connection: TritonCalls, audio: AudioSource) -> None:
-        """Find the recording's peak, which the mel floor depends on.
+        """Find the audio's peak, which the mel floor depends on.
 
         Raises:
-            MediaError: the recording is too short for any feature.
+            MediaError: the audio is too short for any feature.
         """
         super().__init__(connection, audio)
         self._peak = find_peak(self._segments())

@@ -1,4 +1,4 @@
-"""When somebody speaks in a job's recording, asked from the server piece by piece."""
+"""When somebody speaks in a job's audio, asked from the server piece by piece."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ BLOCK = 512 * WINDOW  # samples per request, 16 s
 
 
 class VoiceActivity:
-    """How far the mouth follows a recording of any length, computed once and only as far as it is asked for."""
+    """How far the mouth follows audio of any length, computed once and only as far as it is asked for."""
 
     def __init__(self, connection: TritonCalls, audio: AudioSource) -> None:
-        """Take the recording, and the server that tells speech from other sounds."""
+        """Take the audio, and the server that tells speech from other sounds."""
         self._connection = connection
         self._audio = audio
         self._spans = SpeechSpans()
@@ -29,7 +29,7 @@ class VoiceActivity:
         return bool(self._spans.spans_s)
 
     def at(self, times_s: np.ndarray) -> np.ndarray:
-        """Return float32 [F] at float64 [F] seconds: 1 in speech, 0 in silence and outside the recording."""
+        """Return float32 [F] at float64 [F] seconds: 1 in speech, 0 in silence and outside the audio."""
         until_s = float(times_s.max()) + REACH_S if len(times_s) else 0.0
         while self._next < self._audio.speech_length and self._spans.covered_s < until_s:
             self._add_block()

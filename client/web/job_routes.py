@@ -52,7 +52,7 @@ def multipart_body() -> dict[str, Any]:
         name: {**BYTES, "minLength": 1, "description": text}
         for name, text in (
             (VIDEO_FILE, "Video or still image that shows the speaker."),
-            (AUDIO_FILE, "Voice recording: an audio file, or a video whose sound is used."),
+            (AUDIO_FILE, "Speech: an audio file, or a video whose sound is used."),
         )
     }
     schema = {
@@ -83,7 +83,7 @@ def _either_body() -> dict[str, Any]:
     },
 )
 async def create_job(request: Request, response: Response, user: User, service: ServiceDep) -> JobView:
-    """Queue a job for a video and a voice recording.
+    """Queue a job for a video and speech.
 
     Send the files as multipart/form-data or, if the service allows it, their public web addresses as JSON.
     """

@@ -14,7 +14,7 @@ PICTURE_PART = "picture"
 VIDEO_URL, AUDIO_URL = "video_url", "audio_url"
 JOB_FILES: dict[str, str] = {
     VIDEO_FILE: "Video",
-    AUDIO_FILE: "Voice recording",
+    AUDIO_FILE: "Speech",
     **{result_file(str(container)): "Result" for container in CONTAINER.kind.schema()["enum"]},
 }
 LABELS: dict[str, str] = {

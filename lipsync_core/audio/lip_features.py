@@ -1,6 +1,6 @@
 """What the lip regressor hears: normalised log-mel levels around each moment, and the statistics to normalise with.
 
-Statistics are given, never computed on the way: a job takes those of its whole recording, live output running ones.
+Statistics are given, never computed on the way: a job takes those of its whole audio, live output running ones.
 
 Source: docs/specs/truth.md, "Speech to lip shape".
 """
@@ -21,7 +21,7 @@ HOP = 160  # samples, 10 ms
 HOPS_PER_SECOND = exact_div(AUDIO_SAMPLE_RATE, HOP)  # 100
 WINDOW = 400  # samples, 25 ms
 FFT_SIZE = 512  # samples
-SPECTRUM_BLOCK = 4096  # hops computed at once: bounds memory for long recordings
+SPECTRUM_BLOCK = 4096  # hops computed at once: bounds memory for long audio
 BANDS = 20
 RANGE_HZ = (80.0, 7600.0)
 POWER_FLOOR = 1e-10  # keeps the logarithm of digital silence finite
@@ -35,12 +35,12 @@ FLOOR_BELOW_MEDIAN = 35.0  # dB; all quieter levels count as this one
 LEAST_DEVIATION = 3.0  # dB; a steady sound is not stretched to the range of speech
 SILENCE_DB = -60.0  # of the energy; hops below it are never speech
 BLOCK_SAMPLES = 10 * AUDIO_SAMPLE_RATE  # per block of statistics: long ones have few ends, beyond which is silence
-MAX_BLOCKS = 90  # of a recording are enough for its statistics: 15 minutes
+MAX_BLOCKS = 90  # that are enough for the statistics: 15 minutes
 
 
 @dataclass(frozen=True, eq=False)
 class SpeechLevels:
-    """How loud a speaker's recording is, in dB.
+    """How loud a speaker's audio is, in dB.
 
     Attributes:
         medians: float64 [21], of the bands and of the energy, over hops with speech.
@@ -52,7 +52,7 @@ class SpeechLevels:
 
 
 def log_mel(samples: np.ndarray, stretch: float = 1.0) -> np.ndarray:
-    """Compute levels of a recording every 10 ms.
+    """Compute levels of audio every 10 ms.
 
     Args:
         samples: float32 [S], mono at 16 kHz.
@@ -78,7 +78,7 @@ def energetic(levels: np.ndarray) -> np.ndarray:
 
 
 def speech_levels(levels: np.ndarray) -> SpeechLevels:
-    """Measure how loud a recording's speech is.
+    """Measure how loud the speech in audio is.
 
     Args:
         levels: float64 [T, 21], as `log_mel` returns them. Without a hop of speech all hops count.
@@ -115,7 +115,7 @@ def features_at(normalised: np.ndarray, times_s: np.ndarray) -> np.ndarray:
 
 
 def spread_blocks(blocks: Iterable[np.ndarray]) -> list[np.ndarray]:
-    """Keep at most MAX_BLOCKS blocks of a recording, evenly spread over it, so that memory has a bound."""
+    """Keep at most MAX_BLOCKS blocks of audio, evenly spread over it, so that memory has a bound."""
     kept: list[np.ndarray] = []
     stride = 1
     for number, block in enumerate(blocks):

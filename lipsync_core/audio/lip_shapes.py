@@ -1,6 +1,6 @@
 """Speech to lip shapes: a linear regressor that was fitted on people's mouths, the same for every speaker.
 
-`lip_shapes` has no state: everything that it needs to know of the rest of a recording is in the statistics.
+`lip_shapes` has no state: everything that it needs to know of the rest of the audio is in the statistics.
 
 Source: docs/specs/truth.md, "Speech to lip shape".
 """
@@ -71,7 +71,7 @@ class Regressor:
 
 @dataclass(frozen=True, eq=False)
 class SpeechStatistics:
-    """What `lip_shapes` must know of a speaker's whole recording, or of what was heard of it so far.
+    """What `lip_shapes` must know of a speaker's whole audio, or of what was heard of it so far.
 
     Attributes:
         levels: How loud the speech is.
@@ -133,10 +133,10 @@ def read_regressor(path: Path) -> Regressor:
 
 
 def speech_statistics(blocks: Iterable[np.ndarray], regressor: Regressor | None = None) -> SpeechStatistics:
-    """Measure a whole recording.
+    """Measure whole audio.
 
     Args:
-        blocks: float32 [S] each, mono at 16 kHz: the recording in order, in blocks of BLOCK_SAMPLES.
+        blocks: float32 [S] each, mono at 16 kHz: the audio in order, in blocks of BLOCK_SAMPLES.
         regressor: The coefficients; by default those that are shipped.
     """
     regressor = regressor or fitted_regressor()
@@ -152,12 +152,12 @@ def lip_shapes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Predict the lips at given times.
 
-    A piece of a recording gives what the whole would, if it begins at a multiple of 10 ms of the recording and reaches
-    CONTEXT_S beyond the times on both sides; beyond a recording's ends lies digital silence.
+    A piece of audio gives what the whole would, if it begins at a multiple of 10 ms of the audio and reaches
+    CONTEXT_S beyond the times on both sides; beyond the audio's ends lies digital silence.
 
     Args:
         audio: float32 [S], mono at 16 kHz, -1 to 1.
-        statistics: Those of the recording.
+        statistics: Those of the audio.
         times_s: float64 [N], seconds from the first sample of `audio`.
         regressor: The coefficients; by default those that are shipped.
 

@@ -1,4 +1,4 @@
-"""When somebody speaks in a recording, and how far the mouth follows, from probabilities of speech."""
+"""When somebody speaks, and how far the mouth follows, from probabilities of speech."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,10 @@ REACH_S = FOUND_LATE_S + max(PAUSE_S, FADE_S)  # how far speech is felt
 
 
 class SpeechSpans:
-    """The spans of speech in a recording, found as its probabilities arrive; memory grows with the spans alone."""
+    """The spans of speech in audio, found as its probabilities arrive; memory grows with the spans alone."""
 
     def __init__(self) -> None:
-        """Start before the recording."""
+        """Start before the audio."""
         self._starts: list[int] = []  # windows
         self._ends: list[int] = []
         self._count = 0
@@ -27,7 +27,7 @@ class SpeechSpans:
 
     @property
     def covered_s(self) -> float:
-        """The recording's part whose probabilities are known, in seconds."""
+        """The audio's part whose probabilities are known, in seconds."""
         return self._count * WINDOW_S
 
     @property

@@ -19,7 +19,7 @@ def end_of_frames_s(positions: int) -> float:
     At 25 frames per second these are positions // 2 + 2 frames, one or two more than the audio lasts.
 
     Args:
-        positions: Number of positions in the recording.
+        positions: Number of positions in the audio.
 
     Returns:
         Seconds; the first frame that is shown then or later is the last one.
@@ -46,11 +46,11 @@ def positions_at(times_s: np.ndarray) -> np.ndarray:
 
 
 def features_for_frames(positions: np.ndarray, feature_count: int) -> tuple[slice, np.ndarray]:
-    """Find the part of a long recording's features that gives the same tokens as all of them.
+    """Find the part of the features of long audio that gives the same tokens as all of them.
 
     Args:
-        positions: int [F], at least one; the frames' positions in the whole recording.
-        feature_count: Number of features of the whole recording.
+        positions: int [F], at least one; the frames' positions in the whole audio.
+        feature_count: Number of features of the whole audio.
 
     Returns:
         The part; int32 [F], the frames' positions within the part.
@@ -89,7 +89,7 @@ def audio_tokens(audio_features: np.ndarray, positions: np.ndarray) -> np.ndarra
     """
     count = len(audio_features)
     if not count:
-        raise ValueError("audio_features: expected at least one position, got none. Send a longer recording")
+        raise ValueError("audio_features: expected at least one position, got none. Send longer audio")
     last = count + POSITIONS_BEFORE - 1  # further on, a window would only repeat the last position
     if len(positions) and not (positions.min() >= 0 and positions.max() <= last):
         raise ValueError(

@@ -42,7 +42,7 @@ def original_window_start(index: int, fps: float, feature_count: int) -> int:
     Args:
         index: The frame's number.
         fps: Frames per second of the video.
-        feature_count: Number of features of the whole recording.
+        feature_count: Number of features of the whole audio.
 
     Raises:
         ValueError: At this rate the original ends without a result.
@@ -53,7 +53,7 @@ def original_window_start(index: int, fps: float, feature_count: int) -> int:
 
 
 def original_feature_count(sample_count: int) -> int:
-    """Return how many features of a recording at 16 kHz the original counts; it divides first, which may lose one."""
+    """Return how many features of audio at 16 kHz the original counts; it divides first, which may lose one."""
     return math.floor(sample_count / AUDIO_SAMPLE_RATE * POSITIONS_PER_SECOND)
 
 
@@ -72,11 +72,11 @@ def check_original_rate(fps: float) -> int:
 
 
 def features_for_windows(starts: np.ndarray, feature_count: int) -> tuple[slice, np.ndarray]:
-    """Find the part of a long recording's features that gives the same windows as all of them.
+    """Find the part of the features of long audio that gives the same windows as all of them.
 
     Args:
-        starts: int [F], at least one; where the windows begin in the whole recording.
-        feature_count: Number of features of the whole recording.
+        starts: int [F], at least one; where the windows begin in the whole audio.
+        feature_count: Number of features of the whole audio.
 
     Returns:
         The part; int32 [F], where the windows begin within it.

@@ -1,4 +1,4 @@
-"""Mel windows of a voice recording, one per frame, as the generator was trained on them.
+"""Mel windows of audio, one per frame, as the generator was trained on them.
 
 Source: docs/specs/wav2lip.md, "Mel spectrogram" and "Mel windows".
 """
@@ -23,16 +23,16 @@ MAGNITUDE_FLOOR = 1e-5  # -100 dB
 REFERENCE_DB = 20.0
 MAX_VALUE = 4.0  # 0 dB and above; -100 dB and below are -4
 VALUE_PER_DB = 2 * MAX_VALUE / 100
-BLOCK_MEL_FRAMES = 4096  # computed at once: bounds memory for long recordings
+BLOCK_MEL_FRAMES = 4096  # computed at once: bounds memory for long audio
 
 WINDOW_MEL_FRAMES = 16  # 200 ms, starting at the video frame's own time
 CONTEXT_MEL_FRAMES = exact_div(REACH, HOP)  # that a mel frame's samples reach into, on either side
-SILENT = -1  # start of a window of silence, for frames after the recording
+SILENT = -1  # start of a window of silence, for frames after the audio
 FPS_RANGE = (1.0, 1000.0)
 
 
 def mel_spectrogram(samples: np.ndarray) -> np.ndarray:
-    """Compute the mel spectrogram of a recording, 80 mel frames per second.
+    """Compute the mel spectrogram of audio, 80 mel frames per second.
 
     The spectrum is computed in float64: in float32 it differs by up to 7e-5.
 
@@ -57,7 +57,7 @@ def mel_spectrogram(samples: np.ndarray) -> np.ndarray:
 
 
 def mel_frame_count(sample_count: int) -> int:
-    """Count the mel frames of a recording of this many samples."""
+    """Count the mel frames of audio of this many samples."""
     return 1 + sample_count // HOP
 
 
@@ -67,7 +67,7 @@ def mel_filters() -> np.ndarray:
 
 
 def window_start(frame_index: int, fps: float) -> int:
-    """Place the window of one frame of a video with a constant frame rate, wherever the recording ends.
+    """Place the window of one frame of a video with a constant frame rate, wherever the audio ends.
 
     The product is i * (80 / fps) in float64, as in the original: other orders sometimes differ by one mel frame.
 
@@ -110,7 +110,7 @@ def checked_fps(fps: float) -> float:
 
 
 def starts_within(starts: np.ndarray, mel_frames: int) -> np.ndarray:
-    """Fit windows to the recording's end.
+    """Fit windows to the audio's end.
 
     Windows that reach beyond it become its last one, as in the original; those that begin behind it are silent.
 
@@ -126,13 +126,13 @@ def starts_within(starts: np.ndarray, mel_frames: int) -> np.ndarray:
 
 
 def samples_for_windows(starts: np.ndarray, sample_count: int) -> tuple[slice, np.ndarray]:
-    """Find the part of a long recording that gives the same windows as the whole.
+    """Find the part of long audio that gives the same windows as the whole.
 
-    A mel frame covers 400 samples on either side. Where the part ends with the recording, so does its spectrogram.
+    A mel frame covers 400 samples on either side. Where the part ends with the audio, so does its spectrogram.
 
     Args:
-        starts: int [F], at least one; the windows' first mel frames in the whole recording, or SILENT.
-        sample_count: Length of the whole recording in samples.
+        starts: int [F], at least one; the windows' first mel frames in the whole audio, or SILENT.
+        sample_count: Length of the whole audio in samples.
 
     Returns:
         The part, in samples, empty if all windows are silent; int32 [F], the windows' first mel frames within the

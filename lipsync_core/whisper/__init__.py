@@ -2,7 +2,7 @@
 
 Pipelines were trained with different rules between the log-mel frames and the encoder's segments:
 
-- LatentSync: one floor, 8 decades below the whole recording's peak; missing mel frames at the end are 0; the encoder's
+- LatentSync: one floor, 8 decades below the whole audio's peak; missing mel frames at the end are 0; the encoder's
   last state is taken before the final LayerNorm.
 - MuseTalk 1.5: a floor for each 30 s segment, computed from samples padded with silence; the last state is taken after
   the final LayerNorm.

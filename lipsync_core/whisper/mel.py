@@ -1,7 +1,7 @@
-"""Log-mel segments as Whisper sees them, computed from a whole recording or from parts of it with equal results.
+"""Log-mel segments as Whisper sees them, computed from whole audio or from parts of it with equal results.
 
-The floor below the logarithm depends on the loudest moment of the whole recording, its peak. Given the peak, a segment
-can be computed from its own samples, and equals the same segment of the whole recording to the last bit.
+The floor below the logarithm depends on the loudest moment of the whole audio, its peak. Given the peak, a segment
+can be computed from its own samples, and equals the same segment of the whole audio to the last bit.
 
 Source: docs/specs/whisper.md, "Log-mel segments".
 """
@@ -29,34 +29,34 @@ CONTEXT_MEL_FRAMES = -(-REACH // HOP)  # that a part needs before its first mel 
 
 
 class AudioPart(NamedTuple):
-    """The part of a recording that gives some mel frames of the whole."""
+    """The part of audio that gives some mel frames of the whole."""
 
-    samples: slice  # of the whole recording
+    samples: slice  # of the whole audio
     first_mel_frame: int  # of the part's own mel frames
     mel_frame_count: int
 
 
 def mel_frame_count(sample_count: int) -> int:
-    """Count the mel frames of a recording of this many samples."""
+    """Count the mel frames of audio of this many samples."""
     return sample_count // HOP
 
 
 def segment_count(sample_count: int) -> int:
-    """Count the 30 s segments of a recording of this many samples; the last one may be short."""
+    """Count the 30 s segments of audio of this many samples; the last one may be short."""
     return -(-mel_frame_count(sample_count) // SEGMENT_MEL_FRAMES)
 
 
 def position_count(sample_count: int) -> int:
-    """Count the encoder's positions of a recording of this many samples; an odd last mel frame gives none."""
+    """Count the encoder's positions of audio of this many samples; an odd last mel frame gives none."""
     return mel_frame_count(sample_count) // MEL_FRAMES_PER_POSITION
 
 
 def segment_part(segment: int, sample_count: int) -> AudioPart:
-    """Find the part of a recording that one segment needs.
+    """Find the part of audio that one segment needs.
 
     Args:
         segment: Index of the segment, less than `segment_count`.
-        sample_count: Length of the whole recording in samples.
+        sample_count: Length of the whole audio in samples.
     """
     first = segment * SEGMENT_MEL_FRAMES
     end = min(first + SEGMENT_MEL_FRAMES, mel_frame_count(sample_count))
@@ -66,7 +66,7 @@ def segment_part(segment: int, sample_count: int) -> AudioPart:
 
 
 def log_mel(samples: np.ndarray, first: int = 0, count: int | None = None) -> np.ndarray:
-    """Compute mel frames of a recording, before the floor.
+    """Compute mel frames of audio, before the floor.
 
     Args:
         samples: float32 [S], mono at 16 kHz, -1 to 1.
@@ -77,7 +77,7 @@ def log_mel(samples: np.ndarray, first: int = 0, count: int | None = None) -> np
         float32 [80, count], decades (log10 of power), -10 or more; mel frame t is centred on sample 160 t.
 
     Raises:
-        ValueError: A sample is NaN or infinite, the recording is too short, or it does not have these mel frames.
+        ValueError: A sample is NaN or infinite, the audio is too short, or it does not have these mel frames.
     """
     _check_samples(samples)
     available = mel_frame_count(len(samples))
@@ -95,12 +95,12 @@ def log_mel(samples: np.ndarray, first: int = 0, count: int | None = None) -> np
 
 
 def log_mel_peak(samples: np.ndarray) -> float:
-    """Find the highest log-mel value of a recording, float32 [S], in decades."""
+    """Find the highest log-mel value of audio, float32 [S], in decades."""
     return find_peak(samples[segment_part(i, len(samples)).samples] for i in range(segment_count(len(samples))))
 
 
 def find_peak(parts: Iterable[np.ndarray]) -> float:
-    """Find the highest log-mel value of a long recording, in decades.
+    """Find the highest log-mel value of long audio, in decades.
 
     Args:
         parts: float32 [S] each, the samples of every segment in order; see `segment_part`.
@@ -152,8 +152,7 @@ def mel_filters() -> np.ndarray:
 def _check_samples(samples: np.ndarray) -> None:
     if len(samples) < MIN_SAMPLES:
         raise ValueError(
-            f"audio: expected at least {MIN_SAMPLES} samples (0.02 s at 16 kHz), got {len(samples)}."
-            " Send a longer recording"
+            f"audio: expected at least {MIN_SAMPLES} samples (0.02 s at 16 kHz), got {len(samples)}. Send longer audio"
         )
     check_audio(samples)
 

@@ -18,7 +18,7 @@ SEGMENT_SAMPLES = SEGMENT_S * AUDIO_SAMPLE_RATE
 
 
 def padded_segments(samples: np.ndarray) -> np.ndarray:
-    """Compute the segments of a recording, or of a part of it that begins with a segment.
+    """Compute the segments of audio, or of a part of it that begins with a segment.
 
     Args:
         samples: float32 [S], mono at 16 kHz, -1 to 1.
@@ -30,7 +30,7 @@ def padded_segments(samples: np.ndarray) -> np.ndarray:
         ValueError: There are no samples, or one is NaN or infinite.
     """
     if not len(samples):
-        raise ValueError("audio: expected at least one sample, got none. Send a longer recording")
+        raise ValueError("audio: expected at least one sample, got none. Send longer audio")
     check_audio(samples)
     missing = -len(samples) % SEGMENT_SAMPLES
     segments = np.pad(samples, (0, missing)).reshape(-1, SEGMENT_SAMPLES)

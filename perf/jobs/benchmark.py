@@ -36,7 +36,7 @@ ONLY_MODE = ("exact",)
 
 @dataclass(frozen=True)
 class Sample:
-    """A video and a voice recording under a name."""
+    """A video and speech under a name."""
 
     name: str
     video: Path

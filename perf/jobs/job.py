@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m perf job", description=__doc__)
     parser.add_argument("video", type=Path)
-    parser.add_argument("audio", type=Path, help="the voice recording")
+    parser.add_argument("audio", type=Path, help="the speech")
     parser.add_argument("--runs", type=whole_number, default=3, metavar="N", help="number of runs (%(default)s)")
     parser.add_argument("--cores", type=int, help="use only this many CPU cores")
     options, passed_on = parser.parse_known_args(argv)

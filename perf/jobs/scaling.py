@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(prog="python -m perf scaling", description=__doc__)
     parser.add_argument("video", type=Path)
-    parser.add_argument("audio", type=Path, help="the voice recording")
+    parser.add_argument("audio", type=Path, help="the speech")
     parser.add_argument("--servers", type=whole_number, default=3, metavar="N", help="most servers (%(default)s)")
     parser.add_argument("--wait-s", type=float, default=0.0, metavar="S", help="delay of each chunk (%(default)s)")
     parser.add_argument("--runs", type=whole_number, default=3, metavar="N", help="runs per count (%(default)s)")

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the jobs and print a line after each."""
     parser = argparse.ArgumentParser(prog="python -m perf soak", description=__doc__)
     parser.add_argument("video", type=Path)
-    parser.add_argument("audio", type=Path, help="the voice recording")
+    parser.add_argument("audio", type=Path, help="the speech")
     parser.add_argument("--jobs", type=whole_number, default=20, metavar="N", help="number of jobs (%(default)s)")
     parser.add_argument("--transport", choices=["shm", "grpc"], default="shm", help="(%(default)s)")
     options = parser.parse_args(argv)

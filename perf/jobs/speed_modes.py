@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(prog="python -m perf speed-modes", description=__doc__)
     parser.add_argument("video", type=Path)
-    parser.add_argument("audio", type=Path, help="the voice recording")
+    parser.add_argument("audio", type=Path, help="the speech")
     parser.add_argument("--end", type=float, default=2.0, metavar="S", help="end of the clip, in seconds (%(default)s)")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="random seed (%(default)s)")
     parser.add_argument("--resolution", type=int, choices=RESOLUTIONS.values(), help="edge of the face, in pixels")

@@ -143,7 +143,7 @@ def job_in_child(
 
     Args:
         video: The input video.
-        audio: The voice recording.
+        audio: The speech.
         arguments: Further options of the command `lipsync`.
         environment: The child's environment variables; by default those of this process.
         gpus: Indices of the GPUs to watch.

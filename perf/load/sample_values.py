@@ -1,4 +1,4 @@
-"""Values of inputs that no model has to make: a photographed head that moves, a synthesised voice, noise, options.
+"""Values of inputs that no model has to make: a photographed head that moves, synthesised speech, noise, options.
 
 Does not depend on a server.
 """
@@ -103,7 +103,7 @@ class SampleValues:
         return scaled(moving_head(count, edge)).transpose(0, 3, 1, 2)
 
     def _audio(self, count: int) -> np.ndarray:
-        """Return a voice recording for `count` frames, float32 [S], mono at 16 kHz."""
+        """Return speech for `count` frames, float32 [S], mono at 16 kHz."""
         samples = np.concatenate(list(AudioSource(SPEECH).speech_blocks()))
         return np.resize(samples, round((count / FPS + AUDIO_MARGIN_S) * AUDIO_SAMPLE_RATE)).astype(np.float32)
 

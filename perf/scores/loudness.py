@@ -17,14 +17,14 @@ FFT_SIZE = 512  # samples
 MEL_BANDS = 40
 MEL_RANGE_HZ = (80.0, 7600.0)
 POWER_FLOOR = 1e-10  # keeps the logarithm of digital silence finite
-SPECTRUM_BLOCK = 4096  # mel frames computed at once: bounds memory for long recordings
+SPECTRUM_BLOCK = 4096  # mel frames computed at once: bounds memory for long speech
 
 # Settled by listening and looking; levels in dB. Source: docs/specs/truth.md, "A mouth that follows loudness".
 VOCAL_BAND_HZ = (350.0, 3800.0)  # without the voicing hum, so that the mouth closes for m, n and b
 LOUDNESS_REACH_S = 3.0  # the local loudness range covers this much on either side
 LOUDNESS_STEP = 10  # mel frames between two measurements
 LOUD_PERCENTILE, QUIET_PERCENTILE, CLIP_PERCENTILE = 95, 8, 97
-LOUD_BELOW_CLIP = 10.0  # the local loud level is at most this far below the recording's
+LOUD_BELOW_CLIP = 10.0  # the local loud level is at most this far below the clip's
 LOUD_FLOOR = -8.0  # about the level of noise at -50 dB full scale
 QUIET_BELOW_LOUD = 38.0
 LOUDNESS_SMOOTHING_S = 0.3

@@ -1,4 +1,4 @@
-"""How well a mouth follows what is said: its opening in each frame, correlated with curves of the voice recording."""
+"""How well a mouth follows what is said: its opening in each frame, correlated with curves of the speech."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MIN_FRAMES = 3 * MAX_LAG  # with fewer, the best lag is chance
 
 @dataclass(frozen=True)
 class SyncScore:
-    """How a mouth's opening agrees with one curve of the voice recording.
+    """How a mouth's opening agrees with one curve of the speech.
 
     Attributes:
         correlation: Pearson's r at lag 0, -1 to 1.
@@ -57,7 +57,7 @@ def mouth_openings(landmarks: FloatArray) -> Float64Array:
 
 
 def score_curves(openings: Float64Array, curves: Mapping[str, Float64Array]) -> dict[str, SyncScore]:
-    """Correlate a mouth's openings with each curve of the voice recording.
+    """Correlate a mouth's openings with each curve of the speech.
 
     Args:
         openings: float64 [F], as `mouth_openings` returns them, at an even frame rate; NaN in frames without a face.

@@ -1,4 +1,4 @@
-"""Judges a lip-synced video against its source: does the mouth follow the voice, and what became of the picture?
+"""Judges a lip-synced video against its source: does the mouth follow the speech, and what became of the picture?
 
 Frames of the same time are compared. "Inside" is the lower face, from the base of the nose down; "outside" is the rest.
 """
@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__)
     parser.add_argument("source", type=Path, help="the video or still image before lip-sync")
     parser.add_argument("result", type=Path, help="the video after it, of the same size")
-    parser.add_argument("audio", type=Path, help="the voice recording")
+    parser.add_argument("audio", type=Path, help="the speech")
     parser.add_argument("--face", type=parse_face_choice, default=LARGEST, help="which of several faces")
     parser.add_argument("--start", type=float, default=0.0, metavar="S", help="where in the source the result begins")
     parser.add_argument(
@@ -88,7 +88,7 @@ def as_table(quality: Quality) -> str:
     lines.append(f"{'inside':24}{_number(before, 2):>12}{_number(after, 2):>10}")
     for name, scores in (("source", quality.source_sync), ("result", quality.result_sync)):
         if scores is not None:
-            lines += ["", f"the {name}'s mouth and the voice", score_table(scores)]
+            lines += ["", f"the {name}'s mouth and the speech", score_table(scores)]
     return "\n".join(lines)
 
 

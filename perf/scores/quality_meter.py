@@ -1,4 +1,4 @@
-"""Measures a result against its source and its voice recording. Streams: only a few numbers are kept of each frame."""
+"""Measures a result against its source and its speech. Streams: only a few numbers are kept of each frame."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Quality:
         frames_repeated: Number of counterparts that are repeated, since the source ended before the result.
         outside, inside: Picture errors outside and inside the mouth region.
         flicker: Warping error in the mouth region.
-        result_sync, source_sync: Scores by curve of the voice recording; None with too few faces.
+        result_sync, source_sync: Scores by curve of the speech; None with too few faces.
         warnings: What the user should know, one sentence each; may refer to options with `ref`.
     """
 
@@ -68,7 +68,7 @@ class Quality:
 
 
 class QualityJob:
-    """A source, a result and a voice recording, opened and checked."""
+    """A source, a result and speech, opened and checked."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class QualityJob:
         Args:
             source: The video before lip-sync.
             result: The video after it.
-            audio: The voice recording that the mouth should follow.
+            audio: The speech that the mouth should follow.
             choice: Which of several faces is the speaker's.
             if_audio_longer: How the source was extended for a longer result.
 

@@ -1,11 +1,11 @@
-"""The curves of a voice recording that a mouth is compared with: loudness, voice, and the opening asked for."""
+"""The curves of speech that a mouth is compared with: loudness, the vocal band, and the opening asked for."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from client.media import AudioSource
-from client.pipelines.speech import recording_statistics
+from client.pipelines.speech import speech_statistics_of
 from lipsync_core.audio.lip_shapes import POPULATION_GAIN, SpeechStatistics, lip_shapes, speech_statistics
 from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 from lipsync_core.mouth import asked_openings, real_shapes
@@ -18,12 +18,12 @@ CONTEXT_S = 10  # ...with as much before and after it, more than any curve needs
 def speech_curves(
     samples: np.ndarray, frame_times: np.ndarray, statistics: SpeechStatistics | None = None
 ) -> dict[str, np.ndarray]:
-    """Compute the curves of a voice recording held in memory.
+    """Compute the curves of speech held in memory.
 
     Args:
         samples: float32 [S], mono at 16 kHz.
         frame_times: float64 [F], the frames' centres in seconds from the first sample.
-        statistics: Of the recording that the samples are a part of; by default they are all of it.
+        statistics: The levels of the whole speech; by default the samples are all of it.
 
     Returns:
         float64 [F] for each measure: "log_mel", the mean of 40 log-mel bands in dB; "vocal", the level of the vocal
@@ -45,7 +45,7 @@ def audio_curves(audio: AudioSource, frame_times: np.ndarray) -> dict[str, np.nd
     """Compute the curves of an audio file of any length, a minute at a time.
 
     Args:
-        audio: the voice recording.
+        audio: the speech.
         frame_times: float64 [F], the frames' centres in seconds from the first sample, ascending.
 
     Returns:
@@ -55,7 +55,7 @@ def audio_curves(audio: AudioSource, frame_times: np.ndarray) -> dict[str, np.nd
         MediaError: the audio cannot be decoded.
     """
     parts: list[dict[str, np.ndarray]] = []
-    statistics = recording_statistics(audio)
+    statistics = speech_statistics_of(audio)
     segments = (frame_times // SEGMENT_S).astype(int)
     for segment in np.unique(segments):
         times = frame_times[segments == segment]

@@ -1,6 +1,6 @@
-"""How well the mouth in a video follows a voice recording: python -m perf sync VIDEO AUDIO.
+"""How well the mouth in a video follows speech: python -m perf sync VIDEO AUDIO.
 
-Prints for three curves of the voice their correlation with the mouth's opening, at lag 0 and at the best lag within 12
+Prints for three curves of the speech their correlation with the mouth's opening, at lag 0 and at the best lag within 12
 frames. For unrelated clips of ten seconds the standard deviation of a correlation is 0.08 to 0.14.
 """
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure one video and print its scores; returns the exit code."""
     parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__)
     parser.add_argument("video", type=Path)
-    parser.add_argument("audio", type=Path, help="the voice recording")
+    parser.add_argument("audio", type=Path, help="the speech")
     parser.add_argument("--face", type=parse_face_choice, default=LARGEST, help="which of several faces")
     parser.add_argument("--url", metavar="HOST:PORT", help="a running Triton; without it, one is started")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -60,22 +60,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure_sync(
     connection: TritonConnection, video: Path, audio: Path, choice: FaceChoice = LARGEST
 ) -> dict[str, SyncScore]:
-    """Measure the mouth's opening in every frame and compare it with the voice.
+    """Measure the mouth's opening in every frame and compare it with the speech.
 
     Args:
         connection: A server with the model `faces`.
         video: The video to judge.
-        audio: The voice recording that the mouth should follow.
+        audio: The speech that the mouth should follow.
         choice: Which of several faces is the speaker's.
 
     Returns:
-        Scores by curve of the voice recording; see `speech_curves`.
+        Scores by curve of the speech; see `speech_curves`.
 
     Raises:
         NoFaceError: too few frames show the face.
         LipSyncError: the media cannot be decoded, or the server fails.
     """
-    source, voice = VideoSource(video), AudioSource(audio)
+    source, speech = VideoSource(video), AudioSource(audio)
     finder = FaceFinder(connection, StageClock())
     windows = batched(source.frames(), chunk_frames(source.frame_bytes))
     times: list[float] = []
@@ -87,14 +87,14 @@ def measure_sync(
             openings.append(mouth_opening(observed.face))
     centres = np.array(times) + source.sound_lead_s + 0.5 / float(source.rate)
     try:
-        return score_curves(np.array(openings), audio_curves(voice, centres))
+        return score_curves(np.array(openings), audio_curves(speech, centres))
     except ValueError as error:
         raise NoFaceError(str(error), about=video) from error
 
 
 def score_table(scores: Mapping[str, SyncScore]) -> str:
     """Return one line per curve."""
-    lines = [f"{'curve of the voice':24}{'r at lag 0':>12}{'best r':>10}{'at lag':>8}"]
+    lines = [f"{'curve of the speech':24}{'r at lag 0':>12}{'best r':>10}{'at lag':>8}"]
     lines += [
         f"{name:24}{score.correlation:12.2f}{score.best_correlation:10.2f}{score.best_lag:8d}"
         for name, score in scores.items()

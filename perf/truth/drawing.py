@@ -42,7 +42,7 @@ class Pipeline:
     keep: Path | None = None
 
     def draw(self, clip: TruthClip, speech: np.ndarray, name: str) -> np.ndarray:
-        """Lip-sync a clip's picture to a speech.
+        """Lip-sync a clip's picture to speech.
 
         Args:
             clip: The clip; its own sound is not used.

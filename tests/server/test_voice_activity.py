@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from client.media import AudioSource
-from client.pipelines.speech import SpeechShapes, recording_statistics, spoken_shapes
+from client.pipelines.speech import SpeechShapes, speech_statistics_of, spoken_shapes
 from client.pipelines.voice import VoiceActivity
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
@@ -107,7 +107,7 @@ def _opening(server: EmbeddedServer, sound: Path) -> np.ndarray:
     """Return each frame's opening over a wide one, as the default pipeline asks for it."""
     with TritonConnection(server.url) as triton, AudioSource(sound) as audio:
         times = np.arange(FRAME_S / 2, audio.duration, FRAME_S)
-        statistics = recording_statistics(audio)
+        statistics = speech_statistics_of(audio)
         speaking = VoiceActivity(triton, audio).at(times)
         shapes = spoken_shapes(SpeechShapes(triton, audio, statistics, POPULATION_GAIN), times, speaking)
     mouth = speaker_template(LANDMARKS[None])[list(LIPS), :2]

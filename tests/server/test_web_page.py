@@ -166,10 +166,10 @@ def test_one_of_two_faces_is_picked(page: Page, clips: Path) -> None:
 def test_errors_are_said_in_peoples_words(page: Page, clips: Path) -> None:
     """A missing file, a bad option and a video without a face each say what to do, without option names."""
     page.get_by_role("button", name="Make the video").click()
-    expect(page.get_by_role("alert").filter(has_text="Add a video and a voice recording first")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text="Add the video and the speech first")).to_be_visible()
     send(page, clips / "empty.mp4", start="5", end="4")
     expect(
-        page.get_by_role("alert").filter(has_text="End at (seconds): Needed: a time after Start at (seconds) (5 s).")
+        page.get_by_role("alert").filter(has_text="End at (seconds): Needed: a time after “Start at (seconds)” (5 s).")
     ).to_be_visible()
     page.locator("[name=start]").fill("")
     page.locator("[name=end]").fill("")

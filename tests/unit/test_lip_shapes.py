@@ -52,12 +52,12 @@ def test_a_piece_gives_what_the_whole_gives() -> None:
 
 
 def test_loudness_of_the_recording_changes_nothing() -> None:
-    """The statistics are the recording's own."""
+    """The statistics are the audio's own."""
     np.testing.assert_allclose(shapes_of(0.1 * SPEECH), shapes_of(SPEECH), atol=1e-3)
 
 
 def test_shapes_are_relative_to_their_mean_in_speech() -> None:
-    """Over the recording's speech they add up to about nothing."""
+    """Over the audio's speech they add up to about nothing."""
     times = np.arange(0.3, SECONDS - 0.3, 0.01)
     statistics = speech_statistics([SPEECH], REGRESSOR)
     shapes = lip_shapes(SPEECH, statistics, times, REGRESSOR)[0]

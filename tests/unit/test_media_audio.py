@@ -185,7 +185,7 @@ def test_a_change_of_channels_on_the_way_is_evened_out(tmp_path: Path) -> None:
 
 
 def test_windows_hold_the_speech_and_zeros_around_it(tmp_path: Path) -> None:
-    """Windows may be read in any order and overlap freely; outside the recording they hold zeros."""
+    """Windows may be read in any order and overlap freely; outside the audio they hold zeros."""
     samples = tone(1.0)
     source = AudioSource(write_sound(tmp_path / "sound.wav", samples, codec="pcm_f32le"))
     padded = np.concatenate([np.zeros(5_000, np.float32), samples, np.zeros(40_000, np.float32)])

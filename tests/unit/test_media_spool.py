@@ -19,7 +19,7 @@ from client.errors import MediaError, OutputError, UsageError
 from client.job import Job, JobOptions
 from client.media import AudioSource, VideoSource
 from client.media.spool import SampleSpool
-from client.pipelines.speech import SpeechFeatures, SpeechShapes, recording_statistics
+from client.pipelines.speech import SpeechFeatures, SpeechShapes, speech_statistics_of
 from client.servers.calls import InferRequest
 from lipsync_core.mouth import SHAPE_SIZE
 from lipsync_core.whisper.mel import position_count
@@ -81,7 +81,7 @@ def test_audio_is_decoded_once(tmp_path: Path, decodes: list[int], output: str, 
     source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=25))
     sound = write_sound(tmp_path / "speech.wav", tone(1.0, 44_100), rate=44_100)
     audio = AudioSource(sound, tmp_path / output)
-    statistics = recording_statistics(audio)
+    statistics = speech_statistics_of(audio)
     shapes = SpeechShapes(Server(), audio, statistics, 1.0)  # type: ignore[arg-type]
     features = SpeechFeatures(Server(), audio)  # type: ignore[arg-type]
     assert len(shapes.at(np.arange(25) / 25)) == 25
@@ -199,7 +199,7 @@ def test_opening_fails_without_room_for_the_speech(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.slow  # on a busy machine
-def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_audio(tmp_path: Path) -> None:
     """Half an hour, 173 MB of samples, is decoded, kept and read back within 50 MB more than a second."""
     short, long = tmp_path / "short.wav", tmp_path / "long.wav"
     second = (tone(1.0, 16_000) * 32_767).astype("<i2").tobytes()

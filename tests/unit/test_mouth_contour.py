@@ -24,7 +24,7 @@ LIVELY = np.array([0.0] * 8 + [0.2] * 2)  # openings of a mouth that opens wide 
     ],
 )
 def test_the_gain_comes_from_the_clips_own_lips(own: np.ndarray, predicted: float, gain: float) -> None:
-    """Photographs, silent people and silent recordings get the population's."""
+    """Photographs, silent people and silent audio get the population's."""
     assert opening_gain(own, predicted) == pytest.approx(gain)
 
 

@@ -1,4 +1,4 @@
-"""What the default pipeline asks the server for, and when it listens to the recording."""
+"""What the default pipeline asks the server for, and when it listens to the audio."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FRAME_TIMES = (0.5, 0.54)  # seconds; not a multiple of the steps ahead apart
 
 
 class Deaf:
-    """A recording and a server that nobody may ask."""
+    """Audio and a server that nobody may ask."""
 
     def __getattr__(self, name: str) -> object:
         raise AssertionError(f"asked for {name}")
@@ -57,7 +57,7 @@ def ask(
 
 @pytest.mark.parametrize("kind", [MouthMotion, ClosedMouth])
 def test_a_mouth_that_never_speaks_listens_to_nothing(kind: type[MouthMotion | ClosedMouth]) -> None:
-    """Where nobody speaks, no statistics are taken of the recording and no shapes are asked for."""
+    """Where nobody speaks, no statistics are taken of the audio and no shapes are asked for."""
     inputs = ask(kind(media(Deaf(), Deaf(), never)))
     np.testing.assert_array_equal(inputs["shapes"], [CLOSED] * 2)
     assert inputs["interior_indices"].shape == (2,)

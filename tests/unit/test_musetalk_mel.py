@@ -33,7 +33,7 @@ def test_musetalk_mel_floor_is_each_segments_own() -> None:
     ("samples", "counts"),
     [(1, [0]), (320, [1]), (9_280, [29]), (480_000, [1500]), (480_319, [1500, 0]), (976_000, [1500, 1500, 50])],
 )
-def test_musetalk_positions_end_with_the_recording(samples: int, counts: list[int]) -> None:
+def test_musetalk_positions_end_with_the_audio(samples: int, counts: list[int]) -> None:
     """In whole numbers: 0.58 s are 29 positions, of which the original's division loses one."""
     assert padded_position_counts(samples).tolist() == counts
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from client.media import AudioSource
-from client.pipelines.speech import BLOCK_S, CLOSED, SpeechShapes, recording_statistics, spoken_shapes
+from client.pipelines.speech import BLOCK_S, CLOSED, SpeechShapes, speech_statistics_of, spoken_shapes
 from client.servers.calls import InferRequest
 from lipsync_core.audio.lip_shapes import lip_shapes, speech_statistics, statistics_from_tensor
 from lipsync_core.mouth import real_shapes
@@ -38,7 +38,7 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> AudioSource:
 
 
 def shapes_of(audio: AudioSource, server: Server) -> SpeechShapes:
-    statistics = recording_statistics(audio)
+    statistics = speech_statistics_of(audio)
     return SpeechShapes(server, audio, statistics, 2.0)  # type: ignore[arg-type]  # it is asked for answers alone
 
 
@@ -54,12 +54,12 @@ def test_shapes_do_not_depend_on_how_they_are_asked_for(audio: AudioSource) -> N
     np.testing.assert_array_equal(chunks.at(TIMES[::-1])[::-1], whole)
 
 
-def test_shapes_are_those_of_the_whole_recording(audio: AudioSource) -> None:
+def test_shapes_are_those_of_the_whole_audio(audio: AudioSource) -> None:
     """Blocks with their surroundings give what one request for everything would; interpolation costs little."""
     samples = np.concatenate(list(audio.speech_blocks()))
-    statistics = recording_statistics(audio)
+    statistics = speech_statistics_of(audio)
     expected = real_shapes(*lip_shapes(samples, statistics, TIMES), 2.0)
-    inner = slice(10, -10)  # beyond its ends a recording is silent, which a piece sees and the whole does not
+    inner = slice(10, -10)  # beyond its ends audio is silent, which a piece sees and the whole does not
     np.testing.assert_allclose(shapes_of(audio, Server()).at(TIMES)[inner], expected[inner], atol=0.01)
 
 
@@ -69,7 +69,7 @@ def test_all_of_a_long_recording_is_measured(tmp_path: Path) -> None:
     samples = np.tile(np.concatenate([0.001 * noise(1.0).astype(np.float32), second]), 60)
     audio = AudioSource(write_sound(tmp_path / "long.wav", samples))
     whole = speech_statistics([np.concatenate(list(audio.speech_blocks()))])
-    np.testing.assert_allclose(recording_statistics(audio).tensor, whole.tensor, atol=0.01)  # 12 blocks end in silence
+    np.testing.assert_allclose(speech_statistics_of(audio).tensor, whole.tensor, atol=0.01)  # 12 blocks end in silence
 
 
 def test_the_mouth_is_closed_outside_the_recording_and_in_silence(audio: AudioSource) -> None:

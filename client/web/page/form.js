@@ -81,7 +81,7 @@ function choose(name, file) {
   if (name === "video") preview();
 }
 
-const label = (name) => (name === "video" ? "video" : "voice recording");
+const label = (name) => (name === "video" ? "video" : "speech");
 
 function viewOf(name, file, facts) {
   const url = URL.createObjectURL(file);
@@ -163,7 +163,7 @@ function check(limits) {
   const missing = ["video", "audio"].filter((name) => !files[name]);
   if (missing.length) {
     document.getElementById(missing[0]).focus();
-    throw new Problem("Something is missing", `Add a ${missing.map(label).join(" and a ")} first.`);
+    throw new Problem("Something is missing", `Add the ${missing.map(label).join(" and the ")} first.`);
   }
   const total = files.video.size + files.audio.size;
   if (total > limits.max_upload_bytes) {

@@ -89,7 +89,7 @@ class TritonPythonModel(TorchStep):
             landmarks: float32 [F, 468, 3]; NaN for frames without a face.
             alignment_points: float32 [F, 3, 2], else those of the landmarks; with them alone no mouth is judged.
             smoothing_biases: float32 [F, 2]; without them smoothing starts with this chunk.
-            audio: float32 [S], mono at 16 kHz, a whole recording.
+            audio: float32 [S], mono at 16 kHz, all of it.
             audio_features: float32 [N, 5, 384], instead of audio.
             audio_positions: int32 [F], each frame's position in the features; 25 fps if left out.
             audio_tokens: float32 [F, 50, 384], instead of audio or features.

@@ -25,7 +25,7 @@ class TritonPythonModel(TritonStep):
 
         Args:
             affine_matrices: float32 [F, 2, 3]; NaN for frames without a face.
-            audio: float32 [S], mono at 16 kHz, a whole recording.
+            audio: float32 [S], mono at 16 kHz, all of it.
             audio_features: float32 [N, 5, 384].
             audio_positions: int32 [F], each frame's position in the features; 25 fps if left out.
             audio_tokens: float32 [F, 50, 384].

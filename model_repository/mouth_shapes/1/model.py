@@ -31,7 +31,7 @@ class TritonPythonModel(TritonStep):
             audio: float32 [S], mono at 16 kHz.
             frame_times: float64 [F], centres of the frames in seconds from the first sample.
             given_shapes: float32 [F, 7], components and closure, instead of audio.
-            speech_statistics: float32 [28], of the whole recording (`SpeechStatistics.tensor`); else those of `audio`.
+            speech_statistics: float32 [28], of the whole audio (`SpeechStatistics.tensor`); else those of `audio`.
             shape_gain: float32 [1], how much further the mouth opens than predicted; else the population's.
             mouth_strengths: float32 [F], only to check the number of frames.
 

@@ -24,7 +24,7 @@ class WhisperMelParameters:
 
 
 class TritonPythonModel(TritonStep):
-    """Compute the mel frames of a recording, or some of them, and cut them into segments."""
+    """Compute the mel frames of audio, or some of them, and cut them into segments."""
 
     Parameters = WhisperMelParameters
 
@@ -35,19 +35,19 @@ class TritonPythonModel(TritonStep):
         mel_frame_count: np.ndarray | None = None,
         log_mel_peak: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
-        """Compute segments; without the optional inputs the audio is a whole recording.
+        """Compute segments; without the optional inputs the audio is taken as whole.
 
         Args:
             audio: float32 [S], mono at 16 kHz.
             first_mel_frame: int32 [1], the first mel frame that is asked for.
             mel_frame_count: int32 [1], how many are asked for.
-            log_mel_peak: float32 [1], the whole recording's peak; see `lipsync_core.whisper.mel.log_mel_peak`.
+            log_mel_peak: float32 [1], the whole audio's peak; see `lipsync_core.whisper.mel.log_mel_peak`.
 
         Returns:
             mel, float32 [segments, 80, 3000]; position_counts, int32 [segments].
 
         Raises:
-            ValueError: The recording is too short or too long, a number is not finite, or the audio does not cover
+            ValueError: The audio is too short or too long, a number is not finite, or the audio does not cover
                 the mel frames.
         """
         first = 0 if first_mel_frame is None else int(first_mel_frame[0])

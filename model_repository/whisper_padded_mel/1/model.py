@@ -24,7 +24,7 @@ class WhisperPaddedMelParameters:
 
 
 class TritonPythonModel(TritonStep):
-    """Compute the segments of a recording, or of a part of it."""
+    """Compute the segments of audio, or of a part of it."""
 
     Parameters = WhisperPaddedMelParameters
 
