@@ -25,6 +25,8 @@ class Fault:
         cut: Close the connection after so many bytes.
         stall: Send nothing more after so many bytes, but keep the connection.
         ignores_range: Send the whole file although a part was asked for.
+        silent: Keep the connection, and never answer.
+        sizeless: Send the body without its length, so that its end is that of the connection.
     """
 
     status: int = 200
@@ -33,6 +35,8 @@ class Fault:
     cut: int | None = None
     stall: int | None = None
     ignores_range: bool = False
+    silent: bool = False
+    sizeless: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class ImitationHub:
     Attributes:
         files: Path such as owner/name/resolve/revision/file -> content.
         faults: What goes wrong with the next requests of files, in order; then nothing does.
+        content_faults: The same behind the redirection, at the host that holds the content.
         seen: Requests so far.
     """
 
@@ -65,6 +70,7 @@ class ImitationHub:
         """Answer for a server."""
         self.files: dict[str, bytes] = {}
         self.faults: list[Fault] = []
+        self.content_faults: list[Fault] = []
         self.seen: list[Seen] = []
         self.stopped = threading.Event()
         self.port: int = server.server_address[1]
@@ -73,6 +79,11 @@ class ImitationHub:
     def url(self) -> str:
         """Address of the hub; files come from the same port under another host's name."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def content_host(self) -> str:
+        """Host that the hub redirects to."""
+        return f"localhost:{self.port}"
 
     def add(self, repository: str, revision: str, file: str, content: bytes) -> str:
         """Serve a file, and return its SHA-256."""
@@ -95,16 +106,18 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         host = parts.netloc or self.headers.get("Host", "")
         self.hub.seen.append(Seen(self.command, parts.path, host, dict(self.headers)))
-        if parts.path.startswith(CONTENT_PREFIX):
-            self._send_file(self.hub.files[f"/{parts.path.removeprefix(CONTENT_PREFIX)}"], Fault())
-            return
-        fault = self.hub.faults.pop(0) if self.hub.faults else Fault()
-        content = self.hub.files.get(parts.path)
-        if fault.status != 200:
+        is_content = parts.path.startswith(CONTENT_PREFIX)
+        faults = self.hub.content_faults if is_content else self.hub.faults
+        fault = faults.pop(0) if faults else Fault()
+        content = self.hub.files.get(f"/{parts.path.removeprefix(CONTENT_PREFIX)}" if is_content else parts.path)
+        if fault.silent:
+            self.hub.stopped.wait(10)
+            self.close_connection = True
+        elif fault.status != 200:
             self._send(fault.status, fault.headers, fault.body or b"refused")
         elif content is None:
             self._send(404, {"X-Error-Code": "EntryNotFound"}, b"Entry not found")
-        elif fault != Fault():
+        elif is_content or fault != Fault():
             self._send_file(content, fault)
         else:
             self._redirect(parts.path, content)
@@ -113,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Send what the hub sends for large files: their hash, and another host's address."""
         etag = f'"{hashlib.sha256(content).hexdigest()}"'
         headers = {"X-Linked-Etag": etag, "X-Linked-Size": str(len(content)), "X-Repo-Commit": path.split("/")[4]}
-        location = f"http://localhost:{self.hub.port}{CONTENT_PREFIX}{path[1:]}"
+        location = f"http://{self.hub.content_host}{CONTENT_PREFIX}{path[1:]}?Signature=secret"
         self._send(302, headers | {"Location": location}, b"Found")
 
     def _send_file(self, content: bytes, fault: Fault) -> None:
@@ -134,7 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in ({"Content-Type": "application/octet-stream"} | headers).items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        if fault is None or not fault.sizeless:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "HEAD":
             return

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,16 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from export.shared.files import cache_folder, file_sha256
 from export.shared.transfer import Kind, Patience, TransferError, Watch, download
+from lipsync_core.locks import lock_file
 
 WEIGHTS_FOLDER = "weights"
 PART_SUFFIX = ".part"
+KEPT_S = 14 * 24 * 3600.0  # how long an unfinished file waits for the next run
 PATIENCE = Patience()
 
 AGAIN = "Run the command again to resume"
 ADVICE: Mapping[Kind, str] = {
+    "expired": "The network may block that host: allow it, or run the command again later to resume",
     "unreachable": "Check the network and the proxy variables, name a mirror in HF_ENDPOINT",
     "broken": AGAIN,
     "page": "A proxy or the network may want a login first: log in there and run the command again",
@@ -64,17 +68,21 @@ def fetch(file: HubFile, option: str) -> Path:
     """Return the path of a file, downloading it if no intact copy is there.
 
     Copies are looked for in this project's cache and in Hugging Face's. A damaged one is not used if its hash is known.
+    Unfinished files that are no longer needed are removed from this project's cache.
 
     Args:
-        file: File to get. An interrupted download is resumed.
+        file: File to get. An interrupted download is resumed, if it is not older than two weeks.
         option: Option that takes the file instead, for the message.
 
     Raises:
         ValueError: The download failed, or the content has another hash.
     """
     path = cache_folder() / WEIGHTS_FOLDER / (file.sha256 or file.revision) / Path(file.file).name
+    part = path.with_name(path.name + PART_SUFFIX)
+    _remove_old_parts()
     for copy in (path, _hugging_face_copy(file)):
         if copy is not None and copy.is_file() and file.sha256 in (None, file_sha256(copy)):
+            _remove_part(part)
             return copy
     if constants.HF_HUB_OFFLINE:
         raise ValueError(
@@ -82,11 +90,26 @@ def fetch(file: HubFile, option: str) -> Path:
             f" Unset it, or get the file elsewhere and give it with {option}"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + PART_SUFFIX)
     _download(file, part, option)
     _check_hash(file, part, option)
     part.replace(path)
     return path
+
+
+def _remove_old_parts() -> None:
+    """Remove unfinished files that nobody resumed, such as those of an earlier revision."""
+    for part in (cache_folder() / WEIGHTS_FOLDER).glob(f"*/*{PART_SUFFIX}"):
+        with suppress(OSError):
+            if part.stat().st_mtime < time.time() - KEPT_S:
+                _remove_part(part)
+
+
+def _remove_part(part: Path) -> None:
+    """Remove an unfinished file and its empty folder, unless another process writes to it."""
+    with suppress(OSError), part.open("rb") as file:
+        lock_file(file.fileno())
+        part.unlink()
+        part.parent.rmdir()
 
 
 def _hugging_face_copy(file: HubFile) -> Path | None:
@@ -125,8 +148,9 @@ def _check_hash(file: HubFile, part: Path, option: str) -> None:
 
 
 def _advice(file: HubFile, endpoint: str, error: TransferError, token: str | None) -> str:
-    if error.status is None:
+    if error.kind in ADVICE:
         return ADVICE[error.kind]
+    assert error.status is not None, "a refusal has a status"
     if error.status == 401 and token:
         return TOKEN_REFUSED
     if error.status >= 500:

@@ -12,20 +12,23 @@ from http.client import HTTPException, HTTPResponse
 from io import FileIO
 from pathlib import Path
 from shutil import disk_usage
-from typing import Literal
+from typing import IO, Literal
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, build_opener, getproxies, proxy_bypass
+from urllib.request import HTTPRedirectHandler, Request, build_opener, getproxies, proxy_bypass
 
 from lipsync_core.locks import lock_file
 
 CHUNK = 1 << 20  # bytes
 PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 206, 416
 PASSING = (408, 425, 429, 500, 502, 503, 504)  # statuses that may change by themselves
+# What storage behind a redirection answers once the address has expired; the next try gets a new address.
+EXPIRED = (400, 401, 403, 404, 410)
+SIZE_HEADER = "X-Linked-Size"  # of the hub's redirections: size of the file, in bytes
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 Watch = Callable[[int, int | None], None]  # takes the bytes so far, and those of the whole file if known
-Kind = Literal["refused", "unreachable", "broken", "page", "space", "busy"]
+Kind = Literal["refused", "expired", "unreachable", "broken", "page", "space", "busy"]
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ class TransferError(Exception):
     """A download failed.
 
     Attributes:
-        kind: What failed: the server refused, there is no connection, the connection broke, a web page came instead,
-            the disk is full, or another process downloads the same file.
+        kind: What failed: the server refused, a host that it redirected to refused, there is no connection, the
+            connection broke, a web page came instead, the disk is full, or another process downloads the same file.
         got: What came instead of the file, in words.
         status: HTTP status of a refusal, or None.
     """
@@ -90,6 +93,34 @@ def download(url: str, path: Path, *, token: str | None, watch: Watch, patience:
                 time.sleep(error.pause_s or patience.pause_s * 2 ** (failures - 1))
 
 
+class _Redirections(HTTPRedirectHandler):
+    """Follows redirections: remembers where they lead, and sends the token on within the same host."""
+
+    def __init__(self, url: str) -> None:
+        """Start at an address."""
+        self.first = self.url = url
+        self.size: int | None = None
+
+    @property
+    def left_host(self) -> bool:
+        """Whether another host answers than the first one."""
+        return urlsplit(self.url).netloc != urlsplit(self.first).netloc
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> Request | None:
+        """Note the next address, and the size of the file if the hub tells it."""
+        request = super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+        size = headers.get(SIZE_HEADER, "")
+        self.size = int(size) if size.isdecimal() else self.size
+        if request is not None:
+            self.url = request.full_url
+            token = req.unredirected_hdrs.get("Authorization")
+            if token and urlsplit(req.full_url)[:2] == urlsplit(self.url)[:2]:  # a renamed repository
+                request.add_unredirected_header("Authorization", token)
+        return request
+
+
 class _Passing(Exception):
     """A failure that may pass: it is worth another try, after a pause if the server asked for one."""
 
@@ -119,9 +150,11 @@ def _receive(url: str, file: FileIO, token: str | None, watch: Watch, stall_s: f
     request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     if token:
         request.add_unredirected_header("Authorization", f"Bearer {token}")
+    way = _Redirections(url)
     try:
-        with build_opener().open(request, timeout=stall_s) as response:  # urlopen keeps the first proxies
+        with build_opener(way).open(request, timeout=stall_s) as response:  # urlopen keeps the first proxies
             total = _place(response, file)
+            total = way.size if total is None else total
             _check_space(file, total)
             watch(file.tell(), total)
             while chunk := response.read1(CHUNK):  # what has arrived, so that a stall loses nothing
@@ -131,15 +164,16 @@ def _receive(url: str, file: FileIO, token: str | None, watch: Watch, stall_s: f
         with error:  # it holds the connection
             if error.code == RANGE_NOT_SATISFIABLE and _is_whole(file, error.headers):
                 return
-            raise _refusal(error) from error
+            raise _refusal(error, way) from error
     except URLError as error:
-        raise _Passing(TransferError("unreachable", _no_connection(url, error.reason))) from error
+        raise _Passing(TransferError("unreachable", _no_connection(way.url, error.reason))) from error
     except TimeoutError as error:
-        raise _Passing(TransferError("broken", f"no byte in {stall_s:g} s")) from error
+        raise _Passing(TransferError("broken", f"no byte in {stall_s:g} s{_behind(way)}")) from error
     except (ConnectionError, ssl.SSLError, HTTPException) as error:
-        raise _Passing(TransferError("broken", f"a broken connection ({_one_line(error)})")) from error
+        raise _Passing(TransferError("broken", f"a broken connection{_behind(way)} ({_one_line(error)})")) from error
     if total is not None and file.tell() != total:
-        raise _Passing(TransferError("broken", f"a connection that ended after {file.tell():,} of {total:,} bytes"))
+        ended = f"a connection{_behind(way)} that ended after {file.tell():,} of {total:,} bytes"
+        raise _Passing(TransferError("broken", ended))
 
 
 def _place(response: HTTPResponse, file: FileIO) -> int | None:
@@ -165,11 +199,13 @@ def _is_whole(file: FileIO, headers: Message) -> bool:
     return False
 
 
-def _refusal(error: HTTPError) -> Exception:
-    failure = TransferError("refused", f"{error.code} {_one_line(error.reason)}".strip(), error.code)
+def _refusal(error: HTTPError, way: _Redirections) -> Exception:
+    expired = way.left_host and error.code in EXPIRED
+    got = f"{error.code} {_one_line(error.reason)}".strip() + _behind(way)
+    failure = TransferError("expired" if expired else "refused", got, error.code)
     if error.code == RANGE_NOT_SATISFIABLE:
         return _Passing(failure)
-    if error.code not in PASSING:
+    if not expired and error.code not in PASSING:
         return failure
     asked = error.headers.get("Retry-After", "")
     return _Passing(failure, float(asked) if asked.isdecimal() else 0.0)
@@ -201,6 +237,11 @@ def _write(file: FileIO, chunk: bytes) -> None:
         if error.errno in NO_SPACE:
             raise TransferError("space", f"no free bytes in {Path(str(file.name)).parent}") from error
         raise
+
+
+def _behind(way: _Redirections) -> str:
+    """Name the host that a redirection led to, without the signature in its address; empty if none did."""
+    return f" from {urlsplit(way.url).netloc}" if way.left_host else ""
 
 
 def _no_connection(url: str, reason: object) -> str:

@@ -12,31 +12,13 @@ pytest.importorskip("huggingface_hub", reason="no huggingface_hub; run: make tes
 from huggingface_hub import constants, hf_hub_download
 
 from export.shared import hub, transfer
+from tests.export.hub_helpers import CONTENT, REVISION, assert_fails, part, publish
 from tests.imitation_hub import CONTENT_PREFIX, Fault, ImitationHub, unused_port
-
-REVISION = "0123456789abcdef" * 2 + "01234567"
-CONTENT = bytes(range(256)) * 40
-ELSEWHERE = ", or get the file elsewhere and give it with --unet"
 
 
 @pytest.fixture
 def file(imitation_hub: ImitationHub) -> hub.HubFile:
-    sha256 = imitation_hub.add("owner/name", REVISION, "folder/unet.pt", CONTENT)
-    return hub.HubFile("owner/name", REVISION, "folder/unet.pt", sha256)
-
-
-def part(file: hub.HubFile, tmp_path: Path) -> Path:
-    return tmp_path / "lipsync" / "weights" / file.sha256 / "unet.pt.part"
-
-
-def assert_fails(file: hub.HubFile, got: str, advice: str) -> None:
-    """One line: the file, its revision, what came, what to do, and the option that takes the file instead."""
-    with pytest.raises(ValueError, match="expected a download") as caught:
-        hub.fetch(file, "--unet")
-    start = f"owner/name/folder/unet.pt: expected a download at revision {REVISION}, got: {got}"
-    assert str(caught.value).startswith(start)
-    assert str(caught.value).endswith(f"{advice}{ELSEWHERE}")
-    assert "\n" not in str(caught.value)
+    return publish(imitation_hub)
 
 
 def test_a_file_is_downloaded_once(imitation_hub: ImitationHub, file: hub.HubFile) -> None:

@@ -128,6 +128,29 @@ def test_what_is_not_given_is_downloaded(
     assert session.get_outputs()[0].shape[1:] == [1500, 5, 384]
 
 
+@pytest.mark.parametrize(("command", "licences"), [("whisper", 1), ("latentsync", 3)])
+def test_licences_are_named_before_the_first_download(
+    imitation_hub: ImitationHub,
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    licences: int,
+) -> None:
+    """Those of all networks of the command, so that one can still stop it."""
+    printed: list[str] = []
+
+    def stop(*_: object) -> None:
+        printed.extend(capsys.readouterr().out.splitlines())
+        raise ValueError("stopped")
+
+    monkeypatch.setattr("export.shared.sources.fetch", stop)
+    assert main([command, "--download", "--repository", str(repository)]) == 1
+    named = [line for line in printed if "licence of the weights: " in line and line.endswith("on Hugging Face")]
+    assert len(named) == licences
+    assert imitation_hub.seen == []
+
+
 def test_a_failed_download_is_told_after_the_licence(
     imitation_hub: ImitationHub, published_whisper: hub.HubFile, repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
