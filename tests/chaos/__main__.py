@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import signal
 import sys
 import tempfile
 import time
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not cases:
         print(f"chaos: --only: expected a part of a case's name, got {options.only}. See --list", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs, and so by servers
     started = time.monotonic()
     results = run_cases(cases, options.jobs)
     print_table(results)
