@@ -16,6 +16,8 @@ TOKEN_HEADER = f"triton-grpc-protocol-{TOKEN_KEY}"  # gRPC metadata with a calle
 CALLER_APIS = ("metadata", "model-config", "inference", "statistics")
 OPERATOR_APIS = ("model-repository", "trace", "logging")
 SHARED_MEMORY_API = "shared-memory"
+# Tritonserver's options that take the token of some calls, as CALLS:KEY=TOKEN.
+RESTRICT_GRPC, RESTRICT_HTTP = RESTRICTING_OPTIONS = ("--grpc-restricted-protocol=", "--http-restricted-api=")
 TOKEN_FORM = re.compile(r"[A-Za-z0-9._~+/-]{16,256}")  # Triton's option uses , : and = as separators
 
 
@@ -78,11 +80,11 @@ class Access:
         guarded = self.uses_tls or self.asks_who_calls or not self.shares_memory
         http_for_operator = [*for_operator, *(for_callers if guarded else [])]
         arguments = [
-            f"--grpc-restricted-protocol={','.join(for_operator)}:{ADMIN_TOKEN_KEY}={admin_token}",
-            f"--http-restricted-api={','.join(http_for_operator)}:{ADMIN_TOKEN_KEY}={admin_token}",
+            f"{RESTRICT_GRPC}{','.join(for_operator)}:{ADMIN_TOKEN_KEY}={admin_token}",
+            f"{RESTRICT_HTTP}{','.join(http_for_operator)}:{ADMIN_TOKEN_KEY}={admin_token}",
         ]
         if self.token is not None:
-            arguments.append(f"--grpc-restricted-protocol={','.join(for_callers)}:{TOKEN_KEY}=Bearer {self.token}")
+            arguments.append(f"{RESTRICT_GRPC}{','.join(for_callers)}:{TOKEN_KEY}=Bearer {self.token}")
         return [*arguments, *self._tls_arguments()]
 
     def _tls_arguments(self) -> list[str]:

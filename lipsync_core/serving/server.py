@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import math
 import os
 import secrets
@@ -29,6 +30,7 @@ from lipsync_core.serving.processes import FROZEN, WATCHING, descendants, ending
 from lipsync_core.serving.runtime import ServerStartError, find_runtime
 from lipsync_core.serving.server_log import LOG_LINES_SHOWN, asked_of_another_version, relevant_lines
 from lipsync_core.serving.shared_memory import ADVICE, EXHAUSTED_MARKS, SHARED_MEMORY, free_shared_memory
+from lipsync_core.serving.supervisor import COMMAND_VARIABLE, LOG_FILE
 
 READY_POLL_S = 0.05
 READY_CALL_TIMEOUT_S = 1.0
@@ -191,7 +193,7 @@ class EmbeddedServer:
         self._exit_text = None
         self.url = f"{bracketed(self.options.address)}:{port}"
         self._folder = Path(tempfile.mkdtemp(prefix=f"{self._id}-"))
-        self.log_path = self._folder / "triton.log"
+        self.log_path = self._folder / LOG_FILE
         self.shm_prefix = f"{self._id}-"
         command = [
             str(runtime.executable),
@@ -209,13 +211,11 @@ class EmbeddedServer:
                 self.shm_prefix,
                 f"--grace-s={self.options.stop_grace_s}",
                 *(["--end-after-freeze"] if self.options.ends_after_freeze else []),
-                "--",
-                *command,
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,  # so that what `select` does not see has not been read
-            env=runtime.environment(os.environ),
+            env=runtime.environment(os.environ) | {COMMAND_VARIABLE: json.dumps(command)},
             start_new_session=True,  # the terminal's Ctrl-C is for the client, which then stops the server
         )
 

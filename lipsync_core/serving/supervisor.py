@@ -5,6 +5,9 @@ closed it or died, even by kill -9: then the server is stopped and its shared me
 `exit CODE` on stdout says that the server ended by itself, `died MODEL CODE` that it was stopped since the process of
 one of its models died, and `frozen` that it was stopped since it had been frozen. The last two are watched once the
 client has sent anything, which a line `watching` answers. The folder, with the log, stays until stdin ends.
+
+The server's command is JSON in the environment, which other users cannot read: it holds tokens. As soon as the server
+has read its arguments, the tokens are overwritten there too.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import contextlib
 import ctypes
 import glob
+import json
 import os
 import select
 import shutil
@@ -23,9 +27,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lipsync_core.serving.freeze import FreezeWatch
+from lipsync_core.serving.hidden_tokens import hide_tokens
 from lipsync_core.serving.processes import DIED, FROZEN, WATCHING, StubWatch
 from lipsync_core.serving.shared_memory import SHARED_MEMORY
 
+COMMAND_VARIABLE = "LIPSYNC_SERVER_COMMAND"
+LOG_FILE = "triton.log"
 PR_SET_PDEATHSIG = 1  # prctl option: signal for a child whose parent dies; source: man 2 prctl
 POLL_S = 0.1
 STUB_FOLDERS = "/tmp/python_env_*"  # empty ones that the Python backend makes and, when killed, leaves
@@ -38,14 +45,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--shm-prefix", required=True, help="prefix of the server's names in /dev/shm")
     parser.add_argument("--grace-s", type=float, required=True, help="time for requests under way to finish")
     parser.add_argument("--end-after-freeze", action="store_true", help="end the server once it was frozen")
-    parser.add_argument("command", nargs="+", help="the server and its arguments")
     options = parser.parse_args(argv)
+    command = json.loads(os.environ.pop(COMMAND_VARIABLE))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # only the pipe ends us, so that clean-up always runs
     others_folders = set(glob.glob(STUB_FOLDERS))
-    with (options.folder / "triton.log").open("ab") as log:
+    with (options.folder / LOG_FILE).open("ab") as log:
         server = subprocess.Popen(
-            options.command,
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -73,7 +80,7 @@ def _watch(server: subprocess.Popen[bytes], options: argparse.Namespace) -> None
     """Return when the client has closed our stdin; tell it when the server, or a model's process, ends first."""
     stubs: StubWatch | None = None
     freezes: FreezeWatch | None = None
-    told = False
+    told = hidden = False
     while True:
         readable, _, _ = select.select([sys.stdin], [], [], POLL_S)
         if readable:
@@ -83,6 +90,7 @@ def _watch(server: subprocess.Popen[bytes], options: argparse.Namespace) -> None
             freezes = FreezeWatch(server.pid) if options.end_after_freeze else None
             if not told:
                 _tell(WATCHING)
+        hidden = hidden or _hide_tokens(server.pid, options.folder / LOG_FILE)
         ending = None if told else _ending(server, stubs, options.grace_s)
         if not told and ending is None and freezes is not None and freezes.look():
             _stop(server, grace_s=0)
@@ -90,6 +98,15 @@ def _watch(server: subprocess.Popen[bytes], options: argparse.Namespace) -> None
         if ending is not None:
             told = True
             _tell(ending)
+
+
+def _hide_tokens(server_pid: int, log: Path) -> bool:
+    """Hide the tokens in the server's arguments if its first words in the log say that it has read them."""
+    if log.stat().st_size == 0:
+        return False
+    with contextlib.suppress(OSError):  # where the system does not allow it they stay
+        hide_tokens(server_pid)
+    return True
 
 
 def _tell(line: str) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -14,7 +16,8 @@ from tritonclient.utils import InferenceServerException
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from lipsync_core.serving.access import TOKEN_HEADER, Access
-from lipsync_core.serving.ports import free_port
+from lipsync_core.serving.ports import free_port, free_ports
+from lipsync_core.serving.processes import descendants
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from tests.certificates import Authority
 from tests.server.toy_models import write_toy_repository
@@ -184,6 +187,33 @@ def test_call_without_tls_fails(mutual_server: EmbeddedServer) -> None:
     """A plain-text client is not answered."""
     with Client(mutual_server.url) as client, pytest.raises(InferenceServerException, match="UNAVAILABLE"):
         client.infer("double", [_values()], client_timeout=CALL_TIMEOUT_S)
+
+
+def test_no_process_of_a_served_repository_shows_a_token(
+    lipsync_command: list[str], model_repository: Path, tmp_path: Path
+) -> None:
+    """Neither the callers' token nor the operator's random one is among arguments, which `ps` shows to all users."""
+    (tmp_path / "token").write_text(TOKEN)
+    ports = zip(("--grpc-port", "--http-port", "--metrics-port"), map(str, free_ports(3)), strict=True)
+    options = [
+        "--models",
+        "voice_activity",
+        "--token-file",
+        str(tmp_path / "token"),
+        *(part for pair in ports for part in pair),
+    ]
+    with subprocess.Popen([*lipsync_command, "serve", *options], stderr=subprocess.PIPE, text=True) as serving:
+        try:
+            assert serving.stderr is not None
+            assert any("gRPC at" in line for line in serving.stderr)
+            commands = [Path(f"/proc/{pid}/cmdline").read_text() for pid in descendants(serving.pid)]
+        finally:
+            serving.terminate()
+            serving.communicate()
+    assert [command for command in commands if TOKEN in command] == []
+    shown = [token for command in commands for token in re.findall(r"(?:admin-token|authorization)=([^\0]*)", command)]
+    assert len(shown) == 3  # of gRPC and HTTP for operators, and of gRPC for callers
+    assert set("".join(shown)) == {"*"}
 
 
 def _tls_client(
