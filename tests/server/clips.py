@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from skimage import data
 
+from tests.unit.mouth_samples import LANDMARKS
+
 SPEECH = Path(__file__).resolve().parent.parent / "data" / "speech.flac"
 HEAD = (slice(0, 270), slice(90, 360))  # rows and columns of the astronaut's head and shoulders
 SIDE = 256
@@ -21,6 +23,13 @@ def head_frame(shift: float = 0.0) -> np.ndarray:
     head = cv2.resize(data.astronaut()[HEAD], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     move = np.array([[1, 0, shift], [0, 1, 0]], np.float32)
     return cv2.warpAffine(head, move, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
+
+
+def head_landmarks() -> np.ndarray:
+    """Return the landmarks of `head_frame`, float32 [468, 3]."""
+    rows, columns = HEAD
+    corner = np.array([columns.start, rows.start, 0], np.float32)
+    return (LANDMARKS - corner) * np.float32(SIDE / (rows.stop - rows.start))
 
 
 def swaying_head(count: int) -> list[np.ndarray]:
