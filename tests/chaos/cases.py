@@ -19,6 +19,7 @@ DONE, USAGE, MEDIA, NO_FACE, SERVER, REQUEST, OUTPUT = 0, 2, 3, 4, 5, 6, 7  # ex
 SHORT = ("--if-audio-longer", "cut")
 LONG = ("--fps", "50")  # some 470 frames of speech: long enough to be caught at work
 RESUMED = (*LONG, "--resume")
+IN_MESSAGES = (*SHORT, "--transport", "grpc")  # Triton's models pass all tensors through /dev/shm even so
 EARLIER = b"what was there before"
 VIDEO, MKV, LAST_WAV = media.clip(), media.clip(".mkv"), media.sound(partial(tone, 1.5))
 ONE_SAMPLE, TEN_MS = 1, 160
@@ -191,6 +192,10 @@ FULL = [
     at_work("shared memory: read-only", (SERVER,), launch=faults.shared_memory_of("64m", "ro"), says="read-only"),
     at_work("shared memory: 64 MB, Docker's default", (DONE,), launch=faults.shared_memory_of("64m"), options=SHORT,
             video=media.close_up(848, 480)),
+    at_work("shared memory: 64 MB, frames in messages", (DONE,), launch=faults.shared_memory_of("64m"),
+            options=IN_MESSAGES, video=media.close_up(848, 480)),
+    at_work("shared memory: full from the start, frames in messages", (SERVER,), options=IN_MESSAGES,
+            launch=faults.shared_memory_of("64k"), says="/dev/shm"),
     at_work("shared memory: full at work", (DONE, SERVER), launch=faults.shared_memory_of("1g"),
             fault=faults.fill_shared_memory, after=2),
 ]  # fmt: skip

@@ -23,6 +23,7 @@ QUICK = (
     "disk: file size limited",
     "shared memory: read-only",
     "shared memory: 64 MB, Docker's default",
+    "shared memory: full from the start, frames in messages",
     "clock: two hours back at work",
 )
 

@@ -14,6 +14,7 @@ import pytest
 from client.errors import NoFaceError, ServerUnavailable
 from client.job import Job
 from client.job_options import JobOptions
+from client.servers.calls import Transport
 from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from tests.conftest import DEFAULT_MODELS
@@ -74,12 +75,15 @@ def test_both_transports_give_the_same_pixels(run: Run, clip: Path, tmp_path: Pa
         np.testing.assert_array_equal(a, b)
 
 
-def test_short_shared_memory_changes_no_pixel(run: Run, server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("transport", ["shm", "grpc"])
+def test_short_shared_memory_changes_no_pixel(
+    run: Run, server: EmbeddedServer, clip: Path, tmp_path: Path, transport: Transport
+) -> None:
     """Where little is free, requests hold fewer frames, a warning says so, and the frames are the same."""
     options = {"lossless": True, "end": 0.4, "if_audio_longer": "cut"}
     usual = run(clip, SPEECH, tmp_path / "usual.mkv", **options)
     job_options = JobOptions.read(clip, SPEECH, tmp_path / "short.mkv", options)
-    with Job(job_options) as job, TritonConnection(server.url) as connection:
+    with Job(job_options) as job, TritonConnection(server.url, transport) as connection:
         job.fit_into(40_000_000)
         report = job.run(connection)
     assert report.requests > usual.requests

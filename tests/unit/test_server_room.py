@@ -43,6 +43,14 @@ def test_only_servers_on_this_host_share_its_memory(monkeypatch: pytest.MonkeyPa
     assert room_for(ServerAccess()) is None
 
 
+def test_frames_in_messages_need_room_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton's models pass them on through /dev/shm, so a job is limited, or refused, whatever way it sends frames."""
+    for free in (DOCKERS, 3 << 20):
+        monkeypatch.setattr(room, "free_shared_memory", lambda free=free: free)
+        for urls in ((), ("127.0.0.1:8001",)):
+            assert room_for(ServerAccess(urls, transport="grpc")) == free == room_for(ServerAccess(urls))
+
+
 def test_missing_shared_memory_fails_before_a_server_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It matters for a server of the job's own; a running one may have its own."""
     monkeypatch.setattr(shared_memory, "SHARED_MEMORY", tmp_path / "absent")
