@@ -178,6 +178,14 @@ def test_masked_frames_pass_through_and_are_listed(run: Run, tmp_path: Path) -> 
         np.testing.assert_array_equal(before, after)
 
 
+def test_hardly_any_clean_frame_counts_as_covered(run: Run, media_dir: Path, tmp_path: Path) -> None:
+    """At most 1 % of a speaker's frames with an uncovered mouth stay as they are for that reason."""
+    report = run(media_dir / "yongen.mp4", SPEECH, tmp_path / "out.mp4", end=1.0, if_audio_longer="cut")
+    covered = report.unchanged.get("covered")
+    assert report.frames == 25
+    assert (0 if covered is None else covered.frames) <= 0.01 * report.frames
+
+
 def test_failed_job_leaves_the_file_that_was_there(run: Run, tmp_path: Path) -> None:
     """An earlier result under the output's name survives a job that fails."""
     clip = write_video(tmp_path / "empty.mp4", [empty_frame()] * 12)
