@@ -19,6 +19,7 @@ QUICK = (
     "video: playlist of an address",
     "output: is the video",
     "server: nobody at the port",
+    "embedded server: a network's process killed",
     "client: SIGTERM, running server",
     "disk: file size limited",
     "shared memory: read-only",
