@@ -154,7 +154,9 @@ def _is_mapped(name: str) -> bool:
     """Say whether the client that registered a region is alive and has it mapped; True if we may not look."""
     pid = name.removeprefix(REGION_PREFIX).split("-")[0]
     try:
-        return f"/{name} " in Path(f"/proc/{pid}/maps").read_text()  # "/dev/shm/NAME (deleted)"
+        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+        # "/dev/shm/NAME", and once the server has mapped it too, "/dev/shm/NAME (deleted)"
+        return any(line.removesuffix(" (deleted)").endswith(f"/{name}") for line in lines)
     except PermissionError:
         return True
     except OSError:

@@ -27,6 +27,7 @@ DENIED_MARK = "protocol is restricted"  # of a missing token; Triton answers it 
 BUSY_MARKS = ("Exceeds maximum queue size", "Request timeout expired")  # the text, as BLS calls lose the status
 HTTP_MARK = "Received http2 header with status"  # gRPC's word for an answer that is none of gRPC
 STOPPING_MARKS = ("Server not ready", "Server is stopping")  # the text, as BLS calls lose the status
+REGION_MARK = "Unable to find shared memory region"  # of a server that was restarted, or told to forget the region
 STUB_MARK = "Stub process"  # a Python model's process died, and Triton 2.51 does not restart it
 
 
@@ -45,6 +46,9 @@ def client_error(url: str, error: InferenceServerException) -> LipSyncError:
         return ServerUnavailable(about=url, expected=f"room in the server's {SHARED_MEMORY}", got="none", advice=ADVICE)
     if any(mark in message for mark in STOPPING_MARKS):
         return ServerLost(about=url, expected="a running Triton", got="one that is stopping")
+    if REGION_MARK in message:
+        advice = f"Run it again, or use {ref('transport')} grpc"
+        return ServerLost(about=url, expected="the client's shared memory", got="a server without it", advice=advice)
     if HTTP_MARK in message:
         got = f"a web server's answer ({message.rpartition(' ')[2]})"
         return ServerLost(about=url, expected="a running Triton", got=got, advice="Check host and port")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tritonclient.grpc as triton_grpc
 
 from client.errors import NoAnswer, RequestRejected, ServerUnavailable
 from client.job import Job
@@ -169,6 +170,15 @@ def test_full_queue_slows_the_client_down(tmp_path: Path) -> None:
             assert list(threads.map(ask, range(24))) == [2.0 * number for number in range(24)]
         assert pool.retries > 0
         assert pool.is_connected(server.url)
+
+
+def test_regions_that_a_server_has_forgotten_are_registered_again(trio: list[EmbeddedServer]) -> None:
+    """A server that was restarted at its address does not know them; requests are sent again and nothing is lost."""
+    with open_pool(trio[:1], transport="shm") as pool, triton_grpc.InferenceServerClient(trio[0].url) as other:
+        ask_many(pool, 6)
+        other.unregister_system_shared_memory()
+        ask_many(pool, 6)
+        assert pool.retries > 0
 
 
 def test_missed_deadline_is_tried_again_and_then_fails(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ URL = "a:1"
         ),
         ("INTERNAL", "Error when running inference: Server not ready", ServerLost, "got one that is stopping"),
         ("UNIMPLEMENTED", "Received http2 header with status: 404", ServerLost, "got a web server's answer (404)"),
+        ("NOT_FOUND", "Unable to find shared memory region: 'x'", ServerLost, "Run it again, or use transport grpc"),
         ("DEADLINE_EXCEEDED", "late", NoAnswer, "a:1: expected an answer in time, got none"),
         ("CANCELLED", "", ServerLost, "a:1: the request was cancelled"),
         ("NOT_FOUND", "no model", RequestRejected, "a:1: no model. Load the model there"),
