@@ -61,12 +61,12 @@ def build_parser(other_commands: str = "") -> argparse.ArgumentParser:
     """Describe the command line; `other_commands` is shown at the end of the help."""
     parser = OneLineParser(
         prog="lipsync",
-        description="Lip-sync the speaker of a video to speech.",
+        description="Lip-sync the speaker of a video to recorded speech.",
         epilog=f"{EPILOG}{other_commands}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--video", type=Path, required=True, help="video or still image that shows the speaker")
-    parser.add_argument("--audio", type=Path, required=True, help="speech: an audio file, or a video's sound")
+    parser.add_argument("--audio", type=Path, required=True, help="the speech: an audio file, or a video with sound")
     parser.add_argument("--output", type=Path, required=True, help="file to write: .mp4, .mov, .mkv or .webm")
     add_job_options(parser)
     add_server_arguments(parser)

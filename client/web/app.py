@@ -18,7 +18,7 @@ from client.web.security import Gatekeeper, SecurityMiddleware
 from client.web.service import Service
 
 PAGE = Path(__file__).parent / "page"
-DESCRIPTION = "Takes a video and speech; returns the video lip-synced to it."
+DESCRIPTION = "Takes a video and recorded speech; returns the video lip-synced to it."
 
 
 def create_app(service: Service) -> FastAPI:

@@ -83,7 +83,7 @@ def _either_body() -> dict[str, Any]:
     },
 )
 async def create_job(request: Request, response: Response, user: User, service: ServiceDep) -> JobView:
-    """Queue a job for a video and speech.
+    """Queue a job for a video and recorded speech.
 
     Send the files as multipart/form-data or, if the service allows it, their public web addresses as JSON.
     """

@@ -50,7 +50,7 @@ MULTIPART: dict[str, Any] = {"requestBody": multipart_body()}
     responses=problem_responses(400, 401, 403, 408, 413, 415, 422, 429, 507),
 )
 async def submit(request: Request, user: User, service: ServiceDep) -> Submitted:
-    """Queue a job for a video and speech, as POST /jobs does."""
+    """Queue a job for a video and recorded speech, as POST /jobs does."""
     view = await create_files_job(request, user, service)
     return Submitted(job_id=view.id, status=STATUS[view.state])
 

@@ -36,7 +36,7 @@ ONLY_MODE = ("exact",)
 
 @dataclass(frozen=True)
 class Sample:
-    """A video and speech under a name."""
+    """A video and its speech under a name."""
 
     name: str
     video: Path

@@ -20,7 +20,7 @@ def profile(minutes: float = 1.0) -> Profile:
     return Profile(torch.device("cpu"), SMALL, "eager", 60 * minutes)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_profile_runs_without_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Small networks on the CPU: checks, speeds, several chunks at once and low memory; a table last, and a CSV."""
     path = tmp_path / "figures.csv"

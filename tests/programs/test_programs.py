@@ -125,6 +125,7 @@ def test_other_shapes_run_as_traced_or_fail() -> None:
                 static(inputs)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of torch's compiler about itself
 def test_compiled_rows_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """torch.compile changes no value by more than rounding; its code lies in the cache."""

@@ -38,7 +38,7 @@ def wav2lip(wav2lip_server: EmbeddedServer) -> Iterator[TritonConnection]:
         yield opened
 
 
-@pytest.fixture(params=["wav2lip_server", "wav2lip_torch_server"])
+@pytest.fixture(params=["wav2lip_server", pytest.param("wav2lip_torch_server", marks=pytest.mark.long)])
 def each_flavour(request: pytest.FixtureRequest) -> Iterator[TritonConnection]:
     with TritonConnection(request.getfixturevalue(request.param).url) as opened:
         yield opened
