@@ -69,7 +69,7 @@ test-client:
 check-platforms: $(READY)
 	$(BIN)/python tests/check_platforms.py
 
-# What is too long for every change: networks at full size.
+# What is too long for every change: networks at full size, in half precision, compiled, and as torch programs.
 test-long: $(MODELS) $(TORCH)
 	REQUIRE_SERVER=1 $(BIN)/python -m pytest -m long
 

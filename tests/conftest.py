@@ -92,20 +92,20 @@ def server(model_repository: Path) -> Iterator[EmbeddedServer]:
         yield up
 
 
-# Servers of networks live as long as one file of tests: several at once would fill the memory.
+@pytest.fixture(scope="session")
+def latentsync_server(latentsync_repository: Path) -> Iterator[EmbeddedServer]:
+    """One embedded Triton with small LatentSync models, which four files of tests ask."""
+    with _serve(latentsync_repository, ("latentsync", "whisper_features", *DEFAULT_MODELS)) as up:
+        yield up
+
+
+# Other servers of networks live as long as one file of tests: several at once would fill the memory.
 
 
 @pytest.fixture(scope="module")
 def wav2lip_server(wav2lip_repository: Path) -> Iterator[EmbeddedServer]:
     """One embedded Triton with the Wav2Lip models."""
     with _serve(wav2lip_repository, ("wav2lip", "s3fd_faces", *DEFAULT_MODELS)) as up:
-        yield up
-
-
-@pytest.fixture(scope="module")
-def latentsync_server(latentsync_repository: Path) -> Iterator[EmbeddedServer]:
-    """One embedded Triton with small LatentSync models."""
-    with _serve(latentsync_repository, ("latentsync", "whisper_features", *DEFAULT_MODELS)) as up:
         yield up
 
 
