@@ -38,7 +38,7 @@ from client.pipelines.voice import VoiceActivity
 from client.progress import JobProgress, SilentProgress
 from client.report import Report, StageClock
 from client.resume.calls import JobCalls
-from client.resume.job_folder import drop_folder, open_folder, wants_folder, work_dir
+from client.resume.job_folder import changes_of, drop_folder, open_folder, wants_folder, work_dir
 from client.resume.work_folder import WorkFolder
 from client.servers.calls import TritonCalls
 from client.servers.room import fitting_frames
@@ -169,8 +169,8 @@ class Job:
             progress.stage("reading the inputs")
             self._folder = folder = open_folder(self.options, connection)
             if folder.changed:
-                changed = ", ".join(folder.changed)
-                report.warnings.append(f"{folder.path}: restarted: {changed} changed since the unfinished run")
+                changes = changes_of(folder)
+                report.warnings.append(f"{folder.path}: restarted: {changes} changed since the unfinished run")
                 progress.stage("restarting an unfinished job")
             elif len(folder):
                 progress.stage(f"continuing an unfinished job: {len(folder)} finished parts")

@@ -30,7 +30,7 @@ class JsonFormatter(logging.Formatter):
         line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+        return json.dumps(line, default=str)
 
 
 def set_up_logs(*, as_json: bool, quiet: bool) -> logging.Handler:
@@ -58,10 +58,17 @@ def take_down_logs(handler: logging.Handler) -> None:
 
 
 def _spell_options(record: logging.LogRecord) -> bool:
-    """Spell options as the command line does in errors that are a message's arguments."""
+    """Spell options as the command line does, in errors that are a message's arguments or its field `error`."""
     if isinstance(record.args, tuple):
-        record.args = tuple(arg.text(flag) if isinstance(arg, LipSyncError) else arg for arg in record.args)
+        record.args = tuple(map(_as_flags, record.args))
+    if hasattr(record, "error"):
+        record.error = _as_flags(record.error)
     return True
+
+
+def _as_flags(value: object) -> object:
+    """Return an error as a line of the command line; other values as they are."""
+    return value.text(flag) if isinstance(value, LipSyncError) else value
 
 
 class LogProgress:

@@ -19,7 +19,7 @@ from client.run import run_job
 EPILOG = """\
 exit codes:
   0  the output is complete
-  1  an error in the program itself, or no memory or thread is left
+  1  an error in the program itself, or memory or threads ran out
   2  wrong usage
   3  the video or the audio cannot be used
   4  no frame could be changed: no usable face, or its mouth is covered or outside the picture

@@ -98,7 +98,7 @@ class JobCalls:
                 answer = self._triton.infer(request)
         except LipSyncError as error:
             seconds = round(time.perf_counter() - started, 3)
-            log.info("request failed", extra={**facts, "seconds": seconds, "error": str(error)})
+            log.info("request failed", extra={**facts, "seconds": seconds, "error": error})
             raise
         log.debug("request answered", extra={**facts, "seconds": round(time.perf_counter() - started, 3)})
         return answer

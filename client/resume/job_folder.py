@@ -35,13 +35,19 @@ def open_folder(options: JobOptions, triton: TritonCalls) -> WorkFolder:
 
 
 def facts_of(options: JobOptions, triton: TritonCalls) -> dict[str, str]:
-    """Return everything that the servers' answers depend on, by names that people understand; options by `ref`."""
+    """Return everything that the servers' answers depend on, options by their names."""
     facts = {"video": file_digest(options.video), "audio": file_digest(options.audio)}
     for option in OPTIONS:
         if option.changes_answers:
-            facts[ref(option.name)] = repr(option.write(options.values[option]))
+            facts[option.name] = repr(option.write(options.values[option]))
     facts["models on the server"] = " ".join(triton.identity(model) for model in options.needed_models)
     return facts
+
+
+def changes_of(folder: WorkFolder) -> str:
+    """Return what differs from the run that left a folder, for a warning; options by `ref`."""
+    options = {option.name for option in OPTIONS}
+    return ", ".join(ref(name) if name in options else name for name in folder.changed)
 
 
 def drop_folder(path: Path) -> None:

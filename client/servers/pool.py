@@ -204,4 +204,6 @@ class ServerPool:
         except RequestRejected as rejection:
             error = rejection
         self._roster.leave_out(server, model, error)
-        raise UnfitServer(str(error)) from error
+        raise UnfitServer(
+            error.message, about=error.about, expected=error.expected, got=error.got, advice=error.advice
+        ) from error

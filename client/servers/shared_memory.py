@@ -151,7 +151,10 @@ class RegionPool:
 
 
 def _is_mapped(name: str) -> bool:
-    """Say whether the client that registered a region is alive and has it mapped; True if we may not look."""
+    """Return whether the client that registered a region is alive and has it mapped; True if we may not look.
+
+    A client in another PID namespace is not seen.
+    """
     pid = name.removeprefix(REGION_PREFIX).split("-")[0]
     try:
         lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
@@ -160,7 +163,18 @@ def _is_mapped(name: str) -> bool:
     except PermissionError:
         return True
     except OSError:
-        return False
+        return _is_hidden(pid)
+
+
+def _is_hidden(pid: str) -> bool:
+    """Return whether a process is another user's and alive; with hidepid=2, /proc does not show it."""
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError, OverflowError):
+        pass
+    return False
 
 
 def align(nbytes: int) -> int:

@@ -128,7 +128,7 @@ def _download(file: HubFile, part: Path, option: str) -> None:
             download(url, part, token=token, watch=watch, patience=PATIENCE)
     except TransferError as error:
         kept = part.stat().st_size
-        if not kept:
+        if not kept and error.kind != "busy":
             part.unlink()
         resumed = f"; the first {kept:,} bytes are kept in {part}" if kept and error.kind != "busy" else ""
         raise ValueError(

@@ -25,6 +25,7 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)  # statuses that may change by the
 # What storage behind a redirection answers once the address has expired; the next try gets a new address.
 EXPIRED = (400, 401, 403, 404, 410)
 SIZE_HEADER = "X-Linked-Size"  # of the hub's redirections: size of the file, in bytes
+HUB_ERROR_HEADER = "X-Error-Code"  # of a hub's own refusals, also where a mirror redirects to it
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 Watch = Callable[[int, int | None], None]  # takes the bytes so far, and those of the whole file if known
@@ -200,7 +201,7 @@ def _is_whole(file: FileIO, headers: Message) -> bool:
 
 
 def _refusal(error: HTTPError, way: _Redirections) -> Exception:
-    expired = way.left_host and error.code in EXPIRED
+    expired = way.left_host and error.code in EXPIRED and HUB_ERROR_HEADER not in error.headers
     got = f"{error.code} {_one_line(error.reason)}".strip() + _behind(way)
     failure = TransferError("expired" if expired else "refused", got, error.code)
     if error.code == RANGE_NOT_SATISFIABLE:

@@ -18,6 +18,7 @@ import ctypes
 import glob
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -33,6 +34,8 @@ from lipsync_core.serving.shared_memory import SHARED_MEMORY
 
 COMMAND_VARIABLE = "LIPSYNC_SERVER_COMMAND"
 LOG_FILE = "triton.log"
+LOG_LINE = re.compile(rb"^[IWE]\d{4} \d\d:", re.MULTILINE)  # Triton's own; the loader of libraries writes there before
+LOG_BEGINNING = 1 << 16  # bytes
 PR_SET_PDEATHSIG = 1  # prctl option: signal for a child whose parent dies; source: man 2 prctl
 POLL_S = 0.1
 STUB_FOLDERS = "/tmp/python_env_*"  # empty ones that the Python backend makes and, when killed, leaves
@@ -101,9 +104,10 @@ def _watch(server: subprocess.Popen[bytes], options: argparse.Namespace) -> None
 
 
 def _hide_tokens(server_pid: int, log: Path) -> bool:
-    """Hide the tokens in the server's arguments if its first words in the log say that it has read them."""
-    if log.stat().st_size == 0:
-        return False
+    """Hide the tokens in the server's arguments, if a line of its log shows that it has read them."""
+    with log.open("rb") as file:
+        if not LOG_LINE.search(file.read(LOG_BEGINNING)):
+            return False
     with contextlib.suppress(OSError):  # where the system does not allow it they stay
         hide_tokens(server_pid)
     return True

@@ -155,3 +155,24 @@ def test_unfinished_files_are_not_kept_for_ever(imitation_hub: ImitationHub, fil
     part(file, tmp_path).write_bytes(CONTENT[:3000])
     hub.fetch(file, "--unet")
     assert not part(file, tmp_path).exists()
+
+
+def test_a_hub_behind_a_mirror_refuses_for_itself(imitation_hub: ImitationHub, file: hub.HubFile) -> None:
+    """Its own refusal is no expired address: it is not tried again, and terms or a token are advised."""
+    imitation_hub.content_faults = [Fault(status=401, headers={"X-Error-Code": "GatedRepo"})]
+    with pytest.raises(ValueError, match="401 Unauthorized from .*HF_TOKEN"):
+        hub.fetch(file, "--unet")
+    assert asked(imitation_hub) == ["hub", "storage"]
+
+
+def test_a_second_download_leaves_the_first_ones_file(
+    imitation_hub: ImitationHub, file: hub.HubFile, tmp_path: Path
+) -> None:
+    """Also before its first byte: the first would write to a file without a name."""
+    path = part(file, tmp_path)
+    path.parent.mkdir(parents=True)
+    with path.open("ab", buffering=0) as writing:
+        transfer._lock(writing)
+        with pytest.raises(ValueError, match="another process"):
+            hub.fetch(file, "--unet")
+        assert path.exists()

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from client.errors import ref
 from tests.conftest import ROOT
 
 PIPELINE = '''
@@ -170,7 +169,7 @@ def test_resume_depends_on_them(seen: dict[str, object]) -> None:
     """Other values make other answers."""
     facts = seen["resume"]
     assert isinstance(facts, dict)
-    assert (facts[ref("warmth")], facts[ref("sparkle")]) == ("5", "True")
+    assert (facts["warmth"], facts["sparkle"]) == ("5", "True")
 
 
 def test_the_option_of_another_pipeline_is_refused_everywhere(seen: dict[str, object]) -> None:

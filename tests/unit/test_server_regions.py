@@ -6,7 +6,7 @@ from multiprocessing.shared_memory import SharedMemory
 
 import pytest
 
-from client.servers.shared_memory import REGION_PREFIX, _is_mapped
+from client.servers.shared_memory import REGION_PREFIX, _is_hidden, _is_mapped
 from client.system import has_shared_memory
 
 
@@ -24,3 +24,20 @@ def test_a_region_belongs_to_a_living_client_from_its_first_moment() -> None:
     memory.close()
     assert not _is_mapped(name)
     assert not _is_mapped(f"{REGION_PREFIX}999999999-{secrets.token_hex(4)}-1")
+
+
+def test_a_client_that_proc_hides_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With hidepid=2, other users' processes are not in /proc; a signal to one is refused, to none fails otherwise."""
+
+    def refuse(pid: int, number: int) -> None:
+        assert number == 0
+        raise (
+            PermissionError(1, "Operation not permitted")
+            if pid == 999_999_998
+            else ProcessLookupError(3, "No such process")
+        )
+
+    monkeypatch.setattr(os, "kill", refuse)
+    assert _is_mapped(f"{REGION_PREFIX}999999998-{secrets.token_hex(4)}-1")
+    assert not _is_mapped(f"{REGION_PREFIX}999999999-{secrets.token_hex(4)}-1")
+    assert not _is_hidden("no number")
