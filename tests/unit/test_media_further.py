@@ -12,6 +12,9 @@ from av.container import OutputContainer
 from client.media import VideoSource
 from tests.media_clips import copy_video, further_packet, pattern, write_beside
 
+Subtitle = tuple[str, float, float]  # text, start and duration in seconds
+
+MILLISECOND = Fraction(1, 1000)
 TICK = Fraction(1, 90_000)  # second; of transport streams
 TELEMETRY = [(0.0, b"here"), (0.2, b"there")]  # seconds, data
 FONT = b"\0\1\0\0 a font " + bytes(range(64))
@@ -122,21 +125,73 @@ def test_a_second_video_is_named(tmp_path: Path, name: str) -> None:
         assert [(stream.type, stream.width) for stream in written.streams] == [("video", 64)]
 
 
-def test_names_of_chapters_are_no_subtitles(tmp_path: Path) -> None:
-    """In a silent mp4 with a timecode, nothing says that the track of the chapters' names is one."""
+def chapters_clip(path: Path, titles: list[str | None], lines: list[Subtitle] | None = None) -> Path:
+    """Write a silent mp4 with a timecode, chapters of 0.1 s from 0.05 s on, and perhaps subtitles.
+
+    Nothing in such a file says that the track of the chapters' names is one.
+    """
+    tags = [{} if title is None else {"title": title} for title in titles]
+    chapters = [{"id": i, "start": 100 * i + 50, "end": 100 * i + 150, "time_base": MILLISECOND, "metadata": tags[i]}
+                for i in range(len(titles))]  # fmt: skip
 
     def declare(container: OutputContainer) -> list[av.Packet]:
         container.metadata["timecode"] = "01:02:03:04"
-        container.set_chapters(
-            [{"id": i, "start": 200 * i, "end": 200 * (i + 1), "time_base": Fraction(1, 1000),
-              "metadata": {"title": f"Part {i}"}} for i in range(2)]
-        )  # fmt: skip
-        return []
+        container.set_chapters(chapters)
+        if lines is None:
+            return []
+        subtitles = container.add_mux_stream("mov_text")
+        subtitles.time_base = MILLISECOND
+        return [further_packet(subtitles, len(line).to_bytes(2, "big") + line.encode(), start_s, duration_s)
+                for line, start_s, duration_s in lines]  # fmt: skip
 
-    clip = write_beside(tmp_path / "clip.mp4", declare)
+    return write_beside(path, declare)
+
+
+def remove_names_track(path: Path) -> None:
+    """Remove the track of the chapters' names from an mp4, which states them a second time."""
+    content = path.read_bytes()
+    handler = content.index(b"text", content.index(b"moov"))
+    track = content.rindex(b"trak", 0, handler)
+    path.write_bytes(content[:track] + b"free" + content[track + 4 :])
+
+
+def subtitles_of(path: Path) -> list[str]:
+    with av.open(str(path)) as container:
+        return [bytes(packet).decode() for packet in container.demux(subtitles=0) if packet.size]
+
+
+@pytest.mark.parametrize("titles", [["Part 0", "Part 1"], ["Ad", "Show", "Ad", "Show"], ["Part 0", None, "Part 2"]])
+def test_names_of_chapters_are_no_subtitles(tmp_path: Path, titles: list[str | None]) -> None:
+    """Whether or not metadata is wanted; repeated or missing titles make no difference."""
+    clip = chapters_clip(tmp_path / "clip.mp4", titles)
     with av.open(str(clip)) as source:
         assert [stream.name for stream in source.streams.subtitles] == ["mov_text"]
     assert copy_video(VideoSource(clip), tmp_path / "out.mkv") == []
+    assert copy_video(VideoSource(clip), tmp_path / "anonymous.mkv", metadata=False) == []
+    for name in ("out.mkv", "anonymous.mkv"):
+        with av.open(str(tmp_path / name)) as written:
+            assert [stream.type for stream in written.streams] == ["video"]
     with av.open(str(tmp_path / "out.mkv")) as written:
-        assert [stream.type for stream in written.streams] == ["video"]
-        assert [chapter["metadata"]["title"] for chapter in written.chapters()] == ["Part 0", "Part 1"]
+        assert [chapter["metadata"].get("title") or None for chapter in written.chapters()] == titles
+
+
+@pytest.mark.parametrize(
+    ("titles", "line", "names_are_a_track"),
+    [
+        ([None], ("Hello", 0.1, 0.2), False),  # behind a gap, which is stored as an empty line
+        (["Hello"], ("Hello", 0.2, 0.1), False),  # at another time than the chapter
+        (["Hello"], ("Hello", 0.05, 0.1), True),  # at the same time, but beside a track of the chapters' names
+    ],
+)
+def test_subtitles_beside_chapters_come_back(
+    tmp_path: Path, titles: list[str | None], line: Subtitle, *, names_are_a_track: bool
+) -> None:
+    """They are no names of chapters: no chapter has one, or none at their time, or all have them elsewhere."""
+    clip = chapters_clip(tmp_path / "clip.mp4", titles, [line])
+    if titles != [None] and not names_are_a_track:
+        remove_names_track(clip)
+    with av.open(str(clip)) as source:
+        assert any(stream.name == "bin_data" for stream in source.streams) == names_are_a_track
+        assert [chapter["metadata"]["title"] or None for chapter in source.chapters()] == titles
+    assert copy_video(VideoSource(clip), tmp_path / "out.mkv") == []
+    assert subtitles_of(tmp_path / "out.mkv") == ["Hello"]

@@ -143,8 +143,7 @@ class FurtherStreams:
     def _holds_data(self, stream: Any) -> bool:
         if stream.type != "data":
             return False
-        telemetry = stream.name == "bin_data" and stream.metadata.get("handler_name", "").startswith(CAMERA_TELEMETRY)
-        return stream.name in self._container.data_codecs and (stream.name != "bin_data" or telemetry)
+        return stream.name in self._container.data_codecs and (stream.name != "bin_data" or _is_telemetry(stream))
 
     def _is_helper(self, stream: Any) -> bool:
         """Return whether a data stream only repeats what is carried elsewhere: a timecode, or the names of chapters."""
@@ -153,14 +152,30 @@ class FurtherStreams:
     def _repeats_chapters(self, stream: Any) -> bool:
         """Return whether subtitles are the names of chapters.
 
-        FFmpeg's mp4 muxer writes these as a text track, and does not say so in a silent film with a timecode.
+        FFmpeg's mp4 muxer writes these as a text track, and does not say so in a silent film with a timecode; else it
+        is read as data.
         """
-        titles = {chapter["metadata"].get(TITLE, "") for chapter in self._input.chapters()}
-        entries = stream.index_entries
-        if _codec_of(stream) != "mov_text" or not titles or not len(titles) <= len(entries) <= len(titles) + 1:
+        titles = self._chapter_titles()
+        if _codec_of(stream) != "mov_text" or not titles or any(map(_may_name_chapters, self._input.streams)):
             return False
         with self._path.open("rb") as file:
-            return titles <= {_mp4_text(file, entry.pos) for entry in entries}
+            texts = [(entry.timestamp * stream.time_base, _mp4_text(file, entry.pos)) for entry in stream.index_entries]
+        texts = [(start_s, text) for start_s, text in texts if text]  # gaps are empty
+        if [text for _, text in texts] != [title for _, title in titles]:
+            return False
+        if texts[0][0] == 0:
+            titles[0] = texts[0]  # the first name begins with the film, whenever its chapter does
+        return all(
+            abs(text_s - title_s) <= MILLISECOND for (text_s, _), (title_s, _) in zip(texts, titles, strict=True)
+        )
+
+    def _chapter_titles(self) -> list[tuple[Fraction, str]]:
+        """Return start in seconds and title of each chapter that has one."""
+        return [
+            (chapter["start"] * chapter["time_base"], title)
+            for chapter in self._input.chapters()
+            if (title := chapter["metadata"].get(TITLE)) and chapter["time_base"] is not None
+        ]
 
     def _add_cover(self, stream: Any) -> bool:
         codec = _codec_of(stream)
@@ -263,6 +278,15 @@ class FurtherStreams:
             return None
         recoded.time_base = ticks
         return recoded
+
+
+def _is_telemetry(stream: Any) -> bool:
+    return stream.name == "bin_data" and stream.metadata.get(HANDLER, "").startswith(CAMERA_TELEMETRY)
+
+
+def _may_name_chapters(stream: Any) -> bool:
+    """Return whether a stream is what FFmpeg makes of a text track that a file says names its chapters."""
+    return stream.type == "data" and stream.name == "bin_data" and not _is_telemetry(stream)
 
 
 def _mp4_text(file: BinaryIO, place: int) -> str:
