@@ -49,6 +49,8 @@ Style: Default,Arial,20\r
 [Events]\r
 Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\r
 """
+STYLED = b"WEBVTT - a title\n\nNOTE by me\n\nSTYLE\n::cue {}\n"
+BOM = b"\xef\xbb\xbf"
 
 
 def text(name: str) -> str:
@@ -140,10 +142,32 @@ def test_what_is_left_out_was_asked_for(tmp_path: Path) -> None:
 def test_subtitles_keep_what_shows_them() -> None:
     """Of a script's head its settings and styles stay; its title, authors, files and comments go."""
     assert without_text("ass", SCRIPT) == SHOWN
-    assert (
-        without_text("webvtt", b"WEBVTT - a title\n\nNOTE by me\n\nSTYLE\n::cue {}\n") == b"WEBVTT\n\nSTYLE\n::cue {}"
-    )
+    assert without_text("webvtt", STYLED) == b"WEBVTT\n\nSTYLE\n::cue {}"
     assert without_text("mov_text", b"\0\1styles") == b"\0\1styles"
+
+
+@pytest.mark.parametrize(
+    ("codec", "header", "shown"),
+    [
+        ("ass", BOM + SCRIPT, SHOWN),
+        ("ass", SCRIPT.replace(b"PlayResX:", b"PlayResX :"), SHOWN.replace(b"PlayResX:", b"PlayResX :")),
+        ("ass", SCRIPT + b"Comment : 0,Confidential\r\n", SHOWN),
+        ("webvtt", BOM + STYLED, b"WEBVTT\n\nSTYLE\n::cue {}"),
+        (
+            "webvtt",
+            b'WEBVTT\n\nSTYLE\n/* Confidential\n*/\n::cue(v[voice="/*"]) {} /* Confidential */',
+            b'WEBVTT\n\nSTYLE\n::cue(v[voice="/*"]) {} ',
+        ),
+        (
+            "dvd_subtitle",
+            b"# Confidential\r\nsize: 720x576\r\n# Confidential\r\npalette: 000000, ffffff\r\nalt: Confidential\r\n",
+            b"size: 720x576\r\npalette: 000000, ffffff\r\n",
+        ),
+    ],
+)
+def test_headers_of_subtitles_keep_settings_alone(codec: str, header: bytes, shown: bytes) -> None:
+    """However they are written: with a byte order mark, with spaces before colons, with comments."""
+    assert without_text(codec, header) == shown
 
 
 def vorbis_speech(path: Path) -> Path:

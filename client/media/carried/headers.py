@@ -15,7 +15,12 @@ ASS_SETTINGS = frozenset(
 )
 ASS_SCRIPT_INFO = "[script info]"
 ASS_SECTIONS = frozenset((ASS_SCRIPT_INFO, "[v4 styles]", "[v4+ styles]", "[v4++ styles]", "[events]"))
-ASS_COMMENTS = (";", "!:", "comment:")
+ASS_COMMENTS = (";", "!:")
+BOM = "\ufeff"
+
+# A string, which may hold what looks like a comment, or a comment.
+CSS_COMMENT = re.compile(rb"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|/\*.*?(?:\*/|\Z)""", re.DOTALL)
+VOBSUB_TEXT = (b"#", b"alt:")  # comments, and the title of a stream
 
 LACED_SIZES = re.compile(rb"\x02(\xff*[^\xff])(\xff*[^\xff])", re.DOTALL)  # of the first two of three headers
 VORBIS_NO_COMMENTS = b"\x03vorbis" + bytes(8) + b"\x01"  # no vendor, no comments; source: the Vorbis I specification
@@ -33,7 +38,7 @@ def remove_text(stream: Any) -> None:
 
 
 def without_text(codec: str, header: bytes) -> bytes:
-    """Return a codec's header without titles, names and comments; other codecs' headers hold none.
+    """Return the header of ASS, WebVTT, VobSub or Vorbis without titles, names and comments; others as they are.
 
     Args:
         codec: FFmpeg's name of the codec.
@@ -49,20 +54,32 @@ def _ass_header(header: bytes) -> bytes:
 
 def _ass_lines(text: str) -> Iterator[str]:
     section = ""
-    for line in text.splitlines():
+    for line in text.removeprefix(BOM).splitlines():
         plain = line.strip().lower()
+        key = plain.partition(":")[0].strip()
         if plain.startswith("["):
             section = plain
-        is_setting = plain == section or plain.partition(":")[0] in ASS_SETTINGS
+        is_setting = plain == section or key in ASS_SETTINGS
         kept = section in ASS_SECTIONS and (is_setting or section != ASS_SCRIPT_INFO)
-        if kept and plain and not plain.startswith(ASS_COMMENTS):
+        if kept and plain and key != "comment" and not plain.startswith(ASS_COMMENTS):
             yield line
 
 
 def _webvtt_header(header: bytes) -> bytes:
-    first, *blocks = re.split(rb"(?:\r?\n){2,}", header.strip())
-    kept = [block for block in blocks if block.startswith((b"STYLE", b"REGION"))]
+    first, *blocks = re.split(rb"(?:\r?\n){2,}", header.removeprefix(BOM.encode()).strip())
+    kept = [_without_comments(block) for block in blocks if block.startswith((b"STYLE", b"REGION"))]
     return b"\n\n".join([b"WEBVTT" if first.startswith(b"WEBVTT") else b"", *kept])
+
+
+def _without_comments(block: bytes) -> bytes:
+    if not block.startswith(b"STYLE"):
+        return block
+    plain = CSS_COMMENT.sub(lambda found: found[1] or b"", block)
+    return b"\n".join(line for line in plain.splitlines() if line.strip())  # an empty line would end the block
+
+
+def _vobsub_header(header: bytes) -> bytes:
+    return b"".join(line for line in header.splitlines(keepends=True) if not line.lstrip().startswith(VOBSUB_TEXT))
 
 
 def _vorbis_header(header: bytes) -> bytes:
@@ -78,4 +95,5 @@ def _vorbis_header(header: bytes) -> bytes:
 
 _STRIPPED: dict[str, Callable[[bytes], bytes]] = {
     "ass": _ass_header, "ssa": _ass_header, "webvtt": _webvtt_header, "vorbis": _vorbis_header,
+    "dvd_subtitle": _vobsub_header,
 }  # fmt: skip
