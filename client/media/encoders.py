@@ -97,7 +97,9 @@ def choose_encoder(
         _check_lossless(chosen, native, pix_fmt)
     options = chosen.options(EncoderSettings(crf, preset, lossless, threads, pixels))
     if not container.keeps_timestamps or rate < REORDERED_RATE:
-        options["bf"] = "0"  # without timestamps, frames must be stored in the order they are shown
+        # Frames are stored in the order they are shown: without timestamps no other can be stated, and at low rates
+        # files with reordered frames would start seconds late.
+        options["bf"] = "0"
     return EncoderChoice(container, chosen, encoder, pix_fmt, options, lossless)
 
 
