@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import errno
+import traceback
 
 from client.errors import ShortageError
-from client.system import has_room
+from client.system import MB, has_room
 
 NO_MEMORY = ("Insufficient memory", "std::bad_alloc")  # OpenCV's words, and C++'s own
 NO_THREAD = "can't start new thread"  # Python's words
+AMPLE_BYTES = 256 * MB  # holds all but the largest frames; with this much free, memory is not short
 
 
 def no_memory() -> ShortageError:
     """Return what the user is told about a lack of memory."""
-    return ShortageError(
-        about="memory",
-        expected="enough for the job",
-        got="no more",
-        advice="Free some, or raise its limit (ulimit -v)",
-    )
+    return ShortageError("memory ran out", advice="Free some, or raise its limit (ulimit -v)")
 
 
 def shortage_of(error: BaseException) -> ShortageError | None:
     """Return what the user is told about a lack of memory or threads; None about any other error."""
     if _is_of_threads(error):
         return ShortageError(
-            about="threads",
-            expected="enough for the job",
-            got="no more",
+            "no further thread could be started",
             advice="End other programs, or raise the limits of threads (ulimit -u) and memory (ulimit -v)",
         )
     if _is_of_memory(error):
@@ -61,10 +56,25 @@ def raise_if_no_room(error: BaseException, size: int) -> None:
 
 
 def _is_of_memory(error: BaseException) -> bool:
-    no_room = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    no_room = getattr(error, "errno", None) == errno.ENOMEM
+    if _is_of_ffmpeg(error):  # which says the same of the absurd sizes in damaged files
+        return no_room and not has_room(AMPLE_BYTES)
+    no_room = no_room and isinstance(error, OSError)
     return no_room or isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
 def _is_of_threads(error: BaseException) -> bool:
-    refused = isinstance(error, BlockingIOError) and error.errno == errno.EAGAIN  # by fork, or by a codec's threads
-    return refused or (isinstance(error, RuntimeError) and NO_THREAD in str(error))
+    if isinstance(error, RuntimeError):
+        return NO_THREAD in str(error)
+    refused = isinstance(error, BlockingIOError) and error.errno == errno.EAGAIN
+    return refused and (_is_of_ffmpeg(error) or _is_of_a_start(error))  # else a file or a socket is busy
+
+
+def _is_of_ffmpeg(error: BaseException) -> bool:
+    return any((kind.__module__, kind.__name__) == ("av.error", "FFmpegError") for kind in type(error).__mro__)
+
+
+def _is_of_a_start(error: BaseException) -> bool:
+    """Return whether an error arose while a process was started."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == "subprocess" for frame, _ in frames)

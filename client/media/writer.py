@@ -282,7 +282,7 @@ class VideoWriter:
             self.abort()
             if isinstance(error, (av.FFmpegError, OSError, ValueError)):
                 raise_if_short(error)
-                if isinstance(error, av.ExternalError):
+                if isinstance(error, (av.ExternalError, av.MemoryError)):
                     raise_if_no_room(error, ENCODER_BYTES * self._shape.width * self._shape.height)
                 raise output_error(self.path, error) from error
             raise

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -108,8 +112,25 @@ def test_lack_of_memory_is_not_called_a_bug(
 
     monkeypatch.setattr("client.cli.run.run_job", run_job)
     assert main(FILES) == 1
-    line = "lipsync: memory: expected enough for the job, got no more. Free some, or raise its limit (ulimit -v)\n"
+    line = "lipsync: memory ran out. Free some, or raise its limit (ulimit -v)\n"
     assert capsys.readouterr().err == line
+
+
+def test_only_a_process_that_cannot_start_is_called_a_lack_of_threads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Anything else that is busy, such as a file that another process has locked, would be a bug."""
+
+    def be_refused(*_: object) -> NoReturn:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("client.cli.run.run_job", be_refused)
+    assert main(FILES) == 1
+    assert "This is a bug" in capsys.readouterr().err
+    monkeypatch.setattr("client.cli.run.run_job", lambda *_: subprocess.run([sys.executable], check=True))
+    monkeypatch.setattr("subprocess._fork_exec", be_refused)
+    assert main(FILES) == 1
+    assert "lipsync: no further thread could be started. End other programs" in capsys.readouterr().err
 
 
 def test_a_model_repository_that_is_none_fails() -> None:

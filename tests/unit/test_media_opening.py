@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from client.errors import MediaError
+from client.errors import MediaError, ShortageError
 from client.media import AudioSource, VideoSource
 from client.media.opening import open_media
 from tests.media_clips import is_open, tone, write_clip, write_sound
@@ -263,3 +263,17 @@ def test_opening_fails_for_pipes(tmp_path: Path) -> None:
     for path, got in [(tmp_path / "pipe", "a pipe"), (Path("-"), "nothing under that name")]:
         with pytest.raises(MediaError, match=rf"got {got}\. Save what comes through the pipe to a file first"):
             VideoSource(path)
+
+
+def test_a_size_that_no_memory_suffices_for_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg calls both a lack of memory, which it is only where memory is short."""
+    clip = write_clip(tmp_path / "clip.mp4")
+    content = bytearray(clip.read_bytes())
+    count = content.index(b"stts") + 8  # of the entries of this table, behind its version and flags
+    content[count : count + 4] = (0x0FFF_FFFF).to_bytes(4, "big")
+    clip.write_bytes(content)
+    with pytest.raises(MediaError, match="got something else or a damaged file"):
+        VideoSource(clip)
+    monkeypatch.setattr("client.shortage.has_room", lambda _: False)
+    with pytest.raises(ShortageError, match="memory ran out"):
+        VideoSource(clip)

@@ -28,9 +28,9 @@ from tests.imitation_triton import OPTIONS, PAINT, PaintingTriton, imitated_serv
 from tests.limits import little_memory
 from tests.media_clips import leftovers, read_frames, tone, write_clip, write_sound
 
-NO_MEMORY = "lipsync: memory: expected enough for the job, got no more. Free some, or raise its limit (ulimit -v)\n"
+NO_MEMORY = "lipsync: memory ran out. Free some, or raise its limit (ulimit -v)\n"
 NO_THREAD = (
-    "lipsync: threads: expected enough for the job, got no more. End other programs, or raise the limits of threads"
+    "lipsync: no further thread could be started. End other programs, or raise the limits of threads"
     " (ulimit -u) and memory (ulimit -v)\n"
 )
 
@@ -131,6 +131,7 @@ OF_OPENCV = cv2.error(
     "OpenCV(4.11.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 1200000000 bytes in function"
     " 'OutOfMemoryError'"
 )
+OF_ENCODER = av.error.ExternalError(542_398_533, "Generic error in an external library")
 OF_CODECS_THREADS = av.error.BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable", "avcodec_open2()")
 
 
@@ -162,6 +163,7 @@ def test_job_fails_in_one_line_for_want_of_memory_or_threads(
     line: str,
 ) -> None:
     """Wherever a library meets it, neither a file is called damaged nor the program faulty; nothing is left."""
+    monkeypatch.setattr("client.shortage.has_room", lambda _: False)
     monkeypatch.setattr(place, replacement)
     assert main(command) == 1
     assert capsys.readouterr().err == line
@@ -169,24 +171,29 @@ def test_job_fails_in_one_line_for_want_of_memory_or_threads(
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.parametrize("error", [OF_ENCODER, OF_AV])
 @pytest.mark.usefixtures("triton")
 def test_job_fails_alike_where_an_encoder_gets_no_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    error: av.FFmpegError,
 ) -> None:
-    """Encoders give no reason; there is none but memory if what they need cannot be had."""
-    error = av.error.ExternalError(542_398_533, "Generic error in an external library")
+    """Encoders give no reason; there is none but memory if what they need cannot be had, however much is left."""
     monkeypatch.setattr("client.media.writer.VideoWriter._open", failing(error))
     monkeypatch.setattr("client.media.writer.ENCODER_BYTES", 100_000)
     write_clip(tmp_path / "clip.mp4", size=(640, 480), frames=2)
-    with little_memory(300 << 20):
+    with little_memory(1 << 30):
         assert main(command) == 1  # needs 30 GB
     assert capsys.readouterr().err == NO_MEMORY
 
 
-def test_packets_that_no_memory_is_left_for_are_not_skipped() -> None:
+def test_packets_that_no_memory_is_left_for_are_not_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """As damaged ones are."""
+    monkeypatch.setattr("client.shortage.has_room", lambda _: False)
     container = SimpleNamespace(demux=failing(OF_AV))
-    with pytest.raises(ShortageError, match="memory: expected enough for the job"):
+    with pytest.raises(ShortageError, match="memory ran out"):
         list(read_packets(container, None, lambda: None))  # type: ignore[arg-type]
 
 
