@@ -20,7 +20,10 @@ def test_tokens_stay_until_triton_itself_has_spoken(tmp_path: Path) -> None:
     """The loader of libraries writes to the same log before the server reads its arguments."""
     log = tmp_path / "triton.log"
     argument = f"{RESTRICT_GRPC}inference:a-key=Bearer a-token-of-some-length"
-    with subprocess.Popen([sys.executable, "-c", "input()", argument], stdin=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", "print(flush=True); input()", argument]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # the kernel shows no arguments at first
         arguments = Path(f"/proc/{process.pid}/cmdline")
         for content, hidden in ((b"", False), (LOADER_LINE, False), (LOADER_LINE + TRITON_LINE, True)):
             log.write_bytes(content)
