@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export.shared.arguments import Command, add_export_options, add_only, add_shared_networks, read_options
+from export.shared.arguments import Command, add_export_options, add_only, add_shared_networks, read_only, read_options
 from lipsync_core.extras import needs_extra
 
 NETWORKS = ("unet", "vae", "whisper")
@@ -43,8 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
         vae_source("--vae", arguments.vae),
         whisper_source("--whisper", arguments.whisper),
     )
-    chosen = [source for name, source in zip(NETWORKS, sources, strict=True) if name in arguments.only]
-    for line in export_networks(chosen, read_options(arguments)):
+    for line in export_networks(read_only(arguments, NETWORKS, sources), read_options(arguments)):
         print(line, flush=True)
 
 

@@ -6,13 +6,14 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from lipsync_core.repository import DEFAULT_REPOSITORY
 
 Size = Literal["full", "small"]
 Precision = Literal["fp32", "fp16"]
 Format = Literal["onnx", "torch"]
+T = TypeVar("T")
 
 SYNTHETIC_LINE = "synthetic weights: the faces are noise, for tests and benchmarks only"
 
@@ -110,6 +111,17 @@ def add_only(parser: argparse.ArgumentParser, networks: Sequence[str]) -> None:
     parser.add_argument(
         "--only", choices=networks, nargs="+", default=networks, help="networks to export (default: all with weights)"
     )
+
+
+def read_only(arguments: argparse.Namespace, networks: Sequence[str], sources: Sequence[T]) -> list[T]:
+    """Return the sources of the networks that `--only` names, in order.
+
+    Args:
+        arguments: Parsed by a parser that went through `add_only`.
+        networks: Names of the networks.
+        sources: A source for each name.
+    """
+    return [source for name, source in zip(networks, sources, strict=True) if name in arguments.only]
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:
