@@ -16,7 +16,7 @@ from client.servers.access import ServerAccess
 from client.servers.connection import TritonConnection
 from client.silence import silence_models
 from client.tracking.finder import DETECTORS
-from lipsync_core.contract import CONFIG_FILE
+from lipsync_core.config_file import CONFIG_FILE
 from lipsync_core.repository import (
     REPOSITORY_ADVICE,
     check_models,

@@ -1,17 +1,14 @@
-"""Reads config.pbtxt, where names, shapes, dtypes and parameters are set. Does not need a server."""
+"""A model's names, shapes, dtypes and parameters, as its configuration sets them."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
-from google.protobuf import json_format, text_format
-from tritonclient.grpc import model_config_pb2
 
-CONFIG_FILE = "config.pbtxt"
 EXPORT_PARAMETER = "export"  # the arguments of `python -m export` that write the model's network
 CALLS_PARAMETER = "calls"  # the models that a BLS model calls, separated by blanks
 OPTIONAL_CALLS_PARAMETER = "optional_calls"  # those that it calls for some requests, and that may not be exported
@@ -112,68 +109,38 @@ class ModelContract:
         return tuple(dict.fromkeys([*(step.model for step in self.steps), *self.calls]))
 
 
-def read_contract(model_dir: Path, config_name: str | None = None) -> ModelContract:
-    """Read one model's contract from its folder.
-
-    Args:
-        model_dir: The model's folder in the model repository.
-        config_name: A flavour; configs/<config_name>.pbtxt is read if the model has it.
-
-    Raises:
-        ValueError: The file is missing or not a valid model configuration.
-    """
-    path = model_dir / CONFIG_FILE
-    flavour = model_dir / "configs" / f"{config_name}.pbtxt"
-    if config_name and flavour.is_file():
-        path = flavour
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"{path}: expected a model configuration, got {error.strerror}") from error
-    return parse_contract(text, model_dir.name)
-
-
-def parse_contract(text: str, name: str) -> ModelContract:
-    """Parse the text of a config.pbtxt; a model is named after its folder.
-
-    Raises:
-        ValueError: The text is not a valid model configuration.
-    """
-    try:
-        config = text_format.Parse(text, model_config_pb2.ModelConfig())
-    except text_format.ParseError as error:
-        raise ValueError(f"{name}: expected a valid config.pbtxt, got {error}") from error
-    return contract_from_config(config, name)
-
-
 def contract_from_json(text: str, name: str) -> ModelContract:
     """Parse a configuration in the JSON form that Triton passes to Python models."""
-    config = json_format.Parse(text, model_config_pb2.ModelConfig(), ignore_unknown_fields=True)
-    return contract_from_config(config, name)
+    return contract_from_fields(json.loads(text), name)
 
 
-def contract_from_config(config: model_config_pb2.ModelConfig, name: str) -> ModelContract:
-    """Convert Triton's configuration message, from a file or a running server, to a contract."""
+def contract_from_fields(config: Mapping[str, Any], name: str) -> ModelContract:
+    """Convert the fields of a model configuration, named as in config.pbtxt, to a contract.
+
+    Raises:
+        ValueError: A tensor has a dtype that is not in NUMPY_DTYPES.
+    """
     steps = tuple(
-        EnsembleStep(step.model_name, dict(step.input_map), dict(step.output_map))
-        for step in config.ensemble_scheduling.step
+        EnsembleStep(step["model_name"], step.get("input_map", {}), step.get("output_map", {}))
+        for step in config.get("ensemble_scheduling", {}).get("step", ())
     )
     return ModelContract(
         name=name,
-        backend=config.backend or config.platform,
-        max_batch_size=config.max_batch_size,
-        inputs=tuple(_tensor_spec(tensor, optional=tensor.optional) for tensor in config.input),
-        outputs=tuple(_tensor_spec(tensor, optional=False) for tensor in config.output),
-        parameters={key: value.string_value for key, value in config.parameters.items()},
+        backend=config.get("backend") or config.get("platform", ""),
+        max_batch_size=int(config.get("max_batch_size", 0)),
+        inputs=tuple(_tensor_spec(tensor) for tensor in config.get("input", ())),
+        outputs=tuple(_tensor_spec(tensor) for tensor in config.get("output", ())),
+        parameters={key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()},
         steps=steps,
     )
 
 
-def _tensor_spec(tensor: model_config_pb2.ModelInput | model_config_pb2.ModelOutput, *, optional: bool) -> TensorSpec:
-    type_name = model_config_pb2.DataType.Name(tensor.data_type)
+def _tensor_spec(tensor: Mapping[str, Any]) -> TensorSpec:
+    type_name = tensor.get("data_type", "TYPE_INVALID")
     if type_name not in NUMPY_DTYPES:
-        raise ValueError(f"{tensor.name}: expected one of {', '.join(NUMPY_DTYPES)}, got {type_name}")
-    return TensorSpec(tensor.name, NUMPY_DTYPES[type_name], tuple(tensor.dims), optional)
+        raise ValueError(f"{tensor['name']}: expected one of {', '.join(NUMPY_DTYPES)}, got {type_name}")
+    dims = tuple(int(size) for size in tensor.get("dims", ()))
+    return TensorSpec(tensor["name"], NUMPY_DTYPES[type_name], dims, bool(tensor.get("optional", False)))
 
 
 def parse_parameters(cls: type[ParametersT], parameters: Mapping[str, str]) -> ParametersT:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from lipsync_core.contract import CONFIG_FILE, EXPORT_PARAMETER, ModelContract, read_contract
+from lipsync_core.config_file import CONFIG_FILE, read_contract
+from lipsync_core.contract import EXPORT_PARAMETER, ModelContract
+from lipsync_core.network_files import NETWORK_FILES, VERSION_FOLDER
 from lipsync_core.weights import read_note
 
 DEFAULT_REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"  # of a checkout
-VERSION_FOLDER = "1"  # every model has one version
-NETWORK_FILES = {"onnxruntime": "model.onnx", "torch": "model.pt2", "tensorrt": "model.plan"}  # by backend
-
-
 VERSION_ADVICE = "Install the client from the checkout that the models are in"
 REPOSITORY_ADVICE = "It is the folder model_repository of a checkout of this project: run there, or give that folder"
 

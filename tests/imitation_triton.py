@@ -15,7 +15,8 @@ import numpy as np
 
 from client.lipsync import main
 from client.servers.calls import InferRequest
-from lipsync_core.contract import ModelContract, read_contract
+from lipsync_core.config_file import read_contract
+from lipsync_core.contract import ModelContract
 from tests.conftest import REPOSITORY
 
 PAINT = 200  # of every sample that was changed

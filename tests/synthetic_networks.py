@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lipsync_core.repository import NETWORK_FILES, VERSION_FOLDER
+from lipsync_core.network_files import NETWORK_FILES, VERSION_FOLDER
 from tests.conftest import REPOSITORY, ROOT
 
 FileFormat = Literal["onnx", "torch"]

@@ -23,7 +23,8 @@ from client.servers.status import client_error
 from client.servers.tensors import Packer, shared_nbytes
 from client.shortage import raise_if_short
 from client.tracing import trace_headers
-from lipsync_core.contract import ModelContract, contract_from_config
+from lipsync_core.config_file import contract_from_config
+from lipsync_core.contract import ModelContract
 
 Result = TypeVar("Result")
 

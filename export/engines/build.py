@@ -18,9 +18,10 @@ import onnx
 
 from export.shared.files import write_whole
 from export.shared.model_file import MODEL_FILE
-from lipsync_core.contract import ModelContract, read_contract
+from lipsync_core.config_file import read_contract
+from lipsync_core.contract import ModelContract
+from lipsync_core.network_files import VERSION_FOLDER
 from lipsync_core.programs.config import Shapes, parse_shapes
-from lipsync_core.repository import VERSION_FOLDER
 from lipsync_core.serving.engines import FLAVOUR, NVIDIA_SMI, RECORD_FILE, find_gpu
 from lipsync_core.serving.links import ENGINE_FILE
 

@@ -9,7 +9,7 @@ from export.engines.build import build_engine, find_toolchain, read_profile
 from export.engines.verify import verify_engine
 from export.engines.volume import link_graphs
 from export.shared.arguments import Command, add_repository
-from lipsync_core.contract import read_contract
+from lipsync_core.config_file import read_contract
 from lipsync_core.serving.engines import FLAVOUR, engine_folder, exported_with_engine, models_with_engine, stale_engines
 
 TIMING_CACHE = Path("build") / "tensorrt_timing.cache"

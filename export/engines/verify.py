@@ -20,8 +20,9 @@ from export.engines.build import Toolchain, read_profile
 from export.shared.files import file_sha256
 from export.shared.labels import OF_LABELS, gives_labels, share_of_other_labels
 from export.shared.model_file import MODEL_FILE
-from lipsync_core.contract import ModelContract, read_contract
-from lipsync_core.repository import VERSION_FOLDER
+from lipsync_core.config_file import read_contract
+from lipsync_core.contract import ModelContract
+from lipsync_core.network_files import VERSION_FOLDER
 from lipsync_core.serving.engines import FLAVOUR, RECORD_FILE
 from lipsync_core.serving.links import ENGINE_FILE
 

@@ -6,8 +6,8 @@ import os
 import socket
 from pathlib import Path
 
-from lipsync_core.contract import CONFIG_FILE
-from lipsync_core.repository import VERSION_FOLDER
+from lipsync_core.config_file import CONFIG_FILE
+from lipsync_core.network_files import VERSION_FOLDER
 from lipsync_core.serving.links import ENGINE_FILE
 
 

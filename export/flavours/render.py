@@ -8,8 +8,9 @@ from pathlib import Path
 
 from export.flavours.shapes import shapes_text
 from export.flavours.table import TABLE_FILE, FlavourTable, read_table
-from lipsync_core.contract import CONFIG_FILE, EXPORT_PARAMETER, ModelContract, read_contract
-from lipsync_core.repository import NETWORK_FILES
+from lipsync_core.config_file import CONFIG_FILE, read_contract
+from lipsync_core.contract import EXPORT_PARAMETER, ModelContract
+from lipsync_core.network_files import NETWORK_FILES
 
 MAX_BATCH_SIZE = "max_batch_size"
 BACKEND = re.compile(r'^backend: "\w+"$', re.MULTILINE)

@@ -18,7 +18,7 @@ from export.faces.cover import MODEL
 from export.mouth_cover.covers import COVERS
 from export.mouth_cover.fit import Sample
 from lipsync_core.mouth import mouth_windows
-from lipsync_core.repository import NETWORK_FILES, VERSION_FOLDER
+from lipsync_core.network_files import NETWORK_FILES, VERSION_FOLDER
 
 FRAMES = (10, 50)  # of each clip
 COVERS_PER_FRAME = 2

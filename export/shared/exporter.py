@@ -23,7 +23,7 @@ from export.shared.sources import (
     network_path,
 )
 from export.shared.torch_program import write_program
-from lipsync_core.contract import read_contract
+from lipsync_core.config_file import read_contract
 from lipsync_core.weights import note_path, write_note
 
 COMPARED_ROWS = 3

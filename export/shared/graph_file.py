@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from export.shared.files import READABLE_BY_ALL, describe_file, file_sha256, write_whole
 from export.shared.model_file import MODEL_FILE, check_contract, model_path
-from lipsync_core.contract import read_contract
+from lipsync_core.config_file import read_contract
 
 EMBEDDED_BYTES = 1_800_000_000  # weights up to this size stay in the graph's own file
 DATA_FILE = "model.data"

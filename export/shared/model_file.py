@@ -9,8 +9,9 @@ import onnx
 from onnx import helper
 
 from export.shared.files import describe_file, write_whole
-from lipsync_core.contract import ModelContract, TensorSpec, read_contract
-from lipsync_core.repository import NETWORK_FILES, VERSION_FOLDER
+from lipsync_core.config_file import read_contract
+from lipsync_core.contract import ModelContract, TensorSpec
+from lipsync_core.network_files import NETWORK_FILES, VERSION_FOLDER
 
 MODEL_FILE = NETWORK_FILES["onnxruntime"]
 

@@ -17,7 +17,8 @@ from export.shared.checkpoint_file import check_file
 from export.shared.files import file_sha256
 from export.shared.hub import HubFile, fetch
 from export.shared.network import Network, find_checkpoint, load_checkpoint, load_synthetic
-from lipsync_core.repository import NETWORK_FILES, VERSION_FOLDER, check_models
+from lipsync_core.network_files import NETWORK_FILES, VERSION_FOLDER
+from lipsync_core.repository import check_models
 from lipsync_core.weights import WeightsNote, note_path, read_note
 
 FORMAT_FILES: Mapping[Format, str] = {"onnx": NETWORK_FILES["onnxruntime"], "torch": NETWORK_FILES["torch"]}

@@ -15,9 +15,10 @@ from torch import nn
 from export.shared.comparison import difference_unit, largest_difference, run_module
 from export.shared.files import READABLE_BY_ALL, describe_file
 from export.shared.network import ServedModel
-from lipsync_core.contract import ModelContract, read_contract
+from lipsync_core.config_file import read_contract
+from lipsync_core.contract import ModelContract
+from lipsync_core.network_files import VERSION_FOLDER
 from lipsync_core.programs.program import PROGRAM_FILE, Program, load_program, save_program
-from lipsync_core.repository import VERSION_FOLDER
 
 # Largest accepted difference from the module, as a fraction of the output's root mean square or of the labels: the
 # operators and their order are the same

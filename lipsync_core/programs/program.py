@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.export.passes import move_to_device_pass
 
-from lipsync_core.repository import NETWORK_FILES
+from lipsync_core.network_files import NETWORK_FILES
 
 PROGRAM_FILE = NETWORK_FILES["torch"]
 NAMES_FILE = "tensors.json"  # inside the program's file

@@ -12,8 +12,10 @@ import re
 import subprocess
 from pathlib import Path
 
-from lipsync_core.contract import CONFIG_FILE, ModelContract, read_contract
-from lipsync_core.repository import NETWORK_FILES, VERSION_FOLDER, required_models
+from lipsync_core.config_file import CONFIG_FILE, read_contract
+from lipsync_core.contract import ModelContract
+from lipsync_core.network_files import NETWORK_FILES, VERSION_FOLDER
+from lipsync_core.repository import required_models
 from lipsync_core.serving.links import ENGINE_FILE
 
 FLAVOUR = "tensorrt"

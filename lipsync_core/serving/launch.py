@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from lipsync_core.contract import CONFIG_FILE
+from lipsync_core.config_file import CONFIG_FILE
 from lipsync_core.repository import check_networks, missing_networks, served_models
 from lipsync_core.serving.access import add_access_options, read_access
 from lipsync_core.serving.engines import FLAVOUR, engine_folder, find_gpu, models_with_engine, stale_engines

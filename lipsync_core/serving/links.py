@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lipsync_core.contract import CONFIG_FILE
-from lipsync_core.repository import NETWORK_FILES, VERSION_FOLDER
+from lipsync_core.config_file import CONFIG_FILE
+from lipsync_core.network_files import NETWORK_FILES, VERSION_FOLDER
 
 ENGINE_FILE = NETWORK_FILES["tensorrt"]
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from client.job_options import JobOptions
 from client.servers.access import ServerAccess
 from client.servers.pool import ServerPool
-from lipsync_core.repository import DEFAULT_REPOSITORY, VERSION_FOLDER, required_models
+from lipsync_core.network_files import VERSION_FOLDER
+from lipsync_core.repository import DEFAULT_REPOSITORY, required_models
 from lipsync_core.serving.links import link_models
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from perf.arguments import whole_number

@@ -14,8 +14,9 @@ import numpy as np
 from client.pipelines.mouth_motion import build_profile
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
-from lipsync_core.contract import ModelContract, TensorSpec, read_contract
-from lipsync_core.repository import VERSION_FOLDER
+from lipsync_core.config_file import read_contract
+from lipsync_core.contract import ModelContract, TensorSpec
+from lipsync_core.network_files import VERSION_FOLDER
 from lipsync_core.weights import read_trained_resolution
 from perf.load.sample_values import CHUNK_FRAMES, DEFAULT_FRAME_SIZE, SampleValues, fit, noise
 from perf.load.tensor_makers import PROFILE_INPUTS, PROFILE_MODEL, TensorMakers, output_name, sent_inputs

@@ -13,7 +13,7 @@ import onnxruntime
 from onnx import shape_inference
 
 from lipsync_core.contract import ModelContract
-from lipsync_core.repository import NETWORK_FILES, VERSION_FOLDER
+from lipsync_core.network_files import NETWORK_FILES, VERSION_FOLDER
 from perf.load.results import Work
 
 Shapes = Mapping[str, tuple[int, ...]]

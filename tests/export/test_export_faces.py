@@ -19,7 +19,7 @@ from export.shared import wheel
 from export.shared.files import write_whole
 from export.shared.model_file import check_contract, model_path, write_model
 from export.shared.wheel import PinnedWheel, check_wheel, fetch_wheel, read_members
-from lipsync_core.contract import read_contract
+from lipsync_core.config_file import read_contract
 from lipsync_core.face import LANDMARK_IMAGE_SIZE, LANDMARKS, SHORT_RANGE_DETECTOR, Network
 from tests.closeness import assert_close
 from tests.export.conftest import NETWORKS

@@ -20,7 +20,7 @@ from export.voice.silero import (
     WINDOW,
     read_from_wheel,
 )
-from lipsync_core.contract import read_contract
+from lipsync_core.config_file import read_contract
 from tests.closeness import assert_close
 from tests.conftest import skip_or_fail
 from tests.sounds import WITHOUT_SPEECH, speech

@@ -10,7 +10,7 @@ import pytest
 from export.__main__ import main
 from export.flavours.command import stale_files
 from export.flavours.table import TABLE_FILE, parse_table
-from lipsync_core.contract import read_contract
+from lipsync_core.config_file import read_contract
 from tests.conftest import REPOSITORY
 
 FLAVOUR_HEAD = '[flavours.torch]\nbackend = "torch"\nkind = "KIND_CPU"\ncommand = "c"\nnetwork = "n"\n'

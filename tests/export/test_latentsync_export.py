@@ -24,7 +24,7 @@ from export.shared.onnx_graph import open_session  # noqa: E402
 from export.vae import source as vae_source  # noqa: E402
 from export.whisper import source as whisper_source  # noqa: E402
 from export.whisper.network import WHISPER  # noqa: E402
-from lipsync_core.contract import read_contract  # noqa: E402
+from lipsync_core.config_file import read_contract  # noqa: E402
 from lipsync_core.weights import WeightsNote, read_note, read_trained_resolution, write_note  # noqa: E402
 from tests.conftest import REPOSITORY  # noqa: E402
 from tests.imitation_hub import Fault, ImitationHub  # noqa: E402

@@ -12,7 +12,7 @@ import pytest
 
 from export.faces.cover import MODEL, cover_from_wheel
 from export.shared.model_file import check_contract
-from lipsync_core.contract import read_contract
+from lipsync_core.config_file import read_contract
 from lipsync_core.mouth import mouth_windows
 from lipsync_core.mouth.visible import COVER_LOGITS
 from tests.unit.mouth_samples import astronaut

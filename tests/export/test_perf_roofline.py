@@ -9,7 +9,7 @@ pytest.importorskip("onnx", reason="no onnx; run: make setup")
 
 import onnx
 
-from lipsync_core.contract import read_contract
+from lipsync_core.config_file import read_contract
 from perf.reporting.roofline import count_work, served_work
 
 

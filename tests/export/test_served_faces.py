@@ -8,7 +8,7 @@ import pytest
 from client.errors import RequestRejected
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
-from lipsync_core.contract import read_contract
+from lipsync_core.config_file import read_contract
 from lipsync_core.face import (
     LANDMARKS,
     Network,

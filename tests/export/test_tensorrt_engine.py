@@ -18,7 +18,8 @@ from export.__main__ import main
 from export.engines import build as tensorrt_engine
 from export.engines.build import FLAVOUR, Toolchain, build_engine, find_toolchain, read_profile
 from export.engines.verify import Arrays, RunEngine, verify_engine
-from lipsync_core.contract import ModelContract, read_contract
+from lipsync_core.config_file import read_contract
+from lipsync_core.contract import ModelContract
 from tests.conftest import REPOSITORY
 
 MODELS = sorted(path.parent.parent.name for path in REPOSITORY.glob(f"*/configs/{FLAVOUR}.pbtxt"))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lipsync_core.contract import ModelContract, read_contract
+from lipsync_core.config_file import read_contract
+from lipsync_core.contract import ModelContract
 from lipsync_core.programs.config import batch_of, read_settings
 from lipsync_core.programs.settings import split_batch
 from tests.conftest import REPOSITORY

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lipsync_core.contract import EnsembleStep, ModelContract, read_contract
+from lipsync_core.config_file import read_contract
+from lipsync_core.contract import EnsembleStep, ModelContract
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 MODELS = sorted(path for path in REPOSITORY.iterdir() if path.is_dir())

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf import json_format, text_format
+from tritonclient.grpc import model_config_pb2
 
-from lipsync_core.contract import parse_contract, parse_parameters, read_contract
+from lipsync_core.config_file import parse_contract, read_contract
+from lipsync_core.contract import contract_from_json, parse_parameters
+from tests.conftest import ROOT
 
 CONFIG = """
 backend: "python"
@@ -18,6 +24,13 @@ input [
 output [ { name: "boxes" data_type: TYPE_FP32 dims: [ -1, 4 ] } ]
 parameters { key: "calls" value { string_value: "one two" } }
 parameters { key: "max_faces" value { string_value: "8" } }
+"""
+ENSEMBLE = """
+ensemble_scheduling { step [ {
+  model_name: "crop"
+  input_map { key: "frames" value: "frames" }
+  output_map { key: "faces" value: "boxes" }
+} ] }
 """
 
 
@@ -88,3 +101,18 @@ def test_contract_fails_on_a_dtype_without_a_numpy_one() -> None:
     """The message names the tensor and what is known."""
     with pytest.raises(ValueError, match="x: expected one of TYPE_BOOL, .*, TYPE_STRING, got TYPE_BF16"):
         parse_contract('input { name: "x" data_type: TYPE_BF16 dims: [ 1 ] }', "toy")
+
+
+def test_contract_is_the_same_from_the_json_form() -> None:
+    """Triton passes Python models the same configuration as JSON."""
+    config = text_format.Parse(CONFIG + ENSEMBLE, model_config_pb2.ModelConfig())
+    text = json_format.MessageToJson(config, preserving_proto_field_name=True)
+    contract = contract_from_json(text, "faces")
+    assert contract == parse_contract(CONFIG + ENSEMBLE, "faces")
+    assert contract.needs == ("crop", "one", "two")
+
+
+def test_contract_is_read_without_grpc() -> None:
+    """Every process of a Python model reads its contract; gRPC would take half as long again to import."""
+    program = "import sys, lipsync_core.contract, lipsync_core.network_files; sys.exit('grpc' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0

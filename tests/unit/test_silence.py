@@ -25,7 +25,8 @@ from client.servers.calls import InferRequest
 from client.silence import layers_for
 from client.tracking.faces import LARGEST, Face
 from client.tracking.finder import FixedFace
-from lipsync_core.contract import ModelContract, read_contract
+from lipsync_core.config_file import read_contract
+from lipsync_core.contract import ModelContract
 from lipsync_core.reasons import Reason
 from tests.conftest import REPOSITORY
 from tests.media_clips import tone, write_clip, write_sound

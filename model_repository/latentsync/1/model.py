@@ -19,7 +19,7 @@ from lipsync_core.latentsync.options import (
 )
 from lipsync_core.latentsync.sizes import MAX_BRANCHES, MAX_FRAMES
 from lipsync_core.mouth import Strengths
-from lipsync_core.repository import VERSION_FOLDER
+from lipsync_core.network_files import VERSION_FOLDER
 from lipsync_core.triton.tensors import TorchStep
 from lipsync_core.weights import read_trained_resolution
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb_utils
 
-from lipsync_core.repository import NETWORK_FILES
+from lipsync_core.network_files import NETWORK_FILES
 from lipsync_core.triton.network_backend import NetworkBackend, thread_count
 
 
