@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, closing
+from collections.abc import Iterator
+from contextlib import closing
 from fractions import Fraction
-from itertools import chain
 from types import TracebackType
 
 import numpy as np
 
-from client.chunks import IN_FLIGHT, Synchroniser, chunk_frames, region_around
+from client.chunks import Synchroniser, chunk_frames
 from client.errors import MediaError, NoFaceError, UsageError, ref
-from client.flow import batched, ordered_map
 from client.job_options import JobOptions
 from client.media import (
     ORIGINAL,
@@ -24,13 +22,12 @@ from client.media import (
     VideoWriter,
     at_rate,
     estimate_frames,
-    relative_to,
     scan_frames,
     stop_as_original,
     timeline,
 )
 from client.options import CODEC, CRF, END, FACE, FPS, LOSSLESS, NO_METADATA, PRESET, START
-from client.pipeline import JobMedia, ScannedFaces
+from client.pipeline import JobMedia
 from client.pipelines.face_options import FACE_BOX
 from client.pipelines.length_options import IF_AUDIO_LONGER, IF_AUDIO_SHORTER
 from client.pipelines.silence_options import IN_SILENCE
@@ -45,7 +42,8 @@ from client.servers.room import fitting_frames
 from client.silence import layers_for
 from client.system import MB
 from client.tracking.finder import FaceFinder, FixedFace
-from client.tracking.landmarks import face_extent
+from client.tracking.mouth_scan import scan_mouth
+from lipsync_core.mouth import MouthProfile
 from lipsync_core.reasons import Reason
 
 CHANNELS = 3  # bytes per pixel of a frame on its way to the server
@@ -209,25 +207,12 @@ class Job:
         return FaceFinder(connection, self._clock, self.options.detector)
 
     def _job_media(self, connection: TritonCalls) -> JobMedia:
-        def scan_faces() -> AbstractContextManager[ScannedFaces]:
-            return closing(self._scan(connection))
+        def mouth_profile() -> MouthProfile | None:
+            values, finder = self._values, FaceFinder(connection, self._clock)
+            sampled = self._clock.time_items("scan", scan_frames(self.options.video, values[START], values[END]))
+            return scan_mouth(connection, finder, sampled, values[FACE], self._chunk_frames)
 
-        return JobMedia(connection, self._values, self._audio, float(self._rate), scan_faces)
-
-    def _scan(self, connection: TritonCalls) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-        """Sample frames of the clip that show the chosen face: the picture around it, and its landmarks there."""
-        values, finder = self._values, FaceFinder(connection, self._clock)
-        sampled = scan_frames(self.options.video, values[START], values[END])
-        windows = batched(self._clock.time_items("scan", sampled), self._chunk_frames)
-        with closing(ordered_map(finder.find, windows, IN_FLIGHT, connection.cancel)) as looked_at:
-            for found in chain.from_iterable(looked_at):
-                position = values[FACE].pick(found.faces)
-                landmarks = None if position is None else found.faces[position].landmarks
-                if landmarks is None:
-                    continue
-                region = region_around(face_extent(landmarks[None]), found.frame.picture)
-                if region is not None:
-                    yield found.frame.picture.rgb(region), relative_to(region, landmarks)
+        return JobMedia(connection, self._values, self._audio, float(self._rate), mouth_profile)
 
     def _write_frames(self, synchroniser: Synchroniser, progress: JobProgress, report: Report) -> None:
         clock = self._clock

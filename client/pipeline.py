@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,9 +14,9 @@ from client.servers.calls import TritonCalls
 from client.tracking.faces import Face
 from client.tracking.finder import Detector
 from client.tracking.follow import Observation
+from lipsync_core.mouth import MouthProfile
 
 Observations = Iterable[Observation[TimelineFrame]]
-ScannedFaces = Iterator[tuple[np.ndarray, np.ndarray]]
 Share = Callable[[np.ndarray], np.ndarray]  # float64 [F] seconds -> float32 [F], 0 to 1
 
 
@@ -79,8 +78,7 @@ class JobMedia:
         options: the job's options.
         audio: the speech.
         video_fps: frames per second of the output; the average where the rate varies.
-        scan_faces: opens samples of the chosen face all over the clip: pictures uint8 RGB [h, w, 3] with landmarks
-            float32 [468, 3] in their pixels.
+        mouth_profile: learns the mouth of the chosen face from samples of the clip; None where none shows it.
         speaking: how far the mouth follows the audio at some times: 1 in speech, 0 where it is to be closed.
     """
 
@@ -88,7 +86,7 @@ class JobMedia:
     options: OptionValues
     audio: AudioSource
     video_fps: float
-    scan_faces: Callable[[], AbstractContextManager[ScannedFaces]]
+    mouth_profile: Callable[[], MouthProfile | None]
     speaking: Share = always
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +19,6 @@ from client.tracking.landmarks import boxes_extent, face_extent, stack_landmarks
 from lipsync_core.mouth import (
     InteriorChooser,
     MouthProfile,
-    MouthProfileBuilder,
     opening_gain,
     wanted_lips,
     widest_change,
@@ -45,9 +44,8 @@ class MouthMotion:
     chunk_frames = None
 
     def __init__(self, media: JobMedia) -> None:
-        """Learn the speaker's mouth from samples of the clip; the audio is not read before the first speech."""
-        with media.scan_faces() as scanned:
-            self._profile = build_profile(scanned)
+        """Learn the speaker's mouth; the audio is not read before the first speech."""
+        self._profile = media.mouth_profile()
         self._media = media
         self._chooser: InteriorChooser | None = None  # of the followed face; a new one for every track
         self._track: int | None = None
@@ -108,14 +106,6 @@ class MouthMotion:
             assert self._chooser is not None
             indices[i] = self._chooser.choose(gaps[0, i], forms[i], landmarks[i])
         return indices
-
-
-def build_profile(scanned: Iterable[tuple[np.ndarray, np.ndarray]]) -> MouthProfile | None:
-    """Gather a profile from sampled faces; None where there is none."""
-    builder = MouthProfileBuilder()
-    for frame, landmarks in scanned:
-        builder.add(frame, landmarks)
-    return builder.build()
 
 
 MOUTH_MOTION = Pipeline(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from client.pipelines.mouth_motion import build_profile
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
+from client.tracking.mouth_scan import profile_of
 from lipsync_core.config_file import read_contract
 from lipsync_core.contract import ModelContract, TensorSpec
 from lipsync_core.network_files import VERSION_FOLDER
@@ -121,7 +121,7 @@ class SampleMaker:
         if "mouth_template" not in known:
             frames = self._values.frames(CHUNK_FRAMES)
             landmarks = connection.infer(InferRequest(PROFILE_MODEL, {"frames": frames}))["face_landmarks"]
-            profile = build_profile(zip(frames, landmarks, strict=True))
+            profile = profile_of(frames, landmarks)
             if profile is None:
                 raise ValueError("sample: expected a face in the photograph, got none. Are the face models exported?")
             known |= profile.tensors

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +16,7 @@ from client.pipelines.mouth_motion import STRENGTH, MouthMotion
 from client.pipelines.speech import CLOSED
 from client.silence import ClosedMouth
 from client.tracking.faces import Face
+from client.tracking.mouth_scan import profile_of
 from tests.media_clips import write_sound
 from tests.unit.mouth_samples import LANDMARKS, astronaut
 from tests.unit.test_audio import syllables
@@ -41,7 +41,7 @@ def lowered() -> tuple[np.ndarray, np.ndarray]:
 
 def media(triton: object, audio: object, speaking: Share = always) -> JobMedia:
     values, scanned = OptionValues({STRENGTH.name: 1.0}), [astronaut(), lowered()]
-    return JobMedia(triton, values, audio, 25.0, lambda: nullcontext(scanned), speaking)  # type: ignore[arg-type]
+    return JobMedia(triton, values, audio, 25.0, lambda: profile_of(*zip(*scanned, strict=True)), speaking)  # type: ignore[arg-type]
 
 
 def ask(
