@@ -15,15 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from client.errors import LipSyncError, OutputError, UsageError
+from client.errors import LipSyncError, MediaError, OutputError, UsageError
 from client.job_options import JobOptions
 from client.job_process import JobRequest, JobResult
 from client.option_kinds import Json
 from client.options import OPTIONS, RESUME, read_options
+from client.prepared.clip import MANIFEST
+from client.prepared.options import prepared_job
 from client.servers.access import ServerAccess
 from lipsync_core.locks import lock_file
 
 FILE_KEYS = ("video", "audio", "output")
+PREPARED_KEY = "prepared"  # a prepared clip, in place of a video
 Status = Literal["done", "failed"]
 
 
@@ -50,7 +53,10 @@ class BatchJob:
 
     def stamps(self) -> dict[str, list[int] | None]:
         """Return size and modification time of the job's files, to tell later whether it is still done."""
-        return {key: _stamp(Path(str(self.choices[key]))) for key in FILE_KEYS if key in self.choices}
+        files = {key: Path(str(self.choices[key])) for key in FILE_KEYS if key in self.choices}
+        if PREPARED_KEY in self.choices:
+            files[PREPARED_KEY] = Path(str(self.choices[PREPARED_KEY])) / MANIFEST
+        return {key: _stamp(path) for key, path in files.items()}
 
 
 @dataclass(frozen=True)
@@ -101,12 +107,14 @@ def _read_job(number: int, line: str, shared: Mapping[str, object]) -> BatchJob:
     choices: Mapping[str, object] = {}
     try:
         choices = _read_object(line)
-        files = {key: choices[key] for key in FILE_KEYS}
-        own = {name.replace("-", "_"): value for name, value in choices.items() if name not in files}
-        values = read_options({RESUME.name: True, **shared, **own}, "batch")
-        video, audio, output = (Path(str(file)) for file in files.values())
-        return BatchJob(number, choices, JobOptions(video, audio, output, values))
-    except UsageError as error:
+        keys = _file_keys(choices)
+        own = {name.replace("-", "_"): value for name, value in choices.items() if name not in keys}
+        given = {RESUME.name: True, **shared, **own}
+        source, audio, output = (Path(str(choices[key])) for key in keys)
+        if PREPARED_KEY in keys:
+            return BatchJob(number, choices, prepared_job(source, audio, output, given, "batch"))
+        return BatchJob(number, choices, JobOptions(source, audio, output, read_options(given, "batch")))
+    except (UsageError, MediaError) as error:
         error.about = ", ".join(filter(None, [error.about, f"line {number}"]))
         return BatchJob(number, choices, problem=error)
 
@@ -123,12 +131,26 @@ def _read_object(line: str) -> Mapping[str, object]:
         choices = None
     if not isinstance(choices, dict):
         raise UsageError(expected="a JSON object", got=repr(line[:80]))
-    missing = [key for key in FILE_KEYS if not isinstance(choices.get(key), str)]
+    keys = _file_keys(choices)
+    missing = [key for key in keys if not isinstance(choices.get(key), str)]
     if missing:
-        raise UsageError(expected=", ".join(FILE_KEYS), got=f"no {missing[0]}")
-    if not all(_is_path(str(choices[key])) for key in FILE_KEYS):
+        raise UsageError(expected=", ".join(keys), got=f"no {missing[0]}")
+    if not all(_is_path(str(choices[key])) for key in keys):
         raise UsageError(expected="paths that files can have", got="NUL or characters that cannot be encoded")
     return choices
+
+
+def _file_keys(choices: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the names of a line's files: the picture's source, the audio, the output.
+
+    Raises:
+        UsageError: the line gives both a video and a prepared clip.
+    """
+    if PREPARED_KEY not in choices:
+        return FILE_KEYS
+    if "video" in choices:
+        raise UsageError(expected=f"video or {PREPARED_KEY}", got="both")
+    return (PREPARED_KEY, *FILE_KEYS[1:])
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from client.pipeline import Layer, Observations
 from client.report import StageClock
 from client.servers.calls import InferRequest, LargeOutput, TritonCalls
 from client.tracking.faces import FaceChoice
-from client.tracking.finder import FaceFinder, FixedFace, follow
+from client.tracking.finder import FindsFaces, follow
 from client.tracking.follow import Observation
 from lipsync_core.fade import faded
 from lipsync_core.reasons import Reason, reasons_of
@@ -121,7 +121,7 @@ class Synchroniser:
 
     triton: TritonCalls
     layers: Sequence[Layer]
-    finder: FaceFinder | FixedFace
+    finder: FindsFaces
     choice: FaceChoice
     frame_bytes: int
     window_frames: int
@@ -182,7 +182,7 @@ class Synchroniser:
             return None
         region = region_around(request.extent, frames[0].picture)
         inputs = {} if region is None else request.inputs_for(region)
-        return Part(layer.generator.model, rows, shares[asked], region, inputs)
+        return Part(request.model or layer.generator.model, rows, shares[asked], region, inputs)
 
     def _sync_chunk(self, chunk: Chunk) -> list[SyncedFrame]:
         """Lip-sync one chunk; may be called for several chunks at once."""

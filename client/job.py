@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from types import TracebackType
 
@@ -32,6 +33,8 @@ from client.pipelines.face_options import FACE_BOX
 from client.pipelines.length_options import IF_AUDIO_LONGER, IF_AUDIO_SHORTER
 from client.pipelines.silence_options import IN_SILENCE
 from client.pipelines.voice import VoiceActivity
+from client.prepared.clip import PreparedClip
+from client.prepared.known import PreparedAnalyses, PreparedFaces
 from client.progress import JobProgress, SilentProgress
 from client.report import Report, StageClock
 from client.resume.calls import JobCalls
@@ -41,7 +44,7 @@ from client.servers.calls import TritonCalls
 from client.servers.room import fitting_frames
 from client.silence import layers_for
 from client.system import MB
-from client.tracking.finder import FaceFinder, FixedFace
+from client.tracking.finder import FaceFinder, FindsFaces, FixedFace
 from client.tracking.mouth_scan import scan_mouth
 from lipsync_core.mouth import MouthProfile
 from lipsync_core.reasons import Reason
@@ -65,6 +68,9 @@ class Job:
         self._clock = StageClock()
         self._folder: WorkFolder | None = None
         self._warnings: list[str] = []
+        self._prepared = None if options.prepared is None else PreparedClip(options.prepared)
+        if self._prepared is not None:
+            self._prepared.check_video()
         self._video = VideoSource(options.video, values[START], values[END])
         self._audio = AudioSource(options.audio, options.output, self._video.speech_delay_s)
         self._chunk_frames = chunk_frames(self._video.frame_bytes)
@@ -200,19 +206,28 @@ class Job:
         own = estimate_frames(self._video, self._audio.duration, *lengths, self._original_end_s or 0.0)
         return own if fps is None else round(own * fps / self._video.rate)
 
-    def _finder(self, connection: TritonCalls) -> FaceFinder | FixedFace:
+    def _finder(self, connection: TritonCalls) -> FindsFaces:
         box = self._values[FACE_BOX]
         if box is not None:
             return FixedFace(np.array(box, np.float32))
+        if self._prepared is not None:
+            return PreparedFaces(self._prepared)
         return FaceFinder(connection, self._clock, self.options.detector)
 
     def _job_media(self, connection: TritonCalls) -> JobMedia:
-        def mouth_profile() -> MouthProfile | None:
-            values, finder = self._values, FaceFinder(connection, self._clock)
-            sampled = self._clock.time_items("scan", scan_frames(self.options.video, values[START], values[END]))
-            return scan_mouth(connection, finder, sampled, values[FACE], self._chunk_frames)
+        media = JobMedia(
+            connection, self._values, self._audio, float(self._rate), lambda: self._mouth_profile(connection)
+        )
+        if self._prepared is None or not self._prepared.manifest.analysed:
+            return media
+        return replace(media, known_faces=PreparedAnalyses(self._prepared))
 
-        return JobMedia(connection, self._values, self._audio, float(self._rate), mouth_profile)
+    def _mouth_profile(self, connection: TritonCalls) -> MouthProfile | None:
+        if self._prepared is not None:
+            return self._prepared.mouth_profile()
+        values, finder = self._values, FaceFinder(connection, self._clock)
+        sampled = self._clock.time_items("scan", scan_frames(self.options.video, values[START], values[END]))
+        return scan_mouth(connection, finder, sampled, values[FACE], self._chunk_frames)
 
     def _write_frames(self, synchroniser: Synchroniser, progress: JobProgress, report: Report) -> None:
         clock = self._clock

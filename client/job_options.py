@@ -33,6 +33,7 @@ class JobOptions:
         output: the file to write.
         values: the options; `JobOptions.read` makes them of texts and plain values.
         job_id: names the job in requests and logs.
+        prepared: the prepared clip that the video belongs to, if it was prepared; see `client.prepared`.
     """
 
     video: Path
@@ -40,6 +41,7 @@ class JobOptions:
     output: Path
     values: OptionValues = field(default_factory=OptionValues)
     job_id: str = field(default_factory=new_job_id)
+    prepared: Path | None = None
 
     def __post_init__(self) -> None:
         """Check that the options go together.
@@ -79,7 +81,8 @@ class JobOptions:
     @property
     def needed_models(self) -> tuple[str, ...]:
         """Names of the models on the server that the job calls."""
-        detector = () if self.values[FACE_BOX] is not None else (self.detector.model,)
+        finds_faces = self.values[FACE_BOX] is None and self.prepared is None
+        detector = (self.detector.model,) if finds_faces else ()
         return (*detector, *self.pipeline.models, *silence_models(self.values[IN_SILENCE], self.pipeline))
 
     def as_json(self) -> dict[str, Json | dict[str, Json]]:
@@ -90,12 +93,14 @@ class JobOptions:
             "output": str(self.output.absolute()),
             "options": self.values.chosen_as_json(OPTIONS),
             "job_id": self.job_id,
+            "prepared": None if self.prepared is None else str(self.prepared.absolute()),
         }
 
 
 def job_from_json(fields: Mapping[str, object]) -> JobOptions:
     """Rebuild a job from `JobOptions.as_json`."""
     video, audio, output = (Path(str(fields[name])) for name in ("video", "audio", "output"))
-    options = fields["options"]
+    options, prepared = fields["options"], fields["prepared"]
     assert isinstance(options, dict)
-    return JobOptions(video, audio, output, read_options(options), str(fields["job_id"]))
+    folder = None if prepared is None else Path(str(prepared))
+    return JobOptions(video, audio, output, read_options(options), str(fields["job_id"]), folder)

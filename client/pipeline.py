@@ -39,11 +39,13 @@ class LipRequest:
         coordinates: inputs in the frames' pixels, by name: points float32 [..., 2] or [..., 3] (x, y and depth), or
             boxes float32 [..., 4] (x1, y1, x2, y2).
         inputs: all other inputs but the frames themselves, by name.
+        model: the model that is asked; None for the generator's own.
     """
 
     extent: tuple[float, float, float, float]
     coordinates: Mapping[str, np.ndarray]
     inputs: Mapping[str, np.ndarray]
+    model: str | None = None
 
     def inputs_for(self, region: Region) -> dict[str, np.ndarray]:
         """Return all inputs but the frames, if only this region of the frames is sent."""
@@ -69,6 +71,38 @@ class LipGenerator(Protocol):
         """Prepare the inputs of the next frames; called in their order."""
 
 
+class FaceAnalysis(Protocol):
+    """What a pipeline must know of a face whatever is said: the part of its work that a prepared clip holds."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model on the server that is asked."""
+
+    @property
+    def chunk_frames(self) -> int:
+        """Number of frames in a request."""
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The model's outputs that are kept, each with a row per frame."""
+
+    def smooth(self, observations: Observations) -> Generator[Observation[TimelineFrame], None, None]:
+        """Smooth the followed face over time, as the generator does."""
+
+    def places(self, faces: Sequence[Face]) -> dict[str, np.ndarray]:
+        """Return where faces are, rows [F, ...] by input name, in the frames' pixels."""
+
+    def request(self, frames: Sequence[TimelineFrame], places: Mapping[str, np.ndarray]) -> LipRequest:
+        """Prepare the inputs of some frames with a face each."""
+
+
+class KnownFaces(Protocol):
+    """Analyses that are known before a job asks for them."""
+
+    def find(self, frames: Sequence[TimelineFrame], places: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+        """Return what is kept of these frames' faces, rows [F, ...] by name; None if it is not known of all."""
+
+
 @dataclass(frozen=True)
 class JobMedia:
     """What a generator is made from.
@@ -80,6 +114,7 @@ class JobMedia:
         video_fps: frames per second of the output; the average where the rate varies.
         mouth_profile: learns the mouth of the chosen face from samples of the clip; None where none shows it.
         speaking: how far the mouth follows the audio at some times: 1 in speech, 0 where it is to be closed.
+        known_faces: what a prepared clip knows of its faces; None for other videos.
     """
 
     triton: TritonCalls
@@ -88,6 +123,7 @@ class JobMedia:
     video_fps: float
     mouth_profile: Callable[[], MouthProfile | None]
     speaking: Share = always
+    known_faces: KnownFaces | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +159,9 @@ class Pipeline:
         original_end_s: duration of the audio -> time at or after which the original shows one more frame and stops, in
             seconds; None where the original's length is no choice.
         keeps_parts: whether finished parts are kept by default, so that an interrupted job can continue.
+        make_analysis: what a prepared clip knows of each face beside where it is; None for nothing.
+        analysis_models: the models that this asks.
+        clip_options: the options that a prepared clip depends on, beside model, face and span.
         closes_mouths: whether its generator closes the mouth where `JobMedia.speaking` says so; the default pipeline's
             does that for all others.
     """
@@ -141,4 +180,7 @@ class Pipeline:
     own_choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     original_end_s: Callable[[float], float] | None = None
     keeps_parts: bool = False
+    make_analysis: Callable[[TritonCalls, OptionValues], FaceAnalysis] | None = None
+    analysis_models: tuple[str, ...] = ()
+    clip_options: tuple[Option[Any], ...] = ()
     closes_mouths: bool = False

@@ -7,6 +7,7 @@ from pathlib import Path
 from client.job import Job
 from client.job_options import JobOptions
 from client.offer import weights_warnings
+from client.prepared.weights import check_weights
 from client.progress import JobProgress
 from client.report import Report
 from client.servers.access import ServerAccess
@@ -29,6 +30,8 @@ def run_job(options: JobOptions, access: ServerAccess, repository: Path, progres
         ServerStartError: the embedded server does not start.
     """
     reserve_matrix_memory()
+    if options.prepared is not None and not access.urls:
+        check_weights(options.prepared, repository)
     with Job(options) as job:
         room = room_for(access)
         if room is not None:

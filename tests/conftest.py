@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = ROOT / "model_repository"
 STARTUP_TIMEOUT_S = 600.0  # a busy machine reads programs slowly
 DEFAULT_MODELS = ("faces", "mouth_motion", "voice_activity")  # of the default pipeline, and of others in silence
-MUSETALK_MODELS = ("musetalk", "musetalk_prepared", "whisper_padded_features")
+MUSETALK_MODELS = ("musetalk", "musetalk_prepare", "musetalk_prepared", "whisper_padded_features")
 LATENTSYNC_RESOLUTION = 64  # pixels: edge of the faces that the small networks generate
 
 

@@ -59,9 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = OneLineParser(
         prog="lipsync batch",
-        description="Run many jobs. Each line of the file is a JSON object with video, audio and output, and any option"
-        " of lipsync run by its name, such as crf or face. Options given here apply to all jobs that do not choose"
-        " otherwise. Run again, the command skips what is done and continues with what is not.",
+        description="Run many jobs. Each line of the file is a JSON object with video (or prepared), audio and output,"
+        " and any option of lipsync run by its name, such as crf or face. Options given here apply to all jobs that do"
+        " not choose otherwise. Run again, the command skips what is done and continues with what is not.",
     )
     parser.add_argument("--batch", type=Path, required=True, metavar="JOBS.jsonl", help="file of jobs")
     parser.add_argument("--jobs", type=_count, metavar="N", help="jobs run at once (default: one per server)")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from client.cli.batch import batch_command
 from client.cli.models import models_command
+from client.cli.prepare import prepare_command
 from client.cli.run import build_parser, run_command
 from client.cli.serve import serve_command
 from client.cli.web import web_command
@@ -23,6 +24,7 @@ class Command:
 
 COMMANDS: Mapping[str, Command] = {
     "run": Command("lip-sync one video; the default if no command is given", lambda arguments: _run(arguments)),
+    "prepare": Command("analyse a clip once, so that further speech costs less", prepare_command),
     "batch": Command("run many jobs from a file", batch_command),
     "serve": Command("keep a server running for many jobs with --url", serve_command),
     "web": Command("serve the web page and its API", web_command),

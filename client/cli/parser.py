@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from client.errors import UsageError, spelled
@@ -24,12 +25,17 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def add_job_options(parser: argparse.ArgumentParser) -> None:
-    """Declare every option of the table; those of some pipelines in groups of their own.
+    """Declare every option of the table; see `add_options`."""
+    add_options(parser, options_for_front_end("cli"))
+
+
+def add_options(parser: argparse.ArgumentParser, options: Iterable[Option[Any]]) -> None:
+    """Declare options of the table; those of some pipelines in groups of their own.
 
     Only options that are given appear in the namespace, as texts; `given_job_options` collects them.
     """
     groups: dict[str, argparse._ArgumentGroup] = {}
-    for option in options_for_front_end("cli"):
+    for option in options:
         owners = names_of(pipelines_of(option))
         if owners and owners not in groups:
             groups[owners] = parser.add_argument_group(f"{owners} only")

@@ -13,6 +13,7 @@ from client.job_options import JobOptions
 from client.logs import LogProgress
 from client.option import flag
 from client.options import read_options
+from client.prepared.options import prepared_job
 from client.progress import open_progress
 from client.run import run_job
 
@@ -35,6 +36,9 @@ With any code but 0 nothing is left under the output's name, and a file that was
 def run_command(arguments: Sequence[str], parser: argparse.ArgumentParser) -> int:
     """Lip-sync one video; returns 0."""
     namespace = parser.parse_args(arguments)
+    missing = _missing_files(namespace)
+    if missing:
+        parser.error(f"the following arguments are required: {', '.join(missing)}")
     options = job_options(namespace)
     access = server_access(namespace)
     shown = LogProgress(options.job_id) if namespace.log_json else open_progress(quiet=namespace.quiet)
@@ -53,8 +57,10 @@ def job_options(namespace: argparse.Namespace) -> JobOptions:
     Raises:
         UsageError: a value cannot be used, or options do not go together.
     """
-    values = read_options(given_job_options(namespace), "cli")
-    return JobOptions(namespace.video, namespace.audio, namespace.output, values)
+    given = given_job_options(namespace)
+    if namespace.prepared is not None:
+        return prepared_job(namespace.prepared, namespace.audio, namespace.output, given, "cli")
+    return JobOptions(namespace.video, namespace.audio, namespace.output, read_options(given, "cli"))
 
 
 def build_parser(other_commands: str = "") -> argparse.ArgumentParser:
@@ -65,9 +71,13 @@ def build_parser(other_commands: str = "") -> argparse.ArgumentParser:
         epilog=f"{EPILOG}{other_commands}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--video", type=Path, required=True, help="video or still image that shows the speaker")
-    parser.add_argument("--audio", type=Path, required=True, help="the speech: an audio file, or a video with sound")
-    parser.add_argument("--output", type=Path, required=True, help="file to write: .mp4, .mov, .mkv or .webm")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--video", type=Path, help="video or still image that shows the speaker")
+    source.add_argument(
+        "--prepared", type=Path, metavar="FOLDER", help="clip that lipsync prepare analysed, in place of a video"
+    )
+    parser.add_argument("--audio", type=Path, help="the speech: an audio file, or a video with sound")
+    parser.add_argument("--output", type=Path, help="file to write: .mp4, .mov, .mkv or .webm")
     add_job_options(parser)
     add_server_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print a machine-readable report on stdout")
@@ -75,3 +85,9 @@ def build_parser(other_commands: str = "") -> argparse.ArgumentParser:
     parser.add_argument("--log-json", action="store_true", help="log to stderr as JSON, one line per request")
     parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def _missing_files(namespace: argparse.Namespace) -> list[str]:
+    source = namespace.video or namespace.prepared
+    files = {"--video": source, "--audio": namespace.audio, "--output": namespace.output}
+    return [name for name, path in files.items() if path is None]

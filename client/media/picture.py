@@ -57,7 +57,7 @@ class Picture:
             ValueError: the region is empty or leaves the picture.
         """
         if region is None:
-            return self._read(self.frame, long_side)
+            return self._read(self._bare() if long_side else self.frame, long_side)
         check_region(region, self.width, self.height)
         wanted = self.orientation.coded_region(region, self.width, self.height)
         aligned = grow_to_grid(wanted, *self.native.grid, self.frame.width, self.frame.height)
@@ -115,6 +115,10 @@ class Picture:
         size = fit_long_side(frame.width, frame.height, long_side)
         rgb = convert(frame, "rgb24", self.tags, size).to_ndarray()
         return np.ascontiguousarray(self.orientation.upright(rgb))
+
+    def _bare(self) -> av.VideoFrame:
+        """Return the samples alone: swscale scales by a decoded frame's chroma siting, which copies cannot have."""
+        return self._crop((0, 0, self.frame.width, self.frame.height))
 
     def _crop(self, region: Region) -> av.VideoFrame:
         cropped = av.VideoFrame(region[2] - region[0], region[3] - region[1], self.native.name)

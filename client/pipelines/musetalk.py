@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,8 @@ from client.pipelines.face_options import FACE_BOX
 from client.pipelines.padded_speech import PADDED_FEATURES_MODEL, PaddedSpeechFeatures
 from client.pipelines.seed_options import SEED
 from client.pipelines.speech import frame_number
-from client.servers.calls import check_served
+from client.prepared.known import HeldAnalyses
+from client.servers.calls import TritonCalls, check_served
 from client.tracking.boxes import smoothed_boxes, with_box
 from client.tracking.faces import Face
 from client.tracking.finder import MEDIAPIPE
@@ -95,10 +97,74 @@ MUSETALK_MODE: Option[MuseTalkMode] = Option(
 )
 
 
+class MuseTalkFaces:
+    """What is known of faces whatever they say: boxes, latents, visible mouths, and the classes of their pixels."""
+
+    model = "musetalk_prepare"
+
+    def __init__(self, triton: TritonCalls, options: OptionValues) -> None:
+        """Take the server and the options.
+
+        Raises:
+            UsageError: options exclude each other.
+            RequestRejected: the server has no face parser, and the mouth area needs one.
+        """
+        _check_area(options)
+        if options[MOUTH_AREA] != MESH_AREA:
+            check_served(
+                triton,
+                PARSER_MODEL,
+                f"a server with the face parser, for {ref(MOUTH_AREA.name)} other than {MESH_AREA}",
+                f"Export it (its weights are for non-commercial use), or choose {ref(MOUTH_AREA.name)} {MESH_AREA}",
+            )
+        self._options = options
+        self._keeps_boxes = options.has(FACE_BOX) or options[MUSETALK_MODE] == "original"
+        self.chunk_frames = int(triton.contract(self.model).parameters["num_frames"])
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """What `musetalk_prepared` takes; the mouth alone needs no classes."""
+        labels = () if self._options[MOUTH_AREA] == MESH_AREA else ("labels",)
+        return ("face_latents", "mouth_strengths", "mouth_reasons", *labels)
+
+    def smooth(self, observations: Observations) -> Generator[Observation[TimelineFrame], None, None]:
+        """Turn faces into boxes of whole pixels, smoothed over each unbroken run of frames."""
+        if self._keeps_boxes:
+            yield from (o if o.face is None else with_box(o, _unsmoothed_box(o, o.face)) for o in observations)
+            return
+        for (_, turn), run in itertools.groupby(smooth_landmarks(observations), lambda o: (o.track, _turn_of(o))):
+            yield from run if turn is None else _smooth_run(run, turn)  # noqa: B031  (one of the two)
+
+    def places(self, faces: Sequence[Face]) -> dict[str, np.ndarray]:
+        """Return boxes, float32 [F, 4], and if all are known landmarks, float32 [F, 468, 3]."""
+        places = {"boxes": np.stack([face.box for face in faces])}
+        if all(face.landmarks is not None for face in faces):
+            places["landmarks"] = stack_landmarks(faces)
+        return places
+
+    def request(self, frames: Sequence[TimelineFrame], places: Mapping[str, np.ndarray]) -> LipRequest:
+        """Prepare boxes, and what the latents' noise depends on."""
+        inputs: dict[str, np.ndarray] = {
+            "seed": np.array([self._options[SEED]], np.int64),
+            "frame_numbers": np.array([frame.index for frame in frames], np.int32),
+            **self.area_inputs,
+        }
+        return LipRequest(faces_extent(places["boxes"]), places, inputs)
+
+    @property
+    def area_inputs(self) -> dict[str, np.ndarray]:
+        """The inputs that say what is repainted."""
+        return {
+            "mouth_area": np.array([self._options[MOUTH_AREA].encode()]),
+            "cheek_widths": np.array(self._options[CHEEK_WIDTH], np.int32),
+        }
+
+
 class MuseTalk:
     """Prepares requests in the order of the clip; each is then complete and may go to any server at any time."""
 
     model = "musetalk"
+    prepared_model = "musetalk_prepared"  # for frames whose faces are known
 
     def __init__(self, media: JobMedia) -> None:
         """Take the audio, the frame rate and the options.
@@ -108,30 +174,20 @@ class MuseTalk:
             UsageError: options exclude each other, or the original has no result at this frame rate.
             RequestRejected: the server has no face parser, and the mouth area needs one.
         """
-        self._options = media.options
         self._original = media.options[MUSETALK_MODE] == "original"
         self._fps = media.video_fps
-        _check_options(media.options, media.video_fps)
-        if media.options[MOUTH_AREA] != MESH_AREA:
-            check_served(
-                media.triton,
-                PARSER_MODEL,
-                f"a server with the face parser, for {ref(MOUTH_AREA.name)} other than {MESH_AREA}",
-                f"Export it (its weights are for non-commercial use), or choose {ref(MOUTH_AREA.name)} {MESH_AREA}",
-            )
+        _check_rate(media.options, media.video_fps)
+        self._faces = MuseTalkFaces(media.triton, media.options)
+        self._known = media.known_faces or HeldAnalyses(media.triton, self._faces)
         self._features = PaddedSpeechFeatures(media.triton, media.audio)
         self._feature_count = self._features.count
         if self._original:
             self._feature_count = original_feature_count(self._features.sample_count)
-        self.chunk_frames = int(media.triton.contract(self.model).parameters["num_frames"])
+        self.chunk_frames = self._faces.chunk_frames
 
     def smooth(self, observations: Observations) -> Generator[Observation[TimelineFrame], None, None]:
         """Turn faces into boxes of whole pixels, smoothed over each unbroken run of frames."""
-        if self._options.has(FACE_BOX) or self._original:
-            yield from (o if o.face is None else with_box(o, self._unsmoothed_box(o, o.face)) for o in observations)
-            return
-        for (_, turn), run in itertools.groupby(smooth_landmarks(observations), lambda o: (o.track, _turn_of(o))):
-            yield from run if turn is None else _smooth_run(run, turn)  # noqa: B031  (one of the two)
+        return self._faces.smooth(observations)
 
     def request(
         self,
@@ -140,27 +196,15 @@ class MuseTalk:
         tracks: Sequence[int],  # noqa: ARG002
     ) -> LipRequest:
         """Prepare boxes, the speech around these frames, and the job's choices."""
-        boxes = np.stack([face.box for face in faces])
-        places = {"boxes": boxes}
-        if all(face.landmarks is not None for face in faces):
-            places["landmarks"] = stack_landmarks(faces)
-        inputs = {
-            **self._speech_inputs(frames),
-            "seed": np.array([self._options[SEED]], np.int64),
-            "frame_numbers": np.array([frame.index for frame in frames], np.int32),
-            "mouth_area": np.array([self._options[MOUTH_AREA].encode()]),
-            "cheek_widths": np.array(self._options[CHEEK_WIDTH], np.int32),
-            "original": np.array([self._original]),
-        }
-        return LipRequest(faces_extent(boxes), places, inputs)
-
-    def _unsmoothed_box(self, observation: Observation[TimelineFrame], face: Face) -> np.ndarray:
-        """Return the given box as it is, or the original's for a mesh."""
-        picture = observation.frame.picture
-        if face.landmarks is None:
-            return clipped(face.box, picture.height, picture.width)
-        box = original_box(face.landmarks[:, :2], BRIDGE, np.maximum(face.box, 0))
-        return with_margin(box, picture.height).astype(np.float32)
+        places = self._faces.places(faces)
+        spoken = self._speech_inputs(frames) | {"original": np.array([self._original])}
+        known = self._known.find(frames, places)
+        if known is None:
+            request = self._faces.request(frames, places)
+            return replace(request, inputs={**request.inputs, **spoken})
+        coordinates = {f"face_{name}": array for name, array in places.items()}
+        inputs = {**self._faces.area_inputs, **known, **spoken}
+        return LipRequest(faces_extent(places["boxes"]), coordinates, inputs, self.prepared_model)
 
     def _speech_inputs(self, frames: Sequence[TimelineFrame]) -> dict[str, np.ndarray]:
         starts = np.array([self._window_start(frame) for frame in frames])
@@ -174,7 +218,7 @@ class MuseTalk:
         return int(window_starts_at(np.array([frame.time_s]))[0]) if number is None else window_start(number, self._fps)
 
 
-def _check_options(options: OptionValues, fps: float) -> None:
+def _check_area(options: OptionValues) -> None:
     if options.has(FACE_BOX) and options[MOUTH_AREA] == MESH_AREA:
         raise UsageError(
             option=MOUTH_AREA.name,
@@ -182,16 +226,29 @@ def _check_options(options: OptionValues, fps: float) -> None:
             got=MESH_AREA,
             advice="Leave one of them out",
         )
-    if options[MUSETALK_MODE] == "original":
-        try:
-            check_original_rate(fps)
-        except ValueError as error:
-            raise UsageError(
-                option=MUSETALK_MODE.name,
-                expected="default at 50 frames per second and above, where the original itself ends without a result",
-                got=f"original at {fps:g}",
-                advice="Choose default, or a lower rate",
-            ) from error
+
+
+def _check_rate(options: OptionValues, fps: float) -> None:
+    if options[MUSETALK_MODE] != "original":
+        return
+    try:
+        check_original_rate(fps)
+    except ValueError as error:
+        raise UsageError(
+            option=MUSETALK_MODE.name,
+            expected="default at 50 frames per second and above, where the original itself ends without a result",
+            got=f"original at {fps:g}",
+            advice="Choose default, or a lower rate",
+        ) from error
+
+
+def _unsmoothed_box(observation: Observation[TimelineFrame], face: Face) -> np.ndarray:
+    """Return the given box as it is, or the original's for a mesh."""
+    picture = observation.frame.picture
+    if face.landmarks is None:
+        return clipped(face.box, picture.height, picture.width)
+    box = original_box(face.landmarks[:, :2], BRIDGE, np.maximum(face.box, 0))
+    return with_margin(box, picture.height).astype(np.float32)
 
 
 def _turn_of(observation: Observation[TimelineFrame]) -> int | None:
@@ -225,10 +282,13 @@ MUSETALK = Pipeline(
     description="Generates a new lower face in one step. Sharper than Wav2Lip, and much faster than LatentSync.",
     needs="your checkpoints, or a download; a GPU for speed",
     weights_licence="any purpose; the face parser's are for non-commercial use, and the mouth alone needs no parser",
-    models=(MuseTalk.model, PADDED_FEATURES_MODEL),
+    models=(MuseTalk.model, PADDED_FEATURES_MODEL, MuseTalkFaces.model, MuseTalk.prepared_model),
     detectors=(MEDIAPIPE,),
     make_generator=MuseTalk,
     options=(MOUTH_AREA, CHEEK_WIDTH, MUSETALK_MODE, FACE_BOX, SEED),
     modes=None,
     keeps_parts=True,
+    make_analysis=MuseTalkFaces,
+    analysis_models=(MuseTalkFaces.model,),
+    clip_options=(MOUTH_AREA, CHEEK_WIDTH, MUSETALK_MODE, FACE_BOX, SEED),
 )

@@ -117,4 +117,5 @@ WAV2LIP = Pipeline(
     detectors=(MEDIAPIPE, S3FD),
     make_generator=Wav2Lip,
     options=(DETECTOR, FACE_BOX, PADS, BLEND),
+    clip_options=(DETECTOR, FACE_BOX),
 )

@@ -12,8 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from client.errors import LipSyncError
-from client.resume.work_folder import DIGEST_BYTES, WorkFolder
+from client.resume.work_folder import WorkFolder
 from client.servers.calls import InferRequest, Transport, TritonCalls, is_text
+from client.stored_arrays import DIGEST_BYTES
 from client.tracing import span
 from lipsync_core.contract import ModelContract
 

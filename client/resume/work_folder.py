@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
 import threading
-import zlib
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -17,16 +15,14 @@ import numpy as np
 
 from client.errors import MediaError
 from client.media import hidden_stem, output_error
+from client.stored_arrays import pack_arrays, unpack_arrays
 from lipsync_core.locks import lock_file
 
 FORMAT = "1"  # of the folder; a folder of another format is emptied
 JOB_FILE, LOCK_FILE, ANSWER_SUFFIX, PART_SUFFIX = "job.json", "lock", ".answer", ".answer-part"
 MAX_BYTES = 20_000_000_000  # per folder
 MIN_FREE_BYTES = 500_000_000  # on its disk, for the output
-DIGEST_BYTES = 32
-COMPRESSION = 1  # zlib's fastest: answers hold few changed pixels
 HASH = "blake2b"  # as fast as reading the file
-_ONE_HEADER_AT_A_TIME = threading.Lock()
 
 
 def default_work_dir(output: Path) -> Path:
@@ -108,19 +104,18 @@ class WorkFolder:
             stored = self._file(key).read_bytes()
         except OSError:
             return None
-        digest, packed = stored[:DIGEST_BYTES], stored[DIGEST_BYTES:]
-        return _unpack(packed) if _digest(key, packed) == digest else None
+        return unpack_arrays(key, stored)
 
     def save(self, key: str, answer: Mapping[str, np.ndarray]) -> None:
         """Keep an answer. If the folder or its disk is full, add a warning and keep nothing more."""
         if not self.is_ours or self._is_full:
             return
-        packed = _pack(answer)
+        packed = pack_arrays(key, answer)
         part = self._file(key).with_suffix(f".{threading.get_ident()}{PART_SUFFIX}")
         try:
             if not self._has_room(len(packed)):
                 return
-            part.write_bytes(_digest(key, packed) + packed)
+            part.write_bytes(packed)
             part.replace(self._file(key))
         except OSError as error:
             with suppress(OSError):
@@ -209,20 +204,3 @@ def _write_facts(job: Path, facts: Mapping[str, str]) -> None:
 
 def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return [name for name in dict.fromkeys([*now, *before]) if before.get(name) != now.get(name)]
-
-
-def _digest(key: str, packed: bytes) -> bytes:
-    """Hash content together with its key, so that a renamed file counts as damaged."""
-    return hashlib.blake2b(key.encode() + packed, digest_size=DIGEST_BYTES).digest()
-
-
-def _pack(answer: Mapping[str, np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **answer)
-    return zlib.compress(buffer.getbuffer(), COMPRESSION)
-
-
-def _unpack(packed: bytes) -> dict[str, np.ndarray]:
-    # numpy parses headers with ast, at which CPython 3.11 fails now and then in several threads at once (SystemError)
-    with _ONE_HEADER_AT_A_TIME, np.load(io.BytesIO(zlib.decompress(packed)), allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 import cv2
 import numpy as np
 
-from client.media import Picture
+from client.media import Picture, TimelineFrame
 from client.report import StageClock
 from client.servers.calls import InferRequest, TritonCalls
 from client.tracking.faces import Face, FaceChoice, faces_of_frame
@@ -67,6 +67,13 @@ class FoundFrame(Generic[Frame]):
     frame: Frame
     faces: list[Face]
     thumbnail: np.ndarray
+
+
+class FindsFaces(Protocol):
+    """Knows the faces of frames, whether it looks for them or not."""
+
+    def find(self, window: Sequence[TimelineFrame]) -> list[FoundFrame[TimelineFrame]]:
+        """Return each frame of a window with its faces; may be called for several windows at once."""
 
 
 class FaceFinder:

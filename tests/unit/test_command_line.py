@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from client.cli.run import build_parser, job_options
+from client.cli.run import build_parser, job_options, run_command
 from client.cli.server_arguments import server_access
 from client.errors import AccessDenied, UsageError, ref
 from client.lipsync import main
@@ -57,7 +57,7 @@ def test_a_models_own_options_count() -> None:
 def test_wrong_usage_fails_in_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], line: str) -> None:
     """Without the whole usage before it, and with exit code 2."""
     with pytest.raises(SystemExit) as end:
-        build_parser().parse_args(arguments)
+        run_command(arguments, build_parser())
     assert end.value.code == 2
     assert capsys.readouterr().err == line
 

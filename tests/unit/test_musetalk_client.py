@@ -23,7 +23,7 @@ from lipsync_core.whisper.padded import padded_position_counts
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 LANDMARKS = np.load(DATA / "astronaut_landmarks.npy").astype(np.float32)
-SIZE = types.SimpleNamespace(width=512, height=512)
+SIZE = types.SimpleNamespace(width=512, height=512, shared=False)
 FACE = Face(np.array([170, 60, 270, 180], np.float32), 1.0, LANDMARKS)
 
 

@@ -1,0 +1,1 @@
+"""Clips that were analysed once, so that further speech costs less."""

@@ -1,0 +1,132 @@
+"""What is to be prepared, and what a job on a prepared clip may still choose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from client.errors import UsageError
+from client.job_options import JobOptions
+from client.option import FrontEnd, Option, OptionValues
+from client.option_kinds import Json
+from client.options import END, FACE, MODEL, OPTIONS, START, check_options, read_each, read_options
+from client.pipeline import FaceAnalysis, Pipeline
+from client.pipelines import PIPELINES, pipeline_named
+from client.pipelines.face_options import DETECTOR, FACE_BOX
+from client.prepared.clip import PreparedClip
+from client.servers.calls import TritonCalls
+from client.tracking.finder import DETECTORS, MEDIAPIPE, Detector
+
+FOLDER_SUFFIX = ".prepared"
+
+
+@dataclass(frozen=True)
+class PreparationOptions:
+    """A clip to prepare.
+
+    Attributes:
+        video: the video or still image.
+        folder: the folder to write.
+        values: the options that the preparation depends on.
+    """
+
+    video: Path
+    folder: Path
+    values: OptionValues
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline that it is prepared for."""
+        return pipeline_named(self.values[MODEL])
+
+    @property
+    def detector(self) -> Detector:
+        """The face detector."""
+        return {detector.name: detector for detector in DETECTORS}[self.values[DETECTOR]]
+
+    @property
+    def kept_values(self) -> dict[str, Json]:
+        """Option name -> value, of all options that the preparation depends on, defaults included."""
+        return self.values.as_json(clip_options(self.pipeline))
+
+    @property
+    def needed_models(self) -> tuple[str, ...]:
+        """Names of the models on the server that are asked."""
+        return asked_models(self.kept_values)
+
+    def make_analysis(self, triton: TritonCalls) -> FaceAnalysis | None:
+        """Return what the pipeline asks about each face; None where it asks nothing."""
+        make = self.pipeline.make_analysis
+        return None if make is None else make(triton, self.values)
+
+
+def clip_options(pipeline: Pipeline) -> tuple[Option[Any], ...]:
+    """Return the options that a clip's preparation for a pipeline depends on."""
+    return (MODEL, FACE, START, END, *pipeline.clip_options)
+
+
+def all_clip_options() -> tuple[Option[Any], ...]:
+    """Return the options that the preparation for any pipeline depends on, in the order of the table."""
+    names = {option.name for pipeline in PIPELINES for option in clip_options(pipeline)}
+    return tuple(option for option in OPTIONS if option.name in names)
+
+
+def asked_models(kept: Mapping[str, Json]) -> tuple[str, ...]:
+    """Return the names of the models that a preparation with these options asks, option name -> value as JSON."""
+    values = read_each(kept)
+    detectors = {detector.name: detector.model for detector in DETECTORS}
+    found = () if values[FACE_BOX] is not None else (detectors[values[DETECTOR]],)
+    return tuple(dict.fromkeys([MEDIAPIPE.model, *found, *pipeline_named(values[MODEL]).analysis_models]))
+
+
+def read_preparation(video: Path, folder: Path, given: Mapping[str, object]) -> PreparationOptions:
+    """Read what is to be prepared from options by their names, as texts.
+
+    Raises:
+        UsageError: an option is unknown, its value cannot be used, or the preparation does not depend on it.
+    """
+    values = read_options(given)
+    pipeline = pipeline_named(values[MODEL])
+    kept = {option.name for option in clip_options(pipeline)}
+    for name in given:
+        if name not in kept:
+            raise UsageError(
+                option=name,
+                expected=f"an option that preparing for {pipeline.name} depends on",
+                got="one of the job",
+                advice="Give it to the jobs instead",
+            )
+    return PreparationOptions(video, folder, values)
+
+
+def prepared_job(
+    folder: Path, audio: Path, output: Path, given: Mapping[str, object], front_end: FrontEnd | None = None
+) -> JobOptions:
+    """Make a job on a prepared clip.
+
+    Args:
+        folder: the prepared clip.
+        audio: the speech.
+        output: the file to write.
+        given: options by their names, as texts or JSON values.
+        front_end: where they come from; None for any.
+
+    Raises:
+        MediaError: the folder is no prepared clip.
+        UsageError: an option cannot be used, or differs from what the clip was prepared with.
+    """
+    clip = PreparedClip(folder)
+    chosen, fixed = read_each(given, front_end), read_each(clip.manifest.options)
+    for option in OPTIONS:
+        if option.name in chosen.chosen and option.name in fixed.chosen and chosen[option] != fixed[option]:
+            raise UsageError(
+                option=option.name,
+                expected=f"{option.write(fixed[option])}, which the clip was prepared with",
+                got=option.write(chosen[option]),
+                advice="Leave it out, or prepare the clip again",
+            )
+    values = OptionValues({**chosen.chosen, **fixed.chosen})
+    check_options(values)
+    return JobOptions(clip.video, audio, output, values, prepared=folder)
