@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -38,6 +38,7 @@ class Offer:
         missing: models that the server lacks for it; empty if it can run.
         detectors: names of the detectors that can run.
         silences: values of the option in_silence that jobs can have.
+        unavailable: option name -> choices that need a model which the server lacks.
         missing_in_silence: models that the server lacks for that option's default.
         commands: commands that export the missing networks; empty if unknown.
     """
@@ -46,6 +47,7 @@ class Offer:
     missing: tuple[str, ...]
     detectors: tuple[str, ...]
     silences: tuple[str, ...]
+    unavailable: Mapping[str, tuple[str, ...]]
     missing_in_silence: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
 
@@ -71,7 +73,8 @@ class Offer:
 def models_of_pipelines() -> set[str]:
     """Return the names of all models that pipelines and detectors call."""
     detectors = {detector.model for detector in DETECTORS}
-    return {VOICE_MODEL} | detectors | {model for pipeline in PIPELINES for model in pipeline.models}
+    of_choices = {model for pipeline in PIPELINES for model in _choice_models(pipeline)}
+    return {VOICE_MODEL} | detectors | of_choices | {model for pipeline in PIPELINES for model in pipeline.models}
 
 
 def offers(loaded: Collection[str]) -> list[Offer]:
@@ -188,7 +191,21 @@ def _offer(pipeline: Pipeline, loaded: Collection[str]) -> Offer:
     missing_in_silence = tuple(
         model for model in needed[IN_SILENCE.default] if model not in loaded and model not in missing
     )
-    return Offer(pipeline, tuple(missing), detectors, silences, missing_in_silence)
+    return Offer(pipeline, tuple(missing), detectors, silences, _unavailable(pipeline, loaded), missing_in_silence)
+
+
+def _choice_models(pipeline: Pipeline) -> list[str]:
+    """List the models that single choices of a pipeline's options need."""
+    return [model for choices in pipeline.choice_models.values() for models in choices.values() for model in models]
+
+
+def _unavailable(pipeline: Pipeline, loaded: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return option name -> choices whose models are not all loaded."""
+    lacking = {
+        option: tuple(choice for choice, models in choices.items() if not set(models) <= set(loaded))
+        for option, choices in pipeline.choice_models.items()
+    }
+    return {option: choices for option, choices in lacking.items() if choices}
 
 
 def _networks(repository: Path, models: Iterable[str], config_name: str | None) -> list[str]:

@@ -156,6 +156,7 @@ class Pipeline:
         make_generator: prepares its requests for one job.
         modes: the option whose values a benchmark measures one by one; None where there is only one mode.
         own_choices: option name -> choices of a common option that only the pipelines that list them here accept.
+        choice_models: option name -> choice -> models that this choice needs on the server besides.
         original_end_s: duration of the audio -> time at or after which the original shows one more frame and stops, in
             seconds; None where the original's length is no choice.
         keeps_parts: whether finished parts are kept by default, so that an interrupted job can continue.
@@ -178,6 +179,7 @@ class Pipeline:
     options: tuple[Option[Any], ...] = ()
     modes: Option[str] | None = None
     own_choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    choice_models: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     original_end_s: Callable[[float], float] | None = None
     keeps_parts: bool = False
     make_analysis: Callable[[TritonCalls, OptionValues], FaceAnalysis] | None = None

@@ -53,6 +53,7 @@ def as_json(offer: Offer) -> dict[str, object]:
         "weights_licence": pipeline.weights_licence,
         "options": [option.name for option in pipeline.options],
         "detectors": list(offer.detectors),
+        "unavailable": {option: list(choices) for option, choices in offer.unavailable.items()},
         "ready": offer.is_ready,
         "missing_models": list(offer.missing),
         "missing_models_in_silence": list(offer.missing_in_silence),

@@ -12,7 +12,7 @@ import numpy as np
 from client.errors import UsageError, ref
 from client.media import Picture, TimelineFrame
 from client.option import Option, OptionValues
-from client.option_kinds import Choice, Text, comma_separated, numbers
+from client.option_kinds import Choice, Number, Text, comma_separated, numbers
 from client.pipeline import JobMedia, LipRequest, Observations, Pipeline
 from client.pipelines.face_options import FACE_BOX
 from client.pipelines.padded_speech import PADDED_FEATURES_MODEL, PaddedSpeechFeatures
@@ -28,6 +28,8 @@ from client.tracking.landmarks import stack_landmarks
 from lipsync_core.face import quarter_turns
 from lipsync_core.musetalk.boxes import (
     BRIDGE,
+    MARGIN,
+    BoxRule,
     clipped,
     original_box,
     place_boxes,
@@ -35,7 +37,7 @@ from lipsync_core.musetalk.boxes import (
     turned_mesh_boxes,
     with_margin,
 )
-from lipsync_core.musetalk.compose import DEFAULT_AREA, MESH_AREA, MouthArea
+from lipsync_core.musetalk.compose import DEFAULT_AREA, MESH_AREA, MOUTH_AREAS, MouthArea
 from lipsync_core.musetalk.faces import faces_extent
 from lipsync_core.musetalk.parsing import CHEEK_WIDTHS, MAX_CHEEK_WIDTH, CheekWidths
 from lipsync_core.musetalk.windows import (
@@ -49,6 +51,9 @@ from lipsync_core.musetalk.windows import (
 
 PARSER_MODEL = "face_parsing"
 MuseTalkMode = Literal["default", "original"]
+MuseTalkVersion = Literal["1.0", "1.5"]
+MARGINS: Mapping[MuseTalkVersion, int] = {"1.0": 0, "1.5": MARGIN}  # of boxes below the chin, in pixels
+MAX_SHIFT = 99  # pixels
 
 
 def _read_widths(text: str) -> CheekWidths:
@@ -97,6 +102,24 @@ MUSETALK_MODE: Option[MuseTalkMode] = Option(
 )
 
 
+MUSETALK_VERSION: Option[MuseTalkVersion] = Option(
+    "musetalk_version",
+    Choice({"1.5": "1.5", "1.0": "1.0"}),
+    "1.5",
+    "Version of the UNet's weights; with 1.0 boxes end at the chin, with 1.5 they reach 10 pixels below it.",
+    "Version of the weights",
+)
+BBOX_SHIFT: Option[int] = Option(
+    "bbox_shift",
+    Number(-MAX_SHIFT, MAX_SHIFT, integer=True, unit="pixels"),
+    0,
+    "How far the middle of face boxes is moved down, in pixels, as the original's option for version 1.0; more opens"
+    " the mouth further.",
+    "Shift of the face box",
+    "In pixels; more opens the mouth further.",
+)
+
+
 class MuseTalkFaces:
     """What is known of faces whatever they say: boxes, latents, visible mouths, and the classes of their pixels."""
 
@@ -118,6 +141,7 @@ class MuseTalkFaces:
                 f"Export it (its weights are for non-commercial use), or choose {ref(MOUTH_AREA.name)} {MESH_AREA}",
             )
         self._options = options
+        self._rule = BoxRule(MARGINS[options[MUSETALK_VERSION]], options[BBOX_SHIFT])
         self._keeps_boxes = options.has(FACE_BOX) or options[MUSETALK_MODE] == "original"
         self.chunk_frames = int(triton.contract(self.model).parameters["num_frames"])
 
@@ -130,10 +154,11 @@ class MuseTalkFaces:
     def smooth(self, observations: Observations) -> Generator[Observation[TimelineFrame], None, None]:
         """Turn faces into boxes of whole pixels, smoothed over each unbroken run of frames."""
         if self._keeps_boxes:
-            yield from (o if o.face is None else with_box(o, _unsmoothed_box(o, o.face)) for o in observations)
+            for o in observations:
+                yield o if o.face is None else with_box(o, _unsmoothed_box(o, o.face, self._rule))
             return
         for (_, turn), run in itertools.groupby(smooth_landmarks(observations), lambda o: (o.track, _turn_of(o))):
-            yield from run if turn is None else _smooth_run(run, turn)  # noqa: B031  (one of the two)
+            yield from run if turn is None else _smooth_run(run, turn, self._rule)  # noqa: B031  (one of the two)
 
     def places(self, faces: Sequence[Face]) -> dict[str, np.ndarray]:
         """Return boxes, float32 [F, 4], and if all are known landmarks, float32 [F, 468, 3]."""
@@ -242,13 +267,13 @@ def _check_rate(options: OptionValues, fps: float) -> None:
         ) from error
 
 
-def _unsmoothed_box(observation: Observation[TimelineFrame], face: Face) -> np.ndarray:
+def _unsmoothed_box(observation: Observation[TimelineFrame], face: Face, rule: BoxRule) -> np.ndarray:
     """Return the given box as it is, or the original's for a mesh."""
     picture = observation.frame.picture
     if face.landmarks is None:
         return clipped(face.box, picture.height, picture.width)
-    box = original_box(face.landmarks[:, :2], BRIDGE, np.maximum(face.box, 0))
-    return with_margin(box, picture.height).astype(np.float32)
+    box = original_box(face.landmarks[:, :2], BRIDGE, np.maximum(face.box, 0), rule.shift)
+    return with_margin(box, picture.height, rule.margin).astype(np.float32)
 
 
 def _turn_of(observation: Observation[TimelineFrame]) -> int | None:
@@ -258,23 +283,25 @@ def _turn_of(observation: Observation[TimelineFrame]) -> int | None:
     return int(quarter_turns(observation.face.landmarks[None])[0])
 
 
-def _smooth_run(run: Observations, turn: int) -> Generator[Observation[TimelineFrame], None, None]:
+def _smooth_run(run: Observations, turn: int, rule: BoxRule) -> Generator[Observation[TimelineFrame], None, None]:
     """Smooth the boxes of a run of frames whose faces are turned alike."""
     turns = np.array([turn])
 
     def upright_box(observation: Observation[TimelineFrame]) -> np.ndarray:
         assert observation.face is not None
         assert observation.face.landmarks is not None
-        return turned_mesh_boxes(observation.face.landmarks[None], turns, *_size(observation.frame.picture))[0]
+        return turned_mesh_boxes(observation.face.landmarks[None], turns, *_size(observation.frame.picture), rule)[0]
 
     for observation, box in smoothed_boxes(run, upright_box, smooth_stream):
-        yield with_box(observation, place_boxes(box[None], turns, *_size(observation.frame.picture))[0])
+        yield with_box(observation, place_boxes(box[None], turns, *_size(observation.frame.picture), rule)[0])
 
 
 def _size(picture: Picture) -> tuple[int, int]:
     return picture.height, picture.width
 
 
+# A prepared clip depends on all of them.
+CLIP_OPTIONS = (MOUTH_AREA, CHEEK_WIDTH, MUSETALK_MODE, MUSETALK_VERSION, BBOX_SHIFT, FACE_BOX, SEED)
 MUSETALK = Pipeline(
     name="musetalk",
     title="MuseTalk",
@@ -285,10 +312,11 @@ MUSETALK = Pipeline(
     models=(MuseTalk.model, PADDED_FEATURES_MODEL, MuseTalkFaces.model, MuseTalk.prepared_model),
     detectors=(MEDIAPIPE,),
     make_generator=MuseTalk,
-    options=(MOUTH_AREA, CHEEK_WIDTH, MUSETALK_MODE, FACE_BOX, SEED),
+    options=CLIP_OPTIONS,
     modes=None,
+    choice_models={MOUTH_AREA.name: {area: (PARSER_MODEL,) for area in MOUTH_AREAS if area != MESH_AREA}},
     keeps_parts=True,
     make_analysis=MuseTalkFaces,
     analysis_models=(MuseTalkFaces.model,),
-    clip_options=(MOUTH_AREA, CHEEK_WIDTH, MUSETALK_MODE, FACE_BOX, SEED),
+    clip_options=CLIP_OPTIONS,
 )

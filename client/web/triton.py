@@ -93,7 +93,7 @@ def _lacking(offer: Offer, option: Option[Any]) -> list[str]:
     if not isinstance(option.kind, Choice) or (owners and pipeline not in owners):
         return []
     own = {DETECTOR: offer.detectors, IN_SILENCE: offer.silences}
-    possible = set(own.get(option) or choices_for(pipeline, option))
+    possible = set(own.get(option) or choices_for(pipeline, option)) - set(offer.unavailable.get(option.name, ()))
     return [str(value) for value in option.kind.values if value not in possible]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +20,22 @@ SMOOTHING_SIGMA = 2.0  # frames
 SMOOTHING_RADIUS = 4  # frames on either side
 
 Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class BoxRule:
+    """What differs between versions of MuseTalk.
+
+    Attributes:
+        margin: How far boxes reach below the chin, in pixels; 0 in version 1.0.
+        shift: How far the bridge of the nose counts as further down, in pixels; `bbox_shift` of version 1.0.
+    """
+
+    margin: int = MARGIN
+    shift: int = 0
+
+
+DEFAULT_RULE = BoxRule()
 
 
 def original_box(points: np.ndarray, bridge: int, detected: np.ndarray | None, shift: int = 0) -> np.ndarray:
@@ -43,25 +60,26 @@ def original_box(points: np.ndarray, bridge: int, detected: np.ndarray | None, s
     return np.asarray(detected, np.int64) if y2 <= y1 or x2 <= x1 or x1 < 0 else box
 
 
-def with_margin(boxes: np.ndarray, height: int) -> np.ndarray:
-    """Move the lower edges of boxes, [..., 4], down by the margin, within a frame of this height."""
+def with_margin(boxes: np.ndarray, height: int, margin: int = MARGIN) -> np.ndarray:
+    """Move the lower edges of boxes, [..., 4], down by a margin, within a frame of this height."""
     moved = boxes.copy()
-    moved[..., 3] = np.minimum(moved[..., 3] + MARGIN, height)
+    moved[..., 3] = np.minimum(moved[..., 3] + margin, height)
     return moved
 
 
-def mesh_boxes(landmarks: np.ndarray) -> np.ndarray:
+def mesh_boxes(landmarks: np.ndarray, shift: int = 0) -> np.ndarray:
     """Compute the boxes of faces from their meshes, in parts of pixels and before the margin.
 
     Args:
         landmarks: float [F, 468, 3], of upright faces; NaN for frames without a face.
+        shift: See `BoxRule`.
 
     Returns:
         float32 [F, 4]; NaN without a face.
     """
     points = landmarks[..., :2]
     (x1, _), (x2, bottom) = np.moveaxis(points.min(axis=1), -1, 0), np.moveaxis(points.max(axis=1), -1, 0)
-    top = 2 * points[:, BRIDGE, 1] - bottom
+    top = 2 * (points[:, BRIDGE, 1] + shift) - bottom
     return np.stack([x1, top, x2, bottom], axis=-1).astype(np.float32)
 
 
@@ -86,14 +104,18 @@ def boxes_from_landmarks(landmarks: np.ndarray, turns: np.ndarray, height: int, 
     return place_boxes(turned_mesh_boxes(landmarks, turns, height, width), turns, height, width)
 
 
-def turned_mesh_boxes(landmarks: np.ndarray, turns: np.ndarray, height: int, width: int) -> np.ndarray:
+def turned_mesh_boxes(
+    landmarks: np.ndarray, turns: np.ndarray, height: int, width: int, rule: BoxRule = DEFAULT_RULE
+) -> np.ndarray:
     """Compute `mesh_boxes` in frames that are turned until the faces are upright; arguments as above."""
-    return mesh_boxes(turn_points(landmarks, turns, height, width))
+    return mesh_boxes(turn_points(landmarks, turns, height, width), rule.shift)
 
 
-def place_boxes(upright: np.ndarray, turns: np.ndarray, height: int, width: int) -> np.ndarray:
+def place_boxes(
+    upright: np.ndarray, turns: np.ndarray, height: int, width: int, rule: BoxRule = DEFAULT_RULE
+) -> np.ndarray:
     """Add the margin to boxes of `turned_mesh_boxes`, float [F, 4], and give them in whole pixels of the frames."""
-    below = upright + np.array([0, 0, 0, MARGIN], np.float32)
+    below = upright + np.array([0, 0, 0, rule.margin], np.float32)
     placed = np.empty_like(below)
     for row, box, turn in zip(placed, below, turns.tolist(), strict=True):
         row[:] = turn_box(box, -turn, *turned_size(height, width, turn))

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tritonclient.grpc import InferenceServerClient
 
+from client.chunks import IN_FLIGHT
 from client.errors import UsageError
 from lipsync_core.serving.server import EmbeddedServer
 from tests.server.clips import SPEECH, empty_frame, read_frames, read_planes, swaying_head, write_video
 from tests.server.jobs import Run, job_runner
+from tests.waiting import wait_until
 
 pytest.importorskip("torch", reason="no torch; run: make test")
 
@@ -67,3 +73,32 @@ def test_musetalk_job_of_60_frames_per_second_works(run: Run, tmp_path: Path) ->
     assert run(clip, SPEECH, tmp_path / "out.mkv", mouth_area="mouth").frames_synced == 3
     with pytest.raises(UsageError, match="musetalk_mode: expected default at 50 frames per second and above"):
         run(clip, SPEECH, tmp_path / "out.mkv", musetalk_mode="original")
+
+
+def test_musetalk_starts_no_chunk_after_an_interruption(
+    musetalk_server: EmbeddedServer, lipsync_command: list[str], tmp_path: Path
+) -> None:
+    """Ctrl-C ends the job; the chunks in flight may end on the server, as ensembles pass no cancellation on."""
+    clip = write_video(tmp_path / "in.mp4", swaying_head(100))
+    files = ["--video", str(clip), "--audio", str(SPEECH), "--output", str(tmp_path / "out.mp4")]
+    options = ["--model", "musetalk", "--mouth-area", "mouth", "--in-silence", "model", "--url", musetalk_server.url]
+    before = unet_frames(musetalk_server)
+    with subprocess.Popen([*lipsync_command, *files, *options], stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: unet_frames(musetalk_server) > before)
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+        assert process.returncode == 128 + signal.SIGINT
+    ended = unet_frames(musetalk_server)
+    time.sleep(2)  # in which a chunk would end
+    after = unet_frames(musetalk_server)
+    assert after - ended <= 8 * IN_FLIGHT
+    assert after - before <= 50
+    time.sleep(1)
+    assert unet_frames(musetalk_server) == after
+
+
+def unet_frames(server: EmbeddedServer) -> int:
+    """Return how many frames the UNet has generated."""
+    with InferenceServerClient(server.url) as client:
+        (model,) = client.get_inference_statistics("musetalk_unet").model_stats
+        return int(model.inference_count)

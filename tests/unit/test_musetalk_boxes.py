@@ -8,12 +8,15 @@ import pytest
 from lipsync_core.musetalk.boxes import (
     MARGIN,
     SMOOTHING_RADIUS,
+    BoxRule,
     boxes_from_landmarks,
     clipped,
     mesh_boxes,
     original_box,
+    place_boxes,
     smooth_stream,
     turn_box,
+    turned_mesh_boxes,
     with_margin,
 )
 
@@ -42,6 +45,17 @@ def test_musetalk_boxes_end_below_the_chin_but_within_the_frame() -> None:
     """Where the frame ends sooner, the margin is cut off."""
     boxes = np.array([[10, 10, 50, 60], [10, 10, 50, 95]])
     assert with_margin(boxes, 100)[:, 3].tolist() == [70, 100]
+
+
+def test_musetalk_boxes_of_version_1_0_end_at_the_chin_and_may_be_shifted() -> None:
+    """A shift moves the vertical centre down, and the upper edge twice as far; the lower edge stays at the chin."""
+    upright, turns = mesh()[None], np.zeros(1, int)
+    plain, old, shifted = (
+        place_boxes(turned_mesh_boxes(upright, turns, 400, 400, rule), turns, 400, 400, rule)[0]
+        for rule in (BoxRule(), BoxRule(margin=0), BoxRule(margin=0, shift=7))
+    )
+    assert (plain - old).tolist() == [0, 0, 0, 10]
+    assert (shifted - old).tolist() == [0, 14, 0, 0]
 
 
 def test_musetalk_the_original_lets_boxes_reach_beyond_the_frame_and_the_default_does_not() -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from client.errors import RequestRejected, UsageError
+from client.offer import offers
 from client.option import OptionValues
 from client.pipeline import JobMedia, LipRequest
-from client.pipelines.musetalk import MuseTalk
+from client.pipelines.musetalk import BBOX_SHIFT, MUSETALK, MUSETALK_VERSION, MuseTalk
 from client.servers.calls import InferRequest
 from client.tracking.faces import Face
 from client.tracking.follow import Observation
@@ -208,3 +209,26 @@ def test_musetalk_without_a_parser_draws_the_mouth_alone() -> None:
     with pytest.raises(RequestRejected, match="face_parsing: expected a server with the face parser"):
         musetalk(triton=Triton("face_parsing"))
     assert ask(musetalk(triton=Triton("face_parsing"), mouth_area="mouth"), range(2)).inputs["mouth_area"] == b"mouth"
+
+
+def test_musetalk_version_and_shift_reach_the_boxes() -> None:
+    """In both modes; a clip prepared with other values would not fit, so that both belong to the clip."""
+    for mode in ("default", "original"):
+        usual, old = (
+            next(musetalk(musetalk_mode=mode, **options).smooth(iter(observations(trembling(1)))))
+            for options in ({}, {"musetalk_version": "1.0", "bbox_shift": 3})
+        )
+        assert usual.face is not None
+        assert old.face is not None
+        assert (usual.face.box - old.face.box).tolist() == [0, -6, 0, 10]
+    assert {MUSETALK_VERSION, BBOX_SHIFT} <= set(MUSETALK.clip_options)
+
+
+def test_musetalk_areas_without_the_parser_are_told_before_a_job() -> None:
+    """A server without it offers the mouth alone."""
+    models = {*MUSETALK.models, "faces"}
+    (offer,) = (offer for offer in offers(models) if offer.pipeline is MUSETALK)
+    assert offer.is_ready
+    assert offer.unavailable == {"mouth_area": ("jaw", "raw", "neck")}
+    (whole,) = (offer for offer in offers({*models, "face_parsing"}) if offer.pipeline is MUSETALK)
+    assert not whole.unavailable

@@ -211,13 +211,14 @@ def test_frozen_triton_is_not_asked_by_everyone(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_page_is_told_which_choices_a_model_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of other models, and those that the server has no detector for."""
-    everything = models_of_pipelines() - {S3FD.model}
+    """Those of other models, and those that the server has no detector or parser for."""
+    everything = models_of_pipelines() - {S3FD.model, "face_parsing"}
     monkeypatch.setattr(triton, "models_on_server", lambda access: everything)
     lacking = {model.id: model.unavailable for model in triton.LoadedModels(NO_TRITON).get().models}
     lengths = {"if_audio_longer": ["original"], "if_audio_shorter": ["original"]}
     without_s3fd = {**lengths, "detector": ["s3fd"]}
-    assert lacking == {"mouth-motion": lengths, "wav2lip": without_s3fd, "musetalk": lengths, "latentsync": {}}
+    without_parser = {**lengths, "mouth_area": ["jaw", "raw", "neck"]}
+    assert lacking == {"mouth-motion": lengths, "wav2lip": without_s3fd, "musetalk": without_parser, "latentsync": {}}
 
 
 def test_the_page_is_told_what_a_server_without_voice_activity_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
