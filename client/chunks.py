@@ -26,7 +26,8 @@ MAX_CHUNK_FRAMES = 16
 REGION_STEP = 32  # pixels: few different request sizes keep the server's shared memory from fragmenting
 HELD_BYTES = 60_000_000  # of decoded frames between decoder and encoder
 HELD_CHUNKS = 2 * IN_FLIGHT + 2  # decoded ahead, searched for faces, being lip-synced, being written
-FAN_OUT_BYTES = 200_000_000  # of decoded frames in requests of one kind, if several servers share them
+FAN_OUT_SERVERS = 8  # one job keeps at most so many of them busy
+FAN_OUT_BYTES = 1_000_000_000  # of decoded frames in requests of one kind: 8 servers at 1920x1080, 16 frames a request
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -90,8 +91,12 @@ def chunk_frames(frame_bytes: int) -> int:
 
 
 def requests_in_flight(server_count: int, chunk_bytes: int) -> int:
-    """Choose the number of requests of one kind in flight, so that their frames fit into FAN_OUT_BYTES."""
-    return max(IN_FLIGHT, min(IN_FLIGHT * server_count, FAN_OUT_BYTES // max(chunk_bytes, 1)))
+    """Choose the number of requests of one kind in flight, so that their frames fit into FAN_OUT_BYTES.
+
+    A frame is held until the answer for its chunk has come, so that frames count whole, not the regions that travel.
+    """
+    busy = min(server_count, FAN_OUT_SERVERS)
+    return max(IN_FLIGHT, min(IN_FLIGHT * busy, FAN_OUT_BYTES // max(chunk_bytes, 1)))
 
 
 def region_around(extent: tuple[float, float, float, float], picture: Picture) -> Region | None:

@@ -137,6 +137,14 @@ def test_frames_under_way_are_bounded_for_any_number_of_servers() -> None:
     assert requests_in_flight(3, 10_000_000) == 3 * IN_FLIGHT
 
 
+def test_eight_servers_are_kept_busy_at_1080p() -> None:
+    """With 16 frames per request, as LatentSync has; at four times the pixels with a few of them."""
+    full_hd, ultra_hd = (16 * width * height * 3 // 2 for width, height in ((1920, 1080), (3840, 2160)))
+    assert requests_in_flight(8, full_hd) == 8 * IN_FLIGHT
+    assert requests_in_flight(8, ultra_hd) == 5
+    assert requests_in_flight(200, 1_000_000) == 8 * IN_FLIGHT
+
+
 def test_security_belongs_to_servers_that_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without --url there is nothing to encrypt; a token of the environment then stays unused."""
     monkeypatch.setenv("LIPSYNC_TOKEN", "secret")
