@@ -27,7 +27,7 @@ from client.media import (
     stop_as_original,
     timeline,
 )
-from client.options import CODEC, CRF, END, FACE, FPS, LOSSLESS, NO_METADATA, PRESET, START
+from client.options import CODEC, CRF, ENCODER, END, FACE, FPS, LOSSLESS, NO_METADATA, PRESET, START
 from client.pipeline import JobMedia
 from client.pipelines.face_options import FACE_BOX
 from client.pipelines.length_options import IF_AUDIO_LONGER, IF_AUDIO_SHORTER
@@ -163,6 +163,7 @@ class Job:
             crf=values[CRF],
             preset=values[PRESET],
             lossless=values[LOSSLESS],
+            encoder=values[ENCODER],
             metadata=not values[NO_METADATA],
             cut_audio=values[IF_AUDIO_LONGER] == "cut",
             rate=values[FPS],

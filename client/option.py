@@ -16,6 +16,7 @@ FrontEnd = Literal["cli", "batch", "api", "page"]
 T = TypeVar("T")
 
 EVERYWHERE: frozenset[FrontEnd] = frozenset(("cli", "batch", "api", "page"))
+WITHOUT_FORM: frozenset[FrontEnd] = EVERYWHERE - {"page"}
 COMMAND_LINE: frozenset[FrontEnd] = frozenset(("cli", "batch"))
 WEB: frozenset[FrontEnd] = frozenset(("api", "page"))
 

@@ -13,7 +13,8 @@ from typing import Any
 from client.errors import UsageError, ref
 from client.media import DEFAULT_CRF, DEFAULT_PRESET, PRESETS
 from client.media.codecs import AUTOMATIC, CODECS, MAX_CRF
-from client.option import COMMAND_LINE, WEB, FrontEnd, Option, OptionValues
+from client.media.nvenc import EncoderKind
+from client.option import COMMAND_LINE, WEB, WITHOUT_FORM, FrontEnd, Option, OptionValues
 from client.option_kinds import PATH, Choice, Number, Switch, Text
 from client.pipeline import Pipeline
 from client.pipelines import DEFAULT_PIPELINE, PIPELINES, pipeline_named
@@ -124,6 +125,16 @@ PRESET: Option[str] = Option(
     "Slower presets make smaller files.",
     changes_answers=False,
 )
+ENCODER: Option[EncoderKind] = Option(
+    "encoder",
+    Choice({"software": "The processor", "auto": "A graphics card if there is one", "nvenc": "A graphics card"}),
+    "software",
+    "What encodes: the processor (software), an NVIDIA graphics card if it can (auto), or nothing but such a card"
+    " (nvenc). Cards encode h264, hevc and av1 of 8 bits; A100, H100 and H200 encode nothing.",
+    "What encodes",
+    changes_answers=False,
+    front_ends=WITHOUT_FORM,
+)
 LOSSLESS: Option[bool] = Option(
     "lossless",
     Switch(),
@@ -186,6 +197,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     CODEC,
     CRF,
     PRESET,
+    ENCODER,
     LOSSLESS,
     NO_METADATA,
     RESUME,

@@ -21,6 +21,7 @@ from client.media.carried.extras import Extras
 from client.media.codecs import AUTOMATIC, DEFAULT_CRF, DEFAULT_PRESET
 from client.media.containers import choose_container
 from client.media.encoders import EncoderChoice, choose_encoder
+from client.media.nvenc import EncoderKind, with_card
 from client.media.output import PendingFile, check_output, output_error
 from client.media.picture import Picture
 from client.media.shaping import FrameShape, stored_native
@@ -47,6 +48,7 @@ class VideoWriter:
         cut_audio: end the audio with the video.
         rate: frames per second that the pictures were retimed to (`at_rate`); None if they have the source's times.
         threads: encoder threads; one per core, at most four, if absent.
+        encoder: whether a graphics card encodes; see `client.media.nvenc`.
         metadata: carry over what the source says about itself; further sounds and subtitles are carried in any case.
 
     Attributes:
@@ -70,6 +72,7 @@ class VideoWriter:
         cut_audio: bool = False,
         rate: Fraction | None = None,
         threads: int | None = None,
+        encoder: EncoderKind = "software",
         metadata: bool = True,
     ) -> None:
         """Choose the encoder, create the hidden file and write its header."""
@@ -92,8 +95,10 @@ class VideoWriter:
             rate=_rate(source, rate),
         )
         self._shape = FrameShape(source, self._choice)
+        size = self._shape.width, self._shape.height
+        self._choice, notes = with_card(self._choice, encoder, crf, preset, size)
         self._clock = _Clock(source, self._choice, rate)
-        self.warnings = list(self._shape.warnings)
+        self.warnings = [*self._shape.warnings, *notes]
         speech = audio.path if audio else None
         self._extras = Extras(
             source,
