@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from lipsync_core.latentsync.alignment import OUTSIDE, crop_size, face_extent
-from lipsync_core.latentsync.sampling import coverage, places_of, resize_bicubic, sample_bilinear
+from lipsync_core.latentsync.sampling import coverage, in_colour, places_of, resize_bicubic, sample_bilinear
 
 ERODE_SHARE = 20  # the soft edge is a twentieth of the square root of the face's area
 WHITE = np.float32(255)
@@ -89,11 +89,19 @@ def _paste(frame: np.ndarray, face: np.ndarray, matrix: np.ndarray) -> np.ndarra
     crop = resize_bicubic(face, height, width)
     places = places_of(matrix, (frame.shape[0], frame.shape[1]))
     # OUTSIDE is a pixel value, the face is -1 to 1: whatever lies outside the face becomes white.
-    drawn = np.clip(sample_bilinear(crop, places, OUTSIDE) / 2 + np.float32(0.5), 0, 1) * WHITE
+    drawn = sample_bilinear(crop, places, OUTSIDE)
+    drawn /= 2
+    drawn += np.float32(0.5)
+    np.clip(drawn, 0, 1, out=drawn)
+    drawn *= WHITE
     mask = soft_mask(coverage(places, height, width))
-    soft, eroded = mask.soft[..., None], mask.eroded[..., None]
-    mixed = soft * (eroded * drawn) + (1 - soft) * frame
-    return np.where(soft > 0, mixed.astype(np.uint8), frame)
+    soft = in_colour(mask.soft)
+    drawn *= in_colour(mask.eroded)
+    drawn *= soft
+    kept = frame.astype(np.float32)
+    kept *= 1 - soft
+    drawn += kept
+    return cv2.copyTo(drawn.astype(np.uint8), (mask.soft > 0).view(np.uint8), frame.copy())
 
 
 def _erode(mask: np.ndarray, side: int) -> np.ndarray:

@@ -53,7 +53,7 @@ def sample_bilinear(picture: np.ndarray, places: Places, border: float) -> np.nd
     # Positions further out see only the border; the bound keeps them within int16.
     inside = [np.clip(place, -2, side + 1) for place, side in zip(places, picture.shape[1::-1], strict=True)]
     corner = np.stack([np.floor(place) for place in inside], axis=-1).astype(np.int16)
-    right, below = ((place - corner[..., axis]).astype(np.float32)[..., None] for axis, place in enumerate(inside))
+    right, below = (in_colour((place - corner[..., axis]).astype(np.float32)) for axis, place in enumerate(inside))
 
     def neighbours(*step: int) -> np.ndarray:
         found = cv2.remap(
@@ -90,9 +90,17 @@ def resize_bicubic(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.einsum("yh,hxc->yxc", rows, narrow, optimize=True)
 
 
+def in_colour(shares: np.ndarray) -> np.ndarray:
+    """Repeat a value per pixel for three colours, float32 [h, w] -> [h, w, 3]; numpy is slow with rows of three."""
+    return cv2.merge((shares, shares, shares))
+
+
 def _mix(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Interpolate from a to b; equal values stay exactly equal."""
-    return a + share * (b - a)
+    """Interpolate from a to b, float32 of one shape, which are overwritten; equal values stay exactly equal."""
+    b -= a
+    b *= share
+    a += b
+    return a
 
 
 @functools.lru_cache(maxsize=8)
