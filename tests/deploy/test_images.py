@@ -54,6 +54,25 @@ def test_nvidias_release_is_written_once() -> None:
     assert text.count("LIPSYNC_TRITON_TAG=${TRITON_TAG}") == 2
 
 
+def test_server_image_has_the_compiler_that_the_torch_flavour_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package that a missing compiler's message advises is one that the recipe installs."""
+    device = pytest.importorskip("lipsync_core.programs.device", reason="no torch; run: make test")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(ValueError, match="expected a C\\+\\+ compiler") as missing:
+        device.find_compiler("default")
+    advised = re.search(r"apt-get install (\S+)\)", str(missing.value))
+    installed = re.search(r"apt-get install -y --no-install-recommends (.+) &&", read_server_stage())
+    assert advised is not None
+    assert installed is not None
+    assert advised[1] in installed[1].split()
+
+
+def read_server_stage() -> str:
+    """The recipe of the server's image."""
+    return (DOCKER / "Dockerfile.triton").read_text().rpartition("FROM ")[2]
+
+
 def test_weights_stay_out_of_images() -> None:
     """The build's context holds of each version folder only what git holds."""
     lines = (ROOT / ".dockerignore").read_text().splitlines()
