@@ -16,6 +16,7 @@ from lipsync_core.config_file import CONFIG_FILE, read_contract
 from lipsync_core.contract import ModelContract
 from lipsync_core.network_files import NETWORK_FILES, VERSION_FOLDER
 from lipsync_core.repository import required_models
+from lipsync_core.serving.gpus import VISIBLE_VARIABLE
 from lipsync_core.serving.links import ENGINE_FILE
 
 FLAVOUR = "tensorrt"
@@ -27,19 +28,27 @@ NVIDIA_SMI_TIMEOUT_S = 30
 
 
 def find_gpu(command: tuple[str, ...] = NVIDIA_SMI) -> str:
-    """Return the first GPU's name, compute capability and driver, separated by commas.
+    """Return the name, compute capability and driver of the first visible GPU, separated by commas.
 
     Raises:
         ValueError: nvidia-smi is absent or shows none.
     """
     try:
-        result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=NVIDIA_SMI_TIMEOUT_S)
+        result = subprocess.run(
+            [*command, *_of_first_visible()], capture_output=True, text=True, check=True, timeout=NVIDIA_SMI_TIMEOUT_S
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise ValueError(f"GPU: expected one that nvidia-smi shows, got {error}") from error
     lines = result.stdout.strip().splitlines()
     if not lines:
         raise ValueError("GPU: expected one that nvidia-smi shows, got none")
     return lines[0]
+
+
+def _of_first_visible() -> list[str]:
+    """Return nvidia-smi's option for the GPU that comes first in CUDA_VISIBLE_DEVICES; none where it lists them all."""
+    first = os.environ.get(VISIBLE_VARIABLE, "").partition(",")[0].strip()
+    return [f"--id={first}"] if first.isdecimal() or first.startswith("GPU-") else []
 
 
 def engine_folder(volume: Path, gpu: str) -> Path:

@@ -20,6 +20,7 @@ from lipsync_core.config_file import CONFIG_FILE
 from lipsync_core.repository import check_networks, missing_networks, served_models
 from lipsync_core.serving.access import add_access_options, read_access
 from lipsync_core.serving.engines import FLAVOUR, engine_folder, find_gpu, models_with_engine, stale_engines
+from lipsync_core.serving.gpus import pinned, runs_on_gpu, visible_gpus
 from lipsync_core.serving.links import link_models
 
 EXIT_USAGE = 2
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Replace this process by tritonserver; returns only with an error."""
     options = build_parser().parse_args(argv)
     try:
+        _use_one_gpu(options)
         arguments = server_arguments(options)
         subprocess.Popen([sys.executable, "-m", "lipsync_core.serving.watcher", str(os.getpid())])
         os.execvp(arguments[0], arguments)
@@ -90,6 +92,21 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("tritonserver_arguments", nargs="*", metavar="-- OPTION", help="more of tritonserver's own")
     add_access_options(parser)
     return parser
+
+
+def _use_one_gpu(options: argparse.Namespace) -> None:
+    """Limit this process, which becomes the server, to the first GPU, and say so where there are more."""
+    if not runs_on_gpu(options.model_repository, options.flavour):
+        return
+    gpus = visible_gpus()
+    if len(gpus) > 1:
+        print(
+            f"lipsync launch: GPU: expected one per container, got {len(gpus)}. This server uses {gpus[0]} alone:"
+            " start a container for each of the others",
+            file=sys.stderr,
+            flush=True,
+        )
+        os.environ.update(pinned(gpus[0]))
 
 
 def _check_flavour(repository: Path, flavour: str | None) -> None:

@@ -24,6 +24,7 @@ from tritonclient.utils import InferenceServerException
 from lipsync_core.repository import check_models, check_networks, other_version, served_models
 from lipsync_core.serving.access import TOKEN_HEADER, Access
 from lipsync_core.serving.endpoints import LOOPBACK, NO_PROXY, bracketed, is_loopback
+from lipsync_core.serving.gpus import pinned
 from lipsync_core.serving.links import link_models
 from lipsync_core.serving.ports import free_port, listens, taken_ports
 from lipsync_core.serving.processes import FROZEN, WATCHING, descendants, ending_words
@@ -60,6 +61,7 @@ class ServerOptions:
     config_name: str | None = None
     startup_timeout_s: float = 120.0
     ends_after_freeze: bool = False  # its answers may be wrong then, but most servers survive a freeze
+    gpu: str | None = None  # the one that it may use, as CUDA_VISIBLE_DEVICES names it; None for all that are visible
     stop_grace_s: float = 0.0  # time for requests under way when it is stopped; a job's own server has none left
     extra_arguments: tuple[str, ...] = field(default=())
 
@@ -215,7 +217,7 @@ class EmbeddedServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,  # so that what `select` does not see has not been read
-            env=runtime.environment(os.environ) | {COMMAND_VARIABLE: json.dumps(command)},
+            env=runtime.environment(os.environ) | pinned(self.options.gpu) | {COMMAND_VARIABLE: json.dumps(command)},
             start_new_session=True,  # the terminal's Ctrl-C is for the client, which then stops the server
         )
 

@@ -267,7 +267,7 @@ def test_serving_goes_on_after_a_models_process_died(
         monkeypatch.setattr(serve, "time", SimpleNamespace(sleep=disturb, monotonic=time.monotonic))
         monkeypatch.setattr(serve, "MAX_RESTARTS", 1)
         with pytest.raises(ServerUnavailable, match="ended by itself, since the process of its model double died"):
-            serve._keep_running(server)
+            serve._keep_running([server])
         said = capsys.readouterr().err
         assert said.count(f"gRPC at {server.url}") == len(lives) == 2
         assert "model double died, killed by SIGKILL (is there enough memory?)\nlipsync serve: restarting it\n" in said
