@@ -114,6 +114,26 @@ def test_compose_passes_options_that_the_launcher_knows(compose: Path) -> None:
     launch.build_parser().parse_args(read(compose)["services"]["triton"]["command"])
 
 
+def test_compiled_code_of_compose_is_kept_where_it_can_be_executed() -> None:
+    """The cache lies in a volume, which the plain user may write: the root is read-only and Docker's tmpfs noexec."""
+    stage = read_server_stage()
+    cache = re.search(r"LIPSYNC_COMPILE_CACHE=(\S+)", stage)
+    assert cache is not None
+    base, overlay = (read(DOCKER / name) for name in ("compose.yaml", "compose.torch.yaml"))
+    places = {}
+    for volume in overlay["services"]["triton"]["volumes"]:
+        source, target, *mode = volume.split(":")
+        places[target] = (source, mode)
+    (folder,) = [place for place in places if Path(cache[1]).is_relative_to(place)]
+    source, mode = places[folder]
+    assert source in overlay["volumes"]
+    assert mode == []
+    assert f"install -d -o 1000 -g 1000 {folder}\n" in stage  # a new volume gets the owner of the image's folder
+    assert base["services"]["triton"]["read_only"] is True
+    assert not any(Path(cache[1]).is_relative_to(place) for place in base["services"]["triton"]["tmpfs"])
+    assert overlay["services"]["triton"]["command"] == ["--flavour", "torch"]
+
+
 def test_compose_keeps_services_apart_and_small() -> None:
     """Triton is reached by the web service and Prometheus alone; nothing listens beyond this host."""
     content = read(DOCKER / "compose.yaml")
