@@ -1,12 +1,13 @@
 """Verifies TensorRT engines: built for this machine, close to ONNX Runtime on the same inputs, and how fast.
 
-Uses TensorRT's runtime, not its builder. The engine's tensors are torch's, on the GPU.
+Uses TensorRT's runtime, not its builder, and CUDA's runtime for memory: NVIDIA's TensorRT image has no torch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -17,13 +18,14 @@ import numpy as np
 import onnxruntime
 
 from export.engines.build import Toolchain, read_profile
+from export.engines.cuda import CudaMemory
 from export.shared.files import file_sha256
 from export.shared.labels import OF_LABELS, gives_labels, share_of_other_labels
 from export.shared.model_file import MODEL_FILE
 from lipsync_core.config_file import read_contract
 from lipsync_core.contract import ModelContract
 from lipsync_core.network_files import VERSION_FOLDER
-from lipsync_core.serving.engines import FLAVOUR, RECORD_FILE
+from lipsync_core.serving.engines import FLAVOUR, RECORD_FILE, without_driver
 from lipsync_core.serving.links import ENGINE_FILE
 
 # Fractions of the output's standard deviation, or shares of labels that differ; float32 products are TF32
@@ -105,11 +107,12 @@ def check_record(model: str, record: Mapping[str, Any], toolchain: Toolchain, en
         graph: Path of the ONNX graph.
 
     Raises:
-        ValueError: The engine belongs to another GPU, driver, TensorRT or graph, or the record to another engine.
+        ValueError: The engine belongs to another GPU, TensorRT or graph, or the record to another engine.
     """
+    record = {**record, "gpu": without_driver(str(record.get("gpu")))}
     here = {
         "tensorrt": toolchain.version,
-        "gpu": toolchain.gpu,
+        "gpu": without_driver(toolchain.gpu),
         "engine_sha256": hashlib.sha256(engine).hexdigest(),
         "onnx_sha256": file_sha256(graph) if graph.is_file() else "none",
     }
@@ -138,7 +141,7 @@ def trial_inputs(contract: ModelContract, shapes: Mapping[str, tuple[int, ...]])
 
 
 def run_with_tensorrt(
-    trt: Any, engine: bytes, inputs: Arrays, outputs: Mapping[str, np.dtype]
+    trt: Any, engine: bytes, inputs: Arrays, outputs: Mapping[str, np.dtype], library: str | None = None
 ) -> tuple[Arrays, list[float]]:
     """Run an engine on the GPU.
 
@@ -147,35 +150,36 @@ def run_with_tensorrt(
         engine: The engine.
         inputs: Inputs by name.
         outputs: Dtypes of the outputs by name.
+        library: CUDA's runtime library; the installed one if None.
 
     Returns:
         Outputs by name, and the seconds of each run after the warm-up.
 
     Raises:
-        ValueError: TensorRT does not accept the engine.
+        ValueError: TensorRT does not accept the engine, or CUDA cannot be used.
     """
-    import torch  # noqa: PLC0415  (heavy, and only here)
-
     loaded = trt.Runtime(trt.Logger(trt.Logger.WARNING)).deserialize_cuda_engine(engine)
     if loaded is None:
         raise ValueError("engine: expected one that this TensorRT reads, got another. See its messages above")
-    context, stream = loaded.create_execution_context(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    tensors = {name: torch.from_numpy(array).cuda() for name, array in inputs.items()}
-    for name, tensor in tensors.items():
-        context.set_input_shape(name, tuple(tensor.shape))
-    for name, dtype in outputs.items():
-        empty = torch.from_numpy(np.empty(tuple(context.get_tensor_shape(name)), dtype))
-        tensors[name] = empty.cuda()
-    for name, tensor in tensors.items():
-        context.set_tensor_address(name, tensor.data_ptr())
-    torch.cuda.synchronize()
-    seconds = []
-    for _ in range(WARM_UP_RUNS + RUNS):
-        begin = time.perf_counter()
-        context.execute_async_v3(stream.cuda_stream)
-        stream.synchronize()
-        seconds.append(time.perf_counter() - begin)
-    return {name: tensors[name].cpu().numpy() for name in outputs}, seconds[WARM_UP_RUNS:]
+    context = loaded.create_execution_context()
+    with CudaMemory(library) as memory:
+        for name, array in inputs.items():
+            context.set_input_shape(name, tuple(array.shape))
+            context.set_tensor_address(name, memory.upload(array))
+        shapes = {name: tuple(context.get_tensor_shape(name)) for name in outputs}
+        places = {name: memory.allocate(math.prod(shapes[name]) * outputs[name].itemsize) for name in outputs}
+        for name, address in places.items():
+            context.set_tensor_address(name, address)
+        seconds = [_timed_run(context, memory) for _ in range(WARM_UP_RUNS + RUNS)]
+        found = {name: memory.download(places[name], shapes[name], outputs[name]) for name in outputs}
+    return found, seconds[WARM_UP_RUNS:]
+
+
+def _timed_run(context: Any, memory: CudaMemory) -> float:
+    begin = time.perf_counter()
+    context.execute_async_v3(memory.stream)
+    memory.synchronize()
+    return time.perf_counter() - begin
 
 
 def _error(found: np.ndarray, expected: np.ndarray) -> float:

@@ -53,8 +53,13 @@ def _of_first_visible() -> list[str]:
 
 def engine_folder(volume: Path, gpu: str) -> Path:
     """Return the volume's folder for this image and GPU, such as VOLUME/25.06-py3/nvidia-h100-80gb-hbm3-9-0."""
-    name = ",".join(gpu.split(",")[:2])  # an engine stays valid when the driver changes
-    return volume / os.environ.get(IMAGE_VARIABLE, "local") / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", without_driver(gpu).lower()).strip("-")
+    return volume / os.environ.get(IMAGE_VARIABLE, "local") / name
+
+
+def without_driver(gpu: str) -> str:
+    """Return the name and compute capability of a GPU: an engine stays valid when the driver changes."""
+    return ",".join(gpu.split(",")[:2])
 
 
 def models_with_engine(repository: Path, models: list[str]) -> list[str]:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import hashlib
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +18,9 @@ from onnx import helper
 
 from export.__main__ import main
 from export.engines import build as tensorrt_engine
+from export.engines import cuda
 from export.engines.build import FLAVOUR, Toolchain, build_engine, find_toolchain, read_profile
-from export.engines.verify import Arrays, RunEngine, verify_engine
+from export.engines.verify import Arrays, RunEngine, run_with_tensorrt, verify_engine
 from lipsync_core.config_file import read_contract
 from lipsync_core.contract import ModelContract
 from tests.conftest import REPOSITORY
@@ -269,6 +272,81 @@ def test_verify_engine_fails_on_another_machine(
     """An engine runs where it was built alone."""
     with pytest.raises(ValueError, match=message):
         verify_engine(built[0], "wav2lip_generator", Toolchain(fake_tensorrt(), version, gpu), fake_run())
+
+
+def test_an_engine_stays_valid_when_the_driver_changes(built: tuple[Path, Toolchain], tmp_path: Path) -> None:
+    """It belongs to the card and TensorRT; the record keeps the driver for people."""
+    repository, toolchain = built
+    before = dataclasses.replace(toolchain, gpu="NVIDIA H100, 9.0, 570.1")
+    build_engine(repository, "wav2lip_generator", before, tmp_path / "times")
+    after = dataclasses.replace(toolchain, gpu="NVIDIA H100, 9.0, 580.2")
+    assert "wav2lip_generator: fp32" in verify_engine(repository, "wav2lip_generator", after, fake_run())
+    other = dataclasses.replace(toolchain, gpu="NVIDIA L4, 8.9, 570.1")
+    with pytest.raises(ValueError, match=r"got one for gpu NVIDIA H100, 9\.0, here NVIDIA L4, 8\.9\. Build"):
+        verify_engine(repository, "wav2lip_generator", other, fake_run())
+
+
+IMITATED_CUDA = """
+#include <stdlib.h>
+#include <string.h>
+const char *cudaGetErrorString(int code) { return "out of memory"; }
+int cudaStreamCreate(void **stream) { *stream = malloc(1); return 0; }
+int cudaStreamDestroy(void *stream) { free(stream); return 0; }
+int cudaStreamSynchronize(void *stream) { return 0; }
+int cudaMalloc(void **place, size_t size) { if (size > 1 << 20) return 2; *place = malloc(size); return 0; }
+int cudaFree(void *place) { free(place); return 0; }
+int cudaMemcpy(void *to, const void *from, size_t size, int kind) { memcpy(to, from, size); return 0; }
+"""
+
+
+@pytest.fixture(scope="module")
+def imitated_cuda(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A library with CUDA's functions, whose device is the host."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    folder = tmp_path_factory.mktemp("cuda")
+    (folder / "cuda.c").write_text(IMITATED_CUDA)
+    command = [compiler, "-shared", "-fPIC", "-o", str(folder / "libcudart.so"), str(folder / "cuda.c")]
+    subprocess.run(command, check=True)
+    return str(folder / "libcudart.so")
+
+
+def tensorrt_that_doubles(context: MagicMock) -> MagicMock:
+    """An engine of an input `face` and an output `drawn`, float32 [2, 3], which runs where its tensors are."""
+    places: dict[str, int] = {}
+
+    def execute(_stream: int) -> None:
+        face, drawn = ((ctypes.c_float * 6).from_address(places[name]) for name in ("face", "drawn"))
+        drawn[:] = [2 * value for value in face]
+
+    context.set_tensor_address.side_effect = places.__setitem__
+    context.get_tensor_shape.return_value = (2, 3)
+    context.execute_async_v3.side_effect = execute
+    trt = MagicMock()
+    trt.Runtime.return_value.deserialize_cuda_engine.return_value.create_execution_context.return_value = context
+    return trt
+
+
+def test_an_engine_runs_without_torch(imitated_cuda: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVIDIA's TensorRT image has none: memory, copies and waiting are CUDA's own functions."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    face, context = np.arange(6, dtype=np.float32).reshape(2, 3), MagicMock()
+    trt, outputs = tensorrt_that_doubles(context), {"drawn": np.dtype(np.float32)}
+    found, seconds = run_with_tensorrt(trt, b"engine", {"face": face}, outputs, imitated_cuda)
+    np.testing.assert_array_equal(found["drawn"], 2 * face)
+    context.set_input_shape.assert_called_once_with("face", (2, 3))
+    assert len(seconds) == 10
+
+
+def test_run_fails_with_cudas_words(imitated_cuda: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device without room, and a machine without CUDA's library, are told in one line."""
+    face, outputs = np.zeros((1 << 20,), np.float32), {"drawn": np.dtype(np.float32)}
+    with pytest.raises(ValueError, match="GPU: expected CUDA to go on, got error 2: out of memory"):
+        run_with_tensorrt(tensorrt_that_doubles(MagicMock()), b"engine", {"face": face}, outputs, imitated_cuda)
+    monkeypatch.setattr(cuda, "_library_names", lambda: ["/nonexistent/libcudart.so"])
+    with pytest.raises(ValueError, match="CUDA: expected its runtime library libcudart.so, got none"):
+        run_with_tensorrt(tensorrt_that_doubles(MagicMock()), b"engine", {"face": face}, outputs)
 
 
 def test_verify_engine_fails_on_another_graph(built: tuple[Path, Toolchain]) -> None:
