@@ -2,16 +2,19 @@
 
 Builds full-size networks with synthetic weights on the device and checks them against float32 on the CPU. Then times
 them in several precisions, compiled, as CUDA graphs and in larger batches; then whole chunks in each speed mode,
-several at once, and with little memory. Parts that do not fit into the time are listed as not measured. Prints a table
-at the end.
+several at once, and with little memory. Parts that do not fit into the time are listed as not measured, and one that is
+still under way two minutes later is stopped. Figures are written as they come, and the table at the end, which may be
+an interruption.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from perf.gpu.checks import check_equality
 from perf.gpu.chunk_parts import measure_low_memory, measure_speeds
 from perf.gpu.network_parts import measure_batches, measure_peak, measure_unet, measure_vae, measure_wav2lip
 from perf.gpu.networks import Size
-from perf.gpu.timing import COLUMNS, Profile
+from perf.gpu.timing import COLUMNS, Profile, Row
 
 # In the order of their importance, for the first size of faces; those of EACH_EDGE are measured for the others too.
 PARTS: Mapping[str, Callable[[Profile, int], None]] = {
@@ -35,8 +38,13 @@ PARTS: Mapping[str, Callable[[Profile, int], None]] = {
 }
 EACH_EDGE = ("unet", "speeds", "vae")
 EXIT_WRONG = 1
+OVERRUN_S = 120.0  # for a part that began in time, such as one that compiles
 WIDTHS = {"what": 34, "variant": 26}
 NARROW = 9
+
+
+class TimeUp(KeyboardInterrupt):
+    """The time is up; no `except Exception` on the way keeps it."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,15 +61,63 @@ def main(argv: list[str] | None = None) -> int:
     edges = options.edges or ([64] if small else [512, 256])
     profile = Profile(device, size, mode, options.minutes * 60)
     profile.describe()
+    with written_rows(profile, options.csv):
+        try:
+            with stopped_after(profile.budget_s + OVERRUN_S):
+                measure(profile, options.parts, edges)
+        except TimeUp:
+            profile.skip("what was under way, and all after it", "the time is up")
+        finally:
+            print_table(profile)
+    return EXIT_WRONG if profile.wrong else 0
+
+
+def measure(profile: Profile, parts: list[str] | None, edges: list[int]) -> None:
+    """Measure the card, check the networks, and time them if they are right."""
+    measure_peak(profile)
     check_equality(profile)
     if not profile.wrong:
-        measure_peak(profile)
-        for part, edge in plan(options.parts, edges):
+        for part, edge in plan(parts, edges):
             profile.run(f"{part}, {edge}", partial(PARTS[part], profile, edge))
-    print_table(profile)
-    if options.csv:
-        write_csv(profile, options.csv)
-    return EXIT_WRONG if profile.wrong else 0
+
+
+@contextmanager
+def stopped_after(seconds: float) -> Generator[None]:
+    """Raise TimeUp in the main thread when the time is up, whatever it does then.
+
+    Raises:
+        TimeUp: The time is up.
+    """
+
+    def stop(*_: object) -> None:
+        raise TimeUp
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def written_rows(profile: Profile, path: Path | None) -> Generator[None]:
+    """Write each row to a CSV file as it comes, unrounded, with the card and the version of torch."""
+    if path is None:
+        yield
+        return
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*COLUMNS, "card", "torch", "matrix_tflops"])
+        writer.writeheader()
+
+        def write(row: Row) -> None:
+            common = {"card": profile.card, "torch": torch.__version__, "matrix_tflops": profile.peak / 1e12}
+            writer.writerow({**row, **common})
+            file.flush()
+
+        profile.on_row = write
+        yield
 
 
 def plan(parts: list[str] | None, edges: list[int]) -> list[tuple[str, int]]:
@@ -82,9 +138,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--parts", choices=tuple(PARTS), nargs="+", help="measure only these, in this order")
     parser.add_argument("--compile", choices=("eager", "default", "max-autotune"), help="default: as served")
     parser.add_argument(
-        "--minutes", type=float, default=9.0, help="time limit; what does not fit is left out (%(default)s)"
+        "--minutes", type=float, default=6.0, help="time limit; what does not fit is left out (%(default)s)"
     )
-    parser.add_argument("--csv", type=Path, help="write all figures to this file")
+    parser.add_argument("--csv", type=Path, help="write each figure to this file as it comes")
     return parser
 
 
@@ -96,15 +152,6 @@ def print_table(profile: Profile) -> None:
         print("".join(_cell(row.get(name)).ljust(WIDTHS.get(name, NARROW)) for name in COLUMNS))
     for line in [*profile.left_out, *profile.wrong]:
         print(line)
-
-
-def write_csv(profile: Profile, path: Path) -> None:
-    """Write the table as CSV, unrounded, with the card and the version of torch."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*COLUMNS, "card", "torch", "matrix_tflops"])
-        writer.writeheader()
-        common = {"card": profile.card, "torch": torch.__version__, "matrix_tflops": profile.peak / 1e12}
-        writer.writerows({**row, **common} for row in profile.rows)
 
 
 def _cell(value: float | str | None) -> str:

@@ -36,6 +36,7 @@ class Profile:
         budget_s: No part starts after this time, in seconds.
         begin: Start of the profile, on the clock of `time.perf_counter`.
         peak: Measured peak of matrix products, in FLOP/s; 0 before it is measured.
+        on_row: Called with each row as soon as it is there.
         rows: The table.
         left_out: What was not measured and why, a line each.
         wrong: Which results were wrong, a line each.
@@ -47,6 +48,7 @@ class Profile:
     budget_s: float
     begin: float = field(default_factory=time.perf_counter)
     peak: float = 0.0
+    on_row: Callable[[Row], None] | None = None
     rows: list[Row] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -91,6 +93,8 @@ class Profile:
         """Add a row to the table, and print it at once, in case the run is cut short."""
         row: Row = {"what": what, "variant": variant, **figures}
         self.rows.append(row)
+        if self.on_row is not None:
+            self.on_row(row)
         shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items() if isinstance(value, float))
         print(f"[{time.perf_counter() - self.begin:6.1f} s] {what}, {variant}: {shown}", flush=True)
 

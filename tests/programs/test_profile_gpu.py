@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,54 @@ def test_wrong_networks_fail_before_anything_is_timed(
     assert "WRONG: small UNet, bf16 against CPU fp32: expected within 1e-09 standard deviations" in out
     assert "TFLOP/s measured" in out
     assert "chunk, 64" not in out
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, part: Callable[[Profile], None]) -> None:
+    """Put one part in the place of all that is measured."""
+    monkeypatch.setattr(profile_gpu, "measure", lambda profile, parts, edges: part(profile))
+
+
+def read_rows(path: Path) -> list[str]:
+    with path.open(newline="") as file:
+        return [row["what"] for row in csv.DictReader(file)]
+
+
+def test_figures_are_written_as_they_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An interruption, as by Ctrl-C or a time limit, leaves the rows so far and their table."""
+    path = tmp_path / "figures.csv"
+
+    def part(running: Profile) -> None:
+        running.add("first", "fp16", ms=1.5)
+        assert read_rows(path) == ["first"]
+        raise KeyboardInterrupt
+
+    stand_in(monkeypatch, part)
+    with pytest.raises(KeyboardInterrupt):
+        profile_gpu.main(["--size", "small", "--device", "cpu", "--csv", str(path)])
+    table = capsys.readouterr().out.partition("\nwhat")[2]
+    assert "first" in table
+    assert "1.5" in table
+
+
+def test_a_part_that_outruns_the_time_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table comes before any limit of ten minutes, with what was measured until then."""
+
+    def part(running: Profile) -> None:
+        running.add("first", "fp16", ms=1.5)
+        time.sleep(30)
+
+    stand_in(monkeypatch, part)
+    monkeypatch.setattr(profile_gpu, "OVERRUN_S", 0.1)
+    assert profile_gpu.main(["--size", "small", "--device", "cpu", "--minutes", "0"]) == 0
+    table = capsys.readouterr().out.partition("\nwhat")[2]
+    assert "first" in table
+    assert "not measured: what was under way, and all after it (the time is up)" in table
+    longest_s = 60 * profile_gpu.build_parser().parse_args([]).minutes + 120
+    assert longest_s < 600
 
 
 def test_profile_fails_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
