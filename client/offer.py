@@ -16,11 +16,11 @@ from client.servers.access import ServerAccess
 from client.servers.connection import TritonConnection
 from client.silence import silence_models
 from client.tracking.finder import DETECTORS
-from lipsync_core.config_file import CONFIG_FILE
 from lipsync_core.repository import (
     REPOSITORY_ADVICE,
     check_models,
     export_commands,
+    exported_models,
     holds_models,
     missing_networks,
     required_models,
@@ -125,12 +125,6 @@ def models_on_server(access: ServerAccess) -> set[str]:
         except ServerUnavailable as error:
             problem = error
     raise problem
-
-
-def exported_models(repository: Path, config_name: str | None = None) -> list[str]:
-    """Return every model of a repository that has all networks it needs."""
-    names = sorted(path.parent.name for path in repository.glob(f"*/{CONFIG_FILE}"))
-    return [name for name in names if not missing_networks(repository, name, config_name)]
 
 
 def models_to_serve(repository: Path, chosen: Sequence[str] | None, config_name: str | None = None) -> list[str]:

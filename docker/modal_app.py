@@ -27,7 +27,7 @@ GPU = "L4"
 BENCHMARK_GPUS = "A100,L4,H100"
 PAGE_PORT, HEALTH_PORT, TRITON_URL = 8080, 8000, "127.0.0.1:8001"
 MINUTE_S = 60
-START_TIMEOUT_S = 10 * MINUTE_S
+START_TIMEOUT_S = 60 * MINUTE_S  # a flavour may compile at its first start
 IDLE_S = 15 * MINUTE_S
 LONGEST_S = 24 * 60 * MINUTE_S
 REQUESTS_AT_ONCE = 200  # pages that follow their jobs
@@ -133,10 +133,15 @@ def models_folder() -> Path:
 def served_pipelines() -> list[str]:
     """Return the names of the pipelines whose networks are all exported."""
     # the project is in the image, not where Modal's command runs
-    from client.offer import exported_models, offers_of_repository  # noqa: PLC0415
+    from client.offer import offers_of_repository  # noqa: PLC0415
+    from lipsync_core.repository import exported_models  # noqa: PLC0415
+    from lipsync_core.serving.flavours import AUTO, choose_flavour  # noqa: PLC0415
+    from lipsync_core.serving.gpus import visible_gpus  # noqa: PLC0415
 
     folder = models_folder()
-    return [offer.pipeline.name for offer in offers_of_repository(folder, exported_models(folder)) if offer.is_ready]
+    flavour = choose_flavour(AUTO, folder, None, visible_gpus()).flavour  # as the server chooses it
+    offers = offers_of_repository(folder, exported_models(folder, flavour), flavour)
+    return [offer.pipeline.name for offer in offers if offer.is_ready]
 
 
 def is_ready() -> bool:

@@ -103,6 +103,12 @@ def missing_networks(repository: Path, name: str, config_name: str | None = None
     return [model for model, path in paths.items() if not path.is_file()]
 
 
+def exported_models(repository: Path, config_name: str | None = None) -> list[str]:
+    """List every model that has all networks it needs, for a flavour."""
+    names = sorted(path.parent.name for path in repository.glob(f"*/{CONFIG_FILE}"))
+    return [name for name in names if not missing_networks(repository, name, config_name)]
+
+
 def synthetic_networks(repository: Path, names: list[str], config_name: str | None = None) -> list[str]:
     """List the models, among those given and their dependencies, whose network has synthetic weights.
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from client.cli.parser import OneLineParser, help_text
 from client.cli.server_arguments import add_server_arguments, server_access
-from client.offer import Offer, exported_models, models_on_server, offers, offers_of_repository
+from client.offer import Offer, models_on_server, offers, offers_of_repository
 from client.option import flag
+from lipsync_core.repository import exported_models
 
 WIDTH = 100  # characters
 

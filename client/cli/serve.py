@@ -20,6 +20,7 @@ from client.option import flag
 from client.servers.embedded import how_it_ended
 from lipsync_core.serving.access import add_access_options, read_access
 from lipsync_core.serving.endpoints import GRPC_PORT, HTTP_PORT, LOOPBACK, METRICS_PORT, is_loopback
+from lipsync_core.serving.flavours import AUTO, CPU, choose_flavour
 from lipsync_core.serving.gpus import VISIBLE_VARIABLE, runs_on_gpu, visible_gpus
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 
@@ -40,7 +41,8 @@ def serve_command(arguments: Sequence[str]) -> int:
         ServerUnavailable: one ended by itself again and again.
     """
     options = build_parser().parse_args(arguments)
-    repository, flavour = options.model_repository, options.model_config_name
+    repository = options.model_repository
+    flavour = options.model_config_name = _chosen_flavour(options)
     models = models_to_serve(repository, options.models, flavour)
     with _started_together(_all_server_options(options, tuple(models))) as servers:
         offered = [offer.sentence(flag) for offer in offers_of_repository(repository, models, flavour)]
@@ -51,6 +53,18 @@ def serve_command(arguments: Sequence[str]) -> int:
         except KeyboardInterrupt:
             return 0
         raise AssertionError("unreachable: the servers are kept running, or an error says why not")
+
+
+def _chosen_flavour(options: argparse.Namespace) -> str | None:
+    """Return the flavour to serve, None for the CPU's; a visible GPU that stays unused is told."""
+    gpus = visible_gpus() if options.model_config_name == AUTO else []
+    try:
+        choice = choose_flavour(options.model_config_name, options.model_repository, options.models, gpus)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if choice.warning:
+        print(f"lipsync serve: {choice.warning}", file=sys.stderr)
+    return choice.flavour
 
 
 @contextmanager
@@ -122,7 +136,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--metrics-port", type=_port, default=METRICS_PORT, help="port for metrics (default: %(default)s)"
     )
     parser.add_argument(
-        "--model-config-name", metavar="FLAVOUR", help="serve configs/FLAVOUR.pbtxt of the models that have it"
+        "--model-config-name",
+        metavar="FLAVOUR",
+        default=AUTO,
+        help=f"serve configs/FLAVOUR.pbtxt of the models that have it; {CPU}: none; {AUTO}: torch, where there is a"
+        " GPU, torch with CUDA and every program (default: %(default)s)",
     )
     add_repository_argument(parser)
     add_access_options(parser)

@@ -17,7 +17,6 @@ from client.cli.server_arguments import server_access
 from client.errors import LipSyncError, ServerUnavailable
 from client.offer import (
     Offer,
-    exported_models,
     models_on_server,
     no_exported_models,
     offers,
@@ -32,6 +31,7 @@ from client.pipelines.silence_options import IN_SILENCE
 from client.servers.access import ServerAccess
 from client.servers.embedded import how_it_ended
 from client.web.views import ModelList, ModelView
+from lipsync_core.repository import exported_models
 from lipsync_core.serving.ports import free_port
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions

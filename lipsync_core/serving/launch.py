@@ -16,10 +16,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from lipsync_core.config_file import CONFIG_FILE
-from lipsync_core.repository import check_networks, missing_networks, served_models
+from lipsync_core.repository import check_networks, exported_models, served_models
 from lipsync_core.serving.access import add_access_options, read_access
 from lipsync_core.serving.engines import FLAVOUR, engine_folder, find_gpu, models_with_engine, stale_engines
+from lipsync_core.serving.flavours import AUTO, CPU, choose_flavour
 from lipsync_core.serving.gpus import pinned, runs_on_gpu, visible_gpus
 from lipsync_core.serving.links import link_models
 
@@ -31,8 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Replace this process by tritonserver; returns only with an error."""
     options = build_parser().parse_args(argv)
     try:
-        _use_one_gpu(options)
-        arguments = server_arguments(options)
+        flavour = chosen_flavour(options)
+        _use_one_gpu(options.model_repository, flavour)
+        arguments = server_arguments(options, flavour)
         subprocess.Popen([sys.executable, "-m", "lipsync_core.serving.watcher", str(os.getpid())])
         os.execvp(arguments[0], arguments)
     except ValueError as error:
@@ -44,7 +45,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_USAGE
 
 
-def server_arguments(options: argparse.Namespace) -> list[str]:
+def chosen_flavour(options: argparse.Namespace) -> str | None:
+    """Return the flavour to serve, None for the CPU's; a visible GPU that stays unused is told.
+
+    Raises:
+        ValueError: there is no such flavour, or no such model.
+    """
+    repository: Path = options.model_repository
+    gpus = visible_gpus() if options.flavour == AUTO else []
+    engines = engine_folder(options.engines, find_gpu()) if gpus else None
+    choice = choose_flavour(options.flavour, repository, options.models, gpus, engines)
+    if choice.warning:
+        print(f"lipsync launch: {choice.warning}", file=sys.stderr, flush=True)
+    return choice.flavour
+
+
+def server_arguments(options: argparse.Namespace, flavour: str | None) -> list[str]:
     """Lay out the models and build tritonserver's command line.
 
     Raises:
@@ -52,10 +68,10 @@ def server_arguments(options: argparse.Namespace) -> list[str]:
             cannot be used, no temporary folder.
     """
     repository: Path = options.model_repository
-    _check_flavour(repository, options.flavour)
-    config_name = None if options.flavour == FLAVOUR else options.flavour  # engines lie in a folder of their own
+    _check_flavour(repository, flavour)
+    config_name = None if flavour == FLAVOUR else flavour  # engines lie in a folder of their own
     models = served_models(repository, options.models or _exported_models(repository, config_name), config_name)
-    engines = _find_engines(options, models)
+    engines = _find_engines(options, models) if flavour == FLAVOUR else None
     check_networks(repository, models, config_name)
     try:
         folder = link_models(repository, models, _empty_folder(), engines)
@@ -66,7 +82,7 @@ def server_arguments(options: argparse.Namespace) -> list[str]:
         f"--model-repository={folder}",
         "--model-control-mode=none",
         "--disable-auto-complete-config",
-        *([f"--model-config-name={options.flavour}"] if options.flavour else []),
+        *([f"--model-config-name={flavour}"] if flavour else []),
         f"--exit-timeout-secs={STOP_GRACE_S}",
         "--log-format=ISO8601",
         f"--log-verbose={options.log_verbose}",
@@ -81,7 +97,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lipsync_core.serving.launch", description=__doc__)
     parser.add_argument("--model-repository", type=Path, default=Path("/models"), help="only read (%(default)s)")
     parser.add_argument("--models", nargs="+", metavar="NAME", help="models to serve, with what they need (all there)")
-    parser.add_argument("--flavour", metavar="NAME", help="serve configs/NAME.pbtxt where models have it")
+    parser.add_argument(
+        "--flavour",
+        metavar="NAME",
+        default=AUTO,
+        help=f"serve configs/NAME.pbtxt where models have it; {CPU}: none; {AUTO}: TensorRT or torch, where there is a"
+        " GPU with all engines or torch programs (%(default)s)",
+    )
     parser.add_argument("--engines", type=Path, default=Path("/engines"), help="volume of engines (%(default)s)")
     parser.add_argument("--trace-url", metavar="URL", help="send OpenTelemetry traces to this OTLP endpoint by HTTP")
     parser.add_argument(
@@ -94,9 +116,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _use_one_gpu(options: argparse.Namespace) -> None:
+def _use_one_gpu(repository: Path, flavour: str | None) -> None:
     """Limit this process, which becomes the server, to the first GPU, and say so where there are more."""
-    if not runs_on_gpu(options.model_repository, options.flavour):
+    if not runs_on_gpu(repository, flavour):
         return
     gpus = visible_gpus()
     if len(gpus) > 1:
@@ -112,21 +134,19 @@ def _use_one_gpu(options: argparse.Namespace) -> None:
 def _check_flavour(repository: Path, flavour: str | None) -> None:
     known = sorted({path.stem for path in repository.glob("*/configs/*.pbtxt")})
     if flavour is not None and flavour not in known:
-        raise ValueError(f"--flavour: expected one of {', '.join(known) or 'none'} in {repository}, got {flavour!r}")
+        names = ", ".join([AUTO, CPU, *known])
+        raise ValueError(f"--flavour: expected one of {names} in {repository}, got {flavour!r}")
 
 
 def _exported_models(repository: Path, config_name: str | None) -> list[str]:
-    names = sorted(path.parent.name for path in repository.glob(f"*/{CONFIG_FILE}"))
-    exported = [name for name in names if not missing_networks(repository, name, config_name)]
+    exported = exported_models(repository, config_name)
     if not exported:
         raise ValueError(f"models: expected exported models in {repository}, got none. See: python -m export --help")
     return exported
 
 
-def _find_engines(options: argparse.Namespace, models: list[str]) -> Path | None:
-    """Return the folder of this GPU's engines, all there and up to date; None where the flavour needs none."""
-    if options.flavour != FLAVOUR:
-        return None
+def _find_engines(options: argparse.Namespace, models: list[str]) -> Path:
+    """Return the folder of this GPU's engines, all there and up to date."""
     wanted = models_with_engine(options.model_repository, models)
     folder = engine_folder(options.engines, find_gpu())
     stale = stale_engines(options.model_repository, wanted, folder)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.offer import exported_models, no_exported_models
+from client.offer import no_exported_models
 from lipsync_core.contract import ModelContract
-from lipsync_core.repository import DEFAULT_REPOSITORY, required_models
+from lipsync_core.repository import DEFAULT_REPOSITORY, exported_models, required_models
 from perf.load.results import Load, Mode, Transport
 from perf.load.sample_data import SampleMaker
 from perf.load.sample_values import DEFAULT_FRAME_SIZE

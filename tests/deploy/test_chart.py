@@ -37,6 +37,7 @@ VARIANTS: dict[str, Document] = {
     "keda": {"autoscaling": {"enabled": True}},
     "kserve": {"kserve": {"enabled": True}, "models": {"flavour": "tensorrt"}, "autoscaling": {"enabled": True}},
     "torch": {"models": {"flavour": "torch", "existingClaim": "models"}},
+    "cpu": {"models": {"flavour": "cpu"}},
     "bare": {"web": {"enabled": False}, "networkPolicy": {"enabled": False}, "nodeSelector": None, "tolerations": []},
 }
 KUBERNETES_GROUPS = ("v1", "apps/v1", "autoscaling/v2", "policy/v1", "networking.k8s.io/v1")
@@ -159,9 +160,10 @@ def test_engines_are_built_where_they_run(everything: list[Document]) -> None:
     assert "readOnly" not in next(mount for mount in builder["volumeMounts"] if mount["name"] == "engines")
 
 
-def test_compiled_code_has_a_place() -> None:
-    """The torch flavour writes to a volume, where the image says."""
-    container = of_kind(render(VARIANTS["torch"]), "Deployment")["spec"]["template"]["spec"]["containers"][0]
+@pytest.mark.parametrize("variant", ["torch", "as it comes"])
+def test_compiled_code_has_a_place(variant: str) -> None:
+    """The torch flavour, also where it is chosen by what is there, writes to a volume, where the image says."""
+    container = of_kind(render(VARIANTS[variant]), "Deployment")["spec"]["template"]["spec"]["containers"][0]
     assert {"name": "engines", "mountPath": "/engines"} in container["volumeMounts"]
     assert "LIPSYNC_COMPILE_CACHE=/engines/" in (CHART.parent / "Dockerfile.triton").read_text()
 

@@ -57,7 +57,7 @@ def build(models: Path, volume: Path) -> int:
 
 def launch_arguments(models: Path, volume: Path) -> list[str]:
     options = [f"--model-repository={models}", "--models", MODEL, "--flavour=tensorrt", f"--engines={volume}"]
-    return launch.server_arguments(launch.build_parser().parse_args(options))
+    return launch.server_arguments(launch.build_parser().parse_args(options), "tensorrt")
 
 
 def test_an_engine_is_built_into_the_volume_and_served_from_there(models: Path, tmp_path: Path) -> None:

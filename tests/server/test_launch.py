@@ -254,7 +254,10 @@ def test_launch_fails_in_one_line(tmp_path: Path, toys: Path, missing: str) -> N
             [f"--model-repository={tmp_path / 'unexported'}", "--models=network"],
             "models: expected exported networks, got no model.onnx of network",
         ),
-        "flavour": ([f"--model-repository={toys}", "--flavour=torsch"], "--flavour: expected one of none in"),
+        "flavour": (
+            [f"--model-repository={toys}", "--flavour=torsch"],
+            "--flavour: expected one of auto, cpu in",
+        ),
         "gpu": (
             [f"--model-repository={REPOSITORY}", "--models=wav2lip", "--flavour=tensorrt"],
             "GPU: expected one that nvidia-smi shows",

@@ -80,7 +80,7 @@ def test_the_image_serves_on_one_gpu(
     """Of several it uses the first, and says in one line what to do with the others."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     options = ["--model-repository", str(REPOSITORY), "--models", "latentsync", "--flavour", "torch"]
-    monkeypatch.setattr(launch, "server_arguments", lambda _: ["/nonexistent/tritonserver"])
+    monkeypatch.setattr(launch, "server_arguments", lambda *_: ["/nonexistent/tritonserver"])
     monkeypatch.setattr(launch, "subprocess", SimpleNamespace(Popen=lambda _: None))
     assert launch.main(options) == launch.EXIT_USAGE  # there is no tritonserver
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"

@@ -7,8 +7,8 @@ import pytest
 
 from client.cli.serve import build_parser
 from client.errors import UsageError
-from client.offer import exported_models, models_to_serve, offers_of_repository, weights_warnings
-from lipsync_core.repository import missing_networks
+from client.offer import models_to_serve, offers_of_repository, weights_warnings
+from lipsync_core.repository import exported_models, missing_networks
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from lipsync_core.serving.server_log import asked_of_another_version

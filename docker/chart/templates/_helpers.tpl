@@ -50,9 +50,7 @@ dns:///{{ include "lipsync.name" . }}.{{ .Release.Namespace }}.svc:8001
 - {{ . | quote }}
 {{- end }}
 {{- end }}
-{{- with .Values.models.flavour }}
-- --flavour={{ . }}
-{{- end }}
+- --flavour={{ .Values.models.flavour }}
 {{- if .Values.tls.secretName }}
 - --tls-cert=/secrets/tls/tls.crt
 - --tls-key=/secrets/tls/tls.key
@@ -167,7 +165,7 @@ containers:
     volumeMounts:
       - { name: tmp, mountPath: /tmp }
       - { name: shared-memory, mountPath: /dev/shm }
-      {{- if .models.flavour }}
+      {{- if ne .models.flavour "cpu" }}
       - { name: engines, mountPath: /engines{{ if eq .models.flavour "tensorrt" }}, readOnly: true{{ end }} }
       {{- end }}
       {{- if .models.existingClaim }}
@@ -184,7 +182,7 @@ volumes:
     emptyDir: {}
   - name: shared-memory
     emptyDir: { medium: Memory, sizeLimit: {{ .sharedMemory }} }
-  {{- if .models.flavour }}
+  {{- if ne .models.flavour "cpu" }}
   - name: engines
     {{- if .engines.existingClaim }}
     persistentVolumeClaim: { claimName: {{ .engines.existingClaim }} }
