@@ -1,7 +1,7 @@
 """Builds TensorRT engines from ONNX graphs, with a record of the GPU, TensorRT and graph that each belongs to.
 
 An engine runs only on the GPU and the TensorRT version that it was built with. Its precision is the graph's, as the
-network is built strongly typed: export the model with --precision fp16 for an engine in half precision.
+network is built strongly typed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,16 @@ def build_engine(repository: Path, model: str, toolchain: Toolchain, timing_cach
     write_whole(folder / RECORD_FILE, (json.dumps(record, indent=2) + "\n").encode())
     write_whole(folder / ENGINE_FILE, engine)
     return f"{folder / ENGINE_FILE}: {len(engine):,} bytes, sha256 {digest}, {record['precision']}"
+
+
+def models_in_fp32(repository: Path, models: Sequence[str]) -> list[str]:
+    """List the models whose graph is in single precision.
+
+    Raises:
+        ValueError: A model has not been exported.
+    """
+    graphs = {model: _read_graph(repository / model / VERSION_FOLDER / MODEL_FILE) for model in models}
+    return [model for model, graph in graphs.items() if _precision(graph) == "fp32"]
 
 
 def _read_shapes(contract: ModelContract, key: str) -> dict[str, tuple[int, ...]]:

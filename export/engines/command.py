@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from export.engines.build import build_engine, find_toolchain, read_profile
+from export.engines.build import build_engine, find_toolchain, models_in_fp32, read_profile
 from export.engines.verify import verify_engine
 from export.engines.volume import link_graphs
 from export.shared.arguments import Command, add_repository
 from lipsync_core.config_file import read_contract
+from lipsync_core.repository import export_commands
 from lipsync_core.serving.engines import FLAVOUR, engine_folder, exported_with_engine, models_with_engine, stale_engines
 
 TIMING_CACHE = Path("build") / "tensorrt_timing.cache"
@@ -29,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compare existing engines with their ONNX graphs and time them, instead of building",
     )
     parser.add_argument(
+        "--precision",
+        choices=("fp16", "fp32"),
+        default="fp16",
+        help="precision that the graphs must have, fp32 for any; an engine has its graph's (default: %(default)s)",
+    )
+    parser.add_argument(
         "--timing-cache", type=Path, help=f"kernel timings (default: {TIMING_CACHE}; with --into, beside the engines)"
     )
     add_repository(parser)
@@ -45,8 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Build or verify the engines, and print what was done.
 
     Raises:
-        ValueError: A model has no TensorRT flavour; there is no TensorRT or GPU; a graph cannot be built; an engine
-            belongs to another machine, or differs too much from its graph.
+        ValueError: A model has no TensorRT flavour; there is no TensorRT or GPU; a graph has another precision or
+            cannot be built; an engine belongs to another machine, or differs too much from its graph.
     """
     repository: Path = arguments.repository
     models = _chosen_models(arguments)
@@ -63,9 +71,28 @@ def run(arguments: argparse.Namespace) -> None:
         for model in models:
             print(verify_engine(repository, model, toolchain), flush=True)
         return
+    _check_precision(arguments.repository, models, arguments.precision)
     for model in models:
         print(build_engine(repository, model, toolchain, timing_cache))
     print(f"{len(models)} built, for TensorRT {toolchain.version} on {toolchain.gpu} only")
+
+
+def _check_precision(repository: Path, models: list[str], precision: str) -> None:
+    """Check that graphs are in half precision, before any engine is built; with fp32 a line says what it costs."""
+    single = models_in_fp32(repository, models)
+    if not single:
+        return
+    commands = ", ".join(f"{line} --precision fp16" for line in export_commands(repository, single))
+    advice = f"Export in half precision with: {commands} (see --help)"
+    if precision == "fp16":
+        raise ValueError(
+            f"precision: expected fp16, got fp32 of {', '.join(single)}. {advice}, or choose --precision fp32"
+        )
+    print(
+        f"export engines: fp32 engines of {', '.join(single)}: twice the bytes, and no half-precision units. {advice}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _chosen_models(arguments: argparse.Namespace) -> list[str]:

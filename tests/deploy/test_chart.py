@@ -156,7 +156,7 @@ def test_engines_are_built_where_they_run(everything: list[Document]) -> None:
     mounts = {mount["mountPath"]: mount for mount in server["volumeMounts"]}
     assert mounts["/engines"]["readOnly"] is True
     assert mounts["/models"]["readOnly"] is True
-    assert builder["args"] == ["--serving", "latentsync", "faces"]
+    assert builder["args"] == ["--precision=fp16", "--serving", "latentsync", "faces"]
     assert "readOnly" not in next(mount for mount in builder["volumeMounts"] if mount["name"] == "engines")
 
 

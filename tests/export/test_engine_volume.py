@@ -45,14 +45,15 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write_graph(repository: Path, value: float) -> None:
-    weights = helper.make_tensor("w", onnx.TensorProto.FLOAT, [1], [value])
+def write_graph(repository: Path, value: float, *, half: bool = True) -> None:
+    kind = onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT
+    weights = helper.make_tensor("w", kind, [1], [value])
     graph = helper.make_model(helper.make_graph([], "g", [], [], [weights]))
     (repository / MODEL / "1" / "model.onnx").write_bytes(graph.SerializeToString())
 
 
-def build(models: Path, volume: Path) -> int:
-    return main(["engines", "--repository", str(models), "--into", str(volume)])
+def build(models: Path, volume: Path, *options: str) -> int:
+    return main(["engines", "--repository", str(models), "--into", str(volume), *options])
 
 
 def launch_arguments(models: Path, volume: Path) -> list[str]:
@@ -91,6 +92,25 @@ def test_an_engine_up_to_date_is_not_built_again(
     write_graph(models, 2.0)
     assert build(models, tmp_path / "engines") == 0
     assert "1 built" in capsys.readouterr().out
+
+
+def test_engines_are_in_half_precision_unless_asked(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A graph in single precision is refused before anything is built, with the export; --precision fp32 warns."""
+    write_graph(models, 1.0, half=False)
+    assert build(models, tmp_path / "engines") == 1
+    command = "python -m export wav2lip --precision fp16 (see --help)"
+    line = f"precision: expected fp16, got fp32 of {MODEL}. Export in half precision with: {command}, or choose"
+    assert line in capsys.readouterr().err
+    assert not list((tmp_path / "engines").rglob("model.plan"))
+    assert build(models, tmp_path / "engines", "--precision", "fp32") == 0
+    said = capsys.readouterr()
+    assert said.err.startswith(f"export engines: fp32 engines of {MODEL}: twice the bytes, and no half")
+    assert "1 built" in said.out
+    write_graph(models, 1.0)
+    assert build(models, tmp_path / "engines", "--precision", "fp32") == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("change", ["none built", "another graph", "another profile", "another GPU", "another release"])

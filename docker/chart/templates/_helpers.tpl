@@ -113,13 +113,14 @@ initContainers:
   - name: engines
     image: "{{ .engines.image.repository }}:{{ .engines.image.tag | default $root.Chart.AppVersion }}"
     imagePullPolicy: {{ .image.pullPolicy }}
-    {{- with .models.names }}
     args:
+      - --precision={{ .engines.precision }}
+      {{- with .models.names }}
       - --serving
       {{- range . }}
       - {{ . | quote }}
       {{- end }}
-    {{- end }}
+      {{- end }}
     securityContext:
       {{- include "lipsync.containerSecurity" $root | nindent 6 }}
     resources:
