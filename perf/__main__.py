@@ -32,6 +32,7 @@ COMMANDS = {
     "syncnet": ("scores.syncnet.command", "LSE-D, LSE-C and offset by SyncNet, with your copy of its weights"),
     "scaling": ("jobs.scaling", "throughput with one server, two, three"),
     "profile-gpu": ("gpu.profile", "check, time and measure the memory of the networks on a GPU"),
+    "server-memory": ("gpu.server_memory", "GPU memory of a running server, all its processes, against a limit"),
     "speed-modes": ("jobs.speed_modes", "what LatentSync's speed modes save, and how far each is from exact"),
     "install-perf-analyzer": (
         "load.install_perf_analyzer",

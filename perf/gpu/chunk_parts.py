@@ -15,13 +15,13 @@ from lipsync_core.latentsync.options import SPEEDS, options_for
 from lipsync_core.latentsync.sizes import TOKEN_SIZE, TOKENS
 from perf.gpu import networks
 from perf.gpu.local_networks import LocalNetworks
+from perf.gpu.server_memory import LOW_MEMORY_GIB
 from perf.gpu.timing import VIDEO_FPS, Profile, settings
 
 CONCURRENT = (1, 4, 16)  # chunks
 SMALL_CONCURRENT = (1, 2)
 SMALL_STEPS = 2
 STEADY_SPEED = "cached"  # for what is measured in one speed mode only
-LOW_MEMORY_GIB = 10.0
 
 
 def measure_speeds(profile: Profile, edge: int) -> None:
@@ -76,7 +76,10 @@ def _timed(run: Callable[[], np.ndarray]) -> float:
 
 
 def measure_low_memory(profile: Profile, edge: int) -> None:
-    """Measure the peak memory of the torch_low_memory flavour: one branch and one image at a time, no CUDA graphs."""
+    """Measure the memory of this process as torch_low_memory: one branch and one image at a time, no CUDA graphs.
+
+    A server has more processes, each with a CUDA context: see `python -m perf server-memory`.
+    """
     run_settings = settings(profile, profile.half, profile.mode, graph=False)
     chunk_networks = LocalNetworks(profile.size, run_settings, profile.device, images_per_call=1, branches_per_call=1)
     profile.forget()

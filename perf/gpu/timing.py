@@ -115,8 +115,8 @@ class Profile:
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak_gib(self) -> float | None:
-        """Return the peak memory of tensors since `forget`, in GiB; None on a CPU."""
-        return torch.cuda.max_memory_allocated(self.device) / GIB if self.device.type == "cuda" else None
+        """Return the most memory that torch held since `forget`, free blocks included, in GiB; None on a CPU."""
+        return torch.cuda.max_memory_reserved(self.device) / GIB if self.device.type == "cuda" else None
 
     def time(self, run: Callable[[], Any]) -> list[float]:
         """Run a function a few times after warming up; returns the seconds of each run."""

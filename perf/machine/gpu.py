@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from lipsync_core.serving.endpoints import is_loopback
@@ -65,6 +65,17 @@ def local_look(indices: Sequence[int]) -> Look:
         return [GpuUse(_number(busy), _megabytes(memory), _number(power)) for busy, memory, power in rows]
 
     return look
+
+
+def process_memory_mb(pids: Collection[int]) -> float:
+    """Return the GPU memory of processes, in MB; 0 if nvidia-smi lists none of them, as in many containers."""
+    rows = _ask("--query-compute-apps=pid,used_gpu_memory")
+    return sum(_megabytes(memory) for pid, memory in rows if pid.isdecimal() and int(pid) in pids)
+
+
+def card_memory_mb(gpu: str) -> float:
+    """Return the memory in use on a GPU, by whomever, in MB; 0 without nvidia-smi."""
+    return sum(_megabytes(row[0]) for row in _ask("--query-gpu=memory.used", f"--id={gpu}"))
 
 
 def metrics_look(url: str) -> Look:
@@ -129,8 +140,12 @@ def _is_named(index: str, uuid: str, visible: str) -> bool:
 
 
 def _query(fields: str, index: int | None) -> list[list[str]]:
-    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
-    command += [] if index is None else [f"--id={index}"]
+    return _ask(f"--query-gpu={fields}", *([] if index is None else [f"--id={index}"]))
+
+
+def _ask(*options: str) -> list[list[str]]:
+    """Return nvidia-smi's rows of fields; none where it is missing or fails."""
+    command = ["nvidia-smi", *options, "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=QUERY_TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -140,6 +140,15 @@ def test_made_up_weights_spread_as_the_recipes() -> None:
     assert 0.2 < noise_pred.std() < 5
 
 
+def test_peak_memory_is_what_the_process_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch keeps reserved counts too: others cannot have it."""
+    on_gpu = profile()
+    on_gpu.device = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 2 << 30)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _: 3 << 30)
+    assert on_gpu.peak_gib() == 3.0
+
+
 def test_errors_are_relative() -> None:
     """To the spread of what is expected, over all values."""
     values = torch.tensor([1.0, -1.0, 1.0, -1.0])

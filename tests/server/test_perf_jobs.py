@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from client.report import Report
 from lipsync_core.latentsync.options import SPEEDS
 from lipsync_core.serving.server import EmbeddedServer
 from perf.__main__ import main
+from perf.gpu import server_memory
 from perf.jobs import benchmark
 from perf.jobs.benchmark_rows import load_benchmark
 from perf.jobs.timing import JobRun, RunJob
@@ -89,3 +91,52 @@ def test_a_sample_that_is_not_there_fails(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit):
         main(["benchmark", "--sample", "x=/no/video.mp4,/no/speech.wav"])
     assert "/no/video.mp4: expected a file, got none" in capsys.readouterr().err
+
+
+SMI = """#!/bin/sh
+case "$1" in
+--query-compute-apps=*) for folder in /proc/[0-9]*; do echo "${folder#/proc/}, 100"; done ;;
+--query-gpu=memory.used) echo 1000 ;;
+*) echo GPU-aaaa1111 ;;
+esac
+"""
+
+
+def test_memory_of_a_running_server_is_added_up(
+    monkeypatch: pytest.MonkeyPatch, sample: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of all its processes, and of no others; above the limit the exit code says so."""
+    (tmp_path / "nvidia-smi").write_text(SMI)
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    files = sample.partition("=")[2].split(",")
+    seen = []
+    real = server_memory.process_memory_mb
+    monkeypatch.setattr(server_memory, "process_memory_mb", lambda pids: seen.append(len(pids)) or real(pids))
+    assert main(["server-memory", *files, "--limit-gib", "0.01", "--model", "mouth-motion"]) == 1
+    line = capsys.readouterr().out
+    said = re.fullmatch(r"torch_low_memory: ([\d.]+) GiB at the peak, of all its processes; limit .*\n", line)
+    assert said is not None
+    processes = float(said[1]) * 1024 / 100
+    assert 5 < processes <= max(seen) + 0.1  # tritonserver and the stubs of its models, and nothing else here
+
+
+def test_memory_of_the_card_counts_where_no_process_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container: what its use grew by."""
+    used = iter([1000.0, 3000.0, 2000.0])
+    monkeypatch.setattr(server_memory, "card_memory_mb", lambda _: next(used))
+    monkeypatch.setattr(server_memory, "process_memory_mb", lambda _: 0.0)
+    sampler = server_memory.ServerMemorySampler(list, "GPU-aaaa1111")
+    sampler.look()
+    sampler.look()
+    assert sampler.mb == 2000
+    assert sampler.source == "by which the use of the card grew"
+
+
+def test_memory_fails_without_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, sample: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line, before anything starts."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert main(["server-memory", *sample.partition("=")[2].split(",")]) == 1
+    assert "perf server-memory: GPU: expected one that nvidia-smi shows, got none" in capsys.readouterr().err
