@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from client.web.settings import build_parser
+from client.web.store import ACTIVE
 from lipsync_core.serving import launch
 from tests.deploy.helm import CHART, KUBERNETES, NAMESPACE, ChartRefused, render
 
@@ -28,6 +29,8 @@ EVERYTHING: Document = {
         "clientCertificateSecret": "web-tls",
         "hosts": ["lips.example.org"],
         "tokensSecret": "web-tokens",
+        "metricsTokenSecret": "web-metrics",
+        "clients": [{"podSelector": {}}],
         "storage": {"className": "fast"},
     },
 }
@@ -200,7 +203,8 @@ def test_web_service_gets_the_ca_but_no_servers_key(everything: list[Document]) 
     secrets = {volume["name"]: volume["secret"] for volume in spec["volumes"] if "secret" in volume}
     assert secrets["ca"] == {"secretName": "triton-tls", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
     assert secrets["certificate"]["secretName"] == "web-tls"
-    names = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in spec["containers"][0]["env"]}
+    variables = spec["containers"][0]["env"]
+    names = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in variables if "secretKeyRef" in one["valueFrom"]}
     assert names["LIPSYNC_TOKEN"] == {"name": "triton-tokens", "key": "token"}
 
 
@@ -213,24 +217,51 @@ def test_requests_under_way_may_finish(documents: list[Document]) -> None:
             assert pod["spec"]["terminationGracePeriodSeconds"] >= seconds + launch.STOP_GRACE_S
 
 
-def test_keda_scales_on_waiting_requests() -> None:
-    """The query sums Triton's queues of this release alone, and the threshold is per server."""
-    documents = render({"autoscaling": {"enabled": True, "pendingPerServer": 5}})
+def test_keda_scales_on_the_web_services_jobs() -> None:
+    """The query counts those of this release, waiting and running; the threshold is per server."""
+    documents = render({"autoscaling": {"enabled": True, "jobsPerServer": 5}})
     spec = of_kind(documents, "ScaledObject")["spec"]
     (trigger,) = spec["triggers"]
     assert spec["scaleTargetRef"]["name"] == of_kind(documents, "Deployment")["metadata"]["name"]
     assert trigger["metadata"]["query"] == (
-        'sum(nv_inference_pending_request_count{namespace="video",pod=~"demo-triton-.*"})'
+        'sum(lipsync_web_jobs{namespace="video",pod=~"demo-web-.*",state=~"queued|running"})'
     )
+    assert {"queued", "running"} <= set(ACTIVE)
     assert (trigger["metricType"], trigger["metadata"]["threshold"]) == ("AverageValue", "5")
     assert "replicas" not in of_kind(documents, "Deployment")["spec"]  # else each upgrade would undo the scaling
 
 
-def test_hpa_scales_on_waiting_requests(everything: list[Document]) -> None:
-    """autoscaling/v2 on the same metric, of each pod."""
+def test_keda_scales_on_a_query_of_ones_own() -> None:
+    """Clients without the web service have no jobs to count."""
+    values = {"autoscaling": {"enabled": True, "query": "sum(my_jobs)"}, "web": {"enabled": False}}
+    (trigger,) = of_kind(render(values), "ScaledObject")["spec"]["triggers"]
+    assert trigger["metadata"]["query"] == "sum(my_jobs)"
+
+
+def test_hpa_scales_on_the_web_services_jobs(everything: list[Document]) -> None:
+    """autoscaling/v2 on the same jobs, as docker/README.md has the adapter count them."""
     scaler = of_kind(everything, "HorizontalPodAutoscaler")
     assert scaler["apiVersion"] == "autoscaling/v2"
-    assert scaler["spec"]["metrics"][0]["pods"]["metric"]["name"] == "nv_inference_pending_request_count"
+    external = scaler["spec"]["metrics"][0]["external"]
+    readme = (CHART.parent / "README.md").read_text()
+    assert f"name: {{ as: {external['metric']['name']} }}" in readme
+    assert external["metric"]["selector"]["matchLabels"] == {"app_kubernetes_io_instance": "demo"}
+    assert external["target"] == {"type": "AverageValue", "averageValue": "2"}
+
+
+def test_prometheus_reads_the_web_services_jobs(everything: list[Document]) -> None:
+    """It is let in by the pod's own address, with a token, and its jobs are told from those of other releases."""
+    spec = of_kind(everything, "PodMonitor", "-web")["spec"]
+    (endpoint,) = spec["podMetricsEndpoints"]
+    assert endpoint["authorization"] == {"credentials": {"name": "web-metrics", "key": "token"}}
+    assert spec["podTargetLabels"] == ["app.kubernetes.io/instance"]
+    pod = of_kind(everything, "Deployment", "-web")["spec"]["template"]
+    assert "app.kubernetes.io/instance" in pod["metadata"]["labels"]
+    (container,) = pod["spec"]["containers"]
+    assert "--allowed-host=$(POD_IP)" in container["args"]
+    assert {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}} in container["env"]
+    (rule,) = of_kind(everything, "NetworkPolicy", "-web")["spec"]["ingress"]
+    assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}} in rule["from"]
 
 
 def test_only_callers_and_monitoring_come_in() -> None:
@@ -269,6 +300,11 @@ def test_alerts_and_dashboard_are_shipped_as_they_are(everything: list[Document]
         ({"replica": 2}, "replica"),
         ({"models": {"flavour": "onnx"}}, "flavour"),
         ({"autoscaling": {"kind": "vpa"}}, "kind"),
+        ({"autoscaling": {"enabled": True}, "web": {"enabled": False}}, "autoscaling: expected web.enabled"),
+        (
+            {"monitoring": {"podMonitor": True}, "web": {"tokensSecret": "tokens"}},
+            "web.metricsTokenSecret: expected one with",
+        ),
         ({"replicas": 0}, "replicas"),
         ({"tls": {"clientCertificates": True}}, "secretName"),
         ({"tokens": {"operator": True}}, "secretName"),

@@ -29,8 +29,7 @@ WAITING = 4
 
 def used_metrics() -> set[str]:
     dashboard = (FILES / "dashboard.json").read_text()
-    chart = (FILES.parent / "templates" / "autoscaling.yaml").read_text()
-    return set(METRIC.findall(dashboard + (FILES / "alerts.yaml").read_text() + chart))
+    return set(METRIC.findall(dashboard + (FILES / "alerts.yaml").read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +47,7 @@ def read_metrics(server: EmbeddedServer) -> str:
 
 @pytest.mark.server
 def test_waiting_requests_are_counted_under_the_names_in_use(slow_server: EmbeddedServer) -> None:
-    """A real tritonserver has every metric of dashboard, alerts and autoscaler; what runs does not count as waiting."""
+    """A real tritonserver has every metric of dashboard and alerts; what runs does not count as waiting."""
     with slow_server as server, TritonConnection(server.url, "grpc") as connection:
         seconds = np.full(1, 0.5, np.float32)
         calls = [
