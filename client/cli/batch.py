@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from client.batch import Batch, BatchJob, finished_jobs, is_done, open_report, read_jobs, run_jobs
@@ -14,7 +15,7 @@ from client.cli.parser import OneLineParser, add_job_options, given_job_options
 from client.cli.server_arguments import add_server_arguments, server_access
 from client.errors import BatchError
 from client.options import read_options
-from client.servers.access import ServerAccess
+from client.servers.access import BATCH_PRIORITY, ServerAccess
 
 MAX_JOBS_AT_ONCE = 1000
 
@@ -30,7 +31,7 @@ def batch_command(arguments: Sequence[str]) -> int:
         BatchError: jobs failed; the report names them.
     """
     namespace = build_parser().parse_args(arguments)
-    access = server_access(namespace)
+    access = replace(server_access(namespace), priority=BATCH_PRIORITY)
     shared = given_job_options(namespace)
     read_options(shared, "batch")
     batch = Batch(shared, access, namespace.model_repository, namespace.log_json)

@@ -10,9 +10,11 @@ from pathlib import Path
 from client.errors import UsageError, ref
 from client.servers.addresses import Servers, parse_urls
 from client.servers.calls import Transport
-from client.servers.connection import REQUEST_TIMEOUT_S
+from client.servers.connection import DEFAULT_PRIORITY, REQUEST_TIMEOUT_S
 from client.servers.security import FILES, IN_THE_CLEAR, Security, read_token
 from client.system import has_shared_memory
+
+BATCH_PRIORITY = 2  # after the requests of people who wait, which have the models' default_priority_level
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class ServerAccess:
         transport: How large tensors travel, see `TritonConnection`.
         request_timeout_s: Timeout per inference request, in seconds.
         security: Encryption, certificates and token; only for servers that are given by URL.
+        priority: Level of the requests in the servers' queues, see `TritonConnection`.
 
     Raises:
         UsageError: A URL cannot be read, security is given without URLs, or this system has no shared memory to use.
@@ -36,6 +39,7 @@ class ServerAccess:
     transport: Transport = "auto"
     request_timeout_s: float = REQUEST_TIMEOUT_S
     security: Security = IN_THE_CLEAR
+    priority: int = DEFAULT_PRIORITY
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, before anything is sent."""

@@ -30,6 +30,7 @@ Result = TypeVar("Result")
 
 CONNECT_TIMEOUT_S = 10.0
 REQUEST_TIMEOUT_S = 300.0
+DEFAULT_PRIORITY = 0  # Triton's word for a model's default_priority_level
 
 
 class TritonConnection:
@@ -48,6 +49,7 @@ class TritonConnection:
         transport: Transport = "auto",
         request_timeout_s: float = REQUEST_TIMEOUT_S,
         security: Security = IN_THE_CLEAR,
+        priority: int = DEFAULT_PRIORITY,
     ) -> None:
         """Connect and choose how large tensors travel.
 
@@ -57,6 +59,8 @@ class TritonConnection:
                 host and can map the client's memory.
             request_timeout_s: Timeout per inference request, in seconds.
             security: Encryption, certificates and token.
+            priority: Level of the requests in the server's queues, 1 for the first to be served, 0 for the model's
+                default.
 
         Raises:
             UsageError: The URL is not HOST:PORT, or a token would cross the network unencrypted.
@@ -68,6 +72,7 @@ class TritonConnection:
         self._security = security
         self.url = self._address.url
         self._request_timeout_s = request_timeout_s
+        self._priority = priority
         self._contracts: dict[str, ModelContract] = {}
         self._identities: dict[str, str] = {}
         self._regions: RegionPool | None = None
@@ -190,6 +195,7 @@ class TritonConnection:
                         inputs,
                         outputs=outputs,
                         request_id=request.id,
+                        priority=self._priority,
                         headers=trace_headers(),
                         client_timeout=self._request_timeout_s,
                     )

@@ -169,7 +169,9 @@ class Roster:
     def _connect(self, server: ServerState) -> None:
         access = self._access
         try:
-            connection = TritonConnection(server.address, access.transport, access.request_timeout_s, access.security)
+            connection = TritonConnection(
+                server.address, access.transport, access.request_timeout_s, access.security, access.priority
+            )
         except (ServerUnavailable, RequestRejected) as error:
             with self.changed:
                 server.problem = error

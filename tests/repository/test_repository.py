@@ -42,6 +42,20 @@ def test_needed_models_are_there(contract: ModelContract) -> None:
     assert {*contract.needs, *contract.optional_calls} <= set(CONTRACTS)
 
 
+@pytest.mark.parametrize("model", MODELS, ids=lambda path: path.name)
+def test_only_slow_entrances_have_a_queue_policy(model: Path) -> None:
+    """LatentSync's chunks take seconds; there two levels are worth it, and a bound: each request holds its frames.
+
+    With a policy Triton may notice only after half a second that an instance is free (see docs/serving.md), which
+    fast models would pay at each request. Behind the entrance a refusal would waste the work before it.
+    """
+    policy = "priority_levels: 2 default_priority_level: 1 default_queue_policy { max_queue_size: 32 }"
+    for path in [model / "config.pbtxt", *model.glob("configs/*.pbtxt")]:
+        text = path.read_text()
+        assert (f"dynamic_batching {{ {policy} }}" in text) is (model.name == "latentsync"), path
+        assert ("queue_policy" in text) is (model.name == "latentsync"), path
+
+
 @pytest.mark.parametrize("contract", CONTRACTS.values(), ids=lambda contract: contract.name)
 def test_no_output_carries_an_inputs_name(contract: ModelContract) -> None:
     """In an ensemble that takes the server down at the first request; elsewhere it confuses readers."""

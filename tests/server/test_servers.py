@@ -15,21 +15,23 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 
-from client.errors import NoAnswer, RequestRejected, ServerUnavailable
+from client.errors import NoAnswer, RequestRejected, ServerBusy, ServerUnavailable
 from client.job import Job
 from client.job_options import JobOptions
-from client.servers.access import ServerAccess
+from client.servers.access import BATCH_PRIORITY, ServerAccess
 from client.servers.calls import InferRequest
+from client.servers.connection import TritonConnection
 from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
-from tests.conftest import DEFAULT_MODELS
+from tests.conftest import DEFAULT_MODELS, REPOSITORY
 from tests.server.clips import SPEECH, swaying_head, write_video
 from tests.server.toy_models import DOUBLE_CONFIG, DOUBLE_MODEL, write_model
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.server
 
+LATENTSYNC_CONFIG = REPOSITORY / "latentsync" / "config.pbtxt"
 ALERT = PoolOptions(check_every_s=0.2, check_timeout_s=1.0, max_misses=2)  # a frozen server is noticed within about 3 s
 
 
@@ -170,6 +172,28 @@ def test_full_queue_slows_the_client_down(tmp_path: Path) -> None:
             assert list(threads.map(ask, range(24))) == [2.0 * number for number in range(24)]
         assert pool.retries > 0
         assert pool.is_connected(server.url)
+
+
+def test_a_batch_does_not_keep_people_waiting(tmp_path: Path) -> None:
+    """It fills its own queue, bounded by LatentSync's policy; the page's requests go before what waits there."""
+    lines = LATENTSYNC_CONFIG.read_text().splitlines()
+    policy, instances = (next(one for one in lines if one.startswith(key)) for key in ("dynamic_batch", "instance_"))
+    config = DOUBLE_CONFIG.replace("instance_group [ { kind: KIND_CPU } ]", instances)
+    waiting, extra = 32, 8
+    with ExitStack() as stack:
+        server = stack.enter_context(start_toy(tmp_path / "toy", 0.1, f"{config}{policy}\n"))
+        batch = stack.enter_context(TritonConnection(server.url, priority=BATCH_PRIORITY))
+        page = stack.enter_context(TritonConnection(server.url))
+        request = InferRequest("double", {"values": np.ones(1, np.float32)})
+        page.infer(request)
+        threads = stack.enter_context(ThreadPoolExecutor(waiting + extra))
+        answers = [threads.submit(batch.infer, request) for _ in range(waiting + extra)]
+        wait_until(lambda: any(answer.done() and answer.exception() for answer in answers))  # the queue is full
+        page.infer(request)
+        assert sum(not answer.done() for answer in answers) > waiting / 2
+        errors = [answer.exception() for answer in answers]
+    assert all(error is None or isinstance(error, ServerBusy) for error in errors)
+    assert sum(error is None for error in errors) >= waiting
 
 
 def test_regions_that_a_server_has_forgotten_are_registered_again(trio: list[EmbeddedServer]) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from client.batch import Batch, read_jobs
+from client.cli import batch as cli_batch
 from client.cli.batch import batch_command
 from client.errors import BatchError
 from client.options import CRF, MODEL, PRESET
-from client.servers.access import ServerAccess
+from client.servers.access import BATCH_PRIORITY, ServerAccess
 
 
 @pytest.mark.parametrize(
@@ -77,3 +78,12 @@ def test_wrong_usage_fails_in_one_line(
     assert ending.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"lipsync batch: {message}")
+
+
+def test_jobs_of_a_batch_let_people_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their requests have a lower level in the servers' queues, also once they are in a process of their own."""
+    (tmp_path / "jobs.jsonl").write_text('{"video": "v.mp4", "audio": "a.wav", "output": "o.mp4"}\n')
+    seen: list[Batch] = []
+    monkeypatch.setattr(cli_batch, "run_jobs", lambda _jobs, batch, _report, at_once: seen.append(batch) or [])
+    assert batch_command(["--batch", str(tmp_path / "jobs.jsonl"), "--quiet"]) == 0
+    assert ServerAccess.from_json(seen[0].access.as_json()).priority == BATCH_PRIORITY > ServerAccess().priority
