@@ -15,6 +15,8 @@ from lipsync_core.network_files import NETWORK_FILES
 MAX_BATCH_SIZE = "max_batch_size"
 BACKEND = re.compile(r'^backend: "\w+"$', re.MULTILINE)
 INSTANCES = re.compile(r"^instance_group \{ count: (\d+) kind: (\w+) \}$", re.MULTILINE)
+BATCHING = re.compile(r"^dynamic_batching \{ \}\n", re.MULTILINE)
+BATCH = re.compile(r"=(\d+)")  # of a shape, such as mel=1x80x16
 PARAMETERS = re.compile(r"^parameters \{.*", re.MULTILINE | re.DOTALL)  # they end the file
 PARAMETER_LINE = 'parameters {{ key: "{key}" value {{ string_value: "{text}" }} }}'
 
@@ -48,7 +50,10 @@ def _render(repository: Path, table: FlavourTable, model: str, flavour: str) -> 
         command = rules.command.format(model=model, export=contract.parameters.get(EXPORT_PARAMETER, ""))
         comment, kind = f"{comment} `{command}` writes {rules.network}.".lstrip(), rules.kind
         text = BACKEND.sub(f'backend: "{rules.backend}"', text)
-        text = PARAMETERS.sub("", text) + _parameters_text(_parameters(repository, table, model, flavour))
+        parameters = _parameters(repository, table, model, flavour)
+        text = PARAMETERS.sub("", text) + _parameters_text(parameters)
+        if _largest_batch(parameters) == 1:
+            text = BATCHING.sub("", text)  # joined requests would be split again
     else:
         text = _with_changes(text, contract, changes.parameters)
     text = INSTANCES.sub(f"instance_group {{ count: {count} kind: {kind} }}", text)
@@ -56,6 +61,12 @@ def _render(repository: Path, table: FlavourTable, model: str, flavour: str) -> 
     head = next(index for index, line in enumerate(lines) if not line.startswith("#"))
     origin = f"# Generated from {TABLE_FILE} by `python -m export flavours`; do not edit."
     return "\n".join([*lines[:head], f"# {comment}", origin, *lines[head:]]) + "\n"
+
+
+def _largest_batch(parameters: Mapping[str, str]) -> int | None:
+    """Return the largest batch that a network is compiled for; None if it takes any."""
+    shapes = parameters.get("shapes")
+    return max(map(int, BATCH.findall(shapes))) if shapes else None
 
 
 def _with_changes(text: str, contract: ModelContract, parameters: Mapping[str, str]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +15,9 @@ from lipsync_core.programs.settings import ProgramSettings, split_batch
 WARM_UP_RUNS = 3  # before a CUDA graph is captured: libraries choose kernels in the first runs
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 MAX_COMPILED = 64  # shapes; torch gives up after eight by default
+# Processes that compile for one network, each with a torch of its own. By default there is one per core, and a server
+# compiles several networks at once.
+COMPILE_THREADS, COMPILE_THREADS_VARIABLE = 4, "TORCHINDUCTOR_COMPILE_THREADS"
 
 Inputs = Sequence[Tensor]
 Run = Callable[..., tuple[Tensor, ...]]
@@ -126,7 +131,8 @@ class StaticRunner:
             runs = self._static.get(_sizes(placed))
             if runs is None:
                 self._check_other(placed)
-                outputs = self._plain(*placed)
+                with _without_search():
+                    outputs = self._plain(*placed)
             else:
                 outputs = _in_pieces(runs, placed)
             self._wait()  # the receiver may use another stream or be another process
@@ -145,10 +151,25 @@ class StaticRunner:
             torch.cuda.current_stream(self._device).synchronize()
 
 
+@contextmanager
+def _without_search() -> Generator[None, None, None]:
+    """Let cuDNN take the first fast convolution: a shape that comes once is not worth trying all of them."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 def compiled(run: Run, mode: str) -> Run:
     """Compile a function for each static shape separately; `eager` returns it unchanged."""
     if mode == "eager":
         return run
+    if COMPILE_THREADS_VARIABLE not in os.environ:
+        from torch._inductor import config  # noqa: PLC0415  (only where something is compiled)
+
+        config.compile_threads = COMPILE_THREADS
     torch._dynamo.config.recompile_limit = MAX_COMPILED
     inductor_mode = "max-autotune-no-cudagraphs" if mode == "max-autotune" else None
     function: Run = torch.compile(run, dynamic=False, fullgraph=True, mode=inductor_mode)

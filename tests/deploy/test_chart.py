@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
+from client.cli.serve import COMPILE_TIMEOUT_S
 from client.web.settings import build_parser
 from client.web.store import ACTIVE
 from lipsync_core.serving import launch
@@ -169,6 +170,19 @@ def test_compiled_code_has_a_place(variant: str) -> None:
     container = of_kind(render(VARIANTS[variant]), "Deployment")["spec"]["template"]["spec"]["containers"][0]
     assert {"name": "engines", "mountPath": "/engines"} in container["volumeMounts"]
     assert "LIPSYNC_COMPILE_CACHE=/engines/" in (CHART.parent / "Dockerfile.triton").read_text()
+
+
+def test_compiling_may_take_an_hour(documents: list[Document]) -> None:
+    """Kubernetes and Docker wait as long as `lipsync serve` does, and an upgrade longer than its new pod."""
+    for pod in pods(documents):
+        server = pod["spec"]["containers"][0]
+        if server["name"] != "web":
+            probe = server["startupProbe"]
+            assert probe["periodSeconds"] * probe["failureThreshold"] >= COMPILE_TIMEOUT_S
+    for document in documents:
+        if document["kind"] == "Deployment" and document["metadata"]["name"].endswith("-triton"):
+            assert document["spec"]["progressDeadlineSeconds"] > COMPILE_TIMEOUT_S
+    assert "--start-period=1h" in (CHART.parent / "Dockerfile.triton").read_text()
 
 
 def test_launcher_takes_the_charts_arguments(documents: list[Document]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -52,6 +53,15 @@ def test_the_command_writes_what_is_missing_wrong_or_too_much(
     assert stale_files(repository) == []
     assert not (configs / "forgotten.pbtxt").exists()
     assert main(["flavours", "--check", "--repository", str(repository)]) == 0
+
+
+@pytest.mark.parametrize("flavour", sorted(REPOSITORY.glob("*/configs/torch*.pbtxt")), ids=lambda path: str(path)[-60:])
+def test_requests_are_joined_only_for_batches_that_are_compiled(flavour: Path) -> None:
+    """Joined requests of a network that is compiled for single rows would wait for each other, and be split again."""
+    shapes = read_contract(flavour.parents[1], flavour.stem).parameters.get("shapes")
+    if shapes is not None:
+        batches = {int(size) for size in re.findall(r"=(\d+)", shapes)}
+        assert ("dynamic_batching { }" in flavour.read_text()) is (max(batches) > 1)
 
 
 def test_latentsyncs_batching_is_changed_in_its_config(repository: Path) -> None:

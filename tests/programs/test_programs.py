@@ -55,6 +55,38 @@ def expected(inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         return Toy().eval()(*inputs)
 
 
+def test_convolutions_are_searched_for_static_shapes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A last chunk of an odd number of frames comes once: trying all of cuDNN's ways would take longer than running."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    seen: list[bool] = []
+
+    class Seeing(Toy):
+        def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            seen.append(torch.backends.cudnn.benchmark)
+            return super().forward(*inputs)
+
+    network = StaticRunner(Seeing(), settings(), CPU)
+    network.prepare(toy_inputs(2))
+    network(toy_inputs(2))
+    assert set(seen) == {True}
+    seen.clear()
+    network(toy_inputs(2, edge=6))
+    assert seen == [False]
+    assert torch.backends.cudnn.benchmark
+
+
+def test_compiling_has_few_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a torch of its own; a number in the environment is kept."""
+    config = pytest.importorskip("torch._inductor.config")
+    monkeypatch.setattr(config, "compile_threads", 32)
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "32")
+    runner.compiled(Toy(), "default")
+    assert config.compile_threads == 32
+    monkeypatch.delenv("TORCHINDUCTOR_COMPILE_THREADS")
+    runner.compiled(Toy(), "default")
+    assert config.compile_threads == runner.COMPILE_THREADS == 4
+
+
 def test_a_program_survives_its_file(tmp_path: Path) -> None:
     """The same values for one row and for many, and the names of its tensors."""
     program = load_program(toy_program(tmp_path / "model.pt2"), CPU)

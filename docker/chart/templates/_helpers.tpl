@@ -147,10 +147,10 @@ containers:
     resources:
       {{- toYaml .resources | nindent 6 }}
     # Ready means that all models are loaded. HTTP answers nothing but health.
-    startupProbe:
+    startupProbe: # an hour, for a flavour that compiles at its first start
       httpGet: { path: /v2/health/ready, port: http }
       periodSeconds: 5
-      failureThreshold: 180
+      failureThreshold: 720
     readinessProbe:
       httpGet: { path: /v2/health/ready, port: http }
       periodSeconds: 5
