@@ -27,6 +27,7 @@ import yaml
 CHART = Path(__file__).resolve().parents[2] / "docker" / "chart"
 RELEASE, NAMESPACE = "demo", "video"
 KUBERNETES = "1.32"
+REGISTRY = "registry.example.org/lips"
 LIBRARY = Path("_lib/linux-amd64/libhelm_sdkpy.so")
 RELEASE_DATA = re.compile(rb"H4sI[A-Za-z0-9+/]+=*")  # gzip in base64, within the stored release's protobuf
 KINDS = {  # what the chart may hold: API group and version -> kinds and their plurals
@@ -51,11 +52,12 @@ class ChartRefused(Exception):
 
 
 def render(values: dict[str, Any]) -> list[dict[str, Any]]:
-    """Render the chart with these values over its own.
+    """Render the chart with these values over its own; the registry, which it asks for, is REGISTRY by default.
 
     Raises:
         ChartRefused: values that the chart's schema or templates do not take.
     """
+    values = {"registry": REGISTRY, **values}
     command = shutil.which("helm")
     text = _render_by_command(command, values) if command else _render_by_library(values)
     return [document for document in yaml.safe_load_all(text) if document]

@@ -9,7 +9,7 @@ from client.cli.serve import COMPILE_TIMEOUT_S
 from client.web.settings import build_parser
 from client.web.store import ACTIVE
 from lipsync_core.serving import launch
-from tests.deploy.helm import CHART, KUBERNETES, NAMESPACE, ChartRefused, render
+from tests.deploy.helm import CHART, KUBERNETES, NAMESPACE, REGISTRY, ChartRefused, render
 
 Document = dict[str, Any]
 TLS = {"secretName": "triton-tls", "clientCertificates": True}
@@ -185,6 +185,46 @@ def test_compiling_may_take_an_hour(documents: list[Document]) -> None:
     assert "--start-period=1h" in (CHART.parent / "Dockerfile.triton").read_text()
 
 
+def test_images_have_full_names(documents: list[Document]) -> None:
+    """A name without a registry would be looked up on Docker Hub, where somebody else may have it."""
+    for pod in pods(documents):
+        for container in [*pod["spec"]["containers"], *pod["spec"].get("initContainers", [])]:
+            assert container["image"].startswith(f"{REGISTRY}/lipsync-"), container["image"]
+
+
+def test_readme_builds_every_image() -> None:
+    """The engines' too, under the names and the tag that the chart pulls."""
+    readme = (CHART.parent / "README.md").read_text()
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    for image in (values["image"], values["engines"]["image"], values["web"]["image"]):
+        assert f"-t REGISTRY/{image['repository']}:{version} ." in readme
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, {"maxSurge": 1, "maxUnavailable": 0}),
+        ({"replicas": 3}, {"maxSurge": 0, "maxUnavailable": 1}),
+        ({"replicas": 3, "autoscaling": {"enabled": True}}, {"maxSurge": 1, "maxUnavailable": 0}),
+        ({"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}, {"maxSurge": 0, "maxUnavailable": 1}),
+    ],
+)
+def test_an_upgrade_leaves_a_server(values: Document, expected: Document) -> None:
+    """One by one in place; a single server stays until the new one is ready, unless there is no GPU for that."""
+    assert of_kind(render(values), "Deployment")["spec"]["strategy"]["rollingUpdate"] == expected
+
+
+def test_names_are_asked_of_the_nodes_own_resolver_too() -> None:
+    """NodeLocal DNSCache answers at a link-local address, which no selector of pods or namespaces covers."""
+    documents = render({"tracing": {"url": "http://collector:4318/v1/traces"}})
+    for ending in ("-triton", "-web"):
+        rules = of_kind(documents, "NetworkPolicy", ending)["spec"]["egress"]
+        (dns,) = [rule for rule in rules if {"protocol": "UDP", "port": 53} in rule["ports"]]
+        assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in dns["to"]
+        assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}} in dns["to"]
+
+
 def test_launcher_takes_the_charts_arguments(documents: list[Document]) -> None:
     """Every option that the chart passes is one that the image's entrypoint knows."""
     for pod in pods(documents):
@@ -312,6 +352,7 @@ def test_alerts_and_dashboard_are_shipped_as_they_are(everything: list[Document]
     ("values", "named"),
     [
         ({"replica": 2}, "replica"),
+        ({"registry": ""}, "registry: expected where your images are"),
         ({"models": {"flavour": "onnx"}}, "flavour"),
         ({"autoscaling": {"kind": "vpa"}}, "kind"),
         ({"autoscaling": {"enabled": True}, "web": {"enabled": False}}, "autoscaling: expected web.enabled"),

@@ -134,6 +134,23 @@ def test_compiled_code_of_compose_is_kept_where_it_can_be_executed() -> None:
     assert overlay["services"]["triton"]["command"] == ["--flavour", "torch"]
 
 
+@pytest.mark.parametrize("compose", COMPOSE_FILES, ids=lambda path: path.name)
+def test_images_of_others_have_full_names(compose: Path) -> None:
+    """Not every engine takes a name without registry for one on Docker Hub; ours are built here."""
+    for service in read(compose)["services"].values():
+        assert "build" in service or "image" not in service or service["image"].startswith("docker.io/")
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_base_images_have_full_names(dockerfile: Path) -> None:
+    """Each is scratch, an earlier stage, or a name with its registry."""
+    text = dockerfile.read_text()
+    stages = {"scratch", *re.findall(r"^FROM .+ AS (\w+)$", text, flags=re.M)}
+    for name in re.findall(r"^FROM (\S+)", text, flags=re.M):
+        registry, slash, _ = name.partition("/")
+        assert name in stages or (slash and "." in registry), name
+
+
 def test_compose_keeps_services_apart_and_small() -> None:
     """Triton is reached by the web service and Prometheus alone; nothing listens beyond this host."""
     content = read(DOCKER / "compose.yaml")

@@ -22,6 +22,29 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
+{{/* An image's full name; takes the root context and the image's values. */}}
+{{- define "lipsync.image" -}}
+{{- $registry := required "registry: expected where your images are, such as registry.example.org/lips, got none" .root.Values.registry -}}
+{{ trimSuffix "/" $registry }}/{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
+{{- end }}
+
+{{/* How an upgrade replaces servers. */}}
+{{- define "lipsync.rollingUpdate" -}}
+{{- $count := ternary .Values.autoscaling.minReplicas .Values.replicas .Values.autoscaling.enabled | int -}}
+{{- $default := ternary (dict "maxSurge" 1 "maxUnavailable" 0) (dict "maxSurge" 0 "maxUnavailable" 1) (eq $count 1) -}}
+{{- toYaml (.Values.rollingUpdate | default $default) }}
+{{- end }}
+
+{{/* Where names are asked for: rules of an egress policy. */}}
+{{- define "lipsync.dnsEgress" -}}
+- to:
+    - namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: kube-system } }
+    {{- with .Values.networkPolicy.dns }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  ports: [{ protocol: UDP, port: 53 }, { protocol: TCP, port: 53 }]
+{{- end }}
+
 {{/* Every container: what the restricted pod security standard asks for, and a file system that stays as built. */}}
 {{- define "lipsync.containerSecurity" -}}
 allowPrivilegeEscalation: false
@@ -111,7 +134,7 @@ topologySpreadConstraints:
 {{- if eq .models.flavour "tensorrt" }}
 initContainers:
   - name: engines
-    image: "{{ .engines.image.repository }}:{{ .engines.image.tag | default $root.Chart.AppVersion }}"
+    image: {{ include "lipsync.image" (dict "root" $root "image" .engines.image) | quote }}
     imagePullPolicy: {{ .image.pullPolicy }}
     args:
       - --precision={{ .engines.precision }}
@@ -134,7 +157,7 @@ initContainers:
 {{- end }}
 containers:
   - name: {{ $.container }}
-    image: "{{ .image.repository }}:{{ .image.tag | default $root.Chart.AppVersion }}"
+    image: {{ include "lipsync.image" (dict "root" $root "image" .image) | quote }}
     imagePullPolicy: {{ .image.pullPolicy }}
     args:
       {{- include "lipsync.launchArguments" $root | trim | nindent 6 }}
