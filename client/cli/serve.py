@@ -21,7 +21,7 @@ from client.servers.embedded import how_it_ended
 from lipsync_core.serving.access import add_access_options, read_access
 from lipsync_core.serving.endpoints import GRPC_PORT, HTTP_PORT, LOOPBACK, METRICS_PORT, is_loopback
 from lipsync_core.serving.flavours import AUTO, CPU, choose_flavour
-from lipsync_core.serving.gpus import VISIBLE_VARIABLE, runs_on_gpu, visible_gpus
+from lipsync_core.serving.gpus import VISIBLE_VARIABLE, gpus_to_use, visible_gpus
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 
 MAX_PORT = 65_535
@@ -154,8 +154,7 @@ def _all_server_options(options: argparse.Namespace, models: tuple[str, ...]) ->
         UsageError: options that do not go together, or ports of two servers that meet.
     """
     first = _server_options(options, models)
-    on_gpu = runs_on_gpu(options.model_repository, options.model_config_name)
-    gpus = visible_gpus() if on_gpu else []
+    gpus = gpus_to_use(options.model_repository, options.model_config_name)
     if len(gpus) < 2:
         return [first]
     found = [_neighbour(first, place, gpu) for place, gpu in enumerate(gpus)]

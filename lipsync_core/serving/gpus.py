@@ -36,6 +36,11 @@ def runs_on_gpu(repository: Path, flavour: str | None) -> bool:
     return any(read_contract(folder, flavour).backend in GPU_BACKENDS for folder in folders)
 
 
+def gpus_to_use(repository: Path, flavour: str | None) -> list[str]:
+    """List the visible GPUs that servers of a flavour need one of; none where it runs on the CPU."""
+    return visible_gpus() if runs_on_gpu(repository, flavour) else []
+
+
 def pinned(gpu: str | None) -> dict[str, str]:
     """Return the environment variables that limit a process to one GPU; none for None."""
     return {} if gpu is None else {VISIBLE_VARIABLE: gpu}

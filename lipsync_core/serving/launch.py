@@ -20,7 +20,7 @@ from lipsync_core.repository import check_networks, exported_models, served_mode
 from lipsync_core.serving.access import add_access_options, read_access
 from lipsync_core.serving.engines import FLAVOUR, engine_folder, find_gpu, models_with_engine, stale_engines
 from lipsync_core.serving.flavours import AUTO, CPU, choose_flavour
-from lipsync_core.serving.gpus import pinned, runs_on_gpu, visible_gpus
+from lipsync_core.serving.gpus import gpus_to_use, pinned, visible_gpus
 from lipsync_core.serving.links import link_models
 
 EXIT_USAGE = 2
@@ -118,9 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _use_one_gpu(repository: Path, flavour: str | None) -> None:
     """Limit this process, which becomes the server, to the first GPU, and say so where there are more."""
-    if not runs_on_gpu(repository, flavour):
-        return
-    gpus = visible_gpus()
+    gpus = gpus_to_use(repository, flavour)
     if len(gpus) > 1:
         print(
             f"lipsync launch: GPU: expected one per container, got {len(gpus)}. This server uses {gpus[0]} alone:"

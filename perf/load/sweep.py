@@ -16,6 +16,7 @@ from client.servers.channel import open_channel
 from client.servers.connection import TritonConnection
 from client.servers.security import IN_THE_CLEAR
 from lipsync_core.contract import ModelContract
+from lipsync_core.serving.gpus import gpus_to_use
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from perf.load.measure import Target, measure_point
@@ -147,7 +148,10 @@ def open_target(options: SweepOptions, maker: SampleMaker, model: str) -> Iterat
             yield Target(connection, contract, lambda: answers(options.url), gpu_look(options))
         return
     needed = tuple(maker.needed_models(model))
-    server_options = ServerOptions(options.repository, needed, config_name=options.flavour)
+    gpus = gpus_to_use(options.repository, options.flavour)
+    server_options = ServerOptions(
+        options.repository, needed, config_name=options.flavour, gpu=gpus[0] if gpus else None
+    )
     with EmbeddedServer(server_options) as server, TritonConnection(server.url, TRANSPORT) as connection:
         yield Target(connection, contract, server.is_alive, gpu_look(options))
 

@@ -13,6 +13,8 @@ from lipsync_core.serving import launch
 from lipsync_core.serving.engines import find_gpu
 from lipsync_core.serving.gpus import runs_on_gpu, visible_gpus
 from lipsync_core.serving.server import ServerOptions
+from perf.load import sweep
+from perf.load.sample_data import SampleMaker
 from tests.conftest import REPOSITORY
 from tests.imitation_gpus import UUIDS, show_gpus
 
@@ -65,6 +67,23 @@ def test_one_server_per_gpu_is_served(two_gpus: None) -> None:
     assert (first.grpc_port, first.http_port, first.metrics_port) == (8001, 8000, 8002)
     assert (second.grpc_port, second.http_port, second.metrics_port) == (8004, 8003, 8005)
     assert [one.gpu for one in server_options()] == [None]
+
+
+def test_a_sweep_measures_one_gpu(two_gpus: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its server is one server too."""
+    seen: list[ServerOptions] = []
+
+    def start(options: ServerOptions) -> None:
+        seen.append(options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "EmbeddedServer", start)
+    for flavour in ("torch", None):
+        options = SimpleNamespace(url=None, repository=REPOSITORY, flavour=flavour)
+        maker = SampleMaker(REPOSITORY, flavour)
+        with pytest.raises(KeyboardInterrupt), sweep.open_target(options, maker, "wav2lip_generator"):  # type: ignore[arg-type]
+            pass
+    assert [one.gpu for one in seen] == [UUIDS[0], None]
 
 
 @pytest.mark.parametrize("ports", [("--http-port", "8004"), ("--grpc-port", "65534")])
