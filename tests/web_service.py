@@ -17,6 +17,7 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from client.servers.access import ServerAccess
+from client.web.__main__ import server_config
 from client.web.app import create_app
 from client.web.job_queue import JobQueue
 from client.web.service import Service
@@ -63,7 +64,8 @@ def files(video: bytes = b"video", audio: bytes = b"audio", name: str = "in.mp4"
 @contextmanager
 def listening(service: Service) -> Iterator[str]:
     """Serve on a free port of loopback, from a thread; gives the address."""
-    config = uvicorn.Config(create_app(service), port=0, log_level="critical", timeout_graceful_shutdown=1)
+    config = server_config(service, log_level="critical")
+    config.port = 0
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

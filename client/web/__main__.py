@@ -22,6 +22,7 @@ with interrupts_end("lipsync web"), needs_extra("web"):
 
     from client.servers.embedded import start_error
     from client.web.app import create_app
+    from client.web.connections import GuardedProtocol, max_connections
     from client.web.job_queue import JobQueue
     from client.web.service import Service
     from client.web.settings import build_parser, settings_from
@@ -90,16 +91,22 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(service: Service, listening: socket.socket) -> None:
     """Serve a service's app until a signal ends it."""
+    _AnnouncedServer(server_config(service)).run([listening])
+
+
+def server_config(service: Service, log_level: str = "warning") -> uvicorn.Config:
+    """Return how uvicorn serves a service's app."""
     proxies = service.settings.trusted_proxies
-    config = uvicorn.Config(
+    return uvicorn.Config(
         create_app(service),
-        log_level="warning",
+        http=GuardedProtocol,
+        limit_concurrency=max_connections(),
+        log_level=log_level,
         server_header=False,
         proxy_headers=bool(proxies),
         forwarded_allow_ips=list(proxies),
         timeout_graceful_shutdown=LAST_ANSWERS_S,
     )
-    _AnnouncedServer(config).run([listening])
 
 
 class _AnnouncedServer(uvicorn.Server):

@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from client.web import job_routes, legacy_routes, service_routes
+from client.web.connections import BodyGuard
 from client.web.metrics import Metrics, MetricsMiddleware
 from client.web.problems import Problem, add_problem_handlers
 from client.web.security import Gatekeeper, SecurityMiddleware
@@ -37,6 +38,7 @@ def create_app(service: Service) -> FastAPI:
         return FileResponse(PAGE / "index.html")
 
     app.mount("/page", StaticFiles(directory=PAGE))
+    app.add_middleware(BodyGuard)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -21,7 +21,7 @@ from client.web.problems import ProblemError, problem_responses, validation_prob
 from client.web.security import User
 from client.web.service import Service, ServiceDep
 from client.web.store import ENDED, JobRecord
-from client.web.upload import MAX_OVERHEAD_BYTES, Upload, UploadReader
+from client.web.upload import Upload, UploadReader
 from client.web.views import EXAMPLE_ID, JobList, JobView, UrlJob, download_name
 
 FOLLOW_EVERY_S = 0.4
@@ -111,13 +111,8 @@ async def _create_url_job(request: Request, user: str, service: Service) -> JobV
     if not service.settings.allow_urls:
         got = "web addresses, which this service does not fetch"
         raise ProblemError(403, expected="files", got=got, advice="Upload the files")
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_OVERHEAD_BYTES:
-            raise ProblemError(413, expected=f"at most {MAX_OVERHEAD_BYTES} bytes of JSON", got="more")
     try:
-        job = UrlJob.model_validate_json(bytes(body))
+        job = UrlJob.model_validate_json(await request.body())
     except ValidationError as error:
         raise validation_problem(error.errors()) from error
     names, left = [], service.settings.max_upload_bytes

@@ -93,7 +93,7 @@ def get_session(request: Request) -> SessionView:
     return SessionView(token_needed=gatekeeper.asks_for_token, signed_in=True)
 
 
-@router.post("/session", status_code=204, responses=problem_responses(400, 401, 403, 422))
+@router.post("/session", status_code=204, responses=problem_responses(400, 401, 403, 408, 413, 422))
 def sign_in(request: Request, login: TokenLogin) -> Response:
     """Exchange a token for a cookie; pages need it because players and links cannot send a token."""
     gatekeeper: Gatekeeper = request.app.state.gatekeeper
