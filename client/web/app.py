@@ -17,6 +17,7 @@ from client.web.metrics import Metrics, MetricsMiddleware
 from client.web.problems import Problem, add_problem_handlers
 from client.web.security import Gatekeeper, SecurityMiddleware
 from client.web.service import Service
+from client.web.settings import NULL_ORIGIN
 
 PAGE = Path(__file__).parent / "page"
 DESCRIPTION = "Takes a video and recorded speech; returns the video lip-synced to it."
@@ -39,14 +40,16 @@ def create_app(service: Service) -> FastAPI:
 
     app.mount("/page", StaticFiles(directory=PAGE))
     app.add_middleware(BodyGuard)
-    if settings.cors_origins:
+    if sites := [origin for origin in settings.cors_origins if origin != NULL_ORIGIN]:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=list(settings.cors_origins),
+            allow_origins=sites,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Range"],
             expose_headers=["Location", "Content-Range"],
         )
+    if NULL_ORIGIN in settings.cors_origins:
+        app.add_middleware(legacy_routes.LegacyCors, origins=settings.cors_origins)
     app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
     app.add_middleware(SecurityMiddleware, settings=settings)
     _complete_openapi(app)

@@ -1,71 +1,136 @@
-"""The predecessor service's contract: /submit, /status/{id}, /result/{id}."""
+"""The predecessor service's contract, field by field: POST /submit, GET /status/{jobId}, GET /result/{jobId}."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, get_args
 
-from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, Field
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from client.web.job_routes import MEDIA, JobId, create_files_job, multipart_body, result_response
-from client.web.problems import problem_responses
+from client.options import MODEL
+from client.web.job_routes import BYTES, FILE_PARTS, MEDIA, result_response
+from client.web.job_settings import JobSettings
+from client.web.problems import ProblemError, problem_responses
 from client.web.security import User
 from client.web.service import ServiceDep
+from client.web.settings import LEGACY_PATHS, NULL_ORIGIN
 from client.web.store import State
+from client.web.upload import UploadReader
+from client.web.views import EXAMPLE_ID
 
-Status = Literal["queued", "processing", "completed", "failed", "cancelled"]
+Mode = Literal["latentSync", "wav2lip"]
+Status = Literal["pending", "running", "completed", "failed", "not_found"]
+MODE = "mode"
 STATUS: dict[State, Status] = {
-    "queued": "queued",
-    "running": "processing",
-    "cancelling": "processing",
+    "queued": "pending",
+    "running": "running",
+    "cancelling": "running",
     "finished": "completed",
     "failed": "failed",
-    "cancelled": "cancelled",
+    "cancelled": "failed",
 }
+SHOWN_ANYWHERE = {"Cross-Origin-Resource-Policy": "cross-origin"}  # a player of the predecessor's page shows results
 router = APIRouter(tags=["predecessor"])
+AnyJobId = Annotated[str, Path(alias="jobId", description="The job's id.", examples=[EXAMPLE_ID])]
 
 
 class Submitted(BaseModel):
     """A job that was accepted."""
 
-    job_id: str
-    status: Status
+    jobId: str  # noqa: N815  # the predecessor's name
 
 
 class JobStatus(Submitted):
-    """Progress of a job."""
+    """The state of a job."""
 
-    progress: float = Field(ge=0, le=100, description="Percentage of the frames that are done.")
-    error: str | None
+    status: Status = Field(description="Cancelled jobs are failed; unknown and removed ones are not_found.")
 
 
-MULTIPART: dict[str, Any] = {"requestBody": multipart_body()}
+class NotReady(BaseModel):
+    """There is no result yet, or there never will be one: see the job's status."""
+
+    Error: Literal["Result not ready"] = "Result not ready"
+
+
+BODY: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        **{name: {**BYTES, "minLength": 1} for name in FILE_PARTS},
+        MODE: {"type": "string", "enum": list(get_args(Mode)), "default": get_args(Mode)[0]},
+    },
+    "required": list(FILE_PARTS),
+    "additionalProperties": False,
+}
+RESULT: dict[int | str, dict[str, Any]] = {
+    **MEDIA,
+    200: {
+        "description": "The file, or that it is not ready.",
+        "content": {**MEDIA[200]["content"], "application/json": {"schema": NotReady.model_json_schema()}},
+    },
+}
 
 
 @router.post(
     "/submit",
     response_model=Submitted,
-    openapi_extra=MULTIPART,
+    openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": BODY}}}},
     responses=problem_responses(400, 401, 403, 408, 413, 415, 422, 429, 507),
 )
 async def submit(request: Request, user: User, service: ServiceDep) -> Submitted:
-    """Queue a job for a video and recorded speech, as POST /jobs does."""
-    view = await create_files_job(request, user, service)
-    return Submitted(job_id=view.id, status=STATUS[view.state])
+    """Queue a job for a video and recorded speech; its other options have their defaults."""
+    async with service.place_for_upload(user) as place:
+        files = {name: place.folder / name for name in FILE_PARTS}
+        upload = await UploadReader(
+            files, service.settings.max_upload_bytes, service.disk, frozenset({MODE})
+        ).read(request)
+        settings = JobSettings(**{MODEL.name: _model(upload.fields.get(MODE, get_args(Mode)[0]))})
+        view = await service.accept(place, settings, *(upload.names[name] for name in FILE_PARTS))
+    return Submitted(jobId=view.id)
 
 
-@router.get("/status/{job_id}", response_model=JobStatus, responses=problem_responses(401, 404))
-def status(job_id: JobId, user: User, service: ServiceDep) -> JobStatus:
-    """Return the progress of a job."""
-    view = service.view(service.job(job_id, user))
-    error = None if view.error is None else view.error.detail
-    return JobStatus(job_id=view.id, status=STATUS[view.state], progress=view.percent, error=error)
+@router.get("/status/{jobId}", response_model=JobStatus, responses=problem_responses(401))
+def status(job_id: AnyJobId, user: User, service: ServiceDep) -> JobStatus:
+    """Return the state of a job; unknown jobs have one too."""
+    job = service.find(job_id, user)
+    return JobStatus(jobId=job_id, status="not_found" if job is None else STATUS[job.state])
 
 
-@router.get(
-    "/result/{job_id}", response_class=FileResponse, responses={**MEDIA, **problem_responses(401, 404, 409, 416)}
-)
-def result(job_id: JobId, user: User, service: ServiceDep) -> FileResponse:
+@router.get("/result/{jobId}", response_class=FileResponse, responses={**RESULT, **problem_responses(401, 404, 416)})
+def result(job_id: AnyJobId, user: User, service: ServiceDep) -> Response:
     """Download the finished video."""
-    return result_response(service, service.job(job_id, user), download=True)
+    job = service.find(job_id, user)
+    if job is None or job.state != "finished":
+        return JSONResponse(NotReady().model_dump())
+    found = result_response(service, job, download=True)
+    if NULL_ORIGIN in service.settings.cors_origins:
+        found.headers.update(SHOWN_ANYWHERE)
+    return found
+
+
+def _model(mode: str) -> str:
+    """Return the pipeline of a mode.
+
+    Raises:
+        ProblemError: 422, there is no such mode.
+    """
+    if mode not in get_args(Mode):
+        raise ProblemError(422, name=MODE, expected=f"one of {', '.join(get_args(Mode))}", got="another")
+    return mode.lower()
+
+
+class LegacyCors:
+    """Lets pages that were opened from files call the predecessor's routes, and no others."""
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+        """Wrap an app; sites with these origins may call the predecessor's routes too."""
+        self._app = app
+        self._cors = CORSMiddleware(app, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        is_open = scope["type"] == "http" and scope["path"].startswith(LEGACY_PATHS)
+        await (self._cors if is_open else self._app)(scope, receive, send)

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from client.option import flag
 from client.web.problems import ProblemError
-from client.web.settings import Settings
+from client.web.settings import LEGACY_PATHS, NULL_ORIGIN, Settings
 
 COOKIE = "lipsync_session"
 SESSION_S = 7 * 24 * 3600
@@ -122,11 +122,11 @@ class SecurityMiddleware:
                     headers.setdefault(name, value)
             await send(message)
 
-        problem = self._refusal(scope["method"], Headers(scope=scope))
+        problem = self._refusal(scope["method"], scope["path"], Headers(scope=scope))
         answer = self._app if problem is None else problem.response()
         await answer(scope, receive, send_with_headers)
 
-    def _refusal(self, method: str, headers: Headers) -> ProblemError | None:
+    def _refusal(self, method: str, path: str, headers: Headers) -> ProblemError | None:
         host = headers.get("host", "").lower()
         if self._hosts and _without_port(host) not in self._hosts:
             advice = f"Start the service with {flag('allowed_host')} and this name"
@@ -134,7 +134,9 @@ class SecurityMiddleware:
                 421, expected="a host name that the service was started for", got="another", advice=advice
             )
         origin = headers.get("origin")
-        if origin is None or method in SAFE_METHODS or origin in self._origins:
+        if origin is None or method in SAFE_METHODS:
+            return None
+        if origin in self._origins and (origin != NULL_ORIGIN or path.startswith(LEGACY_PATHS)):
             return None
         if origin.partition("://")[2].lower() != host:
             return ProblemError(403, expected="a request from the service's own page", got="one from another site")

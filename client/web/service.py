@@ -90,10 +90,15 @@ class Service:
         Raises:
             ProblemError: 404, there is no such job, or it is another user's.
         """
-        record = self.store.get(job_id)
-        if record is None or record.user != user:
+        record = self.find(job_id, user)
+        if record is None:
             raise ProblemError(404, expected="the id of one of your jobs", got="another", advice="It may be removed")
         return record
+
+    def find(self, job_id: str, user: str) -> JobRecord | None:
+        """Return a user's job, or None if there is no such job or it is another user's."""
+        record = self.store.get(job_id)
+        return None if record is None or record.user != user else record
 
     def view(self, record: JobRecord) -> JobView:
         """Return what the user sees of a job."""

