@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import time
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -13,10 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from client.option import flag
 from client.web.problems import ProblemError
+from client.web.sessions import Sessions, SignInThrottle
 from client.web.settings import LEGACY_PATHS, NULL_ORIGIN, Settings
 
 COOKIE = "lipsync_session"
-SESSION_S = 7 * 24 * 3600
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:;"
@@ -40,6 +38,8 @@ class Gatekeeper:
     def __init__(self, settings: Settings) -> None:
         """Use the tokens of these settings."""
         self._tokens = dict(settings.tokens)
+        self.sessions = Sessions(self._tokens, settings.data / "revoked-sessions")
+        self.throttle = SignInThrottle()
 
     @property
     def asks_for_token(self) -> bool:
@@ -53,13 +53,29 @@ class Gatekeeper:
             ProblemError: 401, neither is valid.
         """
         if not self._tokens:
-            return request.client.host if request.client else "unknown"
+            return address_of(request)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         user = self.user_of_token(token) if scheme.lower() == "bearer" else None
-        user = user or self._user_of_session(request.cookies.get(COOKIE, ""))
+        user = user or self.sessions.user(request.cookies.get(COOKIE, ""))
         if user is None:
             headers = {"WWW-Authenticate": 'Bearer realm="lipsync"'}
             raise ProblemError(401, expected="a valid bearer token", got="none", headers=headers)
+        return user
+
+    def sign_in(self, token: str, address: str) -> str:
+        """Return the owner of a token that was sent from an address.
+
+        Raises:
+            ProblemError: 401, the token is not valid; 429, too many were not.
+        """
+        self.throttle.check(address)
+        user = self.user_of_token(token)
+        if user is None:
+            self.throttle.note_failure(address)
+            advice = "Check that it is complete, or ask whoever runs this service"
+            raise ProblemError(
+                401, expected="a valid token", got="another", advice=advice, title="The token is not valid"
+            )
         return user
 
     def user_of_token(self, token: str) -> str | None:
@@ -70,24 +86,10 @@ class Gatekeeper:
                 found = user
         return found
 
-    def session(self, user: str) -> str:
-        """Return the value of a session cookie: its expiry, and a signature that only this service can make."""
-        expires = str(int(time.time()) + SESSION_S)
-        return f"{expires}.{self._proof(self._tokens[user], expires)}"
 
-    def _user_of_session(self, cookie: str) -> str | None:
-        expires, _, proof = cookie.partition(".")
-        if not (expires.isascii() and expires.isdecimal() and len(expires) < 16 and int(expires) > time.time()):
-            return None
-        found = None
-        for user, token in self._tokens.items():
-            if hmac.compare_digest(proof.encode(errors="surrogateescape"), self._proof(token, expires).encode()):
-                found = user
-        return found
-
-    @staticmethod
-    def _proof(token: str, expires: str) -> str:
-        return hmac.new(token.encode(), f"lipsync session {expires}".encode(), hashlib.sha256).hexdigest()
+def address_of(request: Request) -> str:
+    """Return the address that a request came from."""
+    return request.client.host if request.client else "unknown"
 
 
 def current_user(request: Request) -> str:

@@ -16,8 +16,9 @@ from client.web.form import option_list
 from client.web.labels import PICTURE_PART
 from client.web.metrics import Metrics
 from client.web.problems import ProblemError, problem_responses
-from client.web.security import COOKIE, SESSION_S, SIGNED_IN, Gatekeeper, User
+from client.web.security import COOKIE, SIGNED_IN, Gatekeeper, User, address_of
 from client.web.service import ServiceDep
+from client.web.sessions import SESSION_S
 from client.web.settings import MB
 from client.web.upload import UploadReader
 from client.web.views import FaceList, Health, Limits, ModelList, OptionList, SessionView, TokenLogin
@@ -93,21 +94,15 @@ def get_session(request: Request) -> SessionView:
     return SessionView(token_needed=gatekeeper.asks_for_token, signed_in=True)
 
 
-@router.post("/session", status_code=204, responses=problem_responses(400, 401, 403, 408, 413, 422))
+@router.post("/session", status_code=204, responses=problem_responses(400, 401, 403, 408, 413, 422, 429))
 def sign_in(request: Request, login: TokenLogin) -> Response:
     """Exchange a token for a cookie; pages need it because players and links cannot send a token."""
     gatekeeper: Gatekeeper = request.app.state.gatekeeper
-    user = gatekeeper.user_of_token(login.token)
     response = Response(status_code=204)
     if gatekeeper.asks_for_token:
-        if user is None:
-            advice = "Check that it is complete, or ask whoever runs this service"
-            raise ProblemError(
-                401, expected="a valid token", got="another", advice=advice, title="The token is not valid"
-            )
         response.set_cookie(
             COOKIE,
-            gatekeeper.session(user),
+            gatekeeper.sessions.make(gatekeeper.sign_in(login.token, address_of(request))),
             max_age=SESSION_S,
             httponly=True,
             samesite="strict",
@@ -117,8 +112,10 @@ def sign_in(request: Request, login: TokenLogin) -> Response:
 
 
 @router.delete("/session", status_code=204, responses=problem_responses(403))
-def sign_out() -> Response:
-    """Delete the cookie."""
+def sign_out(request: Request) -> Response:
+    """End the session, so that its cookie is worth nothing any more, and delete the cookie."""
+    gatekeeper: Gatekeeper = request.app.state.gatekeeper
+    gatekeeper.sessions.revoke(request.cookies.get(COOKIE, ""))
     response = Response(status_code=204)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response

@@ -98,9 +98,9 @@ def test_result_and_video_come_in_parts(client: httpx.Client, clip: Path) -> Non
     assert client.get(job["links"]["video"]).content == clip.read_bytes()
 
 
-def test_contract_of_the_predecessor_is_served(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
+def test_contract_of_the_predecessor_is_served(wav2lip_server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
     """/submit, /status and /result do a whole job."""
-    with WebProcess(tmp_path, "--url", server.url) as web, web.client() as client:
+    with WebProcess(tmp_path, "--url", wav2lip_server.url) as web, web.client() as client:
         sent = {"video": clip.read_bytes(), "audio": SPEECH.read_bytes()}
         job_id = client.post("/submit", files=sent, data={"mode": "wav2lip"}).json()["jobId"]
         wait_until(lambda: client.get(f"/status/{job_id}").json()["status"] in ("completed", "failed"))

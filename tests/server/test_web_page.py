@@ -219,11 +219,15 @@ def test_page_fits_a_phone_and_the_dark(browser: Browser, web: WebProcess, clips
 
 
 def test_token_is_asked_for_once(browser: Browser, server: EmbeddedServer, tmp_path: Path) -> None:
-    """A wrong token is refused with words; the right one opens the page, also after a reload, until signing out."""
+    """Escape leaves the dialog open, and a wrong token is refused with words; the right one opens the page, also after a reload, until signing out."""
     tokens = {"LIPSYNC_WEB_TOKENS": f"ann:{TOKEN}"}
     with WebProcess(tmp_path, "--url", server.url, **tokens) as web, browser.new_context() as context:
         for page in open_page(context.new_page(), web):
             dialog = page.get_by_role("dialog", name="Sign in")
+            expect(dialog).to_be_visible()
+            for _ in range(3):
+                page.keyboard.press("Escape")
+            expect(dialog).to_be_visible()
             dialog.get_by_label("Token").fill("not this one")
             dialog.get_by_role("button", name="Sign in").click()
             expect(dialog.get_by_role("alert")).to_contain_text("The token is not valid")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from client.web import sessions
 from tests.web_service import OTHER_TOKEN, TOKEN, TOKENS, bearer, files, open_client, problem
 
 
@@ -68,6 +71,35 @@ def test_session_stands_for_the_token(tmp_path: Path) -> None:
             client.cookies.clear()
             client.cookies.set("lipsync_session", forged)
             problem(client.get("/jobs"), 401)
+
+
+def test_signing_out_ends_the_session_for_good(tmp_path: Path) -> None:
+    """A cookie that was copied is worth nothing after signing out, also after a restart; other sessions go on."""
+    with open_client(tmp_path, tokens=TOKENS) as client:
+        cookies = []
+        for _ in range(2):
+            client.post("/session", json={"token": TOKEN})
+            cookies.append(client.cookies["lipsync_session"])
+            client.cookies.clear()
+        client.delete("/session", headers={"Cookie": f"lipsync_session={cookies[0]}"})
+        problem(client.get("/jobs", headers={"Cookie": f"lipsync_session={cookies[0]}"}), 401)
+        assert client.get("/jobs", headers={"Cookie": f"lipsync_session={cookies[1]}"}).status_code == 200
+    with open_client(tmp_path, tokens=TOKENS) as client:
+        problem(client.get("/jobs", headers={"Cookie": f"lipsync_session={cookies[0]}"}), 401)
+        assert client.get("/jobs", headers={"Cookie": f"lipsync_session={cookies[1]}"}).status_code == 200
+
+
+def test_attempts_to_sign_in_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After several wrong tokens even the right one waits a while; bearer tokens and sessions go on."""
+    with open_client(tmp_path, tokens=TOKENS) as client:
+        for _ in range(sessions.MAX_FAILURES):
+            problem(client.post("/session", json={"token": "wrong"}), 401)
+        refused = client.post("/session", json={"token": TOKEN})
+        assert problem(refused, 429)["title"] == "Too many attempts"
+        assert 0 < int(refused.headers["retry-after"]) <= sessions.FAILURES_S
+        assert client.get("/jobs", headers=bearer(TOKEN)).status_code == 200
+        monkeypatch.setattr(sessions, "FAILURES_S", 0.0)
+        assert client.post("/session", json={"token": TOKEN}).status_code == 204
 
 
 def test_cors_is_for_the_named_origins_only(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 // Starts the page: signs in if that is needed, then shows the form and the list of videos.
 
-import { call, post, remove } from "./api.js";
-import { showProblem } from "./format.js";
+import { Problem, call, post, remove } from "./api.js";
+import { announce, showProblem } from "./format.js";
 import { startForm } from "./form.js";
 import { startJobs } from "./jobs.js";
 
@@ -27,14 +27,17 @@ async function watchReadiness() {
 }
 
 async function askForToken() {
-  signIn.showModal();
-  signIn.addEventListener("cancel", (event) => event.preventDefault());
   const problem = document.getElementById("sign-in-problem");
   const token = document.getElementById("token");
+  const form = document.getElementById("sign-in-form");
+  const reopen = () => signIn.showModal(); // browsers close a dialog by Escape, whatever its cancel event says
+  signIn.addEventListener("close", reopen);
+  signIn.showModal();
   await new Promise((signedIn) => {
-    document.getElementById("sign-in-form").addEventListener("submit", async (event) => {
+    form.addEventListener("submit", async (event) => {
       event.preventDefault();
       try {
+        if (!token.value) throw new Problem("The token is missing", "Paste the token that you were given.");
         await post("/session", { token: token.value });
         signedIn();
       } catch (error) {
@@ -43,6 +46,7 @@ async function askForToken() {
       }
     });
   });
+  signIn.removeEventListener("close", reopen);
   token.value = "";
   signIn.close();
 }
@@ -67,8 +71,13 @@ async function start() {
     const signOut = document.getElementById("sign-out");
     signOut.hidden = false;
     signOut.addEventListener("click", async () => {
-      await remove("/session");
-      location.reload();
+      try {
+        await remove("/session");
+        location.reload();
+      } catch (problem) {
+        announce(problem.text);
+        showStatus("bad", "Still signed in");
+      }
     });
   }
   const limits = await insist("/limits");
