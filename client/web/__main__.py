@@ -28,7 +28,7 @@ with interrupts_end("lipsync web"), needs_extra("web"):
     from client.web.settings import build_parser, settings_from
     from client.web.store import JobStore
     from client.web.triton import LoadedModels, open_triton
-    from client.web.worker import Workers, store_path
+    from client.web.worker import Workers, hold_uploads, store_path
 
 LAST_ANSWERS_S = 2  # time for open responses when the service ends; streams are cut off then
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ExitStack() as stack:
             listening = None if options.worker_only else stack.enter_context(listen(options.host, options.port))
             settings.create_folders()
+            if listening is not None:
+                stack.enter_context(hold_uploads(settings))
             triton = stack.enter_context(open_triton(options))
             store, queue = JobStore(store_path(settings)), JobQueue(settings)
             stack.enter_context(Workers(settings, store, queue, triton))

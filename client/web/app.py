@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import FileResponse
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from client.web import job_routes, legacy_routes, service_routes
 from client.web.connections import BodyGuard
+from client.web.heads import HeadMiddleware
 from client.web.metrics import Metrics, MetricsMiddleware
-from client.web.problems import Problem, add_problem_handlers
+from client.web.problems import DefectMiddleware, Problem, add_problem_handlers
 from client.web.security import Gatekeeper, SecurityMiddleware
 from client.web.service import Service
 from client.web.settings import NULL_ORIGIN
+from client.web.stored_file import StoredFile
 
+ROUTES = (job_routes, service_routes, legacy_routes)
 PAGE = Path(__file__).parent / "page"
 DESCRIPTION = "Takes a video and recorded speech; returns the video lip-synced to it."
 
@@ -31,14 +33,16 @@ def create_app(service: Service) -> FastAPI:
     app.state.gatekeeper = Gatekeeper(settings)
     app.state.metrics = Metrics(service)
     add_problem_handlers(app)
-    for routes in (job_routes, service_routes, legacy_routes):
+    for routes in ROUTES:
         app.include_router(routes.router)
 
-    @app.get("/", include_in_schema=False)
-    def page() -> FileResponse:
-        return FileResponse(PAGE / "index.html")
+    @app.get("/", include_in_schema=False, response_model=None)
+    def page() -> StoredFile:
+        return StoredFile(PAGE / "index.html")
 
     app.mount("/page", StaticFiles(directory=PAGE))
+    app.state.routes = [*app.routes, *(route for routes in ROUTES for route in routes.router.routes)]
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(BodyGuard)
     if sites := [origin for origin in settings.cors_origins if origin != NULL_ORIGIN]:
         app.add_middleware(
@@ -50,6 +54,7 @@ def create_app(service: Service) -> FastAPI:
         )
     if NULL_ORIGIN in settings.cors_origins:
         app.add_middleware(legacy_routes.LegacyCors, origins=settings.cors_origins)
+    app.add_middleware(DefectMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
     app.add_middleware(SecurityMiddleware, settings=settings)
     _complete_openapi(app)

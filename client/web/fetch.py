@@ -29,6 +29,20 @@ TOTAL_TIMEOUT_S = 300.0
 REDIRECTS = (301, 302, 303, 307, 308)
 WRITE_BYTES = 1 << 20
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+RESERVED = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "192.0.0.0/24",  # RFC 6890: assignments of protocols, part of which Python calls global
+            "192.88.99.0/24",  # RFC 7526: relays of 6to4, given up
+            "168.63.129.16/32",  # Azure's agent on every virtual machine
+            "fec0::/10",  # RFC 3879: site-local, given up
+            "3fff::/20",  # RFC 9637: documentation
+            "5f00::/16",  # RFC 9602: segment routing
+            "64:ff9b:1::/48",  # RFC 8215: local translation between IPv4 and IPv6
+        ),
+    )
+)
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last 32 bits
 
 
@@ -50,6 +64,8 @@ def is_public(text: str) -> bool:
             carried = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if carried is not None:
             return is_public(str(carried))
+    if any(address in network for network in RESERVED):  # False between the two versions
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 

@@ -25,9 +25,10 @@ from client.servers.access import ServerAccess
 from client.servers.pool import ServerPool
 from client.shortage import shortage_of
 from client.system import return_freed_frames
-from client.web.job_settings import SETTING_NAMES, JobSettings
+from client.web.job_settings import AUDIO_FILE, SETTING_NAMES, VIDEO_FILE, JobSettings
 from client.web.labels import JOB_FILES, for_user
 from client.web.store import Failure, JobStore
+from client.web.stored_file import is_stored
 
 EXIT_RETRY = 75  # EX_TEMPFAIL of sysexits.h
 PR_SET_PDEATHSIG = 1  # prctl option: signal for a child whose parent dies; source: man 2 prctl
@@ -129,6 +130,9 @@ def run_job(store: JobStore, job_id: str, access: ServerAccess) -> None:
     record = store.get(job_id)
     if record is None:
         return
+    for name in (VIDEO_FILE, AUDIO_FILE):
+        if not is_stored(Path(name)):
+            raise MediaError(about=name, expected="a file", got="none", advice="Send it again")
     settings = JobSettings(**record.settings)
     with Job(settings.job_options(Path(), job_id)) as job, ServerPool(access) as pool:
         report = job.run(pool, StoredProgress(store, job_id))

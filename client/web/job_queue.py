@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 from huey import Huey, RedisHuey, SqliteHuey
 from huey.consumer import Consumer
@@ -11,9 +15,11 @@ from huey.registry import Message
 from huey.serializer import Serializer
 
 from client.web.settings import Settings
+from client.web.store import BUSY_TIMEOUT_S
 
 QUEUE_NAME = "lipsync"
 POLL_S, MAX_POLL_S = 0.1, 0.5
+logger = logging.getLogger("client.web")
 
 
 class JobQueue:
@@ -70,6 +76,21 @@ def _open_huey(settings: Settings) -> Huey:
     if settings.redis_url is not None:
         return RedisHuey(QUEUE_NAME, url=settings.redis_url, results=False, serializer=_JsonSerializer())
     file = settings.data / "queue.sqlite3"
+    _remove_damaged(file)
     return SqliteHuey(
         QUEUE_NAME, filename=str(file), results=False, strict_fifo=True, fsync=True, serializer=_JsonSerializer()
     )
+
+
+def _remove_damaged(file: Path) -> None:
+    """Move a damaged queue away; it is filled again from the jobs' records."""
+    with closing(sqlite3.connect(file, timeout=BUSY_TIMEOUT_S)) as db:
+        try:
+            is_good = db.execute("pragma quick_check(1)").fetchone() == ("ok",)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            is_good = False
+    if not is_good:
+        file.replace(file.with_suffix(".damaged"))
+        logger.warning("the queue in %s was damaged; it is filled again from the jobs' records", file)

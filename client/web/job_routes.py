@@ -21,6 +21,7 @@ from client.web.problems import ProblemError, problem_responses, validation_prob
 from client.web.security import User
 from client.web.service import Service, ServiceDep
 from client.web.store import ENDED, JobRecord
+from client.web.stored_file import StoredFile, is_stored
 from client.web.upload import Upload, UploadReader
 from client.web.views import EXAMPLE_ID, JobList, JobView, UrlJob, download_name
 
@@ -40,7 +41,7 @@ BYTES = {"type": "string", "format": "binary"}
 MEDIA: dict[int | str, dict[str, Any]] = {
     status: {"description": text, "content": {kind: {"schema": BYTES} for kind in KINDS}}
     for status, text in ((200, "The file."), (206, "The part that the Range header asks for."))
-}
+} | {304: {"description": "The file that If-None-Match or If-Modified-Since names has not changed."}}
 JobId = Annotated[str, Path(description="The job's id.", examples=[EXAMPLE_ID])]
 router = APIRouter(tags=["jobs"])
 
@@ -196,9 +197,9 @@ def get_result(
 def get_video(job_id: JobId, user: User, service: ServiceDep) -> FileResponse:
     """Return the uploaded video, to show beside the result; the Range header selects a part."""
     path = service.settings.job_folder(service.job(job_id, user).id) / VIDEO_FILE
-    if not path.is_file():
+    if not is_stored(path):
         raise _file_is_gone("video")
-    return FileResponse(path, media_type=media_type(path), headers=FILE_HEADERS)
+    return StoredFile(path, media_type=media_type(path), headers=FILE_HEADERS)
 
 
 @router.post("/jobs/{job_id}/cancel", response_model=JobView, responses=problem_responses(401, 403, 404, 409))
@@ -223,15 +224,10 @@ def result_response(service: Service, job: JobRecord, *, download: bool) -> File
     if job.state != "finished":
         raise ProblemError(409, expected="a finished job", got=f"one that is {job.state}")
     path = service.settings.job_folder(job.id) / result_file(job.settings[CONTAINER.name])
-    if not path.is_file():
+    if not is_stored(path):
         raise _file_is_gone("result")
-    return FileResponse(
-        path,
-        media_type=media_type(path),
-        filename=download_name(job),
-        content_disposition_type="attachment" if download else "inline",
-        headers=FILE_HEADERS,
-    )
+    name = download_name(job)
+    return StoredFile(path, media_type=media_type(path), filename=name, is_download=download, headers=FILE_HEADERS)
 
 
 def _file_is_gone(what: str) -> ProblemError:

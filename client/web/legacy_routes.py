@@ -84,9 +84,9 @@ async def submit(request: Request, user: User, service: ServiceDep) -> Submitted
     """Queue a job for a video and recorded speech; its other options have their defaults."""
     async with service.place_for_upload(user) as place:
         files = {name: place.folder / name for name in FILE_PARTS}
-        upload = await UploadReader(
-            files, service.settings.max_upload_bytes, service.disk, frozenset({MODE})
-        ).read(request)
+        upload = await UploadReader(files, service.settings.max_upload_bytes, service.disk, frozenset({MODE})).read(
+            request
+        )
         settings = JobSettings(**{MODEL.name: _model(upload.fields.get(MODE, get_args(Mode)[0]))})
         view = await service.accept(place, settings, *(upload.names[name] for name in FILE_PARTS))
     return Submitted(jobId=view.id)

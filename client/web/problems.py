@@ -11,7 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Match, Mount
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from client.errors import LipSyncError, UsageError, by_name, spelled
 from client.web.job_settings import SettingError
@@ -197,15 +198,39 @@ def add_problem_handlers(app: FastAPI) -> None:
             headers["Allow"] = ", ".join(_allowed_methods(request))
         return ProblemError.of(status, [_standard_error(status)], headers=headers).response()
 
-    @app.exception_handler(Exception)
-    async def _defect(_request: Request, _error: Exception) -> Response:
-        return ProblemError.of(500, [DETAILS[500]]).response()
+
+class DefectMiddleware:
+    """Answers 500 as a problem where the app has a defect; outer middleware adds its headers to that answer too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap an app."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; a defect is raised again once it is answered, for the log."""
+        has_begun = False
+
+        async def noted_send(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted_send)
+        except Exception:
+            if scope["type"] == "http" and not has_begun:
+                await ProblemError.of(500, [DETAILS[500]]).response()(scope, receive, send)
+            raise
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """Return all methods of an address; each of its routes knows only its own."""
-    matching = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
-    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
+    """Return all methods of an address; each of its routes knows only its own, and mounted files have none."""
+    root = request.scope.get("app_root_path", request.scope.get("root_path", ""))  # a mount has changed root_path
+    scope = {**request.scope, "root_path": root}
+    matching = [route for route in request.app.state.routes if route.matches(scope)[0] is not Match.NONE]
+    methods = {method for route in matching for method in getattr(route, "methods", None) or ()}
+    methods |= {"GET"} if any(isinstance(route, Mount) for route in matching) else set()
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 def _standard_error(status: int) -> LipSyncError:

@@ -115,13 +115,29 @@ class JobStore:
         """Open or create the file.
 
         Raises:
-            UsageError: another version of the service wrote it.
+            UsageError: another version of the service wrote it, or it is damaged.
         """
         self._path = path
+        try:
+            self._open()
+        except sqlite3.DatabaseError as error:
+            is_damaged = not isinstance(error, sqlite3.OperationalError)
+            way_out = f"To start without the old jobs, move them away: mv {path} {path}.damaged"
+            raise UsageError(
+                option="data",
+                expected=f"job records in {path} that can be read",
+                got=str(error),
+                advice=way_out if is_damaged else "Check the folder and its disk",
+            ) from error
+
+    def _open(self) -> None:
         with self._transaction() as db:
+            (found,) = db.execute("pragma quick_check(1)").fetchone()
+            if found != "ok":
+                raise sqlite3.DatabaseError("database disk image is malformed")
             version = db.execute("pragma user_version").fetchone()[0]
             if version not in (0, FORMAT):
-                expected = f"jobs of format {FORMAT} in {path}"
+                expected = f"jobs of format {FORMAT} in {self._path}"
                 raise UsageError(option="data", expected=expected, got=f"format {version}", advice="Use another folder")
             for statement in SCHEMA.split(";\n"):
                 db.execute(statement)
@@ -151,7 +167,7 @@ class JobStore:
     def jobs_of(self, user: str, limit: int, offset: int = 0) -> list[JobRecord]:
         """Return a user's jobs, the newest first."""
         return self._select(
-            "where user = ? and not deleted order by created_at desc, rowid desc limit ? offset ?",
+            "where user = ? and not deleted order by rowid desc limit ? offset ?",
             (user, limit, offset),
         )
 
@@ -170,12 +186,12 @@ class JobStore:
         return self._count(among) if user is None else self._count(f"{among} and user = ?", (user,))
 
     def jobs_ahead(self, job: JobRecord) -> int:
-        """Count the queued jobs that are older."""
-        return self._count("where state = 'queued' and created_at < ?", (job.created_at,))
+        """Count the queued jobs that came before; by their order, as clocks can be set back."""
+        return self._count("where state = 'queued' and rowid < (select rowid from jobs where id = ?)", (job.id,))
 
     def in_state(self, state: State) -> list[JobRecord]:
         """Return all jobs in a state, the oldest first."""
-        return self._select("where state = ? order by created_at, rowid", (state,))
+        return self._select("where state = ? order by rowid", (state,))
 
     def count_by_state(self) -> dict[State, int]:
         """Count the jobs kept, by state."""

@@ -313,7 +313,9 @@ def _pace(record: JobRecord) -> tuple[float | None, float | None]:
     """Return frames per second and remaining seconds of a running job's stage."""
     if record.state != "running" or record.stage_started_at is None or not record.frames:
         return None, None
-    elapsed_s = max(time.time() - record.stage_started_at, 1e-3)
+    elapsed_s = time.time() - record.stage_started_at
+    if elapsed_s <= 0:  # the clock was set back
+        return None, None
     speed = record.frames / elapsed_s
     is_settled = record.total_frames is not None and elapsed_s >= SETTLED_S
     left = max((record.total_frames or 0) - record.frames, 0) / speed if is_settled else None

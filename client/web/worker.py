@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -29,6 +30,7 @@ SWEEP_EVERY_S = 30.0
 STALE_UPLOAD_S = 6 * 3600.0
 MAX_ATTEMPTS = 5
 RETRY_DELAY_S = 2.0
+LOCK_FLAGS = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 logger = logging.getLogger("client.web")
 
 
@@ -140,8 +142,10 @@ def store_path(settings: Settings) -> Path:
 def hold(settings: Settings, job_id: str) -> Iterator[int | None]:
     """Take a job's lock; None if another process has it. The system frees it when its last holder dies."""
     try:
-        lock = os.open(settings.job_folder(job_id) / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except FileNotFoundError:  # the job was deleted, its folder is gone
+        lock = os.open(settings.job_folder(job_id) / "lock", LOCK_FLAGS, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):  # the job was deleted, its folder is gone; or a link
+            raise
         yield None
         return
     try:
@@ -183,6 +187,24 @@ def sweep(settings: Settings, store: JobStore) -> None:
         with suppress(FileNotFoundError):  # it has become a job meanwhile
             if time.time() - folder.stat().st_mtime > STALE_UPLOAD_S:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def hold_uploads(settings: Settings) -> Iterator[None]:
+    """Hold the folder of uploads while serving; what killed services left in it is removed if nobody else serves."""
+    lock = os.open(settings.data / "uploads.lock", LOCK_FLAGS, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.debug("another service takes uploads in %s", settings.data)
+        else:
+            for folder in settings.uploads_folder.iterdir():
+                shutil.rmtree(folder, ignore_errors=True)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(lock)
 
 
 def send(process: subprocess.Popen[str], text: str) -> None:

@@ -83,7 +83,9 @@ def test_job_goes_through_the_predecessors_states(client: TestClient) -> None:
     assert status() == "not_found"
 
 
-@pytest.mark.parametrize(("mode", "model"), [("latentSync", "latentsync"), ("wav2lip", "wav2lip"), (None, "latentsync")])
+@pytest.mark.parametrize(
+    ("mode", "model"), [("latentSync", "latentsync"), ("wav2lip", "wav2lip"), (None, "latentsync")]
+)
 def test_mode_chooses_the_model(client: TestClient, mode: str | None, model: str) -> None:
     """A mode is one of the pipelines, by the predecessor's name."""
     job = client.post("/submit", files=files(), data={} if mode is None else {"mode": mode}).json()

@@ -51,9 +51,8 @@ def test_half_header_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(connections, "HEADERS_S", 0.2)
     with listening(make_service(tmp_path)) as address:
         for sent in (b"", b"GET /health HTTP/1.1\r\nHost: localh"):
-            with connect(address, sent) as half:
-                with suppress(ConnectionResetError):
-                    assert half.recv(100) == b""
+            with connect(address, sent) as half, suppress(ConnectionResetError):
+                assert half.recv(100) == b""
 
 
 def test_half_body_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

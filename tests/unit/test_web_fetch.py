@@ -156,6 +156,15 @@ def test_disk_that_refuses_fails_as_full(site: http.server.ThreadingHTTPServer, 
 
 
 @pytest.mark.parametrize(
+    "address",
+    ["192.0.0.9", "192.88.99.1", "168.63.129.16", "fec0::1", "3fff::1", "5f00::1", "64:ff9b:1::1", "::ffff:192.0.0.9"],
+)
+def test_reserved_address_is_not_public(address: str) -> None:
+    """Addresses with a purpose of their own are refused, also those that Python calls global."""
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "file:///etc/passwd", "ftp://example.org/x", "gopher://example.org/", "http://user:secret@example.org/x",

@@ -12,6 +12,7 @@ import pytest
 
 from client.errors import (
     LipSyncError,
+    MediaError,
     NoAnswer,
     NoFaceError,
     OutputError,
@@ -26,10 +27,10 @@ from client.servers.access import ServerAccess
 from client.servers.security import Security
 from client.tracking.finder import S3FD
 from client.web import store, triton, worker
-from client.web.job_process import SERVERS_FAULT, WebJobRequest, failure
+from client.web.job_process import SERVERS_FAULT, WebJobRequest, failure, run_job
 from client.web.service import Service
 from client.web.views import job_view
-from client.web.worker import Workers, hold, recover, sweep
+from client.web.worker import Workers, hold, hold_uploads, recover, sweep
 from lipsync_core.serving.runtime import ServerStartError
 from tests.waiting import wait_until
 from tests.web_service import NO_TRITON, NOWHERE, files, make_service, open_client
@@ -302,6 +303,78 @@ def test_deleted_running_job_is_cancelled(tmp_path: Path) -> None:
         sweep(service.settings, service.store)
     assert service.store.state_of(job["id"]) == "cancelled"
     assert not list(service.settings.jobs_folder.iterdir())
+
+
+def test_damaged_records_fail_with_a_way_out(tmp_path: Path) -> None:
+    """Records that cannot be read are named, with the command that starts without them."""
+    service = make_service(tmp_path)
+    add_job(service)
+    file = tmp_path / "jobs.sqlite3"
+    content = file.read_bytes()
+    for damaged in (b"no database at all, but long enough to be one" * 100, content[:4096] + b"\xff" * 8192):
+        file.write_bytes(damaged)
+        with pytest.raises(UsageError, match=rf"expected job records .* move them away: mv {file} {file}.damaged"):
+            make_service(tmp_path)
+
+
+def test_damaged_queue_is_filled_again(tmp_path: Path) -> None:
+    """The queue is made again from the jobs' records."""
+    job_id = add_job(make_service(tmp_path))
+    (tmp_path / "queue.sqlite3").write_bytes(b"no database at all, but long enough to be one" * 100)
+    service = make_service(tmp_path)
+    recover(service.settings, service.store, service.queue)
+    assert service.queue.waiting() == {job_id}
+    assert (tmp_path / "queue.damaged").exists()
+
+
+def test_clock_that_is_set_back_changes_no_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs are listed and counted in the order they came in, and a stage of the future has no speed."""
+    service = make_service(tmp_path)
+    first = add_job(service)
+    monkeypatch.setattr(store.time, "time", lambda: 1000.0)
+    second = add_job(service, "b" * 32)
+    assert [job.id for job in service.store.jobs_of("ann", 10)] == [second, first]
+    assert [job.id for job in service.store.in_state("queued")] == [first, second]
+    (later,) = [job for job in service.store.in_state("queued") if job.id == second]
+    assert service.store.jobs_ahead(later) == 1
+    monkeypatch.undo()
+    service.store.claim(first)
+    service.store.note_frames(first, 5)
+    monkeypatch.setattr(store.time, "time", lambda: 1000.0)
+    running = service.store.get(first)
+    assert running is not None
+    assert job_view(running).frames_per_second is None
+
+
+def test_half_uploads_go_at_the_next_start(tmp_path: Path) -> None:
+    """What kill -9 left of uploads is removed, unless another service of the folder may still be taking them."""
+    settings = make_service(tmp_path).settings
+    (settings.uploads_folder / "broken").mkdir()
+    with hold_uploads(settings):
+        assert not list(settings.uploads_folder.iterdir())
+        (settings.uploads_folder / "coming").mkdir()
+        with hold_uploads(settings):
+            assert [path.name for path in settings.uploads_folder.iterdir()] == ["coming"]
+
+
+def test_links_in_a_jobs_folder_are_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link is as good as no file, for the answer, the job's process and its lock."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    with open_client(tmp_path / "data") as client:
+        service: Service = client.app.state.service  # type: ignore[attr-defined]
+        job = client.post("/jobs", files=files()).json()
+        folder = service.settings.job_folder(job["id"])
+        (folder / "video").unlink()
+        (folder / "video").symlink_to(secret)
+        (folder / "lock").symlink_to(tmp_path / "made")
+        assert client.get(job["links"]["video"]).status_code == 404
+        with hold(service.settings, job["id"]) as lock:
+            assert lock is None
+    assert not (tmp_path / "made").exists()
+    monkeypatch.chdir(folder)
+    with pytest.raises(MediaError, match="video: expected a file, got none"):
+        run_job(service.store, job["id"], NO_TRITON)
 
 
 def test_records_of_another_version_fail(tmp_path: Path) -> None:
