@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import httpx
 import uvicorn
 from starlette.testclient import TestClient
 
+from client.pipelines import PIPELINES
 from client.servers.access import ServerAccess
 from client.web.__main__ import server_config
 from client.web.app import create_app
@@ -33,22 +34,30 @@ NOWHERE = "127.0.0.1:1"  # nothing listens there
 NO_TRITON = ServerAccess((NOWHERE,))
 
 
-class OneModel(LoadedModels):
-    """Pretends that a Triton has mouth-motion, without asking one."""
+class SomeModels(LoadedModels):
+    """Pretends that a Triton has models, without asking one."""
+
+    def __init__(self, *models: str, unavailable: Mapping[str, list[str]] | None = None) -> None:
+        super().__init__(NO_TRITON)
+        self._models, self._unavailable = models, dict(unavailable or {})
 
     def get(self) -> ModelList:
-        model = ModelView(
-            id="mouth-motion", title="Mouth motion", description="For tests.", settings=[], unavailable={}
-        )
-        return ModelList(models=[model], detectors=["mediapipe"])
+        models = [
+            ModelView(id=name, title=name, description="For tests.", settings=[], unavailable=self._unavailable)
+            for name in self._models
+        ]
+        return ModelList(models=models, detectors=["mediapipe"])
 
 
-def make_service(folder: Path, **settings: Any) -> Service:
+ALL_MODELS = SomeModels(*(pipeline.name for pipeline in PIPELINES))
+
+
+def make_service(folder: Path, models: LoadedModels = ALL_MODELS, **settings: Any) -> Service:
     """Make a service that accepts jobs and runs none."""
     hosts = (*LOOPBACK_HOSTS, "testserver")
     chosen = Settings(folder, **{"allowed_hosts": hosts, "min_free_bytes": 0} | settings)
     chosen.create_folders()
-    return Service(chosen, JobStore(store_path(chosen)), JobQueue(chosen), OneModel(NO_TRITON))
+    return Service(chosen, JobStore(store_path(chosen)), JobQueue(chosen), models)
 
 
 def open_client(folder: Path, **settings: Any) -> TestClient:

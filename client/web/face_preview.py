@@ -87,7 +87,10 @@ async def preview_faces(picture: Path, access: ServerAccess) -> FaceList:
         async with asyncio.timeout(TIMEOUT_S):
             said, _ = await process.communicate(access.as_json().encode())
     except TimeoutError as error:
-        raise ProblemError(503, expected=f"an answer within {TIMEOUT_S:g} s", got="none", advice="Try again") from error
+        people = "Looking for faces took too long. Try again in a moment."
+        raise ProblemError(
+            503, expected=f"an answer within {TIMEOUT_S:g} s", got="none", advice="Try again", people=people
+        ) from error
     finally:
         if process.returncode is None:
             process.kill()
@@ -98,14 +101,21 @@ async def preview_faces(picture: Path, access: ServerAccess) -> FaceList:
         raise not_ready()
     if process.returncode != 0:
         raise ProblemError(
-            422, name=PICTURE_PART, expected="a readable picture", got="one that is too large or damaged"
+            422,
+            name=PICTURE_PART,
+            expected="a readable picture",
+            got="one that is too large or damaged",
+            people="The picture cannot be read: it is too large or damaged.",
         )
     return FaceList.model_validate_json(said)
 
 
 def not_ready() -> ProblemError:
     """Return the problem of a Triton that does not answer."""
-    return ProblemError(503, expected="a ready lip-sync server", got="none", advice="Try again in a moment")
+    people = "The lip-sync server is not ready. It may be starting: try again in a moment."
+    return ProblemError(
+        503, expected="a ready lip-sync server", got="none", advice="Try again in a moment", people=people
+    )
 
 
 if __name__ == "__main__":

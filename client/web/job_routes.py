@@ -103,7 +103,9 @@ async def create_files_job(request: Request, user: str, service: Service) -> Job
     """
     async with service.place_for_upload(user) as place:
         files = {name: place.folder / name for name in FILE_PARTS}
-        reader = UploadReader(files, service.settings.max_upload_bytes, service.disk, SETTING_NAMES)
+        reader = UploadReader(
+            files, service.settings.max_upload_bytes, service.disk, SETTING_NAMES, service.check_model
+        )
         upload = await reader.read(request)
         return await service.accept(place, _settings(upload), *(upload.names[name] for name in FILE_PARTS))
 
@@ -222,7 +224,8 @@ def result_response(service: Service, job: JobRecord, *, download: bool) -> File
         ProblemError: 409, it is not finished; 404, the file is gone.
     """
     if job.state != "finished":
-        raise ProblemError(409, expected="a finished job", got=f"one that is {job.state}")
+        people = f"There is no result to show: the job is {job.state}."
+        raise ProblemError(409, expected="a finished job", got=f"one that is {job.state}", people=people)
     path = service.settings.job_folder(job.id) / result_file(job.settings[CONTAINER.name])
     if not is_stored(path):
         raise _file_is_gone("result")
@@ -231,7 +234,9 @@ def result_response(service: Service, job: JobRecord, *, download: bool) -> File
 
 
 def _file_is_gone(what: str) -> ProblemError:
-    return ProblemError(404, expected=f"a job whose {what} is still here", got="none", advice="It may be removed")
+    people = f"The {what} is not here any more. It may have been removed."
+    advice = "It may be removed"
+    return ProblemError(404, expected=f"a job whose {what} is still here", got="none", advice=advice, people=people)
 
 
 def _event_stream(events: AsyncIterator[str]) -> StreamingResponse:

@@ -103,6 +103,7 @@ class ProblemError(Exception):
         got: str = "",
         advice: str = "",
         title: str = "",
+        people: str = "",
         headers: dict[str, str] | None = None,
     ) -> None:
         """Describe one error.
@@ -115,10 +116,12 @@ class ProblemError(Exception):
             got: what was found instead.
             advice: what to do.
             title: replaces the status's own title.
+            people: whole sentences for people; without them the other texts are put into sentences.
             headers: further headers of the answer.
         """
         error = LipSyncError(message, option=name or (), expected=expected, got=got, advice=advice)
         self._describe(status, [error], title, headers)
+        self.problem.user_message = people or self.problem.user_message
 
     @classmethod
     def of(

@@ -59,7 +59,8 @@ class Gatekeeper:
         user = user or self.sessions.user(request.cookies.get(COOKIE, ""))
         if user is None:
             headers = {"WWW-Authenticate": 'Bearer realm="lipsync"'}
-            raise ProblemError(401, expected="a valid bearer token", got="none", headers=headers)
+            people = "You are signed out. Sign in again."
+            raise ProblemError(401, expected="a valid bearer token", got="none", people=people, headers=headers)
         return user
 
     def sign_in(self, token: str, address: str) -> str:
@@ -72,9 +73,12 @@ class Gatekeeper:
         user = self.user_of_token(token)
         if user is None:
             self.throttle.note_failure(address)
-            advice = "Check that it is complete, or ask whoever runs this service"
             raise ProblemError(
-                401, expected="a valid token", got="another", advice=advice, title="The token is not valid"
+                401,
+                expected="a valid token",
+                got="another",
+                title="The token is not valid",
+                people="Check that it is complete, or ask whoever runs this service.",
             )
         return user
 

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
+from client.options import MODEL
 from client.web.job_queue import JobQueue
 from client.web.job_settings import PARTS_FOLDER, SettingsBase
 from client.web.problems import ProblemError
@@ -77,12 +78,26 @@ class Service:
                 await run_in_threadpool(shutil.rmtree, place.folder, ignore_errors=True)
 
     async def accept(self, place: Place, settings: SettingsBase, video_name: str, audio_name: str) -> JobView:
-        """Queue a job with the files in a place."""
+        """Queue a job with the files in a place.
+
+        Raises:
+            ProblemError: 422, the server cannot run it.
+        """
+        await run_in_threadpool(self.models.check, settings.choices())
         async with self._counting:  # a job is counted once: as an upload before, as active after
             record = await run_in_threadpool(self._record, place, settings, video_name, audio_name)
             place.taken = True
             self._uploading[place.user] -= 1
         return await run_in_threadpool(self.view, record)
+
+    def check_model(self, fields: Mapping[str, str]) -> None:
+        """Check the model of an upload before its files arrive, if it is known already.
+
+        Raises:
+            ProblemError: 422, the server has not loaded it.
+        """
+        if MODEL.name in fields and fields[MODEL.name] in MODEL.kind.schema()["enum"]:
+            self.models.check({MODEL.name: fields[MODEL.name]})
 
     def job(self, job_id: str, user: str) -> JobRecord:
         """Return a user's job.
@@ -92,7 +107,9 @@ class Service:
         """
         record = self.find(job_id, user)
         if record is None:
-            raise ProblemError(404, expected="the id of one of your jobs", got="another", advice="It may be removed")
+            people = "This video is not in your list any more. It may have been removed."
+            advice = "It may be removed"
+            raise ProblemError(404, expected="the id of one of your jobs", got="another", advice=advice, people=people)
         return record
 
     def find(self, job_id: str, user: str) -> JobRecord | None:
@@ -115,7 +132,8 @@ class Service:
         if now.state == "cancelled":
             shutil.rmtree(self.settings.job_folder(now.id) / PARTS_FOLDER, ignore_errors=True)
         if now.state in ("finished", "failed"):
-            raise ProblemError(409, expected="a queued or running job", got=f"one that is {now.state}")
+            people = f"This job is {now.state} already, so there is nothing to cancel."
+            raise ProblemError(409, expected="a queued or running job", got=f"one that is {now.state}", people=people)
         return now
 
     def delete(self, record: JobRecord) -> None:
@@ -129,9 +147,10 @@ class Service:
         limits = self.settings
         mine = self.store.active(user) + self._uploading[user]
         if mine >= limits.max_jobs_per_user:
-            raise _too_many(f"at most {limits.max_jobs_per_user} jobs of yours at once", "one more")
+            people = f"You have {mine} unfinished videos, which is as many as this service takes of one person."
+            raise _too_many(f"at most {limits.max_jobs_per_user} jobs of yours at once", "one more", people)
         if self.store.active() + self._uploading.total() >= limits.max_jobs:
-            raise _too_many("a free place in the queue", "a full queue")
+            raise _too_many("a free place in the queue", "a full queue", "The queue of this service is full.")
 
     def _record(self, place: Place, settings: SettingsBase, video_name: str, audio_name: str) -> JobRecord:
         job_id = secrets.token_hex(16)
@@ -155,9 +174,10 @@ def get_service(request: Request) -> Service:
 ServiceDep = Annotated[Service, Depends(get_service)]
 
 
-def _too_many(expected: str, got: str) -> ProblemError:
+def _too_many(expected: str, got: str, people: str) -> ProblemError:
     headers = {"Retry-After": str(RETRY_AFTER_S)}
-    return ProblemError(429, expected=expected, got=got, advice="Wait until one has ended", headers=headers)
+    advice, people = "Wait until one has ended", f"{people} Wait until one has ended, then try again."
+    return ProblemError(429, expected=expected, got=got, advice=advice, people=people, headers=headers)
 
 
 def _sync_folder(folder: Path) -> None:

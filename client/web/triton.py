@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -25,11 +25,13 @@ from client.offer import (
 )
 from client.option import Option, flag
 from client.option_kinds import Choice
-from client.options import OPTIONS, choices_for, pipelines_of
+from client.options import MODEL, OPTIONS, choices_for, pipelines_of
+from client.pipelines import PIPELINES
 from client.pipelines.face_options import DETECTOR
 from client.pipelines.silence_options import IN_SILENCE
 from client.servers.access import ServerAccess
 from client.servers.embedded import how_it_ended
+from client.web.problems import ProblemError
 from client.web.views import ModelList, ModelView
 from lipsync_core.repository import exported_models
 from lipsync_core.serving.ports import free_port
@@ -70,10 +72,46 @@ class LoadedModels:
             raise ServerUnavailable(str(known)) from known
         return known
 
+    def check(self, choices: Mapping[str, Any]) -> None:
+        """Check that the server can run a job with these choices; whether a server answers is left to the queue.
+
+        Raises:
+            ProblemError: 422, the server lacks what the model, or a choice of it, needs.
+        """
+        try:
+            known = self.get()
+        except ServerUnavailable:
+            return
+        model = next((model for model in known.models if model.id == choices.get(MODEL.name)), None)
+        if model is None:
+            raise _not_loaded(MODEL, choices.get(MODEL.name), [model.id for model in known.models])
+        for option in OPTIONS:
+            lacking = model.unavailable.get(option.name, [])
+            if option.name in choices and choices[option.name] in lacking:
+                assert isinstance(option.kind, Choice)
+                possible = [str(value) for value in option.kind.values if str(value) not in lacking]
+                raise _not_loaded(option, choices[option.name], possible)
+
     def _ask(self) -> ModelList:
         found = [offer for offer in offers(models_on_server(self.access)) if offer.is_ready]
         detectors = dict.fromkeys(name for offer in found for name in offer.detectors)
         return ModelList(models=[_view(offer) for offer in found], detectors=list(detectors))
+
+
+def _not_loaded(option: Option[Any], chosen: object, possible: Sequence[str]) -> ProblemError:
+    titles = {pipeline.name: pipeline.title for pipeline in PIPELINES} if option is MODEL else {}
+    shown = [titles.get(name, name) for name in possible]
+    keeper = "whoever runs this service can add it: lipsync models says how"
+    return ProblemError(
+        422,
+        name=option.name,
+        expected=f"one that the server has loaded ({', '.join(possible) or 'none'})",
+        got=repr(chosen),
+        advice=f"Choose another; {keeper}",
+        title="The server has not loaded this",
+        people=f"{option.label} “{titles.get(str(chosen), chosen)}” is not loaded on this server. "
+        + (f"Choose {' or '.join(shown)}, or {keeper}." if shown else f"It has none at present; {keeper}."),
+    )
 
 
 def _view(offer: Offer) -> ModelView:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from client.web.labels import label
 from client.web.problems import ProblemError
 from client.web.settings import MB
 
@@ -81,7 +82,14 @@ class DiskGuard:
 class UploadReader:
     """Reads one multipart body: named file parts go to files, the others are fields."""
 
-    def __init__(self, files: Mapping[str, Path], max_bytes: int, disk: DiskGuard, fields: frozenset[str]) -> None:
+    def __init__(
+        self,
+        files: Mapping[str, Path],
+        max_bytes: int,
+        disk: DiskGuard,
+        fields: frozenset[str],
+        check: Callable[[Mapping[str, str]], None] | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
@@ -89,8 +97,10 @@ class UploadReader:
             max_bytes: size limit of all files together.
             disk: checked while writing.
             fields: names of the text fields.
+            check: called before each file with the fields that came before it; may raise a ProblemError.
         """
         self.upload = Upload()
+        self._check = check
         self._files = files
         self._max_bytes = max_bytes
         self._disk = disk
@@ -140,7 +150,8 @@ class UploadReader:
             raise ProblemError(400, expected="multipart/form-data up to its last boundary", got="only a part of it")
         missing = [name for name in self._files if name not in self.upload.names]
         if missing:
-            raise ProblemError(422, name=missing[0], expected="a file", got="none", advice="Add one")
+            people = f"The {label(missing[0]).lower()} is missing. Add it."
+            raise ProblemError(422, name=missing[0], expected="a file", got="none", advice="Add one", people=people)
         return self.upload
 
     async def _feed(self, parser: MultipartParser, request: Request) -> None:
@@ -155,7 +166,11 @@ class UploadReader:
                 ended = True
             except TimeoutError as error:
                 raise ProblemError(
-                    408, expected=f"data within {STALL_S:g} s", got="none", advice="Send it again"
+                    408,
+                    expected=f"data within {STALL_S:g} s",
+                    got="none",
+                    advice="Send it again",
+                    people=f"Nothing arrived for {STALL_S:g} s. Check your connection, then send it again.",
                 ) from error
             except ClientDisconnect as error:
                 raise ProblemError(400, "The upload was interrupted", advice="Send it again") from error
@@ -183,6 +198,8 @@ class UploadReader:
         if self._name in self.upload.names or self._name in self.upload.fields:
             raise ProblemError(422, name=self._name, expected="it once", got="it twice")
         if self._name in self._files:
+            if self._check is not None:
+                self._check(self.upload.fields)
             given = options.get(b"filename", b"").decode("utf-8", "replace")
             self.upload.names[self._name] = shown_name(given) or self._name
             self._file = self._files[self._name].open("xb")
@@ -216,7 +233,8 @@ class UploadReader:
         self._file.close()
         self._file = None
         if empty:
-            raise ProblemError(422, name=self._name, expected="a media file", got="an empty one")
+            people = f"The file of the {label(self._name).lower()} is empty. Choose another."
+            raise ProblemError(422, name=self._name, expected="a media file", got="an empty one", people=people)
 
     def _note_end(self) -> None:
         self._is_complete = True
@@ -229,7 +247,9 @@ class UploadReader:
     def _check_size(self, nbytes: int) -> None:
         if nbytes > self._max_bytes:
             limit = f"at most {self._max_bytes / MB:g} MB in all"
-            raise ProblemError(413, name=" and ".join(self._files), expected=limit, got="more", advice="Send less")
+            people = f"This service takes {limit}. Shorten the files, or compress them more."
+            name = " and ".join(self._files)
+            raise ProblemError(413, name=name, expected=limit, got="more", advice="Send less", people=people)
 
 
 def shown_name(name: str) -> str:
@@ -240,4 +260,5 @@ def shown_name(name: str) -> str:
 
 def _no_room() -> ProblemError:
     expected = "room for the files on the server's disk"
-    return ProblemError(507, expected=expected, got="too little", advice="Try again later")
+    people = "There is too little room for your files on the server's disk. Try again later, or remove old videos."
+    return ProblemError(507, expected=expected, got="too little", advice="Try again later", people=people)

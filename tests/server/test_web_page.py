@@ -219,8 +219,7 @@ def test_page_fits_a_phone_and_the_dark(browser: Browser, web: WebProcess, clips
 
 
 def test_token_is_asked_for_once(browser: Browser, server: EmbeddedServer, tmp_path: Path) -> None:
-    """Escape leaves the dialog open, a wrong token is refused with words, and the right one opens the page until
-    signing out, also after a reload."""
+    """Escape leaves the dialog open, a wrong token is refused with words, the right one is good until signing out."""
     tokens = {"LIPSYNC_WEB_TOKENS": f"ann:{TOKEN}"}
     with WebProcess(tmp_path, "--url", server.url, **tokens) as web, browser.new_context() as context:
         for page in open_page(context.new_page(), web):

@@ -22,10 +22,23 @@ from client.options import options_for_front_end, pipelines_of
 from client.web import service_routes, upload
 from client.web.app import PAGE, create_app
 from client.web.service import Service
+from client.web.triton import LoadedModels
 from client.web.upload import shown_name
 from tests.limits import small_files
 from tests.waiting import wait_until
-from tests.web_service import OTHER_TOKEN, TOKEN, TOKENS, bearer, files, listening, make_service, open_client, problem
+from tests.web_service import (
+    NO_TRITON,
+    OTHER_TOKEN,
+    TOKEN,
+    TOKENS,
+    SomeModels,
+    bearer,
+    files,
+    listening,
+    make_service,
+    open_client,
+    problem,
+)
 
 HALF = b'--b\r\nContent-Disposition: form-data; name="video"; filename="v"\r\n\r\nhalf'
 
@@ -104,6 +117,52 @@ def test_bad_choice_is_told_in_fields_and_to_people(client: TestClient) -> None:
     (error,) = said["errors"]
     assert (error["name"], error["expected"], error["got"]) == ("crf", "a whole number from 0 to 51", "'99'")
     assert error["detail"] == "expected a whole number from 0 to 51, got '99'"
+
+
+def test_model_that_is_not_loaded_fails_before_the_files(tmp_path: Path) -> None:
+    """A job for a model that the server lacks is refused at once, with what it has and what to do."""
+    lacking = SomeModels("mouth-motion", unavailable={"in_silence": ["close", "keep"]})
+    with open_client(tmp_path, models=lacking) as client:
+        said = problem(client.post("/jobs", files=files(), data={"model": "wav2lip"}), 422)
+        assert said["detail"].startswith(
+            "model: expected one that the server has loaded (mouth-motion), got 'wav2lip'."
+        )
+        assert said["user_message"].startswith("Model “Wav2Lip” is not loaded on this server. Choose Mouth motion, or")
+        said = problem(client.post("/jobs", files=files(), data={"in_silence": "keep"}), 422)
+        assert said["detail"].startswith("in_silence: expected one that the server has loaded (model), got 'keep'.")
+        assert client.post("/jobs", files=files(), data={"in_silence": "model"}).status_code == 202
+        half = HALF.replace(b"--b", b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwav2lip\r\n--b')
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        problem(client.post("/jobs", content=half, headers=headers), 422)
+
+
+def test_job_waits_for_a_server_that_is_away(tmp_path: Path) -> None:
+    """Whether a model is loaded cannot be known then: the job is taken, and waits."""
+    with open_client(tmp_path, models=LoadedModels(NO_TRITON)) as client:
+        assert client.post("/jobs", files=files()).status_code == 202
+
+
+def test_problems_are_sentences_for_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What happens to people on the page is said in whole sentences, not as a rule and what was found."""
+    with open_client(tmp_path, max_jobs_per_user=1, max_upload_bytes=1000) as client:
+        job = client.post("/jobs", files=files()).json()
+        service: Service = client.app.state.service  # type: ignore[attr-defined]
+        answers = [
+            client.post("/jobs", files=files()),
+            client.get("/jobs/x"),
+            client.get(job["links"]["self"] + "/result"),
+        ]
+        client.post(f"/jobs/{job['id']}/cancel")
+        answers += [
+            client.post("/jobs", files=files(bytes(100_000))),
+            client.post("/jobs", files={"video": b"video"}),
+            client.post("/jobs", files=files(b"")),
+        ]
+        monkeypatch.setattr(service.models, "get", lambda: LoadedModels(NO_TRITON).get())
+        answers.append(client.get("/models"))
+    assert [answer.status_code for answer in answers] == [429, 404, 409, 413, 422, 422, 503]
+    for answer in answers:
+        assert not re.search("Needed:|Found:", answer.json()["user_message"]), answer.text
 
 
 def test_choices_that_do_not_go_together_fail(client: TestClient) -> None:
