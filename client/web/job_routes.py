@@ -198,10 +198,15 @@ def get_result(
 )
 def get_video(job_id: JobId, user: User, service: ServiceDep) -> FileResponse:
     """Return the uploaded video, to show beside the result; the Range header selects a part."""
-    path = service.settings.job_folder(service.job(job_id, user).id) / VIDEO_FILE
-    if not is_stored(path):
-        raise _file_is_gone("video")
-    return StoredFile(path, media_type=media_type(path), headers=FILE_HEADERS)
+    return _upload_response(service, service.job(job_id, user), VIDEO_FILE)
+
+
+@router.get(
+    "/jobs/{job_id}/audio", response_class=FileResponse, responses={**MEDIA, **problem_responses(401, 404, 416)}
+)
+def get_audio(job_id: JobId, user: User, service: ServiceDep) -> FileResponse:
+    """Return the uploaded speech, to send it again with another video; the Range header selects a part."""
+    return _upload_response(service, service.job(job_id, user), AUDIO_FILE)
 
 
 @router.post("/jobs/{job_id}/cancel", response_model=JobView, responses=problem_responses(401, 403, 404, 409))
@@ -210,11 +215,29 @@ def cancel_job(job_id: JobId, user: User, service: ServiceDep) -> JobView:
     return service.view(service.cancel(service.job(job_id, user)))
 
 
+@router.post(
+    "/jobs/{job_id}/retry",
+    status_code=202,
+    response_model=JobView,
+    responses=problem_responses(401, 403, 404, 409, 422, 429),
+)
+async def retry_job(job_id: JobId, user: User, service: ServiceDep) -> JobView:
+    """Queue a failed or cancelled job again, with the same files and settings."""
+    return await service.retry(await run_in_threadpool(service.job, job_id, user))
+
+
 @router.delete("/jobs/{job_id}", status_code=204, responses=problem_responses(401, 403, 404))
 def delete_job(job_id: JobId, user: User, service: ServiceDep) -> Response:
     """Remove a job and all its files; a running job is cancelled first."""
     service.delete(service.job(job_id, user))
     return Response(status_code=204)
+
+
+def _upload_response(service: Service, job: JobRecord, name: str) -> FileResponse:
+    path = service.settings.job_folder(job.id) / name
+    if not is_stored(path):
+        raise _file_is_gone(name)
+    return StoredFile(path, media_type=media_type(path), headers=FILE_HEADERS)
 
 
 def result_response(service: Service, job: JobRecord, *, download: bool) -> FileResponse:

@@ -18,10 +18,11 @@ from starlette.concurrency import run_in_threadpool
 
 from client.options import MODEL
 from client.web.job_queue import JobQueue
-from client.web.job_settings import PARTS_FOLDER, SettingsBase
+from client.web.job_settings import AUDIO_FILE, PARTS_FOLDER, VIDEO_FILE, SettingsBase
 from client.web.problems import ProblemError
 from client.web.settings import Settings
-from client.web.store import ACTIVE, JobRecord, JobStore
+from client.web.store import ACTIVE, RETRIABLE, JobRecord, JobStore
+from client.web.stored_file import is_stored
 from client.web.triton import LoadedModels
 from client.web.upload import DiskGuard
 from client.web.views import JobView, job_view
@@ -135,6 +136,31 @@ class Service:
             people = f"This job is {now.state} already, so there is nothing to cancel."
             raise ProblemError(409, expected="a queued or running job", got=f"one that is {now.state}", people=people)
         return now
+
+    async def retry(self, record: JobRecord) -> JobView:
+        """Queue a failed or cancelled job again, with the files and settings that it has.
+
+        Raises:
+            ProblemError: 409, it is in another state; 404, its files are gone; 422, the server cannot run it; 429,
+                there are too many jobs.
+        """
+        if record.state not in RETRIABLE:
+            people = f"This job is {record.state}, so it cannot be tried again."
+            expected = "a failed or cancelled job"
+            raise ProblemError(409, expected=expected, got=f"one that is {record.state}", people=people)
+        await run_in_threadpool(self.models.check, record.settings)
+        async with self._counting:
+            await run_in_threadpool(self._queue_again, record)
+        return await run_in_threadpool(lambda: self.view(self.store.get(record.id) or record))
+
+    def _queue_again(self, record: JobRecord) -> None:
+        folder = self.settings.job_folder(record.id)
+        if not all(is_stored(folder / name) for name in (VIDEO_FILE, AUDIO_FILE)):
+            people = "The files of this job are not here any more. Send them again."
+            raise ProblemError(404, expected="a job whose files are still here", got="none", people=people)
+        self._check_counts(record.user)
+        if self.store.retry(record.id):
+            self.queue.put(record.id)
 
     def delete(self, record: JobRecord) -> None:
         """Remove a job and its files; a running one is cancelled first, and its files go when it has ended."""

@@ -17,6 +17,7 @@ State = Literal["queued", "running", "cancelling", "finished", "failed", "cancel
 STATES: tuple[State, ...] = get_args(State)
 ACTIVE: tuple[State, ...] = ("queued", "running", "cancelling")
 ENDED: tuple[State, ...] = ("finished", "failed", "cancelled")
+RETRIABLE: tuple[State, ...] = ("failed", "cancelled")
 FORMAT = 1  # version of the file; increase it with every change of SCHEMA
 TOMBSTONE_S = 120.0  # how long a deleted job's record stays, so that every follower is told
 BUSY_TIMEOUT_S = 30.0
@@ -242,6 +243,14 @@ class JobStore:
         """Put an interrupted job back into the queue; False if it was not running."""
         change = "state = 'queued', stage = '', attempts = attempts - ?"
         return self._update(change, (int(not counted),), "id = ? and state = 'running'", (job_id,))
+
+    def retry(self, job_id: str) -> bool:
+        """Queue a failed or cancelled job again, as if it had never run; False if it is in another state."""
+        change = (
+            "state = 'queued', stage = '', frames = 0, total_frames = null, attempts = 0, error = null,"
+            " started_at = null, ended_at = null"
+        )
+        return self._update(change, (), f"id = ? and state in {_tuple(RETRIABLE)} and not deleted", (job_id,))
 
     def cancel(self, job_id: str) -> None:
         """Cancel a queued job, or request the cancellation of a running one."""

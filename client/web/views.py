@@ -45,6 +45,7 @@ class JobLinks(BaseModel):
     self: str
     events: str
     video: str
+    audio: str
     result: str | None
 
 
@@ -79,6 +80,7 @@ class JobView(BaseModel):
                         "self": f"/jobs/{EXAMPLE_ID}",
                         "events": f"/jobs/{EXAMPLE_ID}/events",
                         "video": f"/jobs/{EXAMPLE_ID}/video",
+                        "audio": f"/jobs/{EXAMPLE_ID}/audio",
                         "result": None,
                     },
                 }
@@ -293,6 +295,7 @@ def job_view(record: JobRecord, jobs_ahead: int | None = None) -> JobView:
             self=f"/jobs/{record.id}",
             events=f"/jobs/{record.id}/events",
             video=f"/jobs/{record.id}/video",
+            audio=f"/jobs/{record.id}/audio",
             result=f"/jobs/{record.id}/result" if record.state == "finished" else None,
         ),
     )

@@ -11,11 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
+from client.errors import LipSyncError
+from client.offer import models_on_server
 from client.servers.access import ServerAccess
 from client.web.job_process import EXIT_RETRY, WebJobRequest, servers_failure
 from client.web.job_queue import JobQueue
@@ -30,19 +32,45 @@ SWEEP_EVERY_S = 30.0
 STALE_UPLOAD_S = 6 * 3600.0
 MAX_ATTEMPTS = 5
 RETRY_DELAY_S = 2.0
+READY_EVERY_S = 1.0  # between two questions to servers that are not ready
 LOCK_FLAGS = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 logger = logging.getLogger("client.web")
+
+
+def trouble_with_servers(access: ServerAccess) -> str | None:
+    """Return why none of the servers is ready; None if one is."""
+    try:
+        models_on_server(access)
+    except LipSyncError as error:
+        return str(error)
+    return None
 
 
 class Workers:
     """Threads that run jobs until the context is left, and one that recovers and removes jobs."""
 
-    def __init__(self, settings: Settings, store: JobStore, queue: JobQueue, access: ServerAccess) -> None:
-        """Prepare the threads; nothing runs before the context is entered."""
+    def __init__(
+        self,
+        settings: Settings,
+        store: JobStore,
+        queue: JobQueue,
+        access: ServerAccess,
+        trouble: Callable[[ServerAccess], str | None] = trouble_with_servers,
+    ) -> None:
+        """Prepare the threads; nothing runs before the context is entered.
+
+        Args:
+            settings: limits and folders.
+            store: the jobs' records.
+            queue: the jobs' ids.
+            access: the servers.
+            trouble: says why no server is ready; None if one is. No job starts before.
+        """
         self._settings = settings
         self._store = store
         self._queue = queue
         self._access = access
+        self._trouble = trouble
         self._stop = threading.Event()
         self._consumer = queue.consumer(self._run, settings.workers)
         self._looking_after = threading.Thread(target=self._look_after, name="look after jobs", daemon=True)
@@ -65,6 +93,8 @@ class Workers:
 
     def _run(self, job_id: str) -> None:
         """Run one job to its end, if it is still queued and no other worker runs it."""
+        if not self._wait_for_server():
+            return
         with hold(self._settings, job_id) as lock:
             record = None if lock is None or self._stop.is_set() else self._store.claim(job_id)
             if record is None or lock is None:
@@ -80,6 +110,19 @@ class Workers:
                 return
         self._stop.wait(RETRY_DELAY_S)
         self._queue.put(job_id)
+
+    def _wait_for_server(self) -> bool:
+        """Wait until a server is ready: the queue pauses, and jobs keep their attempts. False if the service ends."""
+        is_told = False
+        while not self._stop.is_set():
+            trouble = self._trouble(self._access)
+            if trouble is None:
+                return True
+            if not is_told:
+                logger.warning("jobs wait until a lip-sync server is ready: %s", trouble)
+            is_told = True
+            self._stop.wait(READY_EVERY_S)
+        return False
 
     def _run_process(self, record: JobRecord, lock: int) -> int:
         """Run a job in a process, which holds the lock too, and return its exit code."""

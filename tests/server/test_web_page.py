@@ -179,6 +179,31 @@ def test_errors_are_said_in_peoples_words(page: Page, clips: Path) -> None:
     expect(failed.get_by_text("Video: no usable face in any of")).to_be_visible()
 
 
+def test_failed_job_is_used_again(page: Page, clips: Path) -> None:
+    """A failed job is tried again, its settings fill in the form, and its speech goes with another video."""
+    send(page, clips / "empty.mp4", fps="7")
+    failed = page.locator(first_job(page, "failed"))
+    with page.expect_response(lambda answer: answer.url.endswith("/retry")) as retried:
+        failed.get_by_role("button", name="Try again").click()
+    assert retried.value.status == 202
+    first_job(page, "failed")
+    page.reload()
+    failed = page.locator(first_job(page, "failed"))
+    failed.get_by_role("button", name="Use these settings again").click()
+    expect(page.locator("[name=fps]")).to_have_value("7")
+    page.reload()
+    expect(page.get_by_role("radio", name="Mouth motion")).to_be_checked()
+    with page.expect_file_chooser() as chooser:
+        page.locator(first_job(page, "failed")).get_by_role("button", name="Replace the video").click()
+    chooser.value.set_files(clips / "head.mp4")
+    expect(page.locator("#audio-drop .chosen-name")).to_contain_text(SPEECH.name)
+    with page.expect_response(lambda answer: answer.url.endswith("/jobs") and answer.request.method == "POST") as sent:
+        page.get_by_role("button", name="Make the video").click()
+    job = sent.value.json()
+    assert (job["video_name"], job["audio_name"], job["settings"]["fps"]) == ("head.mp4", SPEECH.name, "7")
+    first_job(page, "finished")
+
+
 def test_form_follows_the_model(page: Page) -> None:
     """Controls come from the service: those of other models are hidden, and what the browser refuses is named."""
     page.get_by_text("More options").click()

@@ -27,13 +27,13 @@ from client.servers.access import ServerAccess
 from client.servers.security import Security
 from client.tracking.finder import S3FD
 from client.web import store, triton, worker
-from client.web.job_process import SERVERS_FAULT, WebJobRequest, failure, run_job
+from client.web.job_process import SERVERS_FAULT, WebJobRequest, failure, run_job, servers_failure
 from client.web.service import Service
 from client.web.views import job_view
 from client.web.worker import Workers, hold, hold_uploads, recover, sweep
 from lipsync_core.serving.runtime import ServerStartError
 from tests.waiting import wait_until
-from tests.web_service import NO_TRITON, NOWHERE, files, make_service, open_client
+from tests.web_service import NO_TRITON, NOWHERE, files, make_service, open_client, problem
 
 
 def add_job(service: Service, name: str = "a" * 32) -> str:
@@ -44,8 +44,60 @@ def add_job(service: Service, name: str = "a" * 32) -> str:
     return name
 
 
+def test_queue_pauses_while_no_server_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long an outage lasts, it costs no attempt; the job starts when a server is ready again."""
+    monkeypatch.setattr(worker, "READY_EVERY_S", 0.01)
+    monkeypatch.setattr(Workers, "_run_process", lambda workers, record, lock: workers._store.finish(record.id, {}))
+    service = make_service(tmp_path)
+    job_id = add_job(service)
+    asked: list[None] = []
+    is_ready = threading.Event()
+
+    def trouble(_: ServerAccess) -> str | None:
+        asked.append(None)
+        return None if is_ready.is_set() else "no server answers"
+
+    with Workers(service.settings, service.store, service.queue, NO_TRITON, trouble):
+        wait_until(lambda: len(asked) > 2 * worker.MAX_ATTEMPTS)
+        waiting = service.store.get(job_id)
+        assert waiting is not None
+        assert (waiting.state, waiting.attempts) == ("queued", 0)
+        is_ready.set()
+        wait_until(lambda: service.store.state_of(job_id) == "finished")
+
+
+def test_paused_queue_ends_with_the_service(tmp_path: Path) -> None:
+    """Waiting for a server does not keep the service from ending, and the job stays queued."""
+    service = make_service(tmp_path)
+    job_id = add_job(service)
+    with Workers(service.settings, service.store, service.queue, NO_TRITON):
+        wait_until(lambda: not service.queue.waiting())
+    assert service.store.state_of(job_id) == "queued"
+
+
+def test_failed_job_is_tried_again(tmp_path: Path) -> None:
+    """A failed or cancelled job goes back to the queue as if it had never run; others, and removed files, do not."""
+    with open_client(tmp_path) as client:
+        service: Service = client.app.state.service  # type: ignore[attr-defined]
+        job = client.post("/jobs", files=files(), data={"crf": "30"}).json()
+        retry = f"/jobs/{job['id']}/retry"
+        problem(client.post(retry), 409)
+        service.store.claim(job["id"])
+        service.store.fail(job["id"], servers_failure("The lip-sync server cannot be reached"))
+        again = client.post(retry)
+        assert again.status_code == 202
+        assert (again.json()["state"], again.json()["attempts"], again.json()["error"]) == ("queued", 0, None)
+        assert again.json()["settings"]["crf"] == 30
+        assert client.get(again.json()["links"]["audio"]).content == b"audio"
+        client.post(f"/jobs/{job['id']}/cancel")
+        assert client.post(retry).status_code == 202
+        client.post(f"/jobs/{job['id']}/cancel")
+        (service.settings.job_folder(job["id"]) / "video").unlink()
+        problem(client.post(retry), 404)
+
+
 def test_lost_triton_fails_the_job_after_its_attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a Triton the job is tried again, and then fails without naming the server's address."""
+    """A job that loses its Triton is tried again, and then fails without naming the server's address."""
     from tests.server.clips import SPEECH, head_frame, write_video
 
     monkeypatch.setattr(worker, "RETRY_DELAY_S", 0.05)
@@ -56,7 +108,7 @@ def test_lost_triton_fails_the_job_after_its_attempts(tmp_path: Path, monkeypatc
         service.settings.job_folder(job_id) / "video"
     )
     (service.settings.job_folder(job_id) / "audio").write_bytes(SPEECH.read_bytes())
-    with Workers(service.settings, service.store, service.queue, NO_TRITON):
+    with Workers(service.settings, service.store, service.queue, NO_TRITON, lambda access: None):
         wait_until(lambda: service.store.state_of(job_id) == "failed")
     job = service.store.get(job_id)
     assert job is not None

@@ -12,7 +12,7 @@ export class Problem extends Error {
 
 const OFFLINE = new Problem("The service cannot be reached", "Check your connection, then try again.");
 
-export async function call(path, options = {}) {
+async function send(path, options) {
   let response;
   try {
     response = await fetch(path, { credentials: "same-origin", ...options });
@@ -20,8 +20,15 @@ export async function call(path, options = {}) {
     throw OFFLINE;
   }
   if (!response.ok) throw await problemOf(response.status, await response.text());
+  return response;
+}
+
+export async function call(path, options = {}) {
+  const response = await send(path, options);
   return response.status === 204 ? null : response.json();
 }
+
+export const fetchBlob = async (path) => (await send(path, {})).blob();
 
 export const post = (path, body) =>
   call(path, body === undefined

@@ -1,9 +1,9 @@
 // The form of a new video: files, model, sending. The controls of its options are in options.js.
 
-import { Problem, call, upload } from "./api.js";
+import { Problem, call, fetchBlob, upload } from "./api.js";
 import { lookForFaces } from "./faces.js";
 import { announce, clock, element, showProblem, size } from "./format.js";
-import { buildOptions, faultOf, showOptionsOf, valueOf } from "./options.js";
+import { buildOptions, faultOf, fillOptions, showOptionsOf, valueOf } from "./options.js";
 
 const form = document.getElementById("new");
 const problemPlace = document.getElementById("form-problem");
@@ -126,6 +126,22 @@ async function loadModels() {
   });
   place.append(list);
   showOptionsOf(found.models[0]);
+}
+
+// --- using another job again
+
+// Fills in the settings of a job, and the speech that was sent with it if only the video is to be replaced.
+export async function reuse(job, { replaceVideo = false } = {}) {
+  fillOptions(job.settings);
+  const radio = [...form.querySelectorAll("[name=model]")].find((one) => one.value === job.settings.model);
+  radio?.click();
+  problemPlace.hidden = true;
+  form.scrollIntoView();
+  const first = document.getElementById("video");
+  first.focus({ preventScroll: true });
+  if (replaceVideo) first.click(); // before anything is awaited: browsers open the dialog only right after a click
+  if (replaceVideo) choose("audio", new File([await fetchBlob(job.links.audio)], job.audio_name, { type: "audio/*" }));
+  announce(radio ? "The settings are filled in" : "The settings are filled in, but the server has not loaded the model");
 }
 
 // --- sending

@@ -2,6 +2,7 @@
 
 import { call, post, remove } from "./api.js";
 import { ago, announce, clock, duration, element, hours, showProblem } from "./format.js";
+import { reuse } from "./form.js";
 import { openPlayer } from "./player.js";
 
 const list = document.getElementById("jobs");
@@ -87,7 +88,12 @@ class Card {
     if (job.state === "queued" || job.state === "running") {
       actions.push(this.action("Cancel", () => post(`${job.links.self}/cancel`).then((now) => this.update(now))));
     }
+    if (["failed", "cancelled"].includes(job.state)) {
+      actions.push(this.action("Try again", () => post(`${job.links.self}/retry`).then((now) => this.update(now))));
+      actions.push(this.action("Replace the video", () => reuse(job, { replaceVideo: true }), true));
+    }
     if (["finished", "failed", "cancelled"].includes(job.state)) {
+      actions.push(this.action("Use these settings again", () => reuse(job), true));
       actions.push(this.action("Remove", () => remove(job.links.self).then(() => drop(job.id))));
     }
     const hadFocus = this.actions.contains(document.activeElement);
@@ -95,12 +101,13 @@ class Card {
     if (hadFocus) this.root.focus();
   }
 
-  action(text, act) {
-    const button = element("button", { type: "button", className: "quiet", "aria-label": `${text} ${this.job.video_name}` }, text);
+  action(text, act, isRepeatable = false) {
+    const button = element("button", { type: "button", className: "quiet", "aria-label": `${text}: ${this.job.video_name}` }, text);
     button.addEventListener("click", async () => {
       button.disabled = true;
       try {
         await act();
+        if (isRepeatable) button.disabled = false;
       } catch (problem) {
         showProblem(this.problem, problem);
         button.disabled = false;

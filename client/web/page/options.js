@@ -70,6 +70,18 @@ function hideChoices(control, unavailable) {
   if (control.selectedOptions[0]?.disabled) control.value = [...control.options].find((choice) => !choice.disabled)?.value ?? "";
 }
 
+// Fills in the values of another job; what has its default is left as the form shows it at first.
+export function fillOptions(settings) {
+  for (const { option, control } of fields) {
+    const value = settings[option.name] ?? null;
+    const isDefault = value === null || value === option.default;
+    if (control.type === "checkbox") control.checked = Boolean(value);
+    else if (isDefault && option.control.type === "text") control.value = "";
+    else control.value = value ?? "";
+    control.removeAttribute("aria-invalid");
+  }
+}
+
 // Says what the browser finds wrong with a control; empty if nothing is. Steps are for its arrows alone.
 export function faultOf(control) {
   const { badInput, patternMismatch, rangeOverflow, rangeUnderflow } = control.validity;
