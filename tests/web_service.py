@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from client.servers.access import ServerAccess
 from client.web.__main__ import server_config
 from client.web.app import create_app
 from client.web.job_queue import JobQueue
-from client.web.service import Service
+from client.web.media_probe import MediaFacts
+from client.web.service import Probe, Service
 from client.web.settings import LOOPBACK_HOSTS, Settings
 from client.web.store import JobStore
 from client.web.triton import LoadedModels
@@ -52,12 +53,17 @@ class SomeModels(LoadedModels):
 ALL_MODELS = SomeModels(*(pipeline.name for pipeline in PIPELINES))
 
 
-def make_service(folder: Path, models: LoadedModels = ALL_MODELS, **settings: Any) -> Service:
+async def no_facts(paths: Sequence[Path]) -> list[MediaFacts]:
+    """Replace the process that measures media."""
+    return [MediaFacts() for _ in paths]
+
+
+def make_service(folder: Path, models: LoadedModels = ALL_MODELS, probe: Probe = no_facts, **settings: Any) -> Service:
     """Make a service that accepts jobs and runs none."""
     hosts = (*LOOPBACK_HOSTS, "testserver")
     chosen = Settings(folder, **{"allowed_hosts": hosts, "min_free_bytes": 0} | settings)
     chosen.create_folders()
-    return Service(chosen, JobStore(store_path(chosen)), JobQueue(chosen), models)
+    return Service(chosen, JobStore(store_path(chosen)), JobQueue(chosen), models, probe)
 
 
 def open_client(folder: Path, **settings: Any) -> TestClient:

@@ -38,10 +38,12 @@ EVENTS: dict[int | str, dict[str, Any]] = {
     }
 }
 BYTES = {"type": "string", "format": "binary"}
+_FILE_CONTENT = {kind: {"schema": BYTES} for kind in KINDS}
 MEDIA: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {kind: {"schema": BYTES} for kind in KINDS}}
-    for status, text in ((200, "The file."), (206, "The part that the Range header asks for."))
-} | {304: {"description": "The file that If-None-Match or If-Modified-Since names has not changed."}}
+    200: {"description": "The file.", "content": _FILE_CONTENT},
+    206: {"description": "The part that the Range header asks for.", "content": _FILE_CONTENT},
+    304: {"description": "The file that If-None-Match or If-Modified-Since names has not changed."},
+}
 JobId = Annotated[str, Path(description="The job's id.", examples=[EXAMPLE_ID])]
 router = APIRouter(tags=["jobs"])
 

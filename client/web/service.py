@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
-from client.options import MODEL
+from client.options import END, MODEL, START
 from client.web.job_queue import JobQueue
 from client.web.job_settings import AUDIO_FILE, PARTS_FOLDER, VIDEO_FILE, SettingsBase
+from client.web.media_probe import MediaFacts, Span, check_lengths, probe
 from client.web.problems import ProblemError
 from client.web.settings import Settings
 from client.web.store import ACTIVE, RETRIABLE, JobRecord, JobStore
@@ -28,6 +29,7 @@ from client.web.upload import DiskGuard
 from client.web.views import JobView, job_view
 
 RETRY_AFTER_S = 30
+Probe = Callable[[Sequence[Path]], Awaitable[list[MediaFacts]]]
 
 
 @dataclass
@@ -48,12 +50,23 @@ class Place:
 class Service:
     """The jobs, as routes see them."""
 
-    def __init__(self, settings: Settings, store: JobStore, queue: JobQueue, models: LoadedModels) -> None:
-        """Serve these jobs and models."""
+    def __init__(
+        self, settings: Settings, store: JobStore, queue: JobQueue, models: LoadedModels, probe: Probe = probe
+    ) -> None:
+        """Serve these jobs and models.
+
+        Args:
+            settings: limits and folders.
+            store: the jobs' records.
+            queue: the jobs' ids.
+            models: what the server can run.
+            probe: measures uploaded files.
+        """
         self.settings = settings
         self.store = store
         self.queue = queue
         self.models = models
+        self._probe = probe
         self.disk = DiskGuard(settings.data, settings.min_free_bytes)
         self._uploading: Counter[str] = Counter()
         self._counting = asyncio.Lock()
@@ -82,11 +95,15 @@ class Service:
         """Queue a job with the files in a place.
 
         Raises:
-            ProblemError: 422, the server cannot run it.
+            ProblemError: 422, the server cannot run it, or it is too long.
         """
-        await run_in_threadpool(self.models.check, settings.choices())
+        choices = settings.choices()
+        await run_in_threadpool(self.models.check, choices)
+        video, audio = await self._probe([place.folder / name for name in (VIDEO_FILE, AUDIO_FILE)])
+        span = Span(START.read(choices[START.name]), END.read(choices[END.name]))
+        check_lengths(video, audio, span, self.settings.max_duration_s)
         async with self._counting:  # a job is counted once: as an upload before, as active after
-            record = await run_in_threadpool(self._record, place, settings, video_name, audio_name)
+            record = await run_in_threadpool(self._record, place, settings, (video_name, audio_name), audio.length_s)
             place.taken = True
             self._uploading[place.user] -= 1
         return await run_in_threadpool(self.view, record)
@@ -120,7 +137,13 @@ class Service:
 
     def view(self, record: JobRecord) -> JobView:
         """Return what the user sees of a job."""
-        return job_view(record, self.store.jobs_ahead(record) if record.state == "queued" else None)
+        ahead = self.store.jobs_ahead(record) if record.state == "queued" else None
+        return job_view(record, ahead, self._estimate_s(record) if record.state in ACTIVE else None)
+
+    def _estimate_s(self, record: JobRecord) -> float | None:
+        """Return how long a job will probably take, from earlier ones of its model."""
+        pace = None if record.duration_s is None else self.store.pace_of(record.settings[MODEL.name])
+        return None if pace is None or record.duration_s is None else pace * record.duration_s
 
     def cancel(self, record: JobRecord) -> JobRecord:
         """Cancel a job; cancelling it again changes nothing.
@@ -178,12 +201,14 @@ class Service:
         if self.store.active() + self._uploading.total() >= limits.max_jobs:
             raise _too_many("a free place in the queue", "a full queue", "The queue of this service is full.")
 
-    def _record(self, place: Place, settings: SettingsBase, video_name: str, audio_name: str) -> JobRecord:
+    def _record(
+        self, place: Place, settings: SettingsBase, names: tuple[str, str], duration_s: float | None
+    ) -> JobRecord:
         job_id = secrets.token_hex(16)
         place.folder.rename(self.settings.job_folder(job_id))
         _sync_folder(self.settings.jobs_folder)
         try:
-            record = self.store.add(job_id, place.user, settings.model_dump(), video_name, audio_name)
+            record = self.store.add(job_id, place.user, settings.model_dump(), *names, duration_s)
         except BaseException:
             shutil.rmtree(self.settings.job_folder(job_id), ignore_errors=True)  # no record leads to it
             raise

@@ -63,6 +63,7 @@ def get_limits(service: ServiceDep) -> Limits:
     settings = service.settings
     return Limits(
         max_upload_bytes=settings.max_upload_bytes,
+        max_duration_s=settings.max_duration_s,
         max_jobs_per_user=settings.max_jobs_per_user,
         keep_hours=settings.keep_s / 3600,
         urls_allowed=settings.allow_urls,
@@ -77,10 +78,11 @@ def get_limits(service: ServiceDep) -> Limits:
 )
 async def find_faces(request: Request, user: User, service: ServiceDep) -> FaceList:
     """Find the faces in a picture, so that one can be chosen for a job."""
-    async with service.place_for_upload(user) as place, _previews:
+    async with service.place_for_upload(user) as place:
         picture = place.folder / PICTURE_PART
         await UploadReader({PICTURE_PART: picture}, MAX_PICTURE_BYTES, service.disk, frozenset()).read(request)
-        return await preview_faces(picture, service.models.access)
+        async with _previews:  # only now: an upload that idles is not to keep others waiting
+            return await preview_faces(picture, service.models.access)
 
 
 @router.get("/session", response_model=SessionView)

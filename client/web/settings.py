@@ -33,6 +33,7 @@ class Settings:
         max_jobs_per_user: maximum number of jobs that are queued, running or being uploaded.
         max_jobs: the same for all users together.
         min_free_bytes: disk space that must stay free; uploads that need it are refused.
+        max_duration_s: longest speech, and longest chosen part of a video, that a job may have, in seconds.
         keep_s: how long an ended job and its files are kept, in seconds.
         workers: number of jobs that this process runs at a time; 0 if workers run elsewhere.
         redis_url: the queue's server; None for a queue in the data folder.
@@ -49,6 +50,7 @@ class Settings:
     max_jobs_per_user: int = 10
     max_jobs: int = 100
     min_free_bytes: int = 1000 * MB
+    max_duration_s: float = 3600.0
     keep_s: float = 24 * 3600.0
     workers: int = 1
     redis_url: str | None = None
@@ -140,6 +142,13 @@ def _add_limits(parser: argparse.ArgumentParser, default: Settings) -> None:
         help="size limit of one job's files (%(default)s)",
     )
     parser.add_argument(
+        "--max-duration",
+        type=float,
+        default=default.max_duration_s,
+        metavar="SECONDS",
+        help="longest speech, and longest chosen part of a video (%(default)s)",
+    )
+    parser.add_argument(
         "--max-jobs-per-user",
         type=int,
         default=default.max_jobs_per_user,
@@ -162,7 +171,7 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
     Raises:
         UsageError: a number is out of range, or a token cannot be used.
     """
-    for name in ("max_upload_mb", "max_jobs_per_user", "max_jobs", "keep_hours"):
+    for name in ("max_upload_mb", "max_jobs_per_user", "max_jobs", "max_duration", "keep_hours"):
         if not getattr(options, name) > 0:  # nor is NaN
             raise UsageError(option=name, expected="more than 0", got=getattr(options, name))
     for name in ("workers", "min_free_mb"):
@@ -174,6 +183,7 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
         max_jobs_per_user=options.max_jobs_per_user,
         max_jobs=options.max_jobs,
         min_free_bytes=options.min_free_mb * MB,
+        max_duration_s=options.max_duration,
         keep_s=options.keep_hours * 3600,
         workers=options.workers,
         redis_url=options.redis,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,7 +19,8 @@ STATES: tuple[State, ...] = get_args(State)
 ACTIVE: tuple[State, ...] = ("queued", "running", "cancelling")
 ENDED: tuple[State, ...] = ("finished", "failed", "cancelled")
 RETRIABLE: tuple[State, ...] = ("failed", "cancelled")
-FORMAT = 1  # version of the file; increase it with every change of SCHEMA
+FORMAT = 2  # version of the file; increase it with every change of SCHEMA
+PACE_JOBS = 20  # last jobs from which the time of the next is estimated
 TOMBSTONE_S = 120.0  # how long a deleted job's record stays, so that every follower is told
 BUSY_TIMEOUT_S = 30.0
 
@@ -41,7 +43,8 @@ create table if not exists jobs (
     error text,
     report text,
     deleted integer not null default 0,
-    revision integer not null
+    revision integer not null,
+    duration_s real
 );
 create index if not exists jobs_by_user on jobs (user, created_at);
 create index if not exists jobs_by_revision on jobs (revision);
@@ -87,6 +90,7 @@ class JobRecord:
         report: the client's report.
         deleted: whether its user has deleted it.
         revision: increases with every change of any job.
+        duration_s: length of the result, as estimated from the files; None if unknown.
     """
 
     id: str
@@ -107,6 +111,7 @@ class JobRecord:
     report: dict[str, Any] | None
     deleted: bool
     revision: int
+    duration_s: float | None
 
 
 class JobStore:
@@ -137,20 +142,30 @@ class JobStore:
             if found != "ok":
                 raise sqlite3.DatabaseError("database disk image is malformed")
             version = db.execute("pragma user_version").fetchone()[0]
-            if version not in (0, FORMAT):
+            if version == 1:
+                db.execute("alter table jobs add column duration_s real")
+            elif version not in (0, FORMAT):
                 expected = f"jobs of format {FORMAT} in {self._path}"
                 raise UsageError(option="data", expected=expected, got=f"format {version}", advice="Use another folder")
             for statement in SCHEMA.split(";\n"):
                 db.execute(statement)
             db.execute(f"pragma user_version = {FORMAT}")
 
-    def add(self, job_id: str, user: str, settings: dict[str, Any], video_name: str, audio_name: str) -> JobRecord:
+    def add(
+        self,
+        job_id: str,
+        user: str,
+        settings: dict[str, Any],
+        video_name: str,
+        audio_name: str,
+        duration_s: float | None = None,
+    ) -> JobRecord:
         """Record a new job, queued."""
         with self._transaction() as db:
             db.execute(
-                "insert into jobs (id, user, state, settings, video_name, audio_name, created_at, revision)"
-                f" values (?, ?, 'queued', ?, ?, ?, ?, {_NEXT_REVISION})",
-                (job_id, user, json.dumps(settings), video_name, audio_name, time.time()),
+                "insert into jobs (id, user, state, settings, video_name, audio_name, created_at, duration_s, revision)"
+                f" values (?, ?, 'queued', ?, ?, ?, ?, ?, {_NEXT_REVISION})",
+                (job_id, user, json.dumps(settings), video_name, audio_name, time.time(), duration_s),
             )
         return self._known(job_id)
 
@@ -187,8 +202,40 @@ class JobStore:
         return self._count(among) if user is None else self._count(f"{among} and user = ?", (user,))
 
     def jobs_ahead(self, job: JobRecord) -> int:
-        """Count the queued jobs that came before; by their order, as clocks can be set back."""
-        return self._count("where state = 'queued' and rowid < (select rowid from jobs where id = ?)", (job.id,))
+        """Count the queued jobs that come before a job."""
+        order = self.turns()
+        return order.index(job.id) if job.id in order else 0
+
+    def turns(self) -> list[str]:
+        """Return the queued jobs in the order in which they run: users take turns, each with their oldest job.
+
+        Who has fewer running jobs comes first; among equals, whose last job was started longer ago.
+        """
+        with self._connection() as db:
+            queued = db.execute("select id, user from jobs where state = 'queued' order by rowid").fetchall()
+            before = db.execute(
+                "select user, sum(state in ('running', 'cancelling')), coalesce(max(started_at), 0) from jobs"
+                " group by user"
+            ).fetchall()
+        standing = {user: (running, started_at) for user, running, started_at in before}
+        rounds: Counter[str] = Counter()
+        keys = {}
+        for job_id, user in queued:
+            running, started_at = standing[user]
+            keys[job_id] = (running + rounds[user], rounds[user] > 0, started_at)
+            rounds[user] += 1
+        return sorted(keys, key=keys.__getitem__)  # jobs that are equal keep their order
+
+    def pace_of(self, model: str) -> float | None:
+        """Return the processing time of a second of result, from the last jobs of a model; None without any."""
+        with self._connection() as db:
+            seconds, length_s = db.execute(
+                "select sum(json_extract(report, '$.seconds')), sum(json_extract(report, '$.duration_s')) from"
+                " (select report from jobs where state = 'finished' and json_extract(settings, '$.model') = ?"
+                " order by rowid desc limit ?)",
+                (model, PACE_JOBS),
+            ).fetchone()
+        return seconds / length_s if seconds and length_s else None
 
     def in_state(self, state: State) -> list[JobRecord]:
         """Return all jobs in a state, the oldest first."""

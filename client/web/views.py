@@ -72,6 +72,7 @@ class JobView(BaseModel):
                     "total_frames": 200,
                     "frames_per_second": 31.2,
                     "eta_s": 3.7,
+                    "estimate_s": 8.2,
                     "attempts": 1,
                     "warnings": [],
                     "error": None,
@@ -104,6 +105,9 @@ class JobView(BaseModel):
     total_frames: int | None = Field(description="Estimated number of frames of this stage.")
     frames_per_second: float | None = Field(description="Processing speed of this stage.")
     eta_s: float | None = Field(description="Estimated remaining time, in seconds.")
+    estimate_s: float | None = Field(
+        description="Estimated processing time of the whole job, from earlier jobs of its model; null if unknown."
+    )
     attempts: int = Field(description="Number of starts; more than 1 after an interruption of the service.")
     warnings: list[str] = Field(
         description="What the user should know about the result; options have their labels on the page."
@@ -214,6 +218,7 @@ class Limits(BaseModel):
     """What the service accepts."""
 
     max_upload_bytes: int
+    max_duration_s: float = Field(description="Longest speech, and longest chosen part of a video, in seconds.")
     max_jobs_per_user: int
     keep_hours: float
     urls_allowed: bool
@@ -266,7 +271,7 @@ class UrlJob(JobSettings):  # type: ignore[misc]
     audio_url: str = Field(max_length=2000, examples=["https://example.org/speech.wav"])
 
 
-def job_view(record: JobRecord, jobs_ahead: int | None = None) -> JobView:
+def job_view(record: JobRecord, jobs_ahead: int | None = None, estimate_s: float | None = None) -> JobView:
     """Return what the user sees of a record."""
     speed, eta_s = _pace(record)
     report = record.report
@@ -287,6 +292,7 @@ def job_view(record: JobRecord, jobs_ahead: int | None = None) -> JobView:
         total_frames=record.total_frames,
         frames_per_second=speed,
         eta_s=eta_s,
+        estimate_s=None if estimate_s is None else round(estimate_s, 1),
         attempts=record.attempts,
         warnings=[] if report is None else warnings_for_people(report["warnings"]),
         error=None if record.error is None else JobFailure(**record.error),

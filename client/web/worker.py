@@ -91,10 +91,12 @@ class Workers:
             self._consumer.stop(graceful=True)
         self._looking_after.join()
 
-    def _run(self, job_id: str) -> None:
-        """Run one job to its end, if it is still queued and no other worker runs it."""
-        if not self._wait_for_server():
+    def _run(self, _queued_id: str) -> None:
+        """Run the job whose user's turn it is to its end; an id in the queue only says that one waits."""
+        waiting = self._wait_for_server() and self._store.turns()
+        if not waiting:
             return
+        job_id = waiting[0]
         with hold(self._settings, job_id) as lock:
             record = None if lock is None or self._stop.is_set() else self._store.claim(job_id)
             if record is None or lock is None:

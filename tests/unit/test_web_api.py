@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from client.web.app import PAGE, create_app
 from client.web.service import Service
 from client.web.triton import LoadedModels
 from client.web.upload import shown_name
+from client.web.views import FaceList
 from tests.limits import small_files
 from tests.waiting import wait_until
 from tests.web_service import (
@@ -297,6 +300,23 @@ def test_stalled_upload_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         go_on.set()
         assert answer.status_code == 202
         assert slow.exception() is not None or problem(slow.result(), 408)
+
+
+def test_idle_uploads_do_not_block_the_preview(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures that never arrive keep nobody else from having faces found."""
+
+    async def found(*_: object) -> FaceList:
+        return FaceList(width=1, height=1, faces=[])
+
+    monkeypatch.setattr(service_routes, "preview_faces", found)
+    head = b"POST /faces HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n"
+    head += b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+    with listening(make_service(tmp_path)) as address, ExitStack() as stack:
+        for _ in range(2 * service_routes.MAX_PREVIEWS):
+            idle = stack.enter_context(socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))))
+            idle.sendall(head)
+        wait_until(lambda: len(list((tmp_path / "uploads").iterdir())) == 2 * service_routes.MAX_PREVIEWS)
+        assert httpx.post(f"{address}/faces", files={"picture": b"picture"}, timeout=5).status_code == 200
 
 
 def test_fifty_uploads_at_once(tmp_path: Path) -> None:

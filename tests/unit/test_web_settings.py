@@ -15,6 +15,7 @@ from tests.web_service import NOWHERE
     [
         (["--workers", "-1"], "workers: expected 0 or more, got -1"),
         (["--max-jobs", "0"], "max_jobs: expected more than 0, got 0"),
+        (["--max-duration", "0"], "max_duration: expected more than 0, got 0.0"),
         (["--keep-hours", "0"], "keep_hours: expected more than 0, got 0.0"),
         (["--keep-hours", "nan"], "keep_hours: expected more than 0, got nan"),
     ],

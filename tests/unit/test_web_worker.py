@@ -44,6 +44,70 @@ def add_job(service: Service, name: str = "a" * 32) -> str:
     return name
 
 
+def test_records_of_the_first_version_are_taken_over(tmp_path: Path) -> None:
+    """A file that lacks what was added since is completed; its jobs stay."""
+    job_id = add_job(make_service(tmp_path))
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as db:
+        db.execute("alter table jobs drop column duration_s")
+        db.execute("pragma user_version = 1")
+    taken = make_service(tmp_path).store.get(job_id)
+    assert taken is not None
+    assert taken.duration_s is None
+
+
+def add_for(service: Service, user: str, *names: str) -> None:
+    for name in names:
+        service.settings.job_folder(name).mkdir()
+        service.store.add(name, user, {"model": "mouth-motion"}, "in.mp4", "in.wav", 10.0)
+
+
+def test_users_take_turns(tmp_path: Path) -> None:
+    """One user's many jobs do not keep another's waiting; each user's jobs keep their order."""
+    service = make_service(tmp_path)
+    add_for(service, "ann", "a1", "a2", "a3")
+    add_for(service, "bob", "b1", "b2")
+    assert service.store.turns() == ["a1", "b1", "a2", "b2", "a3"]
+    assert service.store.claim("a1")
+    assert service.store.turns() == ["b1", "a2", "b2", "a3"]
+    service.store.finish("a1", {})
+    assert service.store.turns() == ["b1", "a2", "b2", "a3"]
+    add_for(service, "cid", "c1")
+    assert service.store.turns()[:2] == ["b1", "c1"]
+    (last,) = [job for job in service.store.in_state("queued") if job.id == "a3"]
+    assert service.store.jobs_ahead(last) == 4
+
+
+def test_workers_run_jobs_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue's own order does not matter: every job runs once, users in turns."""
+    ran: list[str] = []
+
+    def run(workers: Workers, record: store.JobRecord, lock: int) -> int:
+        ran.append(record.id)
+        workers._store.finish(record.id, {})
+        return 0
+
+    monkeypatch.setattr(Workers, "_run_process", run)
+    service = make_service(tmp_path)
+    add_for(service, "ann", "a1", "a2", "a3")
+    add_for(service, "bob", "b1")
+    for job_id in ("a1", "a2", "a3", "b1"):
+        service.queue.put(job_id)
+    with Workers(service.settings, service.store, service.queue, NO_TRITON, lambda access: None):
+        wait_until(lambda: len(ran) == 4)
+    assert ran == ["a1", "b1", "a2", "a3"]
+
+
+def test_time_of_a_job_is_estimated_from_earlier_ones(tmp_path: Path) -> None:
+    """What a model's last jobs took for a second of result says what the next will take."""
+    service = make_service(tmp_path)
+    add_for(service, "ann", "a1", "a2")
+    (first, second) = service.store.in_state("queued")
+    assert service.view(second).estimate_s is None
+    service.store.claim(first.id)
+    service.store.finish(first.id, {"seconds": 6.0, "duration_s": 2.0})
+    assert service.view(second).estimate_s == 30.0
+
+
 def test_queue_pauses_while_no_server_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long an outage lasts, it costs no attempt; the job starts when a server is ready again."""
     monkeypatch.setattr(worker, "READY_EVERY_S", 0.01)
@@ -434,5 +498,5 @@ def test_records_of_another_version_fail(tmp_path: Path) -> None:
     make_service(tmp_path)
     with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as db:
         db.execute("pragma user_version = 99")
-    with pytest.raises(UsageError, match=r"data: expected jobs of format 1 .* got format 99"):
+    with pytest.raises(UsageError, match=r"data: expected jobs of format 2 .* got format 99"):
         make_service(tmp_path)

@@ -8,6 +8,7 @@ import { buildOptions, faultOf, fillOptions, showOptionsOf, valueOf } from "./op
 const form = document.getElementById("new");
 const problemPlace = document.getElementById("form-problem");
 const files = { video: null, audio: null };
+const lengths = { video: null, audio: null }; // in seconds, as far as the browser knows
 const MODELS_AGAIN_MS = 5000;
 let previewAt; // the control that says where in the video its faces are shown
 
@@ -63,6 +64,7 @@ function placeFor(file, zone) {
 
 function choose(name, file) {
   files[name] = file;
+  lengths[name] = null;
   problemPlace.hidden = true;
   const drop = document.getElementById(`${name}-drop`);
   const chosen = drop.querySelector(".chosen");
@@ -90,6 +92,7 @@ function viewOf(name, file, facts) {
   const media = element(tag, { src: url, preload: "auto", controls: true, playsinline: true, "aria-label": `Preview of ${file.name}` });
   if (name === "video") media.muted = true;
   media.addEventListener("loadedmetadata", () => {
+    lengths[name] = media.duration;
     if (Number.isFinite(media.duration)) facts.textContent = `${size(file.size)} · ${clock(media.duration)}`;
   });
   const cannot = "Your browser cannot play this file. The service may still be able to use it.";
@@ -184,6 +187,9 @@ function check(limits) {
   const total = files.video.size + files.audio.size;
   if (total > limits.max_upload_bytes) {
     throw new Problem("The files are too large", `Together they have ${size(total)}; this service accepts ${size(limits.max_upload_bytes)}. Shorten the video or compress it more.`);
+  }
+  if (lengths.audio > limits.max_duration_s) {
+    throw new Problem("The speech is too long", `It lasts ${clock(lengths.audio)}; this service takes ${clock(limits.max_duration_s)}. Cut it first.`);
   }
   if (!form.querySelector("[name=model]")) throw new Problem("The server is not ready", "It has no model loaded yet. Try again in a moment.");
   const wrong = [...form.elements].find(faultOf);

@@ -141,7 +141,8 @@ class Card {
 function progressText(job) {
   if (job.state === "queued") {
     if (job.attempts) return "Interrupted; it continues in a moment";
-    return job.queue_position > 1 ? `Number ${job.queue_position} in the queue` : "Next in the queue";
+    const place = job.queue_position > 1 ? `Number ${job.queue_position} in the queue` : "Next in the queue";
+    return job.estimate_s ? `${place} · takes about ${duration(job.estimate_s)}` : place;
   }
   if (job.state === "cancelling") return "Stopping";
   const parts = [STAGES[job.stage] ?? job.stage.charAt(0).toUpperCase() + job.stage.slice(1)];

@@ -1,0 +1,68 @@
+"""Measuring uploads: lengths, limits, and files that cannot be read."""
+
+from __future__ import annotations
+
+import asyncio
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from client.web.media_probe import MediaFacts, Span, check_lengths, in_words, probe
+from client.web.problems import ProblemError
+from tests.server.clips import head_frame, write_video
+from tests.web_service import files, open_client, problem
+
+
+def write_silence(path: Path, seconds: int) -> Path:
+    with wave.open(str(path), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(1)
+        sound.setframerate(1000)
+        sound.writeframes(bytes(1000 * seconds))
+    return path
+
+
+def test_lengths_and_codecs_are_read_in_another_process(tmp_path: Path) -> None:
+    """Files are measured by their content; what cannot be read is unknown, and no error."""
+    video = write_video(tmp_path / "head.mp4", [head_frame()] * 25)
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"no media")
+    facts = asyncio.run(probe([video, broken, write_silence(tmp_path / "long", 36_000)]))
+    assert facts[0].length_s == pytest.approx(1.0, abs=0.1)
+    assert (facts[0].codec, facts[1]) == ("h264", MediaFacts())
+    assert facts[2].length_s == 36_000
+
+
+def test_too_long_speech_and_video_fail() -> None:
+    """The speech counts whole, the video only where it is used."""
+    still, minute, day = MediaFacts(codec="png"), MediaFacts(length_s=60), MediaFacts(length_s=86_400)
+    for video, audio, span in (
+        (still, minute, Span(0, None)),
+        (day, minute, Span(10, 70)),
+        (minute, still, Span(0, 9)),
+    ):
+        check_lengths(video, audio, span, 60)
+    for video, audio, span, name in ((still, day, Span(0, None), "audio"), (day, minute, Span(10, None), "video")):
+        with pytest.raises(ProblemError, match=f"{name}: expected at most 60 s, got 86"):
+            check_lengths(video, audio, span, 60)
+
+
+def test_ten_hours_with_a_photograph_are_refused(tmp_path: Path) -> None:
+    """The upload is refused in people's words, and nothing is kept."""
+
+    async def facts(paths: Sequence[Path]) -> list[MediaFacts]:
+        return [MediaFacts(codec="png"), MediaFacts(length_s=36_000)]
+
+    with open_client(tmp_path, probe=facts) as client:
+        said = problem(client.post("/jobs", files=files()), 422)
+        assert client.get("/limits").json()["max_duration_s"] == 3600
+    assert said["title"] == "The speech is too long"
+    assert said["user_message"] == "The speech lasts 10 h; this service takes 1 h. Send it in parts."
+    assert not list((tmp_path / "jobs").iterdir())
+
+
+def test_length_is_said_in_words() -> None:
+    """Hours and minutes, as people say them."""
+    assert [in_words(seconds) for seconds in (9, 60, 3600, 7500)] == ["9 s", "1 min", "1 h", "2 h 5 min"]
