@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from starlette.testclient import TestClient
 
 from client.pipelines import PIPELINES
 from client.servers.access import ServerAccess
-from client.web.__main__ import server_config
+from client.web.__main__ import WebServer
 from client.web.app import create_app
 from client.web.job_queue import JobQueue
 from client.web.media_probe import MediaFacts
@@ -79,9 +78,8 @@ def files(video: bytes = b"video", audio: bytes = b"audio", name: str = "in.mp4"
 @contextmanager
 def listening(service: Service) -> Iterator[str]:
     """Serve on a free port of loopback, from a thread; gives the address."""
-    config = server_config(service, log_level="critical")
-    config.port = 0
-    server = uvicorn.Server(config)
+    server = WebServer(service, log_level="critical")
+    server.config.port = 0
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -93,7 +93,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(service: Service, listening: socket.socket) -> None:
     """Serve a service's app until a signal ends it."""
-    _AnnouncedServer(server_config(service)).run([listening])
+    _AnnouncedServer(service).run([listening])
 
 
 def server_config(service: Service, log_level: str = "warning") -> uvicorn.Config:
@@ -111,7 +111,21 @@ def server_config(service: Service, log_level: str = "warning") -> uvicorn.Confi
     )
 
 
-class _AnnouncedServer(uvicorn.Server):
+class WebServer(uvicorn.Server):
+    """Ends a service's event streams before it waits for open answers."""
+
+    def __init__(self, service: Service, log_level: str = "warning") -> None:
+        """Serve a service's app."""
+        super().__init__(server_config(service, log_level))
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the event streams, then shut down."""
+        self._service.is_ending = True
+        await super().shutdown(sockets)
+
+
+class _AnnouncedServer(WebServer):
     """Prints the address of the page once it can be opened."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

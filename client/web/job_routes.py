@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -45,6 +46,9 @@ MEDIA: dict[int | str, dict[str, Any]] = {
     304: {"description": "The file that If-None-Match or If-Modified-Since names has not changed."},
 }
 JobId = Annotated[str, Path(description="The job's id.", examples=[EXAMPLE_ID])]
+LastEventId = Annotated[
+    int | None, Header(ge=-1, le=MAX_REVISION, description="Last event before the connection was lost.")
+]
 router = APIRouter(tags=["jobs"])
 
 
@@ -158,11 +162,15 @@ def get_job(job_id: JobId, user: User, service: ServiceDep) -> JobView:
 
 
 @router.get(
-    "/jobs/{job_id}/events", response_class=StreamingResponse, responses={**EVENTS, **problem_responses(401, 404)}
+    "/jobs/{job_id}/events",
+    response_class=StreamingResponse,
+    responses={**EVENTS, 204: {"description": "The caller knows the job's end."}, **problem_responses(401, 404, 422)},
 )
-async def follow_job(job_id: JobId, user: User, service: ServiceDep) -> StreamingResponse:
-    """Follow one job by server-sent events until it has ended."""
-    await run_in_threadpool(service.job, job_id, user)
+async def follow_job(job_id: JobId, user: User, service: ServiceDep, last_event_id: LastEventId = None) -> Response:
+    """Follow one job by server-sent events until it has ended; who knows the end is told not to connect again."""
+    job = await run_in_threadpool(service.job, job_id, user)
+    if job.state in ENDED and last_event_id is not None and last_event_id >= job.revision:
+        return Response(status_code=204)
     return _event_stream(_follow(service, user, job_id))
 
 
@@ -171,9 +179,7 @@ async def follow_jobs(
     user: User,
     service: ServiceDep,
     after: Annotated[int, Query(ge=-1, le=MAX_REVISION, description="Last revision that the caller knows.")] = -1,
-    last_event_id: Annotated[
-        int | None, Header(ge=-1, le=MAX_REVISION, description="Last event before the connection was lost.")
-    ] = None,
+    last_event_id: LastEventId = None,
 ) -> StreamingResponse:
     """Follow all your jobs by server-sent events: first each of them, or those changed after a revision."""
     known = after if last_event_id is None else last_event_id
@@ -270,10 +276,19 @@ def _event_stream(events: AsyncIterator[str]) -> StreamingResponse:
 
 
 async def _follow(service: Service, user: str, job_id: str | None, known: int = -1) -> AsyncIterator[str]:
-    """Yield an event for every change of a user's jobs, or of one until it has ended."""
+    """Yield an event for every change of a user's jobs, or of one until it has ended; all end with the service.
+
+    A job that moves forward in the queue is a change too, although its record stays the same.
+    """
     revision, silent_s = known, 0.0
-    while True:
+    places: dict[str, int] = {}
+    while not service.is_ending:
         changed = await run_in_threadpool(service.store.changed_since, revision, user, job_id)
+        now = await run_in_threadpool(service.store.places_of, user, job_id)
+        seen = {job.id for job in changed}
+        for moved in [moved for moved, place in now.items() if places.get(moved) != place and moved not in seen]:
+            yield await run_in_threadpool(_moved_event, service, moved, max(revision, 0))
+        places = now
         for job in changed:
             if job.deleted and revision == -1:
                 continue  # it was deleted before this stream began
@@ -286,6 +301,11 @@ async def _follow(service: Service, user: str, job_id: str | None, known: int = 
             silent_s = 0.0
             yield ": still here\n\n"
         await asyncio.sleep(FOLLOW_EVERY_S)
+
+
+def _moved_event(service: Service, job_id: str, revision: int) -> str:
+    job = service.store.get(job_id)
+    return "" if job is None else _event(service, replace(job, revision=revision))
 
 
 def _event(service: Service, job: JobRecord) -> str:

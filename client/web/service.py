@@ -68,6 +68,7 @@ class Service:
         self.models = models
         self._probe = probe
         self.disk = DiskGuard(settings.data, settings.min_free_bytes)
+        self.is_ending = False  # event streams end then
         self._uploading: Counter[str] = Counter()
         self._counting = asyncio.Lock()
 

@@ -226,6 +226,12 @@ class JobStore:
             rounds[user] += 1
         return sorted(keys, key=keys.__getitem__)  # jobs that are equal keep their order
 
+    def places_of(self, user: str, job_id: str | None = None) -> dict[str, int]:
+        """Return a user's queued jobs, or one of them, and how many jobs come before each."""
+        among, values = ("", ()) if job_id is None else (" and id = ?", (job_id,))
+        mine = {job.id for job in self._select(f"where state = 'queued' and user = ?{among}", (user, *values))}
+        return {queued: place for place, queued in enumerate(self.turns()) if queued in mine} if mine else {}
+
     def pace_of(self, model: str) -> float | None:
         """Return the processing time of a second of result, from the last jobs of a model; None without any."""
         with self._connection() as db:

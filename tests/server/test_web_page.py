@@ -133,6 +133,7 @@ def test_running_job_is_cancelled_and_removed(page: Page, clips: Path) -> None:
 
 def test_page_makes_up_for_lost_connections(page: Page, web: WebProcess, clips: Path) -> None:
     """What fails while the page opens is asked again, and what changed while nothing could be followed is shown."""
+    page.add_init_script("delete window.SharedWorker")  # whose requests cannot be made to fail from here
     failing = iter([True])
     page.route("**/limits", lambda route: route.abort() if next(failing, False) else route.continue_())
     page.route("**/events?**", lambda route: route.fulfill(status=503))
@@ -144,6 +145,48 @@ def test_page_makes_up_for_lost_connections(page: Page, web: WebProcess, clips: 
         wait_for_state(client, sent.value.json()["id"], "finished")
     page.unroute("**/events?**")
     first_job(page, "finished")
+
+
+def test_many_tabs_share_one_stream(browser: Browser, web: WebProcess, clips: Path) -> None:
+    """More tabs than a browser opens connections to one host all load, and all show a job of one of them."""
+    with browser.new_context() as context:
+        tabs = [context.new_page() for _ in range(8)]
+        for tab in tabs:
+            tab.set_default_timeout(PATIENCE_MS)
+            tab.goto(web.address)
+            expect(tab.get_by_role("radio", name="Mouth motion")).to_be_checked(timeout=PATIENCE_MS)
+        with tabs[0].expect_response(lambda answer: answer.url.endswith("/jobs") and answer.status == 202) as sent:
+            send(tabs[0], clips / "head.mp4")
+        for tab in tabs:
+            expect(tab.locator(f".job[data-id='{sent.value.json()['id']}']")).to_be_visible(timeout=PATIENCE_MS)
+
+
+def test_hidden_page_catches_up(page: Page, web: WebProcess, clips: Path) -> None:
+    """While it is hidden the page follows nothing; shown again, it has what came and lacks what went."""
+    send(page, clips / "head.mp4")
+    old = page.locator(first_job(page, "finished")).get_attribute("data-id")
+    show(page, hidden=True)
+    with web.client() as client:
+        sent = {"video": (clips / "head.mp4").read_bytes(), "audio": SPEECH.read_bytes()}
+        new = client.post("/jobs", files=sent).json()["id"]
+        client.delete(f"/jobs/{old}")
+        wait_for_state(client, new, "finished")
+    expect(page.locator(f".job[data-id='{old}']")).to_be_visible()
+    expect(page.locator(f".job[data-id='{new}']")).to_have_count(0)
+    show(page, hidden=False)
+    expect(page.locator(f".job[data-id='{new}']")).to_have_attribute("data-state", "finished")
+    expect(page.locator(f".job[data-id='{old}']")).to_have_count(0)
+
+
+def show(page: Page, *, hidden: bool) -> None:
+    """Make the page believe that its tab is hidden, or shown."""
+    page.evaluate(
+        """hidden => {
+        Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+    }""",
+        hidden,
+    )
 
 
 def test_one_of_two_faces_is_picked(page: Page, clips: Path) -> None:

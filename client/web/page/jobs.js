@@ -1,6 +1,7 @@
 // The list of videos: each job with its state, live progress, result and actions.
 
 import { call, post, remove } from "./api.js";
+import { connect } from "./follow.js";
 import { ago, announce, clock, duration, element, hours, showProblem } from "./format.js";
 import { reuse } from "./form.js";
 import { openPlayer } from "./player.js";
@@ -9,6 +10,7 @@ const list = document.getElementById("jobs");
 const older = document.getElementById("older");
 const empty = document.getElementById("empty");
 const PAGE_SIZE = 20;
+const MAX_PAGE_SIZE = 200;
 const RECONNECT_MS = 3000;
 const CHIPS = {
   queued: "Waiting",
@@ -200,42 +202,50 @@ function show(job, isNew = false) {
   }
 }
 
-async function load(offset) {
-  const page = await call(`/jobs?limit=${PAGE_SIZE}&offset=${offset}`);
+async function load(offset, limit = PAGE_SIZE) {
+  const page = await call(`/jobs?limit=${limit}&offset=${offset}`);
   for (const job of page.jobs) show(job);
   older.hidden = cards.size >= page.total;
   empty.hidden = cards.size > 0;
+  return page;
+}
+
+// Shows the newest jobs, as many as are shown already, and drops those of them that have gone meanwhile.
+async function reload() {
+  const page = await load(0, Math.min(MAX_PAGE_SIZE, Math.max(PAGE_SIZE, cards.size)));
+  const listed = new Set(page.jobs.map((job) => job.id));
+  const oldest = page.jobs.length < page.total ? page.jobs.at(-1).created_at : "";
+  for (const [id, card] of cards) if (!listed.has(id) && card.job.created_at > oldest) drop(id);
   return page.revision;
 }
 
-function follow(revision) {
-  let known = revision;
-  const events = new EventSource(`/events?after=${revision}`);
-  const heard = (event) => {
-    known = Number(event.lastEventId);
-    return JSON.parse(event.data);
-  };
-  events.addEventListener("job", (event) => show(heard(event)));
-  events.addEventListener("deleted", (event) => drop(heard(event).id));
-  events.addEventListener("error", () => {
-    if (events.readyState === EventSource.CLOSED) setTimeout(begin, RECONNECT_MS, known);
-  });
-}
+let known = Infinity; // last revision that was heard of
+let turn = 0; // of joining: only the newest goes on
+const stream = connect((message) => {
+  if (message.kind === "lost") return setTimeout(begin, RECONNECT_MS);
+  known = message.revision;
+  return message.kind === "job" ? show(message.data) : drop(message.data.id);
+});
 
-// Shows the newest jobs, then follows all changes since a revision that is known from before a lost connection.
-async function begin(known = Infinity) {
+// Shows the newest jobs, then follows all changes since a revision that is known from before.
+async function begin() {
+  const mine = ++turn;
+  if (document.hidden) return;
   try {
-    const now = await load(0);
-    follow(Math.min(known, now));
+    const now = await reload();
+    if (mine === turn && !document.hidden) stream.join(Math.min(known, now));
   } catch (problem) {
     if (problem.status === 401) location.reload();
-    else setTimeout(begin, RECONNECT_MS, known);
+    else if (mine === turn) setTimeout(begin, RECONNECT_MS);
   }
 }
 
 export function startJobs(limits) {
   document.getElementById("keep-note").textContent = `Kept for ${hours(limits.keep_hours)}, then removed.`;
   older.addEventListener("click", () => load(cards.size));
+  document.addEventListener("visibilitychange", () => (document.hidden ? stream.leave() : begin()));
+  addEventListener("pagehide", stream.leave);
+  addEventListener("pageshow", (event) => event.persisted && begin());
   begin();
   return { show };
 }
