@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import json
 import resource
 import sys
 from pathlib import Path
 
-from client.errors import LipSyncError, MediaError, error_from_dict
+from client.errors import LipSyncError, MediaError, UsageError, error_from_dict
 from client.media import VideoSource
 from client.report import StageClock
 from client.servers.access import ServerAccess
@@ -24,6 +25,7 @@ from client.tracking.finder import FaceFinder
 from client.web.job_process import EXIT_RETRY
 from client.web.labels import PICTURE_PART
 from client.web.problems import ProblemError
+from client.web.video_preview import LONG_SIDE, even, jpeg
 from client.web.views import FaceList, FaceView
 
 MAX_MEMORY_BYTES = 4 << 30  # address space; a picture of 100 megapixels fits
@@ -38,10 +40,11 @@ def main() -> int:
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("picture", type=Path)
+    parser.add_argument("--at", type=float, default=0.0, help="second of a video")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     try:
-        print(find_faces(options.picture, ServerAccess.from_json(sys.stdin.read())).model_dump_json())
+        print(find_faces(options.picture, ServerAccess.from_json(sys.stdin.read()), options.at).model_dump_json())
     except MediaError as error:
         print(json.dumps(error.as_dict()))
         return EXIT_REFUSED
@@ -51,14 +54,18 @@ def main() -> int:
     return 0
 
 
-def find_faces(picture: Path, access: ServerAccess) -> FaceList:
-    """Return the faces of a picture, or of a video's first frame, from left to right.
+def find_faces(picture: Path, access: ServerAccess, at_s: float = 0.0) -> FaceList:
+    """Return the faces of a picture, or of a video's frame at a time, from left to right.
 
     Raises:
         LipSyncError: it cannot be read, or the server does not answer.
     """
-    source = VideoSource(picture)
+    try:
+        source = VideoSource(picture, at_s)
+    except UsageError:  # the time lies behind the end
+        source = VideoSource(picture)
     frame = next(iter(source.frames()))
+    shown = base64.b64encode(jpeg(even(frame.picture.rgb(long_side=LONG_SIDE)))).decode()
     with ServerPool(access, PoolOptions(patience_s=0.0)) as pool:
         (found,) = FaceFinder(pool, StageClock()).find([frame])
     faces = sorted((face for face in found.faces if face.score >= MIN_CHOSEN_SCORE), key=lambda face: face.center[0])
@@ -70,16 +77,16 @@ def find_faces(picture: Path, access: ServerAccess) -> FaceList:
         )
         for face in faces
     ]
-    return FaceList(width=source.width, height=source.height, faces=views)
+    return FaceList(width=source.width, height=source.height, faces=views, frame=shown)
 
 
-async def preview_faces(picture: Path, access: ServerAccess) -> FaceList:
+async def preview_faces(picture: Path, access: ServerAccess, at_s: float = 0.0) -> FaceList:
     """Run this module on a picture.
 
     Raises:
         ProblemError: 422, the picture cannot be used; 503, the server does not answer.
     """
-    command = [sys.executable, "-m", "client.web.face_preview", picture.name]
+    command = [sys.executable, "-m", "client.web.face_preview", picture.name, f"--at={at_s}"]
     process = await asyncio.create_subprocess_exec(
         *command, cwd=picture.parent, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )

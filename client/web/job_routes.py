@@ -24,6 +24,7 @@ from client.web.service import Service, ServiceDep
 from client.web.store import ENDED, JobRecord
 from client.web.stored_file import StoredFile, is_stored
 from client.web.upload import Upload, UploadReader
+from client.web.video_preview import Kind, make_preview
 from client.web.views import EXAMPLE_ID, JobList, JobView, UrlJob, download_name
 
 FOLLOW_EVERY_S = 0.4
@@ -217,6 +218,26 @@ def get_audio(job_id: JobId, user: User, service: ServiceDep) -> FileResponse:
     return _upload_response(service, service.job(job_id, user), AUDIO_FILE)
 
 
+@router.get(
+    "/jobs/{job_id}/preview",
+    response_class=FileResponse,
+    responses={**MEDIA, **problem_responses(401, 404, 416, 422, 507)},
+)
+async def get_preview(job_id: JobId, user: User, service: ServiceDep) -> FileResponse:
+    """Return a small H.264 without sound of the uploaded video, for browsers that cannot show the video itself."""
+    return await _preview_response(service, await run_in_threadpool(service.job, job_id, user), "proxy")
+
+
+@router.get(
+    "/jobs/{job_id}/poster",
+    response_class=FileResponse,
+    responses={**MEDIA, **problem_responses(401, 404, 416, 422, 507)},
+)
+async def get_poster(job_id: JobId, user: User, service: ServiceDep) -> FileResponse:
+    """Return the first picture of the uploaded video as a JPEG."""
+    return await _preview_response(service, await run_in_threadpool(service.job, job_id, user), "poster")
+
+
 @router.post("/jobs/{job_id}/cancel", response_model=JobView, responses=problem_responses(401, 403, 404, 409))
 def cancel_job(job_id: JobId, user: User, service: ServiceDep) -> JobView:
     """Cancel a job: a queued one immediately, a running one within one step of its model."""
@@ -246,6 +267,15 @@ def _upload_response(service: Service, job: JobRecord, name: str) -> FileRespons
     if not is_stored(path):
         raise _file_is_gone(name)
     return StoredFile(path, media_type=media_type(path), headers=FILE_HEADERS)
+
+
+async def _preview_response(service: Service, job: JobRecord, kind: Kind) -> FileResponse:
+    folder = service.settings.job_folder(job.id)
+    if not is_stored(folder / VIDEO_FILE):
+        raise _file_is_gone("video")
+    await run_in_threadpool(service.disk.check)
+    await make_preview(kind, folder / VIDEO_FILE, folder / kind)
+    return StoredFile(folder / kind, media_type=media_type(folder / kind), headers=FILE_HEADERS)
 
 
 def result_response(service: Service, job: JobRecord, *, download: bool) -> FileResponse:

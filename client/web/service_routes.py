@@ -23,15 +23,20 @@ from client.web.settings import MB
 from client.web.upload import UploadReader
 from client.web.views import FaceList, Health, Limits, ModelList, OptionList, SessionView, TokenLogin
 
-MAX_PICTURE_BYTES = 20 * MB
+MAX_PICTURE_BYTES = 200 * MB  # of a picture, or of a video that the browser cannot show
+AT = "at"
 MAX_PREVIEWS = 2  # running at the same time
+MAX_AT_S = 1e6
 PICTURE_BODY: dict[str, Any] = {
     "required": True,
     "content": {
         "multipart/form-data": {
             "schema": {
                 "type": "object",
-                "properties": {PICTURE_PART: {"type": "string", "format": "binary", "minLength": 1}},
+                "properties": {
+                    PICTURE_PART: {"type": "string", "format": "binary", "minLength": 1},
+                    AT: {"type": "number", "minimum": 0, "maximum": MAX_AT_S, "description": "Second of a video."},
+                },
                 "required": [PICTURE_PART],
                 "additionalProperties": False,
             }
@@ -77,12 +82,23 @@ def get_limits(service: ServiceDep) -> Limits:
     responses=problem_responses(400, 401, 403, 408, 413, 415, 422, 429, 503, 507),
 )
 async def find_faces(request: Request, user: User, service: ServiceDep) -> FaceList:
-    """Find the faces in a picture, so that one can be chosen for a job."""
+    """Find the faces in a picture, or in one of a video, so that one can be chosen for a job."""
     async with service.place_for_upload(user) as place:
         picture = place.folder / PICTURE_PART
-        await UploadReader({PICTURE_PART: picture}, MAX_PICTURE_BYTES, service.disk, frozenset()).read(request)
+        reader = UploadReader({PICTURE_PART: picture}, MAX_PICTURE_BYTES, service.disk, frozenset({AT}))
+        at_s = _second((await reader.read(request)).fields.get(AT, "0"))
         async with _previews:  # only now: an upload that idles is not to keep others waiting
-            return await preview_faces(picture, service.models.access)
+            return await preview_faces(picture, service.models.access, at_s)
+
+
+def _second(text: str) -> float:
+    try:
+        second = float(text)
+    except ValueError:
+        second = -1.0
+    if not 0 <= second <= MAX_AT_S:
+        raise ProblemError(422, name=AT, expected=f"a number of seconds from 0 to {MAX_AT_S:g}", got=repr(text[:20]))
+    return second
 
 
 @router.get("/session", response_model=SessionView)

@@ -46,6 +46,8 @@ class JobLinks(BaseModel):
     events: str
     video: str
     audio: str
+    preview: str = Field(description="The video as a small H.264, for browsers that cannot show the video itself.")
+    poster: str = Field(description="The video's first picture as a JPEG.")
     result: str | None
 
 
@@ -82,6 +84,8 @@ class JobView(BaseModel):
                         "events": f"/jobs/{EXAMPLE_ID}/events",
                         "video": f"/jobs/{EXAMPLE_ID}/video",
                         "audio": f"/jobs/{EXAMPLE_ID}/audio",
+                        "preview": f"/jobs/{EXAMPLE_ID}/preview",
+                        "poster": f"/jobs/{EXAMPLE_ID}/poster",
                         "result": None,
                     },
                 }
@@ -241,6 +245,7 @@ class FaceList(BaseModel):
     width: int
     height: int
     faces: list[FaceView]
+    frame: str = Field(description="The picture as a small JPEG, in base64; for videos that browsers cannot show.")
 
 
 class Health(BaseModel):
@@ -302,6 +307,8 @@ def job_view(record: JobRecord, jobs_ahead: int | None = None, estimate_s: float
             events=f"/jobs/{record.id}/events",
             video=f"/jobs/{record.id}/video",
             audio=f"/jobs/{record.id}/audio",
+            preview=f"/jobs/{record.id}/preview",
+            poster=f"/jobs/{record.id}/poster",
             result=f"/jobs/{record.id}/result" if record.state == "finished" else None,
         ),
     )

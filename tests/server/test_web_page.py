@@ -68,6 +68,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     heads = swaying_head(25)
     write_video(folder / "head.mp4", heads)
     write_video(folder / "two.mp4", [np.hstack([head, head[:, ::-1]]) for head in heads])
+    write_video(folder / "hevc.mp4", [np.hstack([head, head[:, ::-1]]) for head in heads], codec="libx265")
     write_video(folder / "empty.mp4", [empty_frame()] * 10)
     return folder
 
@@ -204,6 +205,23 @@ def test_one_of_two_faces_is_picked(page: Page, clips: Path) -> None:
     x, _ = map(float, sent.value.json()["settings"]["face"].split(","))
     assert 256 < x < 512
     first_job(page, "finished")
+
+
+def test_video_that_the_browser_cannot_show_is_shown_by_the_service(page: Page, clips: Path) -> None:
+    """HEVC gets a poster and faces to pick from at once, and beside the result a proxy that plays."""
+    page.locator("#video").set_input_files(clips / "hevc.mp4")
+    expect(page.get_by_text("Your browser cannot show this video.")).to_be_visible()
+    expect(page.get_by_role("img", name="First picture of hevc.mp4")).to_be_visible()
+    right = page.get_by_role("radio", name="Face 2 from the left")
+    right.check(force=True)
+    page.locator("#audio").set_input_files(SPEECH)
+    with page.expect_response(lambda answer: answer.url.endswith("/jobs") and answer.request.method == "POST") as sent:
+        page.get_by_role("button", name="Make the video").click()
+    x, _ = map(float, sent.value.json()["settings"]["face"].split(","))
+    assert 256 < x < 512
+    first_job(page, "finished")
+    wait_for_video(page, ORIGINAL, "video.src.endsWith('/preview') && video.videoWidth > 0 && video.readyState >= 2")
+    expect(page.locator(ORIGINAL)).to_have_attribute("poster", re.compile("/poster$"))
 
 
 def test_errors_are_said_in_peoples_words(page: Page, clips: Path) -> None:

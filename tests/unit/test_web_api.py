@@ -306,7 +306,7 @@ def test_idle_uploads_do_not_block_the_preview(tmp_path: Path, monkeypatch: pyte
     """Pictures that never arrive keep nobody else from having faces found."""
 
     async def found(*_: object) -> FaceList:
-        return FaceList(width=1, height=1, faces=[])
+        return FaceList(width=1, height=1, faces=[], frame="")
 
     monkeypatch.setattr(service_routes, "preview_faces", found)
     head = b"POST /faces HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n"

@@ -11,8 +11,9 @@ from schemathesis import engine
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine.events import FatalError, NonFatalError, ScenarioFinished
 
-from client.web import service_routes
+from client.web import job_routes, service_routes
 from client.web.app import create_app
+from client.web.problems import ProblemError
 from client.web.views import FaceList
 from tests.web_service import make_service
 
@@ -29,6 +30,7 @@ def test_answers_keep_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """No generated request gets an undocumented status, header, type or body, or a 500; bad ones are refused."""
     service = make_service(tmp_path, max_jobs_per_user=10**6, max_jobs=10**6, allowed_hosts=())
     monkeypatch.setattr(service_routes, "preview_faces", no_faces)
+    monkeypatch.setattr(job_routes, "make_preview", no_preview)
     config = SchemathesisConfig.from_dict(CONFIG)
     api = schemathesis.openapi.from_asgi("/openapi.json", create_app(service), config=config).exclude(
         path_regex=ENDLESS
@@ -46,7 +48,12 @@ def test_answers_keep_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 async def no_faces(*_: object) -> FaceList:
     """Replace the process that looks for faces; tests/server has it."""
-    return FaceList(width=1, height=1, faces=[])
+    return FaceList(width=1, height=1, faces=[], frame="")
+
+
+async def no_preview(*_: object) -> None:
+    """Replace the process that makes posters and proxies."""
+    raise ProblemError(422, expected="a video that can be decoded", got="another")
 
 
 def _failures(event: ScenarioFinished) -> list[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import wave
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
+import av
 import pytest
 
 from client.web.media_probe import MediaFacts, Span, check_lengths, in_words, probe
@@ -66,3 +68,23 @@ def test_ten_hours_with_a_photograph_are_refused(tmp_path: Path) -> None:
 def test_length_is_said_in_words() -> None:
     """Hours and minutes, as people say them."""
     assert [in_words(seconds) for seconds in (9, 60, 3600, 7500)] == ["9 s", "1 min", "1 h", "2 h 5 min"]
+
+
+def test_video_that_browsers_cannot_show_gets_proxy_and_poster(tmp_path: Path) -> None:
+    """HEVC comes back as a small H.264 of the same length, and its first picture as a JPEG; both are made once."""
+    video = write_video(tmp_path / "hevc.mp4", [head_frame(shift) for shift in range(12)], codec="libx265")
+    with open_client(tmp_path / "data") as client:
+        links = client.post("/jobs", files=files(video.read_bytes())).json()["links"]
+        for _ in range(2):
+            proxy, poster = client.get(links["preview"]), client.get(links["poster"])
+            assert (proxy.headers["content-type"], poster.headers["content-type"]) == ("video/mp4", "image/jpeg")
+        assert client.get(links["preview"], headers={"Range": "bytes=0-3"}).status_code == 206
+        broken = client.post("/jobs", files=files()).json()["links"]
+        assert "cannot be shown" in problem(client.get(broken["preview"]), 422)["user_message"]
+    with av.open(BytesIO(proxy.content)) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+        times = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+    assert times == pytest.approx([index / 25 for index in range(12)], abs=0.002)
+    with av.open(BytesIO(poster.content)) as container:
+        (picture,) = container.decode(video=0)
+        assert (picture.width, picture.height) == (256, 256)

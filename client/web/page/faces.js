@@ -4,6 +4,7 @@ import { call } from "./api.js";
 import { element } from "./format.js";
 
 const LONG_SIDE = 1280; // pixels of the picture that is sent to be looked at
+const MAX_SENT_BYTES = 190e6; // of a video that only the service can show
 const SEEK_TIMEOUT_MS = 8000;
 const picker = document.getElementById("faces");
 const place = document.getElementById("faces-picture");
@@ -16,22 +17,23 @@ export function forgetFaces() {
   note.hidden = true;
 }
 
+// Returns the service's own frame of a video that the browser cannot show, or null.
 export async function lookForFaces(file, startSeconds) {
   const mine = ++asked;
   forgetFaces();
-  let picture;
-  try {
-    picture = await drawFrame(file, startSeconds);
-  } catch {
-    return; // the form says so
-  }
+  const picture = await drawFrame(file, startSeconds).catch(() => null);
+  if (!picture && file.size > MAX_SENT_BYTES) return null; // the form says so
   const form = new FormData();
-  form.append("picture", picture.blob, "frame.jpg");
+  if (!picture) form.append("at", startSeconds);
+  form.append("picture", picture?.blob ?? file, "picture");
   try {
     const found = await call("/faces", { method: "POST", body: form });
-    if (mine === asked) showFaces(found, picture);
+    if (mine !== asked) return null;
+    const frame = picture ? null : new Blob([Uint8Array.from(atob(found.frame), (letter) => letter.charCodeAt(0))], { type: "image/jpeg" });
+    showFaces(found, picture ?? { blob: frame, width: found.width });
+    return frame;
   } catch {
-    // Without a preview the option decides; sending the form shows what is really wrong.
+    return null; // Without a preview the option decides; sending the form shows what is really wrong.
   }
 }
 
@@ -99,6 +101,7 @@ function seekVideo(url, seconds) {
     video.muted = true;
     const timer = setTimeout(() => reject(new Error("too slow")), SEEK_TIMEOUT_MS);
     video.addEventListener("error", () => { clearTimeout(timer); reject(new Error("not playable")); });
+    video.addEventListener("loadedmetadata", () => video.videoWidth || reject(new Error("no picture")));
     video.addEventListener("loadeddata", () => { video.currentTime = Math.min(seconds, video.duration || 0) + 0.001; }, { once: true });
     video.addEventListener("seeked", () => {
       clearTimeout(timer);

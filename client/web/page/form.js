@@ -9,6 +9,10 @@ const form = document.getElementById("new");
 const problemPlace = document.getElementById("form-problem");
 const files = { video: null, audio: null };
 const lengths = { video: null, audio: null }; // in seconds, as far as the browser knows
+const CANNOT = {
+  video: "Your browser cannot show this video. The service can probably use it.",
+  audio: "Your browser cannot play this file. The service can probably use it.",
+};
 const MODELS_AGAIN_MS = 5000;
 let previewAt; // the control that says where in the video its faces are shown
 
@@ -95,13 +99,19 @@ function viewOf(name, file, facts) {
     lengths[name] = media.duration;
     if (Number.isFinite(media.duration)) facts.textContent = `${size(file.size)} · ${clock(media.duration)}`;
   });
-  const cannot = "Your browser cannot play this file. The service may still be able to use it.";
-  media.addEventListener("error", () => media.replaceWith(element("p", { className: "cannot" }, cannot)));
+  const cannot = () => media.replaceWith(element("p", { className: "cannot" }, CANNOT[name]));
+  media.addEventListener("error", cannot);
+  if (name === "video") media.addEventListener("loadedmetadata", () => media.videoWidth || cannot()); // only its sound
   return media;
 }
 
-function preview() {
-  lookForFaces(files.video, Number(previewAt?.value) || 0);
+// Finds the faces; where the browser cannot show the video, the service's own frame is shown instead.
+async function preview() {
+  const frame = await lookForFaces(files.video, Number(previewAt?.value) || 0);
+  const place = document.querySelector("#video-drop .chosen-view");
+  if (!frame || !place) return;
+  const shown = element("img", { src: URL.createObjectURL(frame), alt: `First picture of ${files.video.name}` });
+  place.replaceChildren(shown, element("p", { className: "cannot" }, CANNOT.video));
 }
 
 // --- models and their options

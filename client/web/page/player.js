@@ -18,6 +18,7 @@ export function openPlayer(place, job) {
   const controls = makeControls(result);
   place.replaceChildren(element("div", { className: "player" }, element("div", { className: "pair" }, originalPlace, resultPlace), controls.root));
   result.addEventListener("error", () => resultPlace.replaceChildren(cannot("Your browser cannot play this result. Download it to watch it."), element("figcaption", {}, "Result")));
+  result.addEventListener("loadedmetadata", () => result.videoWidth || resultPlace.replaceChildren(cannot("Your browser cannot show this result. Download it to watch it."), element("figcaption", {}, "Result")));
   const follower = new Follower(job.source, result);
   loadOriginal(job, originalPlace, follower);
   let open = true;
@@ -52,7 +53,16 @@ async function loadOriginal(job, place, follower) {
   }
   const video = element("video", { src: job.links.video, preload: "auto", playsinline: true, "aria-label": "Original" });
   video.muted = true;
-  video.addEventListener("error", () => video.replaceWith(cannot("Your browser cannot play the original.")));
+  const instead = () => {
+    if (video.getAttribute("src") !== job.links.video) {
+      video.replaceWith(cannot("Your browser cannot play the original."));
+      return;
+    }
+    video.poster = job.links.poster; // shown until the proxy is made
+    video.src = job.links.preview;
+  };
+  video.addEventListener("error", instead);
+  video.addEventListener("loadedmetadata", () => video.videoWidth || instead()); // only its sound can be played
   place.prepend(video);
   follower.follow(video);
 }
