@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from client.cli.parser import OneLineParser
 from client.cli.server_arguments import add_repository_argument
+from client.cli.shown_tokens import token_warnings
 from client.errors import ServerUnavailable, UsageError
 from client.offer import models_to_serve, offers_of_repository, weights_warnings
 from client.option import flag
@@ -46,7 +47,7 @@ def serve_command(arguments: Sequence[str]) -> int:
     models = models_to_serve(repository, options.models, flavour)
     with _started_together(_all_server_options(options, tuple(models))) as servers:
         offered = [offer.sentence(flag) for offer in offers_of_repository(repository, models, flavour)]
-        for line in [*offered, *weights_warnings(repository, models, flavour)]:
+        for line in [*offered, *weights_warnings(repository, models, flavour), *token_warnings()]:
             print(line, file=sys.stderr)
         try:
             _keep_running(servers)
