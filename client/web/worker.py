@@ -92,26 +92,28 @@ class Workers:
         self._looking_after.join()
 
     def _run(self, _queued_id: str) -> None:
-        """Run the job whose user's turn it is to its end; an id in the queue only says that one waits."""
-        waiting = self._wait_for_server() and self._store.turns()
-        if not waiting:
-            return
-        job_id = waiting[0]
+        """Run the job whose user's turn it is; an id in the queue only says that one waits."""
+        waiting = self._store.turns() if self._wait_for_server() else []
+        any(self._run_job(job_id) for job_id in waiting)
+
+    def _run_job(self, job_id: str) -> bool:
+        """Run one job to its end; False if it is no longer queued, or another worker holds it."""
         with hold(self._settings, job_id) as lock:
             record = None if lock is None or self._stop.is_set() else self._store.claim(job_id)
             if record is None or lock is None:
-                return
+                return False
             if record.deleted:
                 self._store.cancel(job_id)
                 self._store.end_cancelled(job_id)
-                return
+                return True
             code = self._run_process(record, lock)
             if self._note_end(record, code):
                 if self._store.state_of(job_id) in ENDED:
                     shutil.rmtree(self._settings.job_folder(job_id) / PARTS_FOLDER, ignore_errors=True)
-                return
+                return True
         self._stop.wait(RETRY_DELAY_S)
         self._queue.put(job_id)
+        return True
 
     def _wait_for_server(self) -> bool:
         """Wait until a server is ready: the queue pauses, and jobs keep their attempts. False if the service ends."""

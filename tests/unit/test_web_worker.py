@@ -97,6 +97,17 @@ def test_workers_run_jobs_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert ran == ["a1", "b1", "a2", "a3"]
 
 
+def test_job_that_another_worker_holds_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose turn it is may not be free yet: the next job runs meanwhile."""
+    monkeypatch.setattr(Workers, "_run_process", lambda workers, record, lock: workers._store.finish(record.id, {}))
+    service = make_service(tmp_path)
+    add_for(service, "ann", "a1")
+    add_for(service, "bob", "b1")
+    with hold(service.settings, "a1"):
+        Workers(service.settings, service.store, service.queue, NO_TRITON, lambda access: None)._run("b1")
+    assert [service.store.state_of(job_id) for job_id in ("a1", "b1")] == ["queued", "finished"]
+
+
 def test_time_of_a_job_is_estimated_from_earlier_ones(tmp_path: Path) -> None:
     """What a model's last jobs took for a second of result says what the next will take."""
     service = make_service(tmp_path)
