@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
@@ -12,6 +12,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from client.options import MODEL
+from client.pipelines.latentsync import LATENTSYNC
+from client.pipelines.wav2lip import WAV2LIP
 from client.web.job_routes import BYTES, FILE_PARTS, MEDIA, result_response
 from client.web.job_settings import JobSettings
 from client.web.problems import ProblemError, problem_responses
@@ -22,9 +24,9 @@ from client.web.store import State
 from client.web.upload import UploadReader
 from client.web.views import EXAMPLE_ID
 
-Mode = Literal["latentSync", "wav2lip"]
 Status = Literal["pending", "running", "completed", "failed", "not_found"]
 MODE = "mode"
+MODES = {"latentSync": LATENTSYNC.name, WAV2LIP.name: WAV2LIP.name}  # the predecessor's names -> pipelines
 STATUS: dict[State, Status] = {
     "queued": "pending",
     "running": "running",
@@ -60,7 +62,7 @@ BODY: dict[str, Any] = {
     "type": "object",
     "properties": {
         **{name: {**BYTES, "minLength": 1} for name in FILE_PARTS},
-        MODE: {"type": "string", "enum": list(get_args(Mode)), "default": get_args(Mode)[0]},
+        MODE: {"type": "string", "enum": list(MODES), "default": next(iter(MODES))},
     },
     "required": list(FILE_PARTS),
     "additionalProperties": False,
@@ -87,7 +89,7 @@ async def submit(request: Request, user: User, service: ServiceDep) -> Submitted
         upload = await UploadReader(files, service.settings.max_upload_bytes, service.disk, frozenset({MODE})).read(
             request
         )
-        settings = JobSettings(**{MODEL.name: _model(upload.fields.get(MODE, get_args(Mode)[0]))})
+        settings = JobSettings(**{MODEL.name: _model(upload.fields.get(MODE, next(iter(MODES))))})
         view = await service.accept(place, settings, *(upload.names[name] for name in FILE_PARTS))
     return Submitted(jobId=view.id)
 
@@ -117,9 +119,9 @@ def _model(mode: str) -> str:
     Raises:
         ProblemError: 422, there is no such mode.
     """
-    if mode not in get_args(Mode):
-        raise ProblemError(422, name=MODE, expected=f"one of {', '.join(get_args(Mode))}", got="another")
-    return mode.lower()
+    if mode not in MODES:
+        raise ProblemError(422, name=MODE, expected=f"one of {', '.join(MODES)}", got="another")
+    return MODES[mode]
 
 
 class LegacyCors:
