@@ -121,7 +121,7 @@ def contract_from_fields(config: Mapping[str, Any], name: str) -> ModelContract:
         ValueError: A tensor has a dtype that is not in NUMPY_DTYPES.
     """
     steps = tuple(
-        EnsembleStep(step["model_name"], step.get("input_map", {}), step.get("output_map", {}))
+        EnsembleStep(step.get("model_name", ""), step.get("input_map", {}), step.get("output_map", {}))
         for step in config.get("ensemble_scheduling", {}).get("step", ())
     )
     return ModelContract(
@@ -136,11 +136,11 @@ def contract_from_fields(config: Mapping[str, Any], name: str) -> ModelContract:
 
 
 def _tensor_spec(tensor: Mapping[str, Any]) -> TensorSpec:
-    type_name = tensor.get("data_type", "TYPE_INVALID")
+    name, type_name = tensor.get("name", ""), tensor.get("data_type", "TYPE_INVALID")
     if type_name not in NUMPY_DTYPES:
-        raise ValueError(f"{tensor['name']}: expected one of {', '.join(NUMPY_DTYPES)}, got {type_name}")
+        raise ValueError(f"{name}: expected one of {', '.join(NUMPY_DTYPES)}, got {type_name}")
     dims = tuple(int(size) for size in tensor.get("dims", ()))
-    return TensorSpec(tensor["name"], NUMPY_DTYPES[type_name], dims, bool(tensor.get("optional", False)))
+    return TensorSpec(name, NUMPY_DTYPES[type_name], dims, bool(tensor.get("optional", False)))
 
 
 def parse_parameters(cls: type[ParametersT], parameters: Mapping[str, str]) -> ParametersT:

@@ -19,7 +19,7 @@ def prepare_command(arguments: Sequence[str]) -> int:
     """Prepare one clip; returns 0."""
     namespace = build_parser().parse_args(arguments)
     video: Path = namespace.clip
-    folder = namespace.output or video.with_name(f"{video.stem}{FOLDER_SUFFIX}")
+    folder = namespace.output or video.with_name(f"{video.name}{FOLDER_SUFFIX}")
     options = read_preparation(video, folder, given_job_options(namespace))
     with open_progress(quiet=namespace.quiet) as progress:
         prepared = prepare_clip(options, server_access(namespace), namespace.model_repository, progress)
@@ -34,9 +34,9 @@ def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = OneLineParser(
         prog="lipsync prepare",
-        description="Analyse a clip once: its faces, its speaker's mouth, and what the pipeline's networks say of each"
-        " frame whatever is spoken. Jobs take the folder with --prepared in place of --video; their results are the"
-        " same.",
+        description="Analyse a clip once: find its faces, learn its speaker's mouth, and run those of the pipeline's"
+        " networks that do not depend on the speech. Jobs take the folder with --prepared in place of --video and give"
+        " the same frames.",
     )
     parser.add_argument("clip", type=Path, metavar="CLIP", help="video or still image that shows the speaker")
     parser.add_argument(

@@ -18,7 +18,7 @@ from client.pipelines.face_options import FACE_BOX
 from client.pipelines.padded_speech import PADDED_FEATURES_MODEL, PaddedSpeechFeatures
 from client.pipelines.seed_options import SEED
 from client.pipelines.speech import frame_number
-from client.prepared.known import HeldAnalyses
+from client.prepared.known import FirstKnown, HeldAnalyses
 from client.servers.calls import TritonCalls, check_served
 from client.tracking.boxes import smoothed_boxes, with_box
 from client.tracking.faces import Face
@@ -203,7 +203,7 @@ class MuseTalk:
         self._fps = media.video_fps
         _check_rate(media.options, media.video_fps)
         self._faces = MuseTalkFaces(media.triton, media.options)
-        self._known = media.known_faces or HeldAnalyses(media.triton, self._faces)
+        self._known = FirstKnown(media.known_faces, HeldAnalyses(media.triton, self._faces))
         self._features = PaddedSpeechFeatures(media.triton, media.audio)
         self._feature_count = self._features.count
         if self._original:

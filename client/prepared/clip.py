@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,8 @@ MANIFEST, VIDEO_STEM, PART_SUFFIX = "clip.json", "clip", ".arrays"
 FACES, ANALYSIS, MOUTH = "faces", "analysis", "mouth"  # kinds of parts
 FACES_PER_PART = 64  # frames
 AGAIN = "Prepare the clip again"
+WANTED = "a folder that lipsync prepare wrote"
+DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Manifest:
         options: option name -> value as JSON, of all options that the analysis depends on.
         video: name of the video in the folder.
         video_digest: hash of its content.
-        weights: hash of the notes on the weights of the models that were asked; empty where they are not known.
+        weights: model -> hash of the notes on its weights, of the models that were asked; empty where they are not
+            known.
         frames: number of frames.
         analysed: frames per part of the pipeline's own analysis; 0 without one.
         has_mouth: whether the speaker's mouth was learned.
@@ -45,21 +47,24 @@ class Manifest:
     options: Mapping[str, Json]
     video: str
     video_digest: str
-    weights: str
+    weights: Mapping[str, str]
     frames: int = 0
     analysed: int = 0
     has_mouth: bool = False
 
-    @cached_property
+    @property
     def id(self) -> str:
         """Hash of all that the parts depend on."""
-        facts = [FORMAT, dict(sorted(self.options.items())), self.video_digest, self.weights]
-        return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
+        return _hash([FORMAT, self.options, self.video_digest, self.weights])
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that the manifest says."""
+        return _hash([FORMAT, vars(self)])
 
     def as_json(self) -> str:
         """Return the text of the manifest."""
-        fields = {name: value for name, value in vars(self).items() if name != "id"}
-        return json.dumps({"format": FORMAT, **fields}, indent=1) + "\n"
+        return json.dumps({"format": FORMAT, **vars(self), "digest": self.digest}, indent=1) + "\n"
 
 
 class PreparedClip:
@@ -107,10 +112,26 @@ class PreparedClip:
         try:
             arrays = unpack_arrays(part_key(self.manifest, kind, number), path.read_bytes())
         except OSError as error:
+            self._check_unchanged()
             raise MediaError(about=path, expected="a readable file", got=error.strerror, advice=AGAIN) from error
         if arrays is None:
+            self._check_unchanged()
             raise MediaError(about=path, expected="a part of this clip", got="a damaged one", advice=AGAIN)
         return arrays
+
+    def _check_unchanged(self) -> None:
+        """Check that the folder was not replaced since it was opened.
+
+        Raises:
+            MediaError: it was.
+        """
+        if _read_manifest(self.folder).digest != self.manifest.digest:
+            raise MediaError(
+                about=self.folder,
+                expected="the clip that the job began with",
+                got="one that was prepared since",
+                advice="Run the job again",
+            )
 
 
 def part_name(kind: str, number: int) -> str:
@@ -128,20 +149,30 @@ def pack_part(manifest: Manifest, kind: str, number: int, arrays: Mapping[str, n
     return pack_arrays(part_key(manifest, kind, number), arrays)
 
 
+def is_own_file(path: Path) -> bool:
+    """Say whether a file has a name that a prepared clip's files have."""
+    return path.name == MANIFEST or path.suffix == PART_SUFFIX or path.stem == VIDEO_STEM
+
+
+def _hash(facts: object) -> str:
+    content = json.dumps(facts, sort_keys=True).encode()
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest()
+
+
 def _read_manifest(folder: Path) -> Manifest:
-    wanted = "a folder that lipsync prepare wrote"
     try:
         fields = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         got = f"no {MANIFEST} in it" if isinstance(error, FileNotFoundError) else f"an unreadable {MANIFEST}"
-        raise MediaError(about=folder, expected=wanted, got=got) from error
+        raise MediaError(about=folder, expected=WANTED, got=got) from error
     found = fields.pop("format", None) if isinstance(fields, dict) else None
     if found != FORMAT:
-        raise MediaError(about=folder, expected=f"{wanted}, of format {FORMAT}", got=found, advice=AGAIN)
+        raise MediaError(about=folder, expected=f"{WANTED}, of format {FORMAT}", got=found, advice=AGAIN)
+    digest = fields.pop("digest", None)
     try:
         manifest = Manifest(**fields)
-    except TypeError as error:
-        raise MediaError(about=folder, expected=wanted, got=f"another {MANIFEST}", advice=AGAIN) from error
-    if Path(manifest.video).name != manifest.video:
-        raise MediaError(about=folder, expected="a video in this folder", got=manifest.video, advice=AGAIN)
-    return manifest
+        if manifest.digest == digest:
+            return manifest
+    except TypeError:  # other fields
+        pass
+    raise MediaError(about=folder, expected=WANTED, got=f"a damaged {MANIFEST}", advice=AGAIN)

@@ -10,11 +10,12 @@ import numpy as np
 
 from client.chunks import region_around
 from client.media import TimelineFrame
-from client.pipeline import FaceAnalysis
+from client.pipeline import FaceAnalysis, KnownFaces
 from client.prepared.clip import FACES_PER_PART, PreparedClip
 from client.servers.calls import InferRequest, TritonCalls
-from client.tracking.faces import faces_of_frame
+from client.tracking.faces import Face, faces_of_frame
 from client.tracking.finder import FoundFrame
+from lipsync_core.face import LANDMARKS
 
 NUMBERS = "frame_numbers"  # int32 [F]: which of a part's frames have a face
 PLACE = "place "  # before the name of a coordinate that the analysis was asked with
@@ -22,6 +23,7 @@ SAME_PLACE = 0.01  # pixels: order of summation moves smoothed landmarks by much
 PARTS_KEPT = 4
 
 Part = dict[str, np.ndarray]
+FacesOfFrame = tuple[list[Face], np.ndarray]  # and the frame's thumbnail
 
 
 class PreparedFaces:
@@ -82,6 +84,19 @@ class PreparedAnalyses:
         return {name: array for name, array in row.items() if not name.startswith(PLACE)}
 
 
+class FirstKnown:
+    """Asks several sources in turn."""
+
+    def __init__(self, *sources: KnownFaces | None) -> None:
+        """Take the sources; None is passed over."""
+        self._sources = [source for source in sources if source is not None]
+
+    def find(self, frames: Sequence[TimelineFrame], places: Mapping[str, np.ndarray]) -> Part | None:
+        """Return what the first source that knows these frames' faces knows of them."""
+        found = (source.find(frames, places) for source in self._sources)
+        return next((known for known in found if known is not None), None)
+
+
 class HeldAnalyses:
     """Analyses a picture that is shown again and again, such as a photograph, only once."""
 
@@ -130,18 +145,18 @@ def analyse_faces(
     return {name: answer[name] for name in analysis.kept}
 
 
-def faces_part(found: Sequence[FoundFrame[TimelineFrame]]) -> Part:
+def faces_part(rows: Sequence[FacesOfFrame]) -> Part:
     """Return all faces of some frames as arrays, for `PreparedFaces`: those of a frame first, then empty rows."""
-    most = max((len(frame.faces) for frame in found), default=0)
-    boxes, scores = np.zeros((len(found), most, 4), np.float32), np.zeros((len(found), most), np.float64)
-    with_landmarks = any(face.landmarks is not None for frame in found for face in frame.faces)
-    landmarks = np.zeros((len(found), most, 468, 3), np.float32)
-    for i, frame in enumerate(found):
-        for j, face in enumerate(frame.faces):
+    most = max((len(faces) for faces, _ in rows), default=0)
+    boxes, scores = np.zeros((len(rows), most, 4), np.float32), np.zeros((len(rows), most), np.float64)
+    landmarks = np.zeros((len(rows), most, LANDMARKS, 3), np.float32)
+    with_landmarks = False
+    for i, (faces, _) in enumerate(rows):
+        for j, face in enumerate(faces):
             boxes[i, j], scores[i, j] = face.box, face.score
             if face.landmarks is not None:
-                landmarks[i, j] = face.landmarks
-    part = {"boxes": boxes, "scores": scores, "thumbnails": np.stack([frame.thumbnail for frame in found])}
+                with_landmarks, landmarks[i, j] = True, face.landmarks
+    part = {"boxes": boxes, "scores": scores, "thumbnails": np.stack([thumbnail for _, thumbnail in rows])}
     return {**part, "landmarks": landmarks} if with_landmarks else part
 
 

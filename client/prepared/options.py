@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from client.errors import UsageError
+from client.errors import MediaError, UsageError
 from client.job_options import JobOptions
 from client.option import FrontEnd, Option, OptionValues
 from client.option_kinds import Json
@@ -15,7 +15,7 @@ from client.options import END, FACE, MODEL, OPTIONS, START, check_options, read
 from client.pipeline import FaceAnalysis, Pipeline
 from client.pipelines import PIPELINES, pipeline_named
 from client.pipelines.face_options import DETECTOR, FACE_BOX
-from client.prepared.clip import PreparedClip
+from client.prepared.clip import AGAIN, PreparedClip
 from client.servers.calls import TritonCalls
 from client.tracking.finder import DETECTORS, MEDIAPIPE, Detector
 
@@ -54,7 +54,7 @@ class PreparationOptions:
     @property
     def needed_models(self) -> tuple[str, ...]:
         """Names of the models on the server that are asked."""
-        return asked_models(self.kept_values)
+        return _asked_models(self.values)
 
     def make_analysis(self, triton: TritonCalls) -> FaceAnalysis | None:
         """Return what the pipeline asks about each face; None where it asks nothing."""
@@ -73,9 +73,23 @@ def all_clip_options() -> tuple[Option[Any], ...]:
     return tuple(option for option in OPTIONS if option.name in names)
 
 
-def asked_models(kept: Mapping[str, Json]) -> tuple[str, ...]:
-    """Return the names of the models that a preparation with these options asks, option name -> value as JSON."""
-    values = read_each(kept)
+def asked_models(clip: PreparedClip) -> tuple[str, ...]:
+    """Return the names of the models that were asked about a clip.
+
+    Raises:
+        MediaError: it was prepared with options that are not known here.
+    """
+    return _asked_models(_values_of(clip))
+
+
+def _values_of(clip: PreparedClip) -> OptionValues:
+    try:
+        return read_each(clip.manifest.options)
+    except UsageError as error:
+        raise MediaError(about=clip.folder, expected="options of this version", got=error, advice=AGAIN) from error
+
+
+def _asked_models(values: OptionValues) -> tuple[str, ...]:
     detectors = {detector.name: detector.model for detector in DETECTORS}
     found = () if values[FACE_BOX] is not None else (detectors[values[DETECTOR]],)
     return tuple(dict.fromkeys([MEDIAPIPE.model, *found, *pipeline_named(values[MODEL]).analysis_models]))
@@ -94,9 +108,9 @@ def read_preparation(video: Path, folder: Path, given: Mapping[str, object]) -> 
         if name not in kept:
             raise UsageError(
                 option=name,
-                expected=f"an option that preparing for {pipeline.name} depends on",
-                got="one of the job",
-                advice="Give it to the jobs instead",
+                expected=f"an option that the analysis for {pipeline.name} depends on",
+                got="another one",
+                advice="Leave it out here; the jobs may choose it",
             )
     return PreparationOptions(video, folder, values)
 
@@ -118,13 +132,14 @@ def prepared_job(
         UsageError: an option cannot be used, or differs from what the clip was prepared with.
     """
     clip = PreparedClip(folder)
-    chosen, fixed = read_each(given, front_end), read_each(clip.manifest.options)
+    chosen, fixed = read_each(given, front_end), _values_of(clip)
     for option in OPTIONS:
-        if option.name in chosen.chosen and option.name in fixed.chosen and chosen[option] != fixed[option]:
+        held, asked = option.write(fixed[option]), option.write(chosen[option])
+        if option.name in chosen.chosen and option.name in fixed.chosen and asked != held:
             raise UsageError(
                 option=option.name,
-                expected=f"{option.write(fixed[option])}, which the clip was prepared with",
-                got=option.write(chosen[option]),
+                expected=f"{option.default_text if held is None else held}, which the clip was prepared with",
+                got=option.default_text if asked is None else asked,
                 advice="Leave it out, or prepare the clip again",
             )
     values = OptionValues({**chosen.chosen, **fixed.chosen})

@@ -29,10 +29,11 @@ from client.prepared.clip import (
     MOUTH,
     VIDEO_STEM,
     Manifest,
+    is_own_file,
     pack_part,
     part_name,
 )
-from client.prepared.known import Part, analyse_faces, analysis_part, faces_part
+from client.prepared.known import FacesOfFrame, Part, analyse_faces, analysis_part, faces_part
 from client.prepared.options import PreparationOptions
 from client.progress import JobProgress
 from client.report import StageClock
@@ -82,16 +83,16 @@ class Prepared:
 class Preparation:
     """A clip to prepare, its video copied and opened; a context manager that leaves no folder unless it finished."""
 
-    def __init__(self, options: PreparationOptions, weights: str) -> None:
+    def __init__(self, options: PreparationOptions, weights: Mapping[str, str]) -> None:
         """Copy and open the video, so that bad input is reported before any server starts.
 
         Args:
             options: what is to be prepared.
-            weights: hash of the notes on the models' weights; empty where they are not known.
+            weights: model -> hash of the notes on its weights; empty where they are not known.
 
         Raises:
             MediaError: the video cannot be used.
-            OutputError: the folder cannot be written, or is another one's.
+            OutputError: the folder cannot be written, or its name is taken.
             UsageError: an option's value does not fit the video.
         """
         self._options = options
@@ -172,10 +173,18 @@ class Preparation:
     def _keep_faces(
         self, found: Iterable[FoundFrame[TimelineFrame]]
     ) -> Generator[FoundFrame[TimelineFrame], None, None]:
-        """Write the faces of all frames that pass."""
-        for number, batch in enumerate(batched(found, FACES_PER_PART)):
-            self._write(FACES, number, faces_part(batch))
-            yield from batch
+        """Write the faces of all frames that pass; the frames themselves are not held."""
+        rows: list[FacesOfFrame] = []
+        count = 0
+        for item in found:
+            rows.append((item.faces, item.thumbnail))
+            count += 1
+            if len(rows) == FACES_PER_PART:
+                self._write(FACES, (count - 1) // FACES_PER_PART, faces_part(rows))
+                rows = []
+            yield item
+        if rows:
+            self._write(FACES, (count - 1) // FACES_PER_PART, faces_part(rows))
 
     def _keep_analyses(
         self, triton: TritonCalls, analysis: FaceAnalysis, observations: Iterable[Observation[TimelineFrame]]
@@ -185,11 +194,11 @@ class Preparation:
         def analyse(batch: Sequence[Observation[TimelineFrame]]) -> Sequence[Observation[TimelineFrame]]:
             frames = [observation.frame for observation in batch if observation.face is not None]
             faces = [observation.face for observation in batch if observation.face is not None]
-            self._write(ANALYSIS, batch[0].frame.index // len_of_part, _analysed(triton, analysis, frames, faces))
+            number = batch[0].frame.index // analysis.chunk_frames
+            self._write(ANALYSIS, number, _analysed(triton, analysis, frames, faces))
             return batch
 
-        len_of_part = analysis.chunk_frames
-        batches = batched(analysis.smooth(observations), len_of_part)
+        batches = batched(analysis.smooth(observations), analysis.chunk_frames)
         with closing(ordered_map(analyse, batches, IN_FLIGHT, triton.cancel)) as done:
             for batch in done:
                 yield from batch
@@ -229,10 +238,9 @@ class _HiddenFolder:
         Raises:
             OutputError: it cannot be created, the final name is taken, or another process prepares the same clip.
         """
-        self._final = final
-        self._check_final()
-        resolved = final.resolve()
-        self.path = resolved.with_name(f"{hidden_stem(resolved)}.preparing")
+        self._name = final  # as people wrote it
+        self._is_open = False
+        self.write(self._place)
         self.write(self._open)
 
     def write(self, action: Callable[[], object]) -> None:
@@ -244,39 +252,49 @@ class _HiddenFolder:
         try:
             action()
         except OSError as error:
-            raise output_error(self._final, error) from error
+            raise output_error(self._name, error) from error
 
     def finish(self, manifest: str) -> int:
         """Write the manifest, give the folder its name, and return its size; an older prepared clip is replaced."""
-        nbytes = 0
+        files = [file for file in self.path.iterdir() if file.name != LOCK]
+        nbytes = len(manifest) + sum(file.stat().st_size for file in files)
 
         def rename() -> None:
-            nonlocal nbytes
             (self.path / MANIFEST).write_text(manifest, encoding="utf-8")
-            (self.path / LOCK).unlink()
-            nbytes = sum(file.stat().st_size for file in self.path.iterdir())
             if self._final.is_dir():
-                shutil.rmtree(self._final)
-            os.replace(self.path, self._final.resolve())
+                self._drop(self._old)
+                os.replace(self._final, self._old)
+            os.replace(self.path, self._final)
+            (self._final / LOCK).unlink()
+            self._is_open = False
+            self._drop(self._old)
 
         self.write(rename)
+        self._lock.close()
         return nbytes
 
     def remove(self) -> None:
-        """Remove it if it still has its hidden name."""
-        self._lock.close()
-        with suppress(OSError):
-            shutil.rmtree(self.path)
+        """Remove it, unless it has got its name."""
+        if self._is_open:
+            self._is_open = False
+            with suppress(OSError):
+                if self._old.is_dir() and not self._final.exists():
+                    os.replace(self._old, self._final)
+                shutil.rmtree(self.path)
+            self._lock.close()
 
-    def _check_final(self) -> None:
-        final = self._final
-        if not final.resolve().parent.is_dir():
+    def _place(self) -> None:
+        """Choose the hidden names, and check that the final one is free."""
+        self._final = final = self._name.resolve()
+        self.path, self._old = (final.with_name(f"{hidden_stem(final)}.{kind}") for kind in ("preparing", "replaced"))
+        if not final.parent.is_dir():
             raise OutputError(
-                about=final, expected="an existing folder", got=final.resolve().parent, advice="Create it first"
+                about=self._name, expected="an existing folder", got=final.parent, advice="Create it first"
             )
-        is_ours = final.is_dir() and ((final / MANIFEST).is_file() or not any(final.iterdir()))
-        if final.exists() and not is_ours:
-            raise OutputError(about=final, expected="a new folder, or a prepared clip to replace", got="something else")
+        if final.exists() and (final.is_mount() or not _is_prepared(final)):
+            raise OutputError(
+                about=self._name, expected="a new folder, or a prepared clip to replace", got="something else"
+            )
 
     def _open(self) -> None:
         self.path.mkdir(exist_ok=True)
@@ -286,10 +304,24 @@ class _HiddenFolder:
         except BlockingIOError:
             self._lock.close()
             raise OutputError(
-                about=self._final, expected="a clip that nobody prepares", got="another process at work on it"
+                about=self._name, expected="a clip that nobody prepares", got="another process at work on it"
             ) from None
         except OSError:
             pass  # a disk without locks
+        self._is_open = True
         for file in self.path.iterdir():
             if file.name != LOCK:
                 file.unlink()
+
+    def _drop(self, folder: Path) -> None:
+        """Remove an older prepared clip."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+
+
+def _is_prepared(folder: Path) -> bool:
+    """Say whether a folder is a prepared clip of any version, with nothing else in it; an empty one counts."""
+    if not folder.is_dir():
+        return False
+    files = list(folder.iterdir())
+    return not files or (folder / MANIFEST in files and all(file.is_file() and is_own_file(file) for file in files))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from client.prepared.options import PreparationOptions
 from client.prepared.preparation import Preparation, Prepared
-from client.prepared.weights import weights_stamp
+from client.prepared.weights import weights_of
 from client.progress import JobProgress
 from client.servers.access import ServerAccess
 from client.servers.embedded import open_pool
@@ -29,7 +29,7 @@ def prepare_clip(
         ServerStartError: the embedded server does not start.
     """
     reserve_matrix_memory()
-    weights = "" if access.urls else weights_stamp(repository, options.needed_models)
+    weights = {} if access.urls else weights_of(repository, options.needed_models)
     with Preparation(options, weights) as preparation:
         progress.stage("connecting" if access.urls else "starting the server")
         with open_pool(access, repository, options.needed_models) as (pool, _):

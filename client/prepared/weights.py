@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from client.errors import MediaError
+from client.errors import MediaError, UsageError
 from client.prepared.clip import AGAIN, PreparedClip
 from client.prepared.options import asked_models
 from lipsync_core.network_files import VERSION_FOLDER
@@ -13,11 +13,23 @@ from lipsync_core.repository import required_models
 from lipsync_core.weights import NOTE_SUFFIX
 
 
-def weights_stamp(repository: Path, models: tuple[str, ...]) -> str:
-    """Hash the notes on the weights of some models and of what they need."""
-    folders = [repository / model / VERSION_FOLDER for model in required_models(repository, list(models))]
-    notes = sorted(path for folder in folders for path in folder.glob(f"*{NOTE_SUFFIX}"))
-    return hashlib.sha256(b"".join(note.read_bytes() for note in notes)).hexdigest()
+def weights_of(repository: Path, models: tuple[str, ...]) -> dict[str, str]:
+    """Return model -> hash of the notes on its weights, of some models and of what they need, where there are any.
+
+    Several formats of the same weights have the same note, which counts once.
+
+    Raises:
+        UsageError: the repository lacks a model.
+    """
+    try:
+        needed = required_models(repository, list(models))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    notes = {
+        model: {path.read_bytes() for path in (repository / model / VERSION_FOLDER).glob(f"*{NOTE_SUFFIX}")}
+        for model in needed
+    }
+    return {model: hashlib.sha256(b"".join(sorted(found))).hexdigest() for model, found in notes.items() if found}
 
 
 def check_weights(folder: Path, repository: Path) -> None:
@@ -26,11 +38,13 @@ def check_weights(folder: Path, repository: Path) -> None:
     Raises:
         MediaError: it was not; a clip that was prepared by a running server passes.
     """
-    manifest = PreparedClip(folder).manifest
-    if manifest.weights and manifest.weights != weights_stamp(repository, asked_models(manifest.options)):
+    clip = PreparedClip(folder)
+    before, now = clip.manifest.weights, weights_of(repository, asked_models(clip))
+    changed = [model for model in before if model in now and before[model] != now[model]]
+    if changed:
         raise MediaError(
             about=folder,
             expected="a clip prepared with the weights that the models have now",
-            got="one prepared with others",
+            got=f"one prepared with others in {', '.join(changed)}",
             advice=AGAIN,
         )

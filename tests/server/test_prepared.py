@@ -51,7 +51,7 @@ def speech(tmp_path: Path) -> Path:
 
 def prepare(server: EmbeddedServer, video: Path, folder: Path, **given: object) -> Path:
     options = read_preparation(video, folder, given)
-    with TritonConnection(server.url) as connection, Preparation(options, "") as preparation:
+    with TritonConnection(server.url) as connection, Preparation(options, {}) as preparation:
         preparation.run(connection, SilentProgress())
     return folder
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,14 +19,15 @@ from client.errors import LipSyncError, MediaError, NoFaceError, OutputError, Us
 from client.job_options import job_from_json
 from client.option import OptionValues
 from client.options import FACE
-from client.prepared.clip import FORMAT, MANIFEST, PreparedClip, part_name
-from client.prepared.known import HeldAnalyses, PreparedAnalyses, PreparedFaces, analysis_part
+from client.prepared.clip import FORMAT, MANIFEST, Manifest, PreparedClip, part_name
+from client.prepared.known import FirstKnown, HeldAnalyses, PreparedAnalyses, PreparedFaces, analysis_part
 from client.prepared.options import PreparationOptions, prepared_job, read_preparation
 from client.prepared.preparation import Preparation
-from client.prepared.weights import check_weights
+from client.prepared.weights import check_weights, weights_of
 from client.progress import SilentProgress
 from client.servers.calls import InferRequest
 from client.tracking.faces import parse_face_choice
+from client.tracking.finder import FaceFinder
 from lipsync_core.weights import WeightsNote, write_note
 from tests.server.clips import head_landmarks, swaying_head, write_video
 
@@ -65,8 +68,10 @@ def prepared(tmp_path: Path, video: Path) -> Path:
     return prepare(video, tmp_path / "ann.prepared")
 
 
-def prepare(video: Path, folder: Path, triton: object | None = None, weights: str = "", **given: object) -> Path:
-    with Preparation(read_preparation(video, folder, given), weights) as preparation:
+def prepare(
+    video: Path, folder: Path, triton: object | None = None, weights: dict[str, str] | None = None, **given: object
+) -> Path:
+    with Preparation(read_preparation(video, folder, given), weights or {}) as preparation:
         preparation.run(triton or FaceTriton(), SilentProgress())  # type: ignore[arg-type]
     return folder
 
@@ -96,10 +101,54 @@ def test_prepared_clip_replaces_an_older_one_alone(tmp_path: Path, video: Path, 
     other = tmp_path / "holiday"
     other.mkdir()
     (other / "photo").write_text("mine")
-    for taken in (other, video):
+    (other / MANIFEST).write_text("x")
+    (prepared / "monday.mp4").write_text("mine")
+    for taken in (other, video, prepared):
         with pytest.raises(OutputError, match="expected a new folder, or a prepared clip to replace, got something"):
             prepare(video, taken)
-    assert (other / "photo").read_text() == "mine"
+    assert (other / "photo").read_text() == (prepared / "monday.mp4").read_text() == "mine"
+
+
+def test_preparing_through_a_link_replaces_what_it_leads_to(tmp_path: Path, video: Path, prepared: Path) -> None:
+    """The link stays."""
+    link = tmp_path / "link"
+    link.symlink_to(prepared)
+    prepare(video, link, end=1)
+    assert link.is_symlink()
+    assert PreparedClip(prepared).manifest.frames == 25
+
+
+def test_preparation_that_ended_leaves_the_next_one_alone(tmp_path: Path, video: Path) -> None:
+    """Its server may take a moment to stop, in which another process prepares the same clip again."""
+    options = PreparationOptions(video, tmp_path / "ann.prepared", OptionValues())
+    with Preparation(options, {}) as first:
+        first.run(FaceTriton(), SilentProgress())  # type: ignore[arg-type]
+        second = Preparation(options, {})
+    second.run(FaceTriton(), SilentProgress())  # type: ignore[arg-type]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ann.mp4", "ann.prepared"]
+
+
+def test_names_that_are_too_long_fail_in_one_line(tmp_path: Path, video: Path) -> None:
+    """As for other outputs."""
+    with pytest.raises(OutputError, match="the name is too long"):
+        prepare(video, tmp_path / ("a" * 300))
+
+
+def test_frames_are_not_held(tmp_path: Path, video: Path) -> None:
+    """Faces of 64 frames are kept together; their pictures are let go as they pass."""
+    alive: list[weakref.ref[Any]] = []
+
+    class Watching(FaceFinder):
+        def find(self, window: Any) -> Any:
+            alive.extend(weakref.ref(frame.picture) for frame in window)
+            most.append(sum(picture() is not None for picture in alive))
+            return super().find(window)
+
+    most: list[int] = []
+    with mock.patch("client.prepared.preparation.FaceFinder", Watching):
+        prepare(video, tmp_path / "ann.prepared")
+    assert len(alive) >= 70
+    assert max(most) < 64
 
 
 def test_preparation_that_fails_leaves_nothing(tmp_path: Path, video: Path) -> None:
@@ -126,8 +175,8 @@ def test_preparation_beside_another_fails(tmp_path: Path, video: Path) -> None:
     folder = tmp_path / "ann.prepared"
     options = PreparationOptions(video, folder, OptionValues())
     busy = pytest.raises(OutputError, match="expected a clip that nobody prepares, got another process")
-    with Preparation(options, ""), busy:
-        Preparation(options, "")
+    with Preparation(options, {}), busy:
+        Preparation(options, {})
     (tmp_path / ".ann.prepared.preparing").mkdir()
     (tmp_path / ".ann.prepared.preparing" / part_name("faces", 9)).write_bytes(b"old")
     prepare(video, folder)
@@ -172,11 +221,8 @@ def test_prepared_clip_fails_with_another_video(prepared: Path) -> None:
         ("{", f"got an unreadable {MANIFEST}"),
         ("[]", f"of format {FORMAT}, got None"),
         (json.dumps({"format": FORMAT + 1}), f"of format {FORMAT}, got {FORMAT + 1}. Prepare the clip again"),
-        (json.dumps({"format": FORMAT, "hat": 1}), f"got another {MANIFEST}"),
-        (
-            json.dumps({"format": FORMAT, "options": {}, "video": "../a.mp4", "video_digest": "", "weights": ""}),
-            "expected a video in this folder, got ../a.mp4",
-        ),
+        (json.dumps({"format": FORMAT, "hat": 1}), f"got a damaged {MANIFEST}"),
+        (json.dumps({"format": FORMAT, "options": [], "video": 1, "video_digest": "", "weights": {}}), "got a damaged"),
     ],
 )
 def test_opening_fails_on_what_is_no_prepared_clip(tmp_path: Path, manifest: str | None, message: str) -> None:
@@ -202,7 +248,7 @@ def test_job_takes_the_options_of_its_clip(tmp_path: Path, video: Path) -> None:
 
 def test_preparing_fails_with_options_of_the_speech(tmp_path: Path, video: Path) -> None:
     """They would have no effect; those of another pipeline are refused as everywhere."""
-    with pytest.raises(UsageError, match="strength: expected an option that preparing for mouth-motion depends on"):
+    with pytest.raises(UsageError, match="strength: expected an option that the analysis for mouth-motion depends on"):
         read_preparation(video, tmp_path / "p", {"strength": 1.2})
     with pytest.raises(UsageError, match="mouth_area: expected model musetalk, got model mouth-motion"):
         read_preparation(video, tmp_path / "p", {"mouth_area": "mouth"})
@@ -225,18 +271,48 @@ def test_batch_takes_prepared_clips(tmp_path: Path, prepared: Path) -> None:
     assert "expected a folder that lipsync prepare wrote" in str(none.problem)
 
 
-def test_weights_are_compared(tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clip that was prepared with other weights is refused; where they were not known it is taken."""
-    repository = tmp_path / "models"
-    (repository / "faces" / "1").mkdir(parents=True)
-    (repository / "faces" / "config.pbtxt").write_text('backend: "python"')
-    network = repository / "faces" / "1" / "model.onnx"
+def test_manifest_fails_on_any_change(prepared: Path) -> None:
+    """Also of what the parts do not depend on; options of another version are told as what they are."""
+    manifest = prepared / MANIFEST
+    whole = json.loads(manifest.read_text())
+    for change in ({"has_mouth": False}, {"frames": 1}, {"video": "../ann.mp4"}, {"options": None}, {"digest": ""}):
+        manifest.write_text(json.dumps({**whole, **change}))
+        with pytest.raises(MediaError, match="got a damaged clip.json. Prepare the clip again"):
+            PreparedClip(prepared)
+    fields = {name: value for name, value in whole.items() if name not in ("format", "digest")}
+    manifest.write_text(Manifest(**{**fields, "options": {"hat": 1}}).as_json())
+    with pytest.raises(MediaError, match="expected options of this version, got hat: expected an option of a job"):
+        prepared_job(prepared, Path("a.wav"), Path("o.mp4"), {})
+
+
+def test_clip_that_is_prepared_anew_during_a_job_is_told(video: Path, prepared: Path) -> None:
+    """The job can be run again; the new clip needs no further preparation."""
+    clip = PreparedClip(prepared)
+    prepare(video, prepared, end=1)
+    with pytest.raises(MediaError, match="got one that was prepared since. Run the job again"):
+        PreparedFaces(clip).find([shown(69)])
+
+
+def write_weights(repository: Path, model: str, weights: WeightsNote, file: str = "model.onnx") -> None:
+    network = repository / model / "1" / file
+    network.parent.mkdir(parents=True, exist_ok=True)
+    (repository / model / "config.pbtxt").write_text('backend: "python"')
     network.touch()
-    write_note(network, WeightsNote(seed_shift=0))
-    known = prepare(video, tmp_path / "known.prepared", weights="of another checkpoint")
+    write_note(network, weights)
+
+
+def test_weights_are_compared(tmp_path: Path, video: Path) -> None:
+    """A clip of other weights is refused; other formats of the same ones, and where they were not known, are taken."""
+    write_weights(tmp_path / "models", "faces", WeightsNote(seed_shift=0))
+    known = prepare(video, tmp_path / "known.prepared", weights=weights_of(tmp_path / "models", ("faces",)))
+    write_weights(tmp_path / "models", "faces", WeightsNote(seed_shift=0), "model.pt2")
+    check_weights(known, tmp_path / "models")
+    write_weights(tmp_path / "models", "faces", WeightsNote(seed_shift=1))
     with pytest.raises(MediaError, match="expected a clip prepared with the weights that the models have now"):
-        check_weights(known, repository)
-    check_weights(prepare(video, tmp_path / "unknown.prepared"), repository)
+        check_weights(known, tmp_path / "models")
+    check_weights(prepare(video, tmp_path / "unknown.prepared"), tmp_path / "models")
+    with pytest.raises(UsageError, match="expected a model repository, got none"):
+        weights_of(tmp_path, ("faces",))
 
 
 def analysis_of(numbers: list[int], boxes: np.ndarray) -> SimpleNamespace:
@@ -255,6 +331,20 @@ def test_analyses_are_found_by_frame_and_place() -> None:
     assert known.find([shown(5), shown(2)], {"boxes": boxes}) is None
     assert known.find([shown(3)], {"boxes": boxes[:1]}) is None
     assert known.find([shown(2)], {"boxes": boxes[:1], "landmarks": np.zeros((1, 468, 3))}) is None
+
+
+def test_sources_are_asked_in_turn() -> None:
+    """A held picture whose box is not the folder's is analysed once all the same."""
+    asked: list[str] = []
+
+    def source(name: str, known: dict[str, np.ndarray] | None) -> Any:
+        return SimpleNamespace(find=lambda frames, places: asked.append(name) or known)
+
+    here = {"face_latents": np.zeros((1, 2))}
+    known = FirstKnown(None, source("folder", None), source("held", here), source("never", None))
+    assert known.find([shown(1)], {}) is here
+    assert asked == ["folder", "held"]
+    assert FirstKnown(None).find([shown(1)], {}) is None
 
 
 def test_held_pictures_are_analysed_once(monkeypatch: pytest.MonkeyPatch) -> None:
