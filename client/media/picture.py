@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import av
+import cv2
 import numpy as np
 
 from client.media.geometry import Orientation, Region, check_region, fit_long_side, grow_to_grid
@@ -160,11 +161,9 @@ def align_region(
 
 
 def _changed_box(before: np.ndarray, after: np.ndarray) -> Region | None:
-    changed = (before != after).any(axis=2)
-    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
-    if not len(rows):
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    changed = cv2.absdiff(before, after).reshape(len(before), -1)  # three columns for a pixel
+    x, y, width, height = cv2.boundingRect(changed)
+    return (x // 3, y, (x + width - 1) // 3 + 1, y + height) if width else None
 
 
 def _pad(change: np.ndarray, inner: Region, outer: Region) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from client.media import ColorTags, Orientation, Picture, align_region, relative_to
+from client.media.picture import _changed_box
 from client.media.pixels import convert, nearest_native, parse_native, plane_array, to_native
 from tests.media_clips import pattern
 
@@ -313,3 +314,17 @@ def test_opaque_pictures_stay_exact(name: str, native: str) -> None:
         samples = plane_array(opaque, plane, stored).astype(int)
         np.testing.assert_array_equal(samples[0], np.arange(top + 1))
         np.testing.assert_allclose(samples[1], np.arange(top + 1) / 2, atol=1)
+
+
+def test_changed_pixels_are_found_wherever_they_are() -> None:
+    """The smallest box around them, whatever colour changed, and none where nothing did."""
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        height, width, count = random.integers(1, 30), random.integers(1, 30), random.integers(0, 4)
+        before = random.integers(0, 256, (height, width, 3), np.uint8)
+        after = before.copy()
+        for _ in range(count):
+            after[random.integers(height), random.integers(width), random.integers(3)] ^= 1
+        rows, columns = np.nonzero((before != after).any(axis=2))
+        box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if len(rows) else None
+        assert _changed_box(before, after) == box
