@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": ("reporting.compare", "compare two results of the same kind and mark what changed beyond the noise"),
     "regression": ("jobs.regression", "check that nothing got much slower, by ratios that hold on any machine; for CI"),
     "job": ("jobs.job", "run one job several times: seconds per second of video, time by stage, peak memory"),
+    "transcode": ("jobs.transcode", "how much longer a job takes than a plain transcode of its video"),
     "soak": ("jobs.soak", "watch the memory of one server over many jobs"),
     "sync": ("scores.sync", "how well the mouth in a video follows speech"),
     "quality": ("scores.quality", "judge a result against its source and speech: picture, flicker, lag"),
