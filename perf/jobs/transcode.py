@@ -1,8 +1,8 @@
 """How much longer a job takes than a plain transcode of its video: python -m perf transcode VIDEO AUDIO.
 
 Pairs run in turn: FFmpeg's own program transcodes the video at the job's default settings and copies its sound, then
-the job lip-syncs it. The ratio is that of the job's seconds, without the start of its server, to FFmpeg's. Other options
-go to the command lipsync. The program is in Debian's package ffmpeg.
+the job lip-syncs it. The ratio is that of the job's seconds, without the start of its server, to FFmpeg's. Other
+options go to the command lipsync. The program is in Debian's package ffmpeg.
 """
 
 from __future__ import annotations
