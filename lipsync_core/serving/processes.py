@@ -20,6 +20,7 @@ INSTANCE = re.compile(rb"(.+)_\d+_\d+")  # what a stub calls itself: model, grou
 ZOMBIE = "Z"
 LOOK_EVERY_S = 0.5
 LIST_EVERY_S = 15.0  # a server has hundreds of threads, each with its own list of children, and starts stubs once
+STARTING_S = 120.0  # for which a server that was just started may still start stubs
 NAME_SHOWN = 15  # letters of a program's name in /proc/PID/stat
 DIED = "died"  # first word of the supervisor's line about a model's process
 FROZEN = "frozen"  # its line about a server that was
@@ -42,9 +43,15 @@ class DeadStub(NamedTuple):
 class StubWatch:
     """Looks for stubs of one server that died. Call `look` repeatedly."""
 
-    def __init__(self, server_pid: int) -> None:
-        """Watch the children of this process, which must all live for their models' names to be known."""
+    def __init__(self, server_pid: int, *, starting: bool = False) -> None:
+        """Watch the children of a process.
+
+        Args:
+            server_pid: The server; of children that are dead already, the model is not known.
+            starting: Whether it has yet to start its children; then they are looked for at every look for a while.
+        """
         self._server_pid = server_pid
+        self._starting_until_s = time.monotonic() + STARTING_S if starting else 0.0
         self._models: dict[int, str] = {}
         self._dead: set[int] = set()
         self._look_at_s = 0.0
@@ -58,7 +65,7 @@ class StubWatch:
         if time.monotonic() < self._look_at_s:
             return None
         self._look_at_s = time.monotonic() + LOOK_EVERY_S
-        if time.monotonic() >= self._list_at_s:
+        if time.monotonic() >= self._list_at_s or time.monotonic() < self._starting_until_s:
             self._list()
         dead = set()
         for pid in self._children:

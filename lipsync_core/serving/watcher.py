@@ -16,7 +16,7 @@ from lipsync_core.serving.processes import LOOK_EVERY_S, StubWatch, death_words
 def main(arguments: list[str] | None = None) -> int:
     """Watch until the server ends; returns 0."""
     (server,) = map(int, sys.argv[1:] if arguments is None else arguments)
-    stubs = StubWatch(server)
+    stubs = StubWatch(server, starting=True)
     while os.getppid() == server:
         dead = stubs.look()
         if dead is not None:

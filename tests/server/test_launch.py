@@ -25,7 +25,7 @@ from client.servers.connection import TritonConnection
 from lipsync_core.serving.access import TOKEN_HEADER
 from lipsync_core.serving.endpoints import LOOPBACK
 from lipsync_core.serving.ports import free_port, free_ports
-from lipsync_core.serving.processes import descendants
+from lipsync_core.serving.processes import LOOK_EVERY_S, descendants
 from lipsync_core.serving.runtime import find_runtime
 from tests.conftest import REPOSITORY, ROOT
 from tests.server.toy_models import DOUBLE_CONFIG, write_model, write_toy_repository
@@ -174,6 +174,7 @@ def test_a_model_whose_process_dies_ends_the_server(toys: Path, tmp_path: Path) 
     """Triton would say that it is ready for ever; the container's restart policy needs an end, and people a reason."""
     with launched(tmp_path / "server", f"--model-repository={toys}", "--models", "double") as server:
         stubs = [pid for pid in descendants(server.process.pid) if b"double_0_0" in command_line(pid)]
+        time.sleep(3 * LOOK_EVERY_S)  # the watcher knows only models that it has seen alive
         os.kill(stubs[0], signal.SIGKILL)
         server.process.wait(60)
         assert "since the process of its model double died, killed by SIGKILL (is there" in server.log.read_text()
