@@ -10,8 +10,6 @@ from dataclasses import replace
 from fractions import Fraction
 from types import TracebackType
 
-import numpy as np
-
 from client.chunks import Synchroniser, chunk_frames
 from client.errors import MediaError, NoFaceError, UsageError, ref
 from client.job_options import JobOptions
@@ -44,7 +42,7 @@ from client.servers.calls import TritonCalls
 from client.servers.room import fitting_frames
 from client.silence import layers_for
 from client.system import MB
-from client.tracking.finder import FaceFinder, FindsFaces, FixedFace
+from client.tracking.finder import FaceFinder, FindsFaces, open_finder
 from client.tracking.mouth_scan import scan_mouth
 from lipsync_core.mouth import MouthProfile
 from lipsync_core.reasons import Reason
@@ -209,11 +207,9 @@ class Job:
 
     def _finder(self, connection: TritonCalls) -> FindsFaces:
         box = self._values[FACE_BOX]
-        if box is not None:
-            return FixedFace(np.array(box, np.float32))
-        if self._prepared is not None:
+        if self._prepared is not None and box is None:
             return PreparedFaces(self._prepared)
-        return FaceFinder(connection, self._clock, self.options.detector)
+        return open_finder(connection, self._clock, self.options.detector, box)
 
     def _job_media(self, connection: TritonCalls) -> JobMedia:
         media = JobMedia(

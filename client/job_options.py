@@ -15,7 +15,7 @@ from client.pipelines import pipeline_named
 from client.pipelines.face_options import DETECTOR, FACE_BOX
 from client.pipelines.silence_options import IN_SILENCE
 from client.silence import silence_models
-from client.tracking.finder import DETECTORS, Detector
+from client.tracking.finder import Detector, detector_named
 
 
 def new_job_id() -> str:
@@ -76,7 +76,7 @@ class JobOptions:
     @property
     def detector(self) -> Detector:
         """The chosen face detector."""
-        return {detector.name: detector for detector in DETECTORS}[self.values[DETECTOR]]
+        return detector_named(self.values[DETECTOR])
 
     @property
     def needed_models(self) -> tuple[str, ...]:

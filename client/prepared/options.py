@@ -17,7 +17,7 @@ from client.pipelines import PIPELINES, pipeline_named
 from client.pipelines.face_options import DETECTOR, FACE_BOX
 from client.prepared.clip import AGAIN, PreparedClip
 from client.servers.calls import TritonCalls
-from client.tracking.finder import DETECTORS, MEDIAPIPE, Detector
+from client.tracking.finder import MEDIAPIPE, Detector, detector_named
 
 FOLDER_SUFFIX = ".prepared"
 
@@ -44,7 +44,7 @@ class PreparationOptions:
     @property
     def detector(self) -> Detector:
         """The face detector."""
-        return {detector.name: detector for detector in DETECTORS}[self.values[DETECTOR]]
+        return detector_named(self.values[DETECTOR])
 
     @property
     def kept_values(self) -> dict[str, Json]:
@@ -90,8 +90,7 @@ def _values_of(clip: PreparedClip) -> OptionValues:
 
 
 def _asked_models(values: OptionValues) -> tuple[str, ...]:
-    detectors = {detector.name: detector.model for detector in DETECTORS}
-    found = () if values[FACE_BOX] is not None else (detectors[values[DETECTOR]],)
+    found = () if values[FACE_BOX] is not None else (detector_named(values[DETECTOR]).model,)
     return tuple(dict.fromkeys([MEDIAPIPE.model, *found, *pipeline_named(values[MODEL]).analysis_models]))
 
 

@@ -40,7 +40,7 @@ from client.report import StageClock
 from client.resume.work_folder import file_digest
 from client.servers.calls import TritonCalls
 from client.tracking.faces import Face
-from client.tracking.finder import FaceFinder, FixedFace, FoundFrame, follow
+from client.tracking.finder import FaceFinder, FoundFrame, follow, open_finder
 from client.tracking.follow import Observation
 from client.tracking.mouth_scan import scan_mouth
 from lipsync_core.locks import lock_file
@@ -156,19 +156,14 @@ class Preparation:
         analysis = self._options.make_analysis(triton)
         shown = timeline(self._video, 0.0, "cut", "keep")
         windows = prefetch(batched(shown, window_frames), ahead=1)
-        with closing(ordered_map(self._finder(triton).find, windows, IN_FLIGHT, triton.cancel)) as searched:
+        finder = open_finder(triton, self._clock, self._options.detector, self._options.values[FACE_BOX])
+        with closing(ordered_map(finder.find, windows, IN_FLIGHT, triton.cancel)) as searched:
             found = self._keep_faces(item for window in searched for item in window)
             observations: Iterable[Observation[TimelineFrame]] = follow(found, self._options.values[FACE])
             if analysis is not None:
                 self._analysed_frames = analysis.chunk_frames
                 observations = self._keep_analyses(triton, analysis, observations)
             return _count(observations, progress)
-
-    def _finder(self, triton: TritonCalls) -> FaceFinder | FixedFace:
-        box = self._options.values[FACE_BOX]
-        if box is not None:
-            return FixedFace(np.array(box, np.float32))
-        return FaceFinder(triton, self._clock, self._options.detector)
 
     def _keep_faces(
         self, found: Iterable[FoundFrame[TimelineFrame]]

@@ -54,6 +54,11 @@ S3FD = Detector("s3fd", "S3FD, as the original, much slower", "s3fd_faces", None
 DETECTORS = (MEDIAPIPE, S3FD)
 
 
+def detector_named(name: str) -> Detector:
+    """Return the detector that a value of the option `detector` names."""
+    return {detector.name: detector for detector in DETECTORS}[name]
+
+
 @dataclass(frozen=True)
 class FoundFrame(Generic[Frame]):
     """A frame with all faces in it.
@@ -123,6 +128,13 @@ class FixedFace:
     def find(self, window: Sequence[Frame]) -> list[FoundFrame[Frame]]:
         """Return the face for each frame of a window."""
         return [FoundFrame(frame, *self._found) for frame in window]
+
+
+def open_finder(
+    connection: TritonCalls, clock: StageClock, detector: Detector, box: Sequence[float] | None
+) -> FaceFinder | FixedFace:
+    """Find faces with a detector, unless the user gives the box, (x1, y1, x2, y2) in pixels."""
+    return FaceFinder(connection, clock, detector) if box is None else FixedFace(np.array(box, np.float32))
 
 
 def follow(found: Iterable[FoundFrame[Frame]], choice: FaceChoice) -> Generator[Observation[Frame], None, None]:

@@ -138,14 +138,15 @@ def test_frames_are_not_held(tmp_path: Path, video: Path) -> None:
     """Faces of 64 frames are kept together; their pictures are let go as they pass."""
     alive: list[weakref.ref[Any]] = []
 
-    class Watching(FaceFinder):
-        def find(self, window: Any) -> Any:
-            alive.extend(weakref.ref(frame.picture) for frame in window)
-            most.append(sum(picture() is not None for picture in alive))
-            return super().find(window)
-
     most: list[int] = []
-    with mock.patch("client.prepared.preparation.FaceFinder", Watching):
+    find = FaceFinder.find
+
+    def watched(finder: FaceFinder, window: Any) -> Any:
+        alive.extend(weakref.ref(frame.picture) for frame in window)
+        most.append(sum(picture() is not None for picture in alive))
+        return find(finder, window)
+
+    with mock.patch.object(FaceFinder, "find", watched):
         prepare(video, tmp_path / "ann.prepared")
     assert len(alive) >= 70
     assert max(most) < 64
