@@ -25,9 +25,10 @@ from client.servers.access import ServerAccess
 from client.servers.pool import ServerPool
 from client.shortage import shortage_of
 from client.system import return_freed_frames
+from client.web.job_record import Failure
 from client.web.job_settings import AUDIO_FILE, SETTING_NAMES, VIDEO_FILE, JobSettings
 from client.web.labels import JOB_FILES, for_user
-from client.web.store import Failure, JobStore
+from client.web.store import JobStore
 from client.web.stored_file import is_stored
 
 EXIT_RETRY = 75  # EX_TEMPFAIL of sysexits.h

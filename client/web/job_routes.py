@@ -15,13 +15,13 @@ from starlette.concurrency import run_in_threadpool
 
 from client.options import CONTAINER
 from client.web.fetch import Fetcher
+from client.web.job_record import ENDED, JobRecord
 from client.web.job_settings import AUDIO_FILE, SETTING_NAMES, VIDEO_FILE, JobSettings, SettingsBase, result_file
 from client.web.labels import AUDIO_URL, VIDEO_URL
 from client.web.media_type import KINDS, media_type
 from client.web.problems import ProblemError, problem_responses, validation_problem
 from client.web.security import User
 from client.web.service import Service, ServiceDep
-from client.web.store import ENDED, JobRecord
 from client.web.stored_file import StoredFile, is_stored
 from client.web.upload import Upload, UploadReader
 from client.web.video_preview import Kind, make_preview

@@ -14,13 +14,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from client.options import MODEL
 from client.pipelines.latentsync import LATENTSYNC
 from client.pipelines.wav2lip import WAV2LIP
+from client.web.job_record import State
 from client.web.job_routes import BYTES, FILE_PARTS, MEDIA, result_response
 from client.web.job_settings import JobSettings
 from client.web.problems import ProblemError, problem_responses
 from client.web.security import User
 from client.web.service import ServiceDep
 from client.web.settings import LEGACY_PATHS, NULL_ORIGIN
-from client.web.store import State
 from client.web.upload import UploadReader
 from client.web.views import EXAMPLE_ID
 

@@ -18,11 +18,12 @@ from starlette.concurrency import run_in_threadpool
 
 from client.options import END, MODEL, START
 from client.web.job_queue import JobQueue
+from client.web.job_record import ACTIVE, RETRIABLE, JobRecord
 from client.web.job_settings import AUDIO_FILE, PARTS_FOLDER, VIDEO_FILE, SettingsBase
 from client.web.media_probe import MediaFacts, Span, check_lengths, probe
 from client.web.problems import ProblemError
 from client.web.settings import Settings
-from client.web.store import ACTIVE, RETRIABLE, JobRecord, JobStore
+from client.web.store import JobStore
 from client.web.stored_file import is_stored
 from client.web.triton import LoadedModels
 from client.web.upload import DiskGuard

@@ -14,9 +14,9 @@ from client.media import IfAudioLonger
 from client.option_kinds import Json
 from client.options import CONTAINER, END, FACE, MODEL, START
 from client.pipelines.length_options import IF_AUDIO_LONGER
+from client.web.job_record import JobRecord, State
 from client.web.job_settings import JobSettings
 from client.web.labels import report_for_programs, warnings_for_people
-from client.web.store import JobRecord, State
 
 EXAMPLE_ID = "3f2a9c0d6b7e4f518a90c1d2e3f4a5b6"
 SETTLED_S = 2.0  # a stage's age from which the remaining time is estimated

@@ -21,9 +21,10 @@ from client.offer import models_on_server
 from client.servers.access import ServerAccess
 from client.web.job_process import EXIT_RETRY, WebJobRequest, servers_failure
 from client.web.job_queue import JobQueue
+from client.web.job_record import ENDED, JobRecord
 from client.web.job_settings import PARTS_FOLDER
 from client.web.settings import Settings
-from client.web.store import ENDED, JobRecord, JobStore
+from client.web.store import JobStore
 
 WATCH_EVERY_S = 0.1  # how soon a cancellation reaches the process
 END_GRACE_S = 20.0  # time for a process to cancel its requests and exit

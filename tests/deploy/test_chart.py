@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from client.cli.serve import COMPILE_TIMEOUT_S
+from client.web.job_record import ACTIVE
 from client.web.settings import build_parser
-from client.web.store import ACTIVE
 from lipsync_core.serving import launch
 from tests.deploy.helm import CHART, KUBERNETES, NAMESPACE, REGISTRY, ChartRefused, render
 
