@@ -148,3 +148,12 @@ TOKENS = {"ann": TOKEN, "bob": OTHER_TOKEN}
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
+
+
+def add_job(service: Service, name: str = "a" * 32) -> str:
+    """Record a queued job with a video alone; returns its id."""
+    folder = service.settings.job_folder(name)
+    folder.mkdir()
+    (folder / "video").write_bytes(b"video")
+    service.store.add(name, "ann", {"model": "mouth-motion", "container": "mp4"}, "in.mp4", "in.wav")
+    return name

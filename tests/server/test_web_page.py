@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -190,6 +191,14 @@ def show(page: Page, *, hidden: bool) -> None:
     )
 
 
+def sent_settings(page: Page) -> dict[str, Any]:
+    """Send the form; returns the job's settings."""
+    with page.expect_response(lambda answer: answer.url.endswith("/jobs") and answer.request.method == "POST") as sent:
+        page.get_by_role("button", name="Make the video").click()
+    settings: dict[str, Any] = sent.value.json()["settings"]
+    return settings
+
+
 def test_one_of_two_faces_is_picked(page: Page, clips: Path) -> None:
     """With two faces a preview asks which one; the arrow keys choose, and that face is sent."""
     page.locator("#video").set_input_files(clips / "two.mp4")
@@ -200,9 +209,7 @@ def test_one_of_two_faces_is_picked(page: Page, clips: Path) -> None:
     page.keyboard.press("ArrowRight")
     expect(right).to_be_checked()
     page.locator("#audio").set_input_files(SPEECH)
-    with page.expect_response(lambda answer: answer.url.endswith("/jobs") and answer.request.method == "POST") as sent:
-        page.get_by_role("button", name="Make the video").click()
-    x, _ = map(float, sent.value.json()["settings"]["face"].split(","))
+    x, _ = map(float, sent_settings(page)["face"].split(","))
     assert 256 < x < 512
     first_job(page, "finished")
 
@@ -215,9 +222,7 @@ def test_video_that_the_browser_cannot_show_is_shown_by_the_service(page: Page, 
     right = page.get_by_role("radio", name="Face 2 from the left")
     right.check(force=True)
     page.locator("#audio").set_input_files(SPEECH)
-    with page.expect_response(lambda answer: answer.url.endswith("/jobs") and answer.request.method == "POST") as sent:
-        page.get_by_role("button", name="Make the video").click()
-    x, _ = map(float, sent.value.json()["settings"]["face"].split(","))
+    x, _ = map(float, sent_settings(page)["face"].split(","))
     assert 256 < x < 512
     first_job(page, "finished")
     wait_for_video(page, ORIGINAL, "video.src.endsWith('/preview') && video.videoWidth > 0 && video.readyState >= 2")

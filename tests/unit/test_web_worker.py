@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,46 +11,21 @@ import pytest
 from client.errors import (
     LipSyncError,
     MediaError,
-    NoAnswer,
     NoFaceError,
     OutputError,
     RequestRejected,
-    ServerUnavailable,
     UsageError,
     ref,
 )
-from client.offer import models_of_pipelines
-from client.pipelines.voice import VOICE_MODEL
 from client.servers.access import ServerAccess
 from client.servers.security import Security
-from client.tracking.finder import S3FD
-from client.web import store, triton, worker
+from client.web import store, worker
 from client.web.job_process import SERVERS_FAULT, WebJobRequest, failure, run_job, servers_failure
 from client.web.service import Service
 from client.web.views import job_view
 from client.web.worker import Workers, hold, hold_uploads, recover, sweep
-from lipsync_core.serving.runtime import ServerStartError
 from tests.waiting import wait_until
-from tests.web_service import NO_TRITON, NOWHERE, files, make_service, open_client, problem
-
-
-def add_job(service: Service, name: str = "a" * 32) -> str:
-    folder = service.settings.job_folder(name)
-    folder.mkdir()
-    (folder / "video").write_bytes(b"video")
-    service.store.add(name, "ann", {"model": "mouth-motion", "container": "mp4"}, "in.mp4", "in.wav")
-    return name
-
-
-def test_records_of_the_first_version_are_taken_over(tmp_path: Path) -> None:
-    """A file that lacks what was added since is completed; its jobs stay."""
-    job_id = add_job(make_service(tmp_path))
-    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as db:
-        db.execute("alter table jobs drop column duration_s")
-        db.execute("pragma user_version = 1")
-    taken = make_service(tmp_path).store.get(job_id)
-    assert taken is not None
-    assert taken.duration_s is None
+from tests.web_service import NO_TRITON, NOWHERE, add_job, files, make_service, open_client, problem
 
 
 def add_for(service: Service, user: str, *names: str) -> None:
@@ -263,14 +236,6 @@ def test_job_that_is_always_interrupted_fails_in_the_end(tmp_path: Path) -> None
     assert (job.state, job.error and job.error["title"]) == ("failed", "The job was interrupted too often")
 
 
-def test_queued_job_is_claimed_once(tmp_path: Path) -> None:
-    """An id that is in the queue twice is run once."""
-    service = make_service(tmp_path)
-    job_id = add_job(service)
-    assert service.store.claim(job_id) is not None
-    assert service.store.claim(job_id) is None
-
-
 def test_job_without_files_fails(tmp_path: Path) -> None:
     """A queued job whose folder was removed by hand does not wait for ever."""
     service = make_service(tmp_path)
@@ -318,105 +283,6 @@ def test_sweep_goes_on_past_an_upload_that_vanishes(tmp_path: Path, monkeypatch:
     assert [path.name for path in uploads.iterdir()] == ["b"]
 
 
-def test_frozen_triton_is_not_asked_by_everyone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each question may take seconds: that there was no answer is believed for a moment, too."""
-    asked = []
-
-    def frozen(_: triton.LoadedModels) -> None:
-        asked.append(None)
-        raise NoAnswer("a:1: expected an answer in time, got none")
-
-    monkeypatch.setattr(triton.LoadedModels, "_ask", frozen)
-    models = triton.LoadedModels(NO_TRITON)
-    for _ in range(3):
-        with pytest.raises(ServerUnavailable, match="got none"):
-            models.get()
-    assert len(asked) == 1
-    monkeypatch.setattr(triton, "KNOWN_FOR_S", -1.0)
-    with pytest.raises(ServerUnavailable):
-        models.get()
-    assert len(asked) == 2
-
-
-def test_the_page_is_told_which_choices_a_model_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of other models, and those that the server has no detector or parser for."""
-    everything = models_of_pipelines() - {S3FD.model, "face_parsing"}
-    monkeypatch.setattr(triton, "models_on_server", lambda access: everything)
-    lacking = {model.id: model.unavailable for model in triton.LoadedModels(NO_TRITON).get().models}
-    lengths = {"if_audio_longer": ["original"], "if_audio_shorter": ["original"]}
-    without_s3fd = {**lengths, "detector": ["s3fd"]}
-    without_parser = {**lengths, "mouth_area": ["jaw", "raw", "neck"]}
-    assert lacking == {"mouth-motion": lengths, "wav2lip": without_s3fd, "musetalk": without_parser, "latentsync": {}}
-
-
-def test_the_page_is_told_what_a_server_without_voice_activity_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the model itself can draw in silence."""
-    monkeypatch.setattr(triton, "models_on_server", lambda access: models_of_pipelines() - {VOICE_MODEL})
-    models = triton.LoadedModels(NO_TRITON).get().models
-    assert [model.unavailable["in_silence"] for model in models] == [["close", "keep"]] * len(models)
-
-
-def test_dead_triton_is_started_until_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a start that fails nor a disk that is full for a while ends the watch over it."""
-    starts = iter([None, ServerStartError("no"), OSError("disk full")])
-    lives = threading.Event()
-
-    class Dying:
-        def __enter__(self) -> None:
-            trouble = next(starts, lives)
-            if isinstance(trouble, Exception):
-                raise trouble
-            if trouble is lives:
-                lives.set()
-
-        def is_alive(self) -> bool:
-            return lives.is_set()
-
-        def stop(self) -> None: ...
-
-        def log_excerpt(self) -> str:
-            return ""
-
-        def was_frozen(self) -> bool:
-            return False
-
-        def how_it_ended(self) -> str:
-            return "without a word"
-
-    monkeypatch.setattr(triton, "WATCH_EVERY_S", 0.01)
-    monkeypatch.setattr(triton, "RESTART_AFTER_S", 0.01)
-    with triton._Keeper(Dying()):  # type: ignore[arg-type]
-        assert lives.wait(20)
-
-
-def test_deleted_job_is_told_for_a_while(tmp_path: Path) -> None:
-    """Every follower hears that a job is gone, however long ago it had ended."""
-    service = make_service(tmp_path)
-    job_id = add_job(service)
-    service.store.cancel(job_id)
-    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as db, db:
-        db.execute("update jobs set ended_at = ended_at - 10000")
-    service.store.delete(job_id)
-    add_job(service, "b" * 32)
-    sweep(service.settings, service.store)
-    assert [job.id for job in service.store.changed_since(0, "ann") if job.deleted] == [job_id]
-
-
-def test_no_revision_comes_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who heard of a job's end and removal hears of the next job too, once the record is gone."""
-    service = make_service(tmp_path)
-    old = add_job(service)
-    service.store.cancel(old)
-    service.store.delete(old)
-    known = service.store.revision()
-    monkeypatch.setattr(store, "TOMBSTONE_S", -1.0)
-    service.store.purge()
-    new = add_job(service, "b" * 32)
-    assert [job.id for job in service.store.changed_since(known, "ann")] == [new]
-    service.store.purge()
-    assert service.store.state_of(old) is None
-
-
 def test_deleted_running_job_is_cancelled(tmp_path: Path) -> None:
     """Removing a running job asks its process to end; its files go when it has."""
     with open_client(tmp_path) as client:
@@ -430,18 +296,6 @@ def test_deleted_running_job_is_cancelled(tmp_path: Path) -> None:
         sweep(service.settings, service.store)
     assert service.store.state_of(job["id"]) == "cancelled"
     assert not list(service.settings.jobs_folder.iterdir())
-
-
-def test_damaged_records_fail_with_a_way_out(tmp_path: Path) -> None:
-    """Records that cannot be read are named, with the command that starts without them."""
-    service = make_service(tmp_path)
-    add_job(service)
-    file = tmp_path / "jobs.sqlite3"
-    content = file.read_bytes()
-    for damaged in (b"no database at all, but long enough to be one" * 100, content[:4096] + b"\xff" * 8192):
-        file.write_bytes(damaged)
-        with pytest.raises(UsageError, match=rf"expected job records .* move them away: mv {file} {file}.damaged"):
-            make_service(tmp_path)
 
 
 def test_damaged_queue_is_filled_again(tmp_path: Path) -> None:
@@ -502,12 +356,3 @@ def test_links_in_a_jobs_folder_are_not_followed(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(folder)
     with pytest.raises(MediaError, match="video: expected a file, got none"):
         run_job(service.store, job["id"], NO_TRITON)
-
-
-def test_records_of_another_version_fail(tmp_path: Path) -> None:
-    """A file that another version wrote is left alone, and named."""
-    make_service(tmp_path)
-    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as db:
-        db.execute("pragma user_version = 99")
-    with pytest.raises(UsageError, match=r"data: expected jobs of format 2 .* got format 99"):
-        make_service(tmp_path)
