@@ -154,6 +154,22 @@ def test_musetalk_rows_do_not_depend_on_their_company(musetalk: TritonConnection
     assert np.abs(np.concatenate([synced([0]), synced([1])]) - together).max() <= 1
 
 
+@pytest.mark.long
+def test_musetalk_shuffled_rows_are_identical(musetalk: TritonConnection) -> None:
+    """To the last bit on the processors tried; other kernels may sum in another order."""
+    frames = np.stack([np.roll(PICTURE, shift, axis=1) for shift in (0, 1, 2, 3)])
+    numbers, tokens = np.array([5, 9, 2, 7], np.int32), np.concatenate([TOKENS, TOKENS[::-1]])
+    inputs = {"frames": frames, "boxes": np.repeat(BOXES[:1], 4, axis=0), "audio_tokens": tokens}
+
+    def synced(rows: list[int]) -> np.ndarray:
+        chosen = {name: values[rows] for name, values in inputs.items()}
+        return ask(musetalk, "musetalk", **chosen, frame_numbers=numbers[rows])["synced_frames"]
+
+    whole = synced([0, 1, 2, 3])
+    for order in ([3, 1, 0, 2], [2, 3, 1, 0]):
+        assert np.array_equal(synced(order), whole[order])
+
+
 def test_musetalk_without_boxes_the_largest_face_speaks(musetalk: TritonConnection) -> None:
     """A frame without a face stays and says so; the mouth alone changes less than the jaw."""
     frames = np.stack([PICTURE, np.full_like(PICTURE, 90)])
