@@ -12,6 +12,8 @@ VIDEO  ?=
 AUDIO  ?=
 WEB    ?=
 CHAOS  ?=
+SCALE  ?=
+LIVE   ?=
 comma  := ,
 # Test processes, 0 for one alone; each starts its own servers and takes whole files.
 WORKERS  ?= 0
@@ -22,7 +24,7 @@ export ORT_DISABLE_TELEMETRY := 1
 # $(call check_python,CONDITION,WANTED,TARGET) fails in one line where Python's version v does not fit.
 check_python = $(PYTHON) -c 'import sys; v = sys.version_info[:2]; $(1) or sys.exit("make: expected Python $(2), got %d.%d. Name another: make $(3) PYTHON=python3.12" % v)'
 
-.PHONY: setup models docs demo test test-client test-long check-platforms lint serve web bench regression chaos lock clean
+.PHONY: setup models docs demo test test-client test-long check-platforms lint serve web bench regression live-long chaos scale lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -79,7 +81,7 @@ lint: $(TORCH)
 	$(BIN)/python tests/check_types.py
 
 docs: $(READY)
-	$(BIN)/python -m client.cli.reference README.md docs/*.md docker/chart/files/dashboard.json
+	$(BIN)/python -m client.cli.reference README.md docs/*.md docs/scene.schema.json docker/chart/files/dashboard.json
 
 serve: $(MODELS)
 	$(BIN)/lipsync serve
@@ -99,9 +101,18 @@ bench: $(MODELS)
 regression: $(MODELS)
 	$(BIN)/python -m perf regression
 
+# Watches a server's memory over an hour of live streams at the fastest pace. Shorter: make live-long LIVE='--seconds 600'
+live-long: $(MODELS)
+	$(BIN)/python -m perf live --pace fast --sessions 2 --seconds 3600 --output build/perf/live-long $(LIVE)
+
 # Damages media and breaks servers, clients, disks and clocks. make chaos CHAOS='--only client --json chaos.json'
 chaos: $(MODELS)
 	$(BIN)/python -m tests.chaos $(CHAOS)
+	$(BIN)/python -m pytest tests/server/test_live_faults.py tests/server/test_live_chaos.py
+
+# Measures a batch on a Ray cluster of three nodes on this machine. make scale SCALE='--only accidents --jobs 50'
+scale: $(READY)
+	$(BIN)/python -m tests.scale $(SCALE)
 
 # Rewrite constraints.txt from the ranges in pyproject.toml.
 lock:

@@ -12,12 +12,12 @@ import numpy as np
 from client import lipsync
 from client.cli.parser import OneLineParser
 from client.media import VideoSource
+from client.portrait import portrait
 from lipsync_core.extras import needs_extra
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEECH = ROOT / "tests" / "data" / "speech.flac"  # synthesised for this project
 FOLDER = ROOT / "demo"
-PORTRAIT = (slice(0, 270), slice(90, 360))  # rows and columns of the head and shoulders
 SHEET_CELLS, SHEET_START_S, SHEET_STEP_S = 8, 4.1, 0.16  # a second or so of speech, sound by sound
 STILL_COLUMNS = 4  # of a still image's sheet
 CELL_HEIGHT = 320  # pixels
@@ -49,9 +49,7 @@ def main() -> int:
 def write_photograph(path: Path) -> Path:
     """Write scikit-image's bundled photograph of an astronaut (NASA, public domain)."""
     with needs_extra("perf"):
-        from skimage import data  # noqa: PLC0415  (only the demonstration needs it)
-
-    photograph = data.astronaut()[PORTRAIT]  # type: ignore[no-untyped-call]
+        photograph = portrait()
     cv2.imwrite(str(path), cv2.cvtColor(cv2.resize(photograph, None, fx=2, fy=2), cv2.COLOR_RGB2BGR))
     return path
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from client.errors import LipSyncError, ServerUnavailable, error_from_dict
 from client.job_options import JobOptions, job_from_json
 from client.logs import LogProgress, set_up_logs
-from client.process import EndedBySignal, end_on_signals
+from client.process import EndedBySignal, end_on_signals, end_with_parent
 from client.progress import SilentProgress
-from client.run import run_job
+from client.resume.job_part import JobPart
+from client.run import draw_part, run_job
 from client.servers.access import ServerAccess
 from client.servers.embedded import start_error
 from client.shortage import shortage_of
@@ -24,6 +25,7 @@ from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.terminal import forgive_streams
 
 EXIT_INTERNAL = 1
+END_WITH_PARENT = "--end-with-parent"  # followed by the parent's process id; the only argument
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,14 @@ class JobRequest:
         access: the servers.
         repository: the models of a server that is started.
         log_json: whether requests are logged as JSON on stderr.
+        part: what is drawn of the job; None to run it to its end.
     """
 
     job: JobOptions
     access: ServerAccess
     repository: Path
     log_json: bool = False
+    part: JobPart | None = None
 
     def as_json(self) -> str:
         """Return the request for stdin; it holds the servers' token."""
@@ -50,6 +54,7 @@ class JobRequest:
                 "access": self.access.as_json(),
                 "repository": str(self.repository),
                 "log_json": self.log_json,
+                "part": None if self.part is None else self.part.as_json(),
             }
         )
 
@@ -58,7 +63,8 @@ class JobRequest:
         """Rebuild what `as_json` wrote."""
         fields = json.loads(text)
         access = ServerAccess.from_json(fields["access"])
-        return cls(job_from_json(fields["job"]), access, Path(fields["repository"]), fields["log_json"])
+        part = None if fields["part"] is None else JobPart(**fields["part"])
+        return cls(job_from_json(fields["job"]), access, Path(fields["repository"]), fields["log_json"], part)
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,8 @@ def main() -> int:
     """Run the job that stdin describes; returns its exit code."""
     forgive_streams()
     end_on_signals()
+    if END_WITH_PARENT in sys.argv:
+        end_with_parent(int(sys.argv[-1]))
     return_freed_frames()
     request = JobRequest.from_json(sys.stdin.read())
     set_up_logs(as_json=request.log_json, quiet=True)
@@ -98,6 +106,9 @@ def answer(request: JobRequest) -> JobResult:
     """Run a job and return its report or its error; only signals leave it as exceptions."""
     progress = LogProgress(request.job.job_id) if request.log_json else SilentProgress()
     try:
+        if request.part is not None:
+            draw_part(request.job, request.part, request.access, request.repository, progress)
+            return JobResult(0, report={})
         report = run_job(request.job, request.access, request.repository, progress)
         return JobResult(0, report=report.as_dict())
     except LipSyncError as error:

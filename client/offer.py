@@ -27,6 +27,7 @@ from lipsync_core.repository import (
     served_models,
     synthetic_networks,
 )
+from lipsync_core.syncnet.models import without_synthetic_syncnet
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,8 @@ def offers_of_repository(repository: Path, models: Iterable[str], config_name: s
     return found
 
 
-def models_on_server(access: ServerAccess) -> set[str]:
-    """Return which of the pipelines' models the first server that answers has loaded.
+def models_on_server(access: ServerAccess, further: Iterable[str] = ()) -> set[str]:
+    """Return which of the pipelines' models, and of further ones, the first server that answers has loaded.
 
     Raises:
         ServerUnavailable: no server is ready.
@@ -121,14 +122,14 @@ def models_on_server(access: ServerAccess) -> set[str]:
     for address in access.servers.find() if access.servers else ():
         try:
             with TritonConnection(address, "grpc", access.request_timeout_s, access.security) as connection:
-                return {name for name in models_of_pipelines() if _has(connection, name)}
+                return {name for name in (*models_of_pipelines(), *further) if _has(connection, name)}
         except ServerUnavailable as error:
             problem = error
     raise problem
 
 
 def models_to_serve(repository: Path, chosen: Sequence[str] | None, config_name: str | None = None) -> list[str]:
-    """Return the chosen models, or all that are exported.
+    """Return the chosen models, or all that are exported; SyncNet with synthetic weights only if it is chosen.
 
     Raises:
         UsageError: no such flavour or model, or none is exported.
@@ -139,7 +140,8 @@ def models_to_serve(repository: Path, chosen: Sequence[str] | None, config_name:
     if config_name is not None and config_name not in flavours:
         known = ", ".join(flavours) or "none"
         raise UsageError(option="model_config_name", expected=f"one of {known}", got=repr(config_name))
-    models = list(chosen or exported_models(repository, config_name))
+    exported = exported_models(repository, config_name)
+    models = list(chosen or without_synthetic_syncnet(repository, exported, config_name))
     if not models:
         raise no_exported_models(repository)
     try:

@@ -6,7 +6,7 @@ Values are read from text (command line, forms) and from JSON (batch files, the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from client.errors import UsageError
@@ -35,6 +35,7 @@ class Option(Generic[T]):
         default_text: what None means, in words.
         changes_answers: whether servers answer differently, so that parts of an interrupted job cannot be reused.
         front_ends: where it can be chosen.
+        web_kind: how the API and the page read values, where they accept less; None if they accept the same.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Option(Generic[T]):
     default_text: str = ""
     changes_answers: bool = True
     front_ends: frozenset[FrontEnd] = EVERYWHERE
+    web_kind: Kind | None = None
 
     @property
     def flag(self) -> str:
@@ -61,6 +63,10 @@ class Option(Generic[T]):
         if isinstance(written, bool):
             return "on" if written else "off"
         return f"{written:g}" if isinstance(written, float) else str(written)
+
+    def shown_in(self, front_end: FrontEnd) -> Option[T]:
+        """Return the option as a front end reads it."""
+        return self if self.web_kind is None or front_end not in WEB else replace(self, kind=self.web_kind)
 
     def read(self, value: object) -> T:
         """Return the typed value of text or JSON; None is the default where that is None.

@@ -14,13 +14,21 @@ from client.errors import UsageError, ref
 from client.media import DEFAULT_CRF, DEFAULT_PRESET, PRESETS
 from client.media.codecs import AUTOMATIC, CODECS, MAX_CRF
 from client.media.nvenc import EncoderKind
+from client.media.progressive import OPTION as PROGRESSIVE_OPTION
+from client.media.progressive import SUFFIX as PROGRESSIVE_SUFFIX
+from client.media.progressive import check_held
 from client.option import COMMAND_LINE, WEB, WITHOUT_FORM, FrontEnd, Option, OptionValues
 from client.option_kinds import PATH, Choice, Number, Switch, Text
 from client.pipeline import Pipeline
 from client.pipelines import DEFAULT_PIPELINE, PIPELINES, pipeline_named
 from client.pipelines.face_options import COORDINATE, DETECTOR
 from client.pipelines.length_options import IF_AUDIO_LONGER, IF_AUDIO_SHORTER
+from client.pipelines.live_options import LIVE_WINDOWS
 from client.pipelines.silence_options import IN_SILENCE
+from client.provenance.options import PROVENANCE_OPTIONS
+from client.quality.options import QUALITY_OPTIONS
+from client.scene.options import SPEAKING, SYNC_ONLY, VOICE_CHANNEL
+from client.sound.options import SOUND_OPTIONS, check_sound
 from client.tracking.faces import LARGEST, FaceChoice, parse_face_choice, show_face_choice
 
 MAX_FPS = 240
@@ -48,17 +56,18 @@ FACE: Option[FaceChoice] = Option(
     "face",
     Text(
         parse_face_choice,
-        "largest, left, right, a number counted from the left, or X,Y in pixels",
-        "largest|left|right|INDEX|X,Y",
-        rf"(largest|left|right|[0-9]{{1,2}}|{COORDINATE},{COORDINATE})",
+        "auto, largest, left, right, a number counted from the left, X,Y or X1,Y1,X2,Y2 in pixels",
+        "largest|auto|left|right|INDEX|X,Y|X1,Y1,X2,Y2",
+        rf"(auto|largest|left|right|[0-9]{{1,2}}|{COORDINATE},{COORDINATE}(,{COORDINATE},{COORDINATE})?)",
         "640,210",
         show_face_choice,
-        suggestions=("largest", "left", "right"),
+        suggestions=("largest", "auto", "left", "right"),
     ),
     LARGEST,
-    "Which of several faces: the largest, by position from the left (INDEX 0 is the leftmost), or nearest to a point.",
+    "Which of several faces: the largest, by position from the left (INDEX 0 is the leftmost), nearest to a point, in a"
+    " box, or whoever speaks in the video at the time (auto).",
     "Which face",
-    "With several faces: largest, left, right, a number counted from the left, or X,Y in pixels.",
+    "With several faces: auto, largest, left, right, a number counted from the left, X,Y or X1,Y1,X2,Y2 in pixels.",
 )
 START: Option[float] = Option(
     "start",
@@ -153,6 +162,17 @@ NO_METADATA: Option[bool] = Option(
     explanation="Leave out title, date, place, device, chapters and cover.",
     changes_answers=False,
 )
+PROGRESSIVE: Option[bool | None] = Option(
+    PROGRESSIVE_OPTION,
+    Switch(),
+    None,
+    f"While the result is made, write what is ready of it into OUTPUT{PROGRESSIVE_SUFFIX}, which can be played while it"
+    " grows and is removed at the end of the job.",
+    "Watch while it is made",
+    default_text="off; the web service decides for its own jobs, where the format allows it",
+    changes_answers=False,
+    front_ends=WITHOUT_FORM,
+)
 RESUME: Option[bool | None] = Option(
     "resume",
     Switch(),
@@ -186,12 +206,17 @@ def options_of_pipelines(pipelines: tuple[Pipeline, ...]) -> tuple[Option[Any], 
 OPTIONS: tuple[Option[Any], ...] = (
     MODEL,
     FACE,
+    SPEAKING,
     START,
     END,
+    VOICE_CHANNEL,
+    SYNC_ONLY,
     FPS,
     IF_AUDIO_LONGER,
     IF_AUDIO_SHORTER,
+    *SOUND_OPTIONS,
     IN_SILENCE,
+    LIVE_WINDOWS,
     *options_of_pipelines(PIPELINES),
     CONTAINER,
     CODEC,
@@ -200,6 +225,9 @@ OPTIONS: tuple[Option[Any], ...] = (
     ENCODER,
     LOSSLESS,
     NO_METADATA,
+    *PROVENANCE_OPTIONS,
+    *QUALITY_OPTIONS,
+    PROGRESSIVE,
     RESUME,
     WORK_DIR,
 )
@@ -207,7 +235,7 @@ OPTIONS: tuple[Option[Any], ...] = (
 
 def options_for_front_end(front_end: FrontEnd) -> tuple[Option[Any], ...]:
     """Return the options that a front end shows, in the order of the table."""
-    return tuple(option for option in OPTIONS if front_end in option.front_ends)
+    return tuple(option.shown_in(front_end) for option in OPTIONS if front_end in option.front_ends)
 
 
 def pipelines_of(option: Option[Any]) -> tuple[Pipeline, ...]:
@@ -232,6 +260,11 @@ def choices_for(pipeline: Pipeline, option: Option[Any]) -> tuple[str | int, ...
     """Return the choices of an option that a pipeline accepts; empty for options that are not a choice."""
     values = option.kind.values if isinstance(option.kind, Choice) else ()
     return tuple(value for value in values if understands(pipeline, option, value))
+
+
+def live_pipelines() -> tuple[Pipeline, ...]:
+    """Return the pipelines that can draw speech that is still being spoken."""
+    return tuple(pipeline for pipeline in PIPELINES if pipeline.live is not None)
 
 
 def help_of(option: Option[Any]) -> str:
@@ -297,6 +330,13 @@ def check_options(values: OptionValues) -> None:
                 got=values[option],
                 advice=f"Choose another one, or {ref(MODEL.name)} {names_of(owners)}" if owners else "",
             )
+    if values[LIVE_WINDOWS] and pipeline.live is None:
+        raise UsageError(
+            option=LIVE_WINDOWS.name,
+            expected=f"{ref(MODEL.name)} {names_of(live_pipelines())}",
+            got=f"{ref(MODEL.name)} {pipeline.name}, which must hear the whole speech",
+            advice=f"Leave it out, or choose another {ref(MODEL.name)}",
+        )
     end = values[END]
     if end is not None and end <= values[START]:
         raise UsageError(
@@ -305,3 +345,6 @@ def check_options(values: OptionValues) -> None:
             got=f"{end:g} s",
             advice="Swap them or leave one out",
         )
+    if values[PROGRESSIVE] and values[CODEC] != AUTOMATIC:
+        check_held(values[CODEC])
+    check_sound(values)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from client.media import AudioSource, Region, TimelineFrame, relative_to
+from client.media import Region, SpeechSource, TimelineFrame, relative_to
 from client.option import Option, OptionValues
 from client.servers.calls import TritonCalls
 from client.tracking.faces import Face
@@ -104,6 +104,19 @@ class KnownFaces(Protocol):
 
 
 @dataclass(frozen=True)
+class LiveWindows:
+    """What a pipeline hears of speech that is still being spoken.
+
+    Attributes:
+        look_ahead_s: how much of the speech after the middle of a frame is known when the frame is drawn, in seconds.
+        chunk_frames: frames per request.
+    """
+
+    look_ahead_s: float
+    chunk_frames: int
+
+
+@dataclass(frozen=True)
 class JobMedia:
     """What a generator is made from.
 
@@ -115,15 +128,17 @@ class JobMedia:
         mouth_profile: learns the mouth of the chosen face from samples of the clip; None where none shows it.
         speaking: how far the mouth follows the audio at some times: 1 in speech, 0 where it is to be closed.
         known_faces: what a prepared clip knows of its faces; None for other videos.
+        live: how much of the speech may be heard for a frame; None for all of it.
     """
 
     triton: TritonCalls
     options: OptionValues
-    audio: AudioSource
+    audio: SpeechSource
     video_fps: float
     mouth_profile: Callable[[], MouthProfile | None]
     speaking: Share = always
     known_faces: KnownFaces | None = None
+    live: LiveWindows | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +165,8 @@ class Pipeline:
         description: one or two sentences for people who choose; ends with a full stop.
         needs: what users must bring for it, as a table's cell.
         weights_licence: what its weights may be used for.
+        speed: how fast it is, in a few words for people who choose; no full stop.
+        quality: what its results look like, in the same way.
         models: models that it calls on the server, the detector's left out; the first is asked for each chunk.
         detectors: what may find its faces.
         options: its options beside those of all pipelines.
@@ -165,6 +182,7 @@ class Pipeline:
         clip_options: the options that a prepared clip depends on, beside model, face and span.
         closes_mouths: whether its generator closes the mouth where `JobMedia.speaking` says so; the default pipeline's
             does that for all others.
+        live: what its generator hears of speech that is still being spoken; None if it must hear all of it.
     """
 
     name: str
@@ -176,6 +194,8 @@ class Pipeline:
     models: tuple[str, ...]
     detectors: tuple[Detector, ...]
     make_generator: Callable[[JobMedia], LipGenerator]
+    speed: str = ""
+    quality: str = ""
     options: tuple[Option[Any], ...] = ()
     modes: Option[str] | None = None
     own_choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -186,3 +206,4 @@ class Pipeline:
     analysis_models: tuple[str, ...] = ()
     clip_options: tuple[Option[Any], ...] = ()
     closes_mouths: bool = False
+    live: LiveWindows | None = None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
+import sys
 
 from client.system import ending_signals
 
+PR_SET_PDEATHSIG = 1  # prctl option: signal for a child whose parent dies; source: man 2 prctl
 EXIT_SIGNAL = 128  # plus the signal's number
 
 
@@ -24,6 +28,21 @@ def end_on_signals() -> None:
     for number in ending_signals():
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _leave)
+
+
+def end_with_parent(parent: int | None = None) -> None:
+    """End by SIGTERM when the thread that started this process is gone, also by kill -9; Ctrl-C is left to it.
+
+    Call it early, after `end_on_signals`. Does nothing but that on systems other than Linux.
+
+    Args:
+        parent: id of the process that started this one, if known: it may be gone before this one asks for a signal.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if parent is not None and os.getppid() != parent:
+            signal.raise_signal(signal.SIGTERM)
 
 
 def _leave(number: int, frame: object) -> None:  # noqa: ARG001  (the signal module's own signature)

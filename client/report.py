@@ -6,15 +6,19 @@ import dataclasses
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from client.active.speaking import FOUND_BY, Speaking
 from client.errors import Spell, by_name, spelled
 from client.flow import close
+from client.provenance.report import ProvenanceReport
+from client.quality.report import QualityReport
 from client.system import peak_memory_mb
+from client.wording import counted
 from lipsync_core.reasons import Reason
 
 Item = TypeVar("Item")
@@ -87,6 +91,34 @@ class UnchangedFrames:
 
 
 @dataclass
+class SpeakerReport:
+    """What became of one speaker.
+
+    Attributes:
+        name: the speaker's name.
+        frames_synced: frames whose mouth was changed.
+        unchanged: the frames in which it was not, by reason; those of nobody's speech too.
+    """
+
+    name: str
+    frames_synced: int = 0
+    unchanged: dict[str, UnchangedFrames] = field(default_factory=dict)
+
+    def count_frame(self, start_s: float, end_s: float, reason: Reason) -> None:
+        """Count one written frame, shown from start_s to end_s."""
+        if reason is Reason.CHANGED:
+            self.frames_synced += 1
+        else:
+            self.unchanged.setdefault(reason.key, UnchangedFrames(reason.text)).add(start_s, end_s)
+
+    def summary(self) -> str:
+        """Return one line of text."""
+        parts = [f"{counted(self.frames_synced, 'frame')} lip-synced"]
+        parts += [f"{found.frames} unchanged, {found.reason}" for found in _by_count(self.unchanged)]
+        return f"{self.name}: {'; '.join(parts)}"
+
+
+@dataclass
 class Report:
     """The result of a job.
 
@@ -103,9 +135,15 @@ class Report:
         frames_without_face: all other frames; they passed through unchanged, for any reason.
         spans_without_face: [start, end] of unchanged spans in seconds of the result, the first thousand.
         unchanged: the unchanged frames by reason, such as no_face or covered.
+        speakers: the same for each speaker.
+        speaking: what told who speaks in the video, lips or syncnet; None if no face was to be found by that.
+        sound: what the sound is made of, one sentence each.
+        provenance: how the result is marked and signed; None until it is complete.
+        quality: what the check of the result found; None if it was not checked.
         requests: number of requests, those answered from the work folder included.
         requests_reused: number of requests answered from the work folder.
-        seconds: time from opening the media to the finished file, without the start of a server.
+        seconds: time from opening the media to the finished file, the check included, without the start of a server;
+            of both runs where lips were corrected.
         server_start_s: time until the embedded server was ready; None for a running server.
         seconds_per_stage: working time per stage; stages overlap.
         realtime_factor: processing seconds per second of the result.
@@ -126,6 +164,11 @@ class Report:
     frames_without_face: int = 0
     spans_without_face: list[list[float]] = field(default_factory=list)
     unchanged: dict[str, UnchangedFrames] = field(default_factory=dict)
+    speakers: list[SpeakerReport] = field(default_factory=list)
+    speaking: Speaking | None = None
+    sound: list[str] = field(default_factory=list)
+    provenance: ProvenanceReport | None = None
+    quality: QualityReport | None = None
     requests: int = 0
     requests_reused: int = 0
     seconds: float = 0.0
@@ -153,6 +196,11 @@ class Report:
         self.realtime_factor = round(seconds / self.duration_s, 3) if self.duration_s else 0.0
         self.peak_rss_mb = peak_memory_mb()
 
+    def add_run(self, seconds: float) -> None:
+        """Add the time of an earlier run, whose result was not kept."""
+        self.seconds = round(self.seconds + seconds, 3)
+        self.realtime_factor = round(self.seconds / self.duration_s, 3) if self.duration_s else 0.0
+
     def as_dict(self, spell: Spell = by_name) -> dict[str, object]:
         """Return all fields, for JSON; options in warnings spelled as a front end calls them."""
         return {**dataclasses.asdict(self), "warnings": self._warnings(spell)}
@@ -161,22 +209,33 @@ class Report:
         """Return the report as a few lines of text, options spelled as a front end calls them."""
         name = Path(self.output).name
         lines = [
-            f"{name}: {self.frames} frames, {self.duration_s:.1f} s at {self.width}x{self.height},"
+            f"{name}: {counted(self.frames, 'frame')}, {self.duration_s:.1f} s at {self.width}x{self.height},"
             f" made in {self.seconds:.1f} s ({self.realtime_factor:.2f} s per second)"
         ]
-        lines += [f"{part.frames} frames unchanged, {part.reason}: {_some(part.spans)}" for part in self._by_count]
+        lines += [
+            f"{counted(part.frames, 'frame')} unchanged, {part.reason}: {_some(part.spans)}"
+            for part in _by_count(self.unchanged)
+        ]
+        if len(self.speakers) > 1:
+            lines += [speaker.summary() for speaker in self.speakers]
+        if self.speaking is not None:
+            lines.append(FOUND_BY[self.speaking])
+        if self.provenance is not None and self.provenance.is_notable:
+            lines.append(self.provenance.sentence())
+        if self.quality is not None:
+            lines.append(self.quality.sentence())
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self._warnings(spell))])
 
     def reasons(self) -> str:
         """Return why frames are unchanged, such as `20 no usable face, 5 mouth covered`."""
-        return ", ".join(f"{found.frames} {found.reason}" for found in self._by_count)
+        return ", ".join(f"{found.frames} {found.reason}" for found in _by_count(self.unchanged))
 
     def _warnings(self, spell: Spell) -> list[str]:
         return [spelled(warning, spell) for warning in self.warnings]
 
-    @property
-    def _by_count(self) -> list[UnchangedFrames]:
-        return sorted(self.unchanged.values(), key=lambda found: -found.frames)
+
+def _by_count(unchanged: Mapping[str, UnchangedFrames]) -> list[UnchangedFrames]:
+    return sorted(unchanged.values(), key=lambda found: -found.frames)
 
 
 def _add_span(spans: list[list[float]], start_s: float, end_s: float) -> None:

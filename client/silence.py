@@ -11,7 +11,7 @@ from client.media import TimelineFrame
 from client.pipeline import JobMedia, Layer, LipGenerator, LipRequest, Observations, Pipeline, never
 from client.pipelines import DEFAULT_PIPELINE
 from client.pipelines.silence_options import IN_SILENCE, InSilence
-from client.pipelines.voice import VOICE_MODEL, VoiceActivity
+from client.pipelines.voice import VOICE_MODEL, TellsSpeech
 from client.servers.calls import check_served
 from client.tracking.faces import Face
 from client.tracking.follow import Observation, smooth_landmarks
@@ -25,7 +25,7 @@ def silence_models(rule: InSilence, pipeline: Pipeline) -> tuple[str, ...]:
     return (VOICE_MODEL, *closing)
 
 
-def layers_for(pipeline: Pipeline, media: JobMedia, voice: VoiceActivity) -> tuple[Layer, ...]:
+def layers_for(pipeline: Pipeline, media: JobMedia, voice: TellsSpeech) -> tuple[Layer, ...]:
     """Make the generators of a job.
 
     Args:

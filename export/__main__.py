@@ -18,12 +18,13 @@ with interrupts_end("export"), needs_extra("export,torch"):
     from export.mouth_cover import command as mouth_cover
     from export.mouth_shapes import command as mouth_shapes
     from export.musetalk import command as musetalk
+    from export.syncnet import command as syncnet
     from export.vae import command as vae
     from export.voice import command as voice
     from export.wav2lip import command as wav2lip
     from export.whisper import command as whisper
 
-FAMILIES = (faces, voice, whisper, vae, wav2lip, latentsync, musetalk)
+FAMILIES = (faces, voice, whisper, vae, wav2lip, latentsync, musetalk, syncnet)
 FITS = (mouth_shapes, mouth_cover)
 COMMANDS = tuple(module.COMMAND for module in (*FAMILIES, *FITS, engines, flavours))
 EXIT_FAILED = 1

@@ -16,6 +16,7 @@ OPTIONAL_CALLS_PARAMETER = "optional_calls"  # those that it calls for some requ
 BACKEND_PARAMETERS = frozenset(
     {
         CALLS_PARAMETER,
+        OPTIONAL_CALLS_PARAMETER,
         EXPORT_PARAMETER,
         "EXECUTION_ENV_PATH",
         "FORCE_CPU_ONLY_INPUT_TENSORS",
@@ -83,7 +84,10 @@ class EnsembleStep:
 
 @dataclasses.dataclass(frozen=True)
 class ModelContract:
-    """A model's inputs, outputs and parameters, as in its config.pbtxt."""
+    """A model's inputs, outputs and parameters, as in its config.pbtxt.
+
+    `is_decoupled` says whether it answers a request any number of times, which takes a stream.
+    """
 
     name: str
     backend: str
@@ -92,6 +96,7 @@ class ModelContract:
     outputs: tuple[TensorSpec, ...]
     parameters: Mapping[str, str]
     steps: tuple[EnsembleStep, ...] = ()
+    is_decoupled: bool = False
 
     @property
     def calls(self) -> tuple[str, ...]:
@@ -132,6 +137,7 @@ def contract_from_fields(config: Mapping[str, Any], name: str) -> ModelContract:
         outputs=tuple(_tensor_spec(tensor) for tensor in config.get("output", ())),
         parameters={key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()},
         steps=steps,
+        is_decoupled=bool(config.get("model_transaction_policy", {}).get("decoupled", False)),
     )
 
 

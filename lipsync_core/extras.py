@@ -10,6 +10,11 @@ EXIT_USAGE = 2
 OURS = ("client", "export", "lipsync_core", "perf")
 
 
+def install_advice(extra: str) -> str:
+    """Return how to install an extra of pyproject.toml, or several, separated by commas."""
+    return f"Install it with: pip install 'lipsync-triton[{extra}]'"
+
+
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
     """Wrap a command's imports: a missing package ends the program with the extra that brings it.
@@ -26,6 +31,5 @@ def needs_extra(extra: str) -> Iterator[None]:
         missing = error.name or str(error)
         if missing.partition(".")[0] in OURS:
             raise  # a defect of ours; no extra brings it
-        advice = f"Install it with: pip install 'lipsync-triton[{extra}]'"
-        print(f"{missing}: expected this package, got none. {advice}", file=sys.stderr)
+        print(f"{missing}: expected this package, got none. {install_advice(extra)}", file=sys.stderr)
         raise SystemExit(EXIT_USAGE) from None

@@ -1,7 +1,16 @@
-"""Shows a new picture in part."""
+"""Shows a new picture in part, and eases from one to the other over time."""
+
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
+
+def eased(progress: NDArray[Any]) -> NDArray[Any]:
+    """Ease at both ends: 0 up to 0, 1 from 1 on, between them 3x² - 2x³; float [...] -> float [...]."""
+    part = np.clip(progress, 0, 1)
+    return np.asarray(part**2 * (3 - 2 * part))
 
 
 def faded(before: np.ndarray, after: np.ndarray, strength: float) -> np.ndarray:

@@ -20,6 +20,8 @@ class Reason(IntEnum):
     COVERED = 4
     TOO_SMALL = 5
     SILENCE = 6
+    NOT_SPEAKING = 7
+    LEFT_ALONE = 8
     OTHER = 99
 
     @classmethod
@@ -46,6 +48,8 @@ REASON_TEXTS = {
     Reason.COVERED: "mouth covered",
     Reason.TOO_SMALL: "mouth too small",
     Reason.SILENCE: "nobody speaks",
+    Reason.NOT_SPEAKING: "somebody else speaks",
+    Reason.LEFT_ALONE: "left alone as asked",
     Reason.OTHER: "another reason",
 }
 

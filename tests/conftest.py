@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -66,6 +66,14 @@ def wav2lip_repository(model_repository: Path, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="session")
+def syncnet_repository(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the model repository with SyncNet, synthetic weights."""
+    from tests.synthetic_networks import SYNCNET
+
+    return _with_networks(model_repository, tmp_path_factory.mktemp("syncnet"), *SYNCNET)
+
+
+@pytest.fixture(scope="session")
 def latentsync_repository(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the model repository with small LatentSync networks for small faces, synthetic weights."""
     from tests.synthetic_networks import SMALL_LATENTSYNC
@@ -88,24 +96,31 @@ def musetalk_repository(model_repository: Path, tmp_path_factory: pytest.TempPat
 def server(model_repository: Path) -> Iterator[EmbeddedServer]:
     """One embedded Triton with every exported model, for all tests that only send requests."""
     names = sorted(path.parent.name for path in model_repository.glob("*/config.pbtxt"))
-    with _serve(model_repository, tuple(name for name in names if not missing_networks(model_repository, name))) as up:
+    with serve(model_repository, tuple(name for name in names if not missing_networks(model_repository, name))) as up:
         yield up
 
 
-@pytest.fixture(scope="session")
+# Other servers live as long as one file of tests: several at once would fill the memory.
+
+
+@pytest.fixture(scope="module")
 def latentsync_server(latentsync_repository: Path) -> Iterator[EmbeddedServer]:
-    """One embedded Triton with small LatentSync models, which four files of tests ask."""
-    with _serve(latentsync_repository, ("latentsync", "whisper_features", *DEFAULT_MODELS)) as up:
+    """One embedded Triton with small LatentSync models."""
+    with serve(latentsync_repository, ("latentsync", "whisper_features", *DEFAULT_MODELS)) as up:
         yield up
-
-
-# Other servers of networks live as long as one file of tests: several at once would fill the memory.
 
 
 @pytest.fixture(scope="module")
 def wav2lip_server(wav2lip_repository: Path) -> Iterator[EmbeddedServer]:
     """One embedded Triton with the Wav2Lip models."""
-    with _serve(wav2lip_repository, ("wav2lip", "s3fd_faces", *DEFAULT_MODELS)) as up:
+    with serve(wav2lip_repository, ("wav2lip", "s3fd_faces", *DEFAULT_MODELS)) as up:
+        yield up
+
+
+@pytest.fixture(scope="module")
+def syncnet_server(syncnet_repository: Path) -> Iterator[EmbeddedServer]:
+    """One embedded Triton with SyncNet and the default pipeline."""
+    with serve(syncnet_repository, ("syncnet_lips", "syncnet_sound", *DEFAULT_MODELS)) as up:
         yield up
 
 
@@ -136,7 +151,7 @@ def latentsync_torch_server(
 @pytest.fixture(scope="module")
 def musetalk_server(musetalk_repository: Path) -> Iterator[EmbeddedServer]:
     """One embedded Triton with the MuseTalk models, their networks small."""
-    with _serve(musetalk_repository, (*MUSETALK_MODELS, *DEFAULT_MODELS)) as up:
+    with serve(musetalk_repository, (*MUSETALK_MODELS, *DEFAULT_MODELS)) as up:
         yield up
 
 
@@ -153,13 +168,21 @@ def lipsync_command() -> list[str]:
     return [sys.executable, str(ROOT / "client" / "lipsync.py")]
 
 
-def _serve(repository: Path, models: tuple[str, ...], config_name: str | None = None) -> EmbeddedServer:
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Tell why a test failed at once: a run that is ended from outside has no summary."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        last = report.longreprtext.rstrip().splitlines()[-40:]
+        print(f"\nFAILED in {report.when}: {report.nodeid}", *last, sep="\n", flush=True)
+
+
+def serve(repository: Path, models: tuple[str, ...], config_name: str | None = None, **options: Any) -> EmbeddedServer:
+    """Return a server with some models, not started yet; the test skips where none can start."""
     try:
         find_runtime()
     except ServerStartError as error:
         skip_or_fail(str(error))
     return EmbeddedServer(
-        ServerOptions(repository, models, config_name=config_name, startup_timeout_s=STARTUP_TIMEOUT_S)
+        ServerOptions(repository, models, config_name=config_name, startup_timeout_s=STARTUP_TIMEOUT_S, **options)
     )
 
 
@@ -168,7 +191,7 @@ def _serve_programs(
 ) -> EmbeddedServer:
     copy = _with_networks(repository, folder, *programs, file_format="torch")
     serve_programs_on_cpu(copy)
-    return _serve(copy, (*models, *DEFAULT_MODELS), FLAVOUR)
+    return serve(copy, (*models, *DEFAULT_MODELS), FLAVOUR)
 
 
 def skip_or_fail(reason: str) -> NoReturn:

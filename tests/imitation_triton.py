@@ -38,6 +38,10 @@ class PaintingTriton:
         """Return the model's contract in the repository."""
         return read_contract(REPOSITORY / model)
 
+    def serves(self, model: str) -> bool:
+        """Have everything."""
+        return True
+
     def identity(self, model: str) -> str:
         """Return a version."""
         return model
@@ -57,9 +61,9 @@ class PaintingTriton:
 
 
 @contextmanager
-def imitated_server() -> Iterator[PaintingTriton]:
+def imitated_server(triton: PaintingTriton | None = None) -> Iterator[PaintingTriton]:
     """Have jobs use an imitation in place of the server that they would start."""
-    triton = PaintingTriton()
+    triton = triton or PaintingTriton()
 
     @contextmanager
     def open_pool(*_: object) -> Iterator[tuple[PaintingTriton, float]]:

@@ -124,6 +124,7 @@ MUSETALK_NETWORKS = Export(
     ("musetalk", *SMALL, "--only", "unet", "face-parsing"),
 )
 WAV2LIP = (Export("wav2lip", ("wav2lip_generator", "s3fd"), ("wav2lip", "--synthetic-weights")),)
+SYNCNET = (Export("syncnet", ("syncnet_lips", "syncnet_sound"), ("syncnet", "--synthetic-weights")),)
 SMALL_LATENTSYNC = (LATENTSYNC_UNET, VAE, WHISPER)
 SMALL_MUSETALK = (MUSETALK_NETWORKS, VAE, WHISPER)
 
@@ -135,7 +136,9 @@ def exported_models(exports: Iterable[Export]) -> tuple[str, ...]:
 
 def exported_network(model: str, file_format: FileFormat = "onnx") -> Path:
     """Return the file of a model's network; exports it if need be."""
-    (export,) = {export for export in (*WAV2LIP, *SMALL_LATENTSYNC, *SMALL_MUSETALK) if model in export.models}
+    (export,) = {
+        export for export in (*WAV2LIP, *SYNCNET, *SMALL_LATENTSYNC, *SMALL_MUSETALK) if model in export.models
+    }
     return export.folder(file_format) / model / VERSION_FOLDER / FILES[file_format]
 
 

@@ -19,14 +19,16 @@ from client.pipelines import PIPELINES
 from client.servers.access import ServerAccess
 from client.web.__main__ import WebServer
 from client.web.app import create_app
-from client.web.job_queue import JobQueue
+from client.web.job_media import JobMedia
+from client.web.live_streams import OpenSession
 from client.web.media_probe import MediaFacts
 from client.web.service import Probe, Service
 from client.web.settings import LOOPBACK_HOSTS, Settings
-from client.web.store import JobStore
+from client.web.store import JobStore, open_store
 from client.web.triton import LoadedModels
+from client.web.url_guard import PUBLIC_WEB, UrlGuard
 from client.web.views import ModelList, ModelView
-from client.web.worker import store_path
+from client.web.worker import Workers
 from tests.waiting import wait_until
 
 TOKEN, OTHER_TOKEN = "a-token-for-tests-of-ann", "a-token-for-tests-of-bob"
@@ -37,16 +39,16 @@ NO_TRITON = ServerAccess((NOWHERE,))
 class SomeModels(LoadedModels):
     """Pretends that a Triton has models, without asking one."""
 
-    def __init__(self, *models: str, unavailable: Mapping[str, list[str]] | None = None) -> None:
+    def __init__(self, *models: str, unavailable: Mapping[str, list[str]] | None = None, live: bool = False) -> None:
         super().__init__(NO_TRITON)
-        self._models, self._unavailable = models, dict(unavailable or {})
+        self._models, self._unavailable, self._live = models, dict(unavailable or {}), live
 
     def get(self) -> ModelList:
         models = [
             ModelView(id=name, title=name, description="For tests.", settings=[], unavailable=self._unavailable)
             for name in self._models
         ]
-        return ModelList(models=models, detectors=["mediapipe"])
+        return ModelList(models=models, detectors=["mediapipe"], live=self._live)
 
 
 ALL_MODELS = SomeModels(*(pipeline.name for pipeline in PIPELINES))
@@ -57,12 +59,19 @@ async def no_facts(paths: Sequence[Path]) -> list[MediaFacts]:
     return [MediaFacts() for _ in paths]
 
 
-def make_service(folder: Path, models: LoadedModels = ALL_MODELS, probe: Probe = no_facts, **settings: Any) -> Service:
+def make_service(
+    folder: Path,
+    models: LoadedModels = ALL_MODELS,
+    probe: Probe = no_facts,
+    guard: UrlGuard = PUBLIC_WEB,
+    open_session: OpenSession | None = None,
+    **settings: Any,
+) -> Service:
     """Make a service that accepts jobs and runs none."""
     hosts = (*LOOPBACK_HOSTS, "testserver")
     chosen = Settings(folder, **{"allowed_hosts": hosts, "min_free_bytes": 0} | settings)
     chosen.create_folders()
-    return Service(chosen, JobStore(store_path(chosen)), JobQueue(chosen), models, probe)
+    return Service(chosen, open_store(chosen), JobMedia(chosen), models, probe, guard, open_session)
 
 
 def open_client(folder: Path, **settings: Any) -> TestClient:
@@ -93,11 +102,12 @@ def listening(service: Service) -> Iterator[str]:
 class WebProcess:
     """`python -m client.web` on a free port, as a context that ends it."""
 
-    def __init__(self, data: Path, *arguments: str, **environment: str) -> None:
+    def __init__(self, data: Path, *arguments: str, example: bool = False, **environment: str) -> None:
         """Start it; the context waits until it serves."""
         command = [sys.executable, "-m", "client.web", "--data", str(data), "--port", "0", "--min-free-mb", "0"]
+        without = [] if example else ["--no-example"]
         self.process = subprocess.Popen(
-            [*command, *arguments], stdout=subprocess.PIPE, text=True, env=os.environ | environment
+            [*command, *without, *arguments], stdout=subprocess.PIPE, text=True, env=os.environ | environment
         )
         self.address = ""
 
@@ -157,3 +167,23 @@ def add_job(service: Service, name: str = "a" * 32) -> str:
     (folder / "video").write_bytes(b"video")
     service.store.add(name, "ann", {"model": "mouth-motion", "container": "mp4"}, "in.mp4", "in.wav")
     return name
+
+
+def turns(store: JobStore) -> list[str]:
+    """Return all queued jobs in the order in which they run."""
+    users = {job.user for job in store.in_state("queued")}
+    places = {job_id: place for user in users for job_id, place in store.places_of(user).items()}
+    return sorted(places, key=places.__getitem__)
+
+
+def die_with(service: Service, job_id: str) -> None:
+    """Claim a job in a process that ends at once."""
+    code = (
+        "import sys; from pathlib import Path; from client.web.store import JobStore;"
+        "assert JobStore(Path(sys.argv[1])).claim(sys.argv[2])"
+    )
+    subprocess.run([sys.executable, "-c", code, str(service.store.place), job_id], check=True)
+
+
+def workers_of(service: Service) -> Workers:
+    return Workers(service.settings, service.store, service.media, NO_TRITON, lambda access: None)

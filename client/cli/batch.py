@@ -5,19 +5,24 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import compress, islice
 from pathlib import Path
 
-from client.batch import Batch, BatchJob, finished_jobs, is_done, open_report, read_jobs, run_jobs
+from client.batch import Batch, BatchJob, count_jobs, finished_jobs, is_done, open_report, read_jobs, run_jobs
+from client.batch.pace import Pace
+from client.batch.report import Finished
+from client.cli.batch_runner import add_runner_arguments, open_runner
 from client.cli.parser import OneLineParser, add_job_options, given_job_options
 from client.cli.server_arguments import add_server_arguments, server_access
 from client.errors import BatchError
 from client.options import read_options
-from client.servers.access import BATCH_PRIORITY, ServerAccess
+from client.servers.access import BATCH_PRIORITY
 
-MAX_JOBS_AT_ONCE = 1000
+SHARD_NUMBER = re.compile(r"[0-9]{1,9}")
 
 log = logging.getLogger(__name__)
 
@@ -35,23 +40,27 @@ def batch_command(arguments: Sequence[str]) -> int:
     shared = given_job_options(namespace)
     read_options(shared, "batch")
     batch = Batch(shared, access, namespace.model_repository, namespace.log_json)
-    jobs = read_jobs(namespace.batch, shared)
-    report_path = namespace.batch_report or namespace.batch.with_suffix(".report.jsonl")
+    index, count = shard = namespace.shard or (0, 1)
+    total = len(range(index, count_jobs(namespace.batch), count))
+    report_path = namespace.batch_report or namespace.batch.with_suffix(_report_suffix(namespace.shard))
     with open_report(report_path) as report:
         finished = finished_jobs(report_path, batch.options_in_report)
-        waiting = [job for job in jobs if not is_done(job, finished)]
-        skipped = len(jobs) - len(waiting)
+        is_waiting = _waiting(_jobs_of(namespace.batch, shared, shard), finished, total)
+        skipped = is_waiting.count(False)
         if skipped and not namespace.quiet:
-            print(f"lipsync: {skipped} of {len(jobs)} jobs are done already", file=sys.stderr)
-        failed = 0
-        running = run_jobs(waiting, batch, report, at_once=namespace.jobs or _server_count(access))
-        for count, entry in enumerate(running, 1):
-            failed += entry["status"] != "done"
-            _show(entry, f"{count}/{len(waiting)}", namespace)
-    _print_summary(namespace, jobs, skipped, failed, report_path)
+            print(f"lipsync: {skipped} of {total} jobs are done already", file=sys.stderr)
+        pace = Pace(total - skipped)
+        if skipped < total:
+            waiting = compress(_jobs_of(namespace.batch, shared, shard), is_waiting)
+            with open_runner(namespace, access) as runner:
+                for entry in run_jobs(waiting, batch, report, runner):
+                    pace.count(entry)
+                    _show(entry, pace, namespace)
+    failed = pace.failed
+    _print_summary(namespace, total, skipped, failed, report_path, pace)
     if failed:
         raise BatchError(
-            f"{failed} of {len(jobs)} jobs failed", advice=f"See {report_path}; the same command runs them again"
+            f"{failed} of {total} jobs failed", advice=f"See {report_path}; the same command runs them again"
         )
     return 0
 
@@ -60,17 +69,28 @@ def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = OneLineParser(
         prog="lipsync batch",
-        description="Run many jobs. Each line of the file is a JSON object with video (or prepared), audio and output,"
-        " and any option of lipsync run by its name, such as crf or face. Options given here apply to all jobs that do"
-        " not choose otherwise. Run again, the command skips what is done and continues with what is not.",
+        description="Run many jobs. Each line of the file is a JSON object with video (or prepared), audio (or"
+        " script) and output, and any option of lipsync run by its name, such as crf or face. Options given here apply"
+        " to all jobs that do not choose otherwise. Run again, the command skips what is done and continues with what"
+        " is not.",
     )
     parser.add_argument("--batch", type=Path, required=True, metavar="JOBS.jsonl", help="file of jobs")
-    parser.add_argument("--jobs", type=_count, metavar="N", help="jobs run at once (default: one per server)")
     parser.add_argument(
-        "--batch-report", type=Path, metavar="FILE", help="report with a line per job (default: JOBS.report.jsonl)"
+        "--batch-report",
+        type=Path,
+        metavar="FILE",
+        help="report with a line per job (default: JOBS.report.jsonl, or JOBS.I-of-N.report.jsonl of a shard)",
+    )
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="run only every Nth job of the file, from the one at I, counted from 0: N processes with I from 0 to N - 1"
+        " share the file (default: all)",
     )
     add_job_options(parser)
     add_server_arguments(parser)
+    add_runner_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print a machine-readable summary on stdout")
     parser.add_argument("--quiet", action="store_true", help="print only errors (and the summary of --json)")
     parser.add_argument("--log-json", action="store_true", help="log to stderr as JSON, including the jobs' requests")
@@ -78,33 +98,55 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _server_count(access: ServerAccess) -> int:
-    """Return how many servers share the jobs."""
-    return max(1, len(access.servers.find())) if access.servers else 1
+def _jobs_of(path: Path, shared: Mapping[str, object], shard: tuple[int, int]) -> Iterator[BatchJob]:
+    """Read the jobs of a shard."""
+    return islice(read_jobs(path, shared), shard[0], None, shard[1])
 
 
-def _show(entry: Mapping[str, object], place: str, namespace: argparse.Namespace) -> None:
+def _waiting(jobs: Iterator[BatchJob], finished: Finished, total: int) -> bytearray:
+    """Return a byte per job: 1 if it is to be run, 0 if it was done before."""
+    if not finished:
+        return bytearray(b"\1") * total
+    return bytearray(not is_done(job, finished) for job in jobs)
+
+
+def _report_suffix(shard: tuple[int, int] | None) -> str:
+    """Return the end of the report's name: each shard has a report of its own."""
+    return f".{shard[0]}-of-{shard[1]}.report.jsonl" if shard else ".report.jsonl"
+
+
+def _show(entry: Mapping[str, object], pace: Pace, namespace: argparse.Namespace) -> None:
     job = entry["job"]
     name = job.get("output", f"line {entry['line']}") if isinstance(job, dict) else ""
     how = f"done in {entry['seconds']} s" if entry["status"] == "done" else f"failed: {entry['error']}"
     if namespace.log_json:
         log.info("%s: %s", name, how, extra={"exit_code": entry["exit_code"], "seconds": entry["seconds"]})
     elif not namespace.quiet:
-        print(f"lipsync: {place} {name}: {how}", file=sys.stderr, flush=True)
+        if entry.get("node"):
+            how += f" on {entry['node']}"
+        if namespace.ray is not None:
+            how += f" ({pace.words()})"
+        print(f"lipsync: {pace.place()} {name}: {how}", file=sys.stderr, flush=True)
 
 
 def _print_summary(
-    namespace: argparse.Namespace, jobs: Sequence[BatchJob], skipped: int, failed: int, report: Path
+    namespace: argparse.Namespace, total: int, skipped: int, failed: int, report: Path, pace: Pace
 ) -> None:
-    total = len(jobs)
+    nodes = pace.by_node()
     if namespace.json:
         done = total - skipped - failed
-        print(json.dumps({"jobs": total, "done": done, "skipped": skipped, "failed": failed, "report": str(report)}))
-    elif not namespace.quiet and not failed:
-        print(f"{total} jobs are done; details are in {report}")
+        summary = {"jobs": total, "done": done, "skipped": skipped, "failed": failed, "report": str(report)}
+        print(json.dumps(summary | ({"nodes": nodes} if nodes else {})))
+    elif not namespace.quiet:
+        for node, figures in nodes.items():
+            print(f"{node}: {figures['jobs']} jobs, {figures['jobs_per_minute']} a minute")
+        if not failed:
+            print(f"{total} jobs are done; details are in {report}")
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_JOBS_AT_ONCE:
-        raise argparse.ArgumentTypeError(f"expected 1 to {MAX_JOBS_AT_ONCE} jobs, got {text!r}")
-    return int(text)
+def _shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    numbers = [int(part) for part in (index, count) if SHARD_NUMBER.fullmatch(part)]
+    if len(numbers) != 2 or not numbers[0] < numbers[1]:
+        raise argparse.ArgumentTypeError(f"expected I/N with 0 <= I < N, such as 0/4, got {text!r}")
+    return numbers[0], numbers[1]

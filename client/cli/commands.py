@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from client.cli.batch import batch_command
+from client.cli.credentials import credentials_command
+from client.cli.live import live_command
 from client.cli.models import models_command
+from client.cli.plan import plan_command
 from client.cli.prepare import prepare_command
 from client.cli.run import build_parser, run_command
 from client.cli.serve import serve_command
+from client.cli.verify import verify_command
 from client.cli.web import web_command
 
 
@@ -24,11 +28,15 @@ class Command:
 
 COMMANDS: Mapping[str, Command] = {
     "run": Command("lip-sync one video; the default if no command is given", lambda arguments: _run(arguments)),
+    "plan": Command("say what a job would do, without doing it", plan_command),
     "prepare": Command("analyse a clip once, so that further speech costs less", prepare_command),
+    "live": Command("show a prepared clip that says what is still being spoken", live_command),
     "batch": Command("run many jobs from a file", batch_command),
     "serve": Command("keep a server running for many jobs with --url", serve_command),
     "web": Command("serve the web page and its API", web_command),
     "models": Command("list the pipelines, and what a server lacks for them", models_command, only_prints=True),
+    "verify": Command("say what can be known of a video's origin", verify_command, only_prints=True),
+    "credentials": Command("make a certificate that signs results", credentials_command),
 }
 DEFAULT_COMMAND = "run"
 BATCH_FLAG = "--batch"  # `lipsync --batch FILE` is short for `lipsync batch --batch FILE`

@@ -1,11 +1,12 @@
 """The tables of pipelines and options in the documentation, and the dashboard's models: `make docs` writes them.
 
-`python -m client.cli.reference FILE...` rewrites what stands between the markers of a table in these files, and the
-models that a dashboard (.json) counts as pipelines.
+`python -m client.cli.reference FILE...` rewrites what stands between the markers of a table in these files, the models
+that a dashboard (.json) counts as pipelines, and the schema of scripts (.schema.json).
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,8 +17,11 @@ from client.errors import spelled
 from client.option import Option, flag
 from client.options import OPTIONS, help_of, pipelines_of
 from client.pipelines import DEFAULT_PIPELINE, PIPELINES
+from client.scene.schema import scene_schema
+from client.web.problem_kinds import KINDS
 
 BAR = "\\|"  # a bar within a cell
+SCHEMA_SUFFIX = ".schema.json"
 DASHBOARD_MODELS = re.compile(r'model=~\\"[a-z0-9_|]+\\"')
 MARKER = re.compile(r"(<!-- (\w+): written by make docs -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 
@@ -26,8 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Rewrite the tables of the named files; returns 0."""
     for name in sys.argv[1:] if arguments is None else arguments:
         path = Path(name)
-        write = with_models if path.suffix == ".json" else with_tables
-        path.write_text(write(path.read_text(encoding="utf-8")), encoding="utf-8")
+        path.write_text(_written(path), encoding="utf-8")
     return 0
 
 
@@ -40,6 +43,11 @@ def with_models(dashboard: str) -> str:
     """Return a dashboard that counts the requests of all pipelines."""
     models = "|".join(pipeline.models[0] for pipeline in PIPELINES)
     return DASHBOARD_MODELS.sub(rf'model=~\\"{models}\\"', dashboard)
+
+
+def schema_text() -> str:
+    """Return the schema of scripts as the documentation publishes it."""
+    return json.dumps(scene_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def pipelines_table() -> str:
@@ -63,10 +71,24 @@ def options_table() -> str:
     return "\n\n".join([_table_of(shared), *(f"## For {name} only\n\n{_table_of(options)}" for name, options in owned)])
 
 
+def problems_table() -> str:
+    """Return a row per kind of problem that the API answers with."""
+    rows = [(str(kind.status), f"`{kind.type}`", kind.title, kind.advice) for kind in KINDS.values()]
+    return table(("status", "`type`", "title", "what to do"), rows)
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table."""
     head, *body = [f"| {' | '.join(cell.replace('|', BAR) for cell in line)} |" for line in (header, *rows)]
     return "\n".join([head, "|---" * len(header) + "|", *body])
+
+
+def _written(path: Path) -> str:
+    """Return what a file is to hold."""
+    if path.name.endswith(SCHEMA_SUFFIX):
+        return schema_text()
+    write = with_models if path.suffix == ".json" else with_tables
+    return write(path.read_text(encoding="utf-8"))
 
 
 def _table_of(options: Iterable[Option[Any]]) -> str:
@@ -82,6 +104,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "pipelines": pipelines_table,
     "licences": licences_table,
     "options": options_table,
+    "problems": problems_table,
 }
 
 

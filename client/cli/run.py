@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from client.cli.parser import OneLineParser, add_job_options, given_job_options
 from client.cli.server_arguments import add_server_arguments, server_access
+from client.job_files import JobFiles, job_of
 from client.job_options import JobOptions
 from client.logs import LogProgress
 from client.option import flag
-from client.options import read_options
-from client.prepared.options import prepared_job
 from client.progress import open_progress
 from client.run import run_job
 
@@ -55,12 +55,12 @@ def job_options(namespace: argparse.Namespace) -> JobOptions:
     """Return the job that the arguments describe.
 
     Raises:
-        UsageError: a value cannot be used, or options do not go together.
+        UsageError: a value or a script cannot be used, or options do not go together.
+        MediaError: the folder is no prepared clip.
     """
-    given = given_job_options(namespace)
-    if namespace.prepared is not None:
-        return prepared_job(namespace.prepared, namespace.audio, namespace.output, given, "cli")
-    return JobOptions(namespace.video, namespace.audio, namespace.output, read_options(given, "cli"))
+    names = [field.name for field in dataclasses.fields(JobFiles)]
+    files = JobFiles(**{name: getattr(namespace, name) for name in names})
+    return job_of(files, given_job_options(namespace), "cli")
 
 
 def build_parser(other_commands: str = "") -> argparse.ArgumentParser:
@@ -76,7 +76,7 @@ def build_parser(other_commands: str = "") -> argparse.ArgumentParser:
     source.add_argument(
         "--prepared", type=Path, metavar="FOLDER", help="clip that lipsync prepare analysed, in place of a video"
     )
-    parser.add_argument("--audio", type=Path, help="the speech: an audio file, or a video with sound")
+    add_voice_arguments(parser)
     parser.add_argument("--output", type=Path, help="file to write: .mp4, .mov, .mkv or .webm")
     add_job_options(parser)
     add_server_arguments(parser)
@@ -87,7 +87,31 @@ def build_parser(other_commands: str = "") -> argparse.ArgumentParser:
     return parser
 
 
+def add_voice_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the files that say what is said, and by whom."""
+    parser.add_argument("--audio", type=Path, help="the speech: an audio file, or a video with sound")
+    parser.add_argument(
+        "--script",
+        type=Path,
+        metavar="FILE",
+        help="who speaks when, with which voice and face (JSON), in place of --audio",
+    )
+    parser.add_argument(
+        "--diarization",
+        type=Path,
+        metavar="FILE",
+        help="who speaks when in the audio: RTTM, or JSON {speaker, start, end}",
+    )
+    parser.add_argument(
+        "--speaker-boxes",
+        type=Path,
+        metavar="FILE",
+        help="faces of those who speak, frame by frame: the JSON that NVIDIA's LipSync NIM reads",
+    )
+
+
 def _missing_files(namespace: argparse.Namespace) -> list[str]:
     source = namespace.video or namespace.prepared
-    files = {"--video": source, "--audio": namespace.audio, "--output": namespace.output}
+    voice = namespace.audio or namespace.script
+    files = {"--video": source, "--audio": voice, "--output": namespace.output}
     return [name for name, path in files.items() if path is None]

@@ -23,12 +23,11 @@ from lipsync_core.serving.access import add_access_options, read_access
 from lipsync_core.serving.endpoints import GRPC_PORT, HTTP_PORT, LOOPBACK, METRICS_PORT, is_loopback
 from lipsync_core.serving.flavours import AUTO, CPU, choose_flavour
 from lipsync_core.serving.gpus import VISIBLE_VARIABLE, gpus_to_use, visible_gpus
-from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from lipsync_core.serving.server import COMPILE_TIMEOUT_S, EmbeddedServer, ServerOptions
 
 MAX_PORT = 65_535
 PORTS_PER_SERVER = 3  # gRPC, HTTP and metrics
 STOP_GRACE_S = 10.0
-COMPILE_TIMEOUT_S = 3600.0  # a flavour may compile or tune at its first start
 POLL_S = 0.2
 MAX_RESTARTS, RESTARTS_WITHIN_S = 3, 600.0  # after more of them the fault is not a passing one
 

@@ -1,6 +1,6 @@
 """Reads and writes the user's media as streams with PyAV. Opens no file but those that the user named."""
 
-from client.media.audio import AudioSource
+from client.media.audio import AudioSource, SpeechSource
 from client.media.codecs import DEFAULT_CRF, DEFAULT_PRESET, MAX_CRF, PRESETS
 from client.media.containers import CONTAINERS
 from client.media.geometry import Orientation, Region, relative_to
@@ -11,6 +11,7 @@ from client.media.scan import scan_frames
 from client.media.source import SourceFrame, VideoSource
 from client.media.timeline import (
     ORIGINAL,
+    STRETCH,
     IfAudioLonger,
     IfAudioShorter,
     TimelineFrame,
@@ -30,6 +31,7 @@ __all__ = [
     "MAX_CRF",
     "ORIGINAL",
     "PRESETS",
+    "STRETCH",
     "AudioSource",
     "ColorTags",
     "IfAudioLonger",
@@ -38,6 +40,7 @@ __all__ = [
     "Picture",
     "Region",
     "SourceFrame",
+    "SpeechSource",
     "TimelineFrame",
     "VideoSource",
     "VideoWriter",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
 from client.errors import MediaError, OutputError
-from client.media.audio_reader import AudioReader
+from client.media.audio_reader import AudioDamage, AudioReader
 from client.media.containers import choose_container
 from client.media.mono import MonoMixer, channel_columns
 from client.media.spool import SampleSpool
@@ -22,6 +24,42 @@ from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 BLOCK_SAMPLES = AUDIO_SAMPLE_RATE  # per block of speech, one second
 FRAME_SAMPLES = 1024  # per frame that is read back
 PLAUSIBLE_RATES = (1_000, 768_000)  # Hz
+
+
+class ReadsAudio(Protocol):
+    """What an `AudioSource` is read from: `AudioReader`, or whatever computes samples; see there for the attributes."""
+
+    codec: str
+    sample_count: int
+    start_s: float
+    damage: AudioDamage
+
+    def frames(self) -> Generator[AudioFrame, None, None]:
+        """Yield all samples, in one sample format that numpy can view."""
+
+
+class SpeechSource(Protocol):
+    """Speech for the models, whether all of it is known or it is still being spoken: see `AudioSource`.
+
+    Attributes:
+        path: what messages call it.
+    """
+
+    path: Path
+
+    @property
+    def duration(self) -> float:
+        """Its length so far, in seconds."""
+
+    @property
+    def speech_length(self) -> int:
+        """Number of samples at 16 kHz so far."""
+
+    def window(self, start: int, stop: int) -> np.ndarray:
+        """Return samples start..stop-1, float32 mono [stop - start] at 16 kHz; zeros outside the audio."""
+
+    def speech_blocks(self, block: int = ...) -> Iterator[np.ndarray]:
+        """Yield all samples, block by block."""
 
 
 class AudioSource:
@@ -35,6 +73,8 @@ class AudioSource:
         path: an audio file, or a video whose audio is meant.
         output: the file whose audio track will be made from it; None if there will be none.
         delay_s: seconds of silence before it, as where a video's sound starts later than its picture.
+        open_reader: opens what computes the samples, delay included, if they are not those of the file, which then is
+            named in messages alone. They are never copied from it.
 
     Attributes:
         rate: samples per second.
@@ -52,14 +92,22 @@ class AudioSource:
         UsageError: the output's extension names no container.
     """
 
-    def __init__(self, path: str | Path, output: Path | None = None, delay_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        output: Path | None = None,
+        delay_s: float = 0.0,
+        open_reader: Callable[[], ReadsAudio] | None = None,
+    ) -> None:
         """Decode the file."""
         self.path = Path(path)
         self.delay_s = delay_s
+        self._open_computed = open_reader
+        self._ahead = 0  # samples at 16 kHz
         self._decoded: SampleSpool | None = None
         self._speech = _speech_spool()
         try:
-            self._decode(AudioReader(self.path, delay_s), output)
+            self._decode(self._reader(), output)
         except BaseException:
             self.close()
             raise
@@ -81,7 +129,7 @@ class AudioSource:
     @property
     def is_clean(self) -> bool:
         """Whether the stored packets play exactly what `frames` yields, so that they may be copied."""
-        return self._damage.is_none
+        return self._damage.is_none and self._open_computed is None
 
     @property
     def warnings(self) -> list[str]:
@@ -91,7 +139,7 @@ class AudioSource:
     @property
     def speech_length(self) -> int:
         """Number of samples at 16 kHz."""
-        return len(self._speech)
+        return max(0, len(self._speech) - self._ahead)
 
     def window(self, start: int, stop: int) -> np.ndarray:
         """Read any part of the audio for the models.
@@ -109,8 +157,9 @@ class AudioSource:
         """
         if stop <= start:
             raise ValueError(f"window: expected an end after the start, got {start}, {stop}")
+        start, stop = start + self._ahead, stop + self._ahead
         window = np.zeros(stop - start, np.float32)
-        first, last = max(start, 0), min(stop, self.speech_length)
+        first, last = max(start, 0), min(stop, len(self._speech))
         if first < last:
             window[first - start : last - start] = self._speech.read(first, last)[:, 0]
         return window
@@ -134,10 +183,25 @@ class AudioSource:
         again. That is the case for packets that could have been copied but are damaged or refused by the muxer.
         """
         if self._decoded is None:
-            return AudioReader(self.path, self.delay_s).frames()
+            return self._reader().frames()
         return self._stored_frames(self._decoded)
 
-    def _decode(self, reader: AudioReader, output: Path | None) -> None:
+    def ahead(self, seconds: float) -> AudioSource:
+        """Return the same audio as if it began earlier by some seconds, later if negative, as models are to hear it."""
+        moved = copy.copy(self)
+        moved._ahead = self._ahead + round(seconds * AUDIO_SAMPLE_RATE)
+        moved.duration = max(0.0, self.duration - seconds)
+        return moved
+
+    def _reader(self) -> ReadsAudio:
+        return AudioReader(self.path, self.delay_s) if self._open_computed is None else self._open_computed()
+
+    def _needs_samples(self, output: Path) -> bool:
+        """Return whether an output's track is encoded from the samples."""
+        container = choose_container(output)
+        return self._open_computed is not None or self.codec not in container.audio_codecs
+
+    def _decode(self, reader: ReadsAudio, output: Path | None) -> None:
         with closing(reader.frames()) as frames:
             first = next(frames, None)
             if first is None:
@@ -148,7 +212,7 @@ class AudioSource:
                     advice="Choose a file with audio in it",
                 )
             self._describe(first, reader)
-            if output is not None and self.codec not in choose_container(output).audio_codecs:
+            if output is not None and self._needs_samples(output):
                 self._decoded = _spool_like(first)
             mixer = MonoMixer()
             self._store_mono(self._stored(chain([first], frames)), mixer)
@@ -172,7 +236,7 @@ class AudioSource:
         with closing(self.frames()) as frames:
             self._store_mono(frames, MonoMixer(channel))
 
-    def _describe(self, first: AudioFrame, reader: AudioReader) -> None:
+    def _describe(self, first: AudioFrame, reader: ReadsAudio) -> None:
         self.rate: int = first.sample_rate
         self.channels: int = first.layout.nb_channels
         self.layout: str = first.layout.name

@@ -22,6 +22,9 @@ BIT_RATE_PER_CHANNEL = {"aac": 128_000, "libopus": 96_000}  # bits per second, f
 REFERENCE_RATE = 44_100  # Hz
 MIN_BIT_RATE = 32_000  # bits per second and channel
 DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+PCM_CODECS = ("pcm_", "adpcm_")
+LOSSLESS_CODECS = (*PCM_CODECS, "flac", "alac", "wavpack", "tta", "truehd", "ape")
+SHALLOW_PCM = "pcm_s16le"  # holds sound of 16 bits exactly
 MAX_CHANNELS = 8  # what every audio encoder here takes
 
 
@@ -115,8 +118,7 @@ class _EncodedAudio(AudioTrack):
         self._frames = source.frames()
         self._rate = source.rate
         self._end: Fraction | None = None
-        is_pcm = source.codec.startswith(("pcm_", "adpcm_"))
-        lossless = lossless or (is_pcm and container.encodes_pcm_exactly)
+        lossless = lossless or _stays_exact(source, container)
         encoder = (container.lossless_audio_encoder if lossless else None) or container.audio_encoder
         layout = _layout(source.channels, source.layout, MAX_CHANNELS)
         self._source_layout = _layout(source.channels, source.layout, source.channels)
@@ -174,10 +176,20 @@ class _EncodedAudio(AudioTrack):
 
     def _keep_depth(self, source: AudioSource) -> None:
         formats = [known.name for known in self.stream.codec_context.codec.audio_formats or []]
-        deep = source.sample_format.removesuffix("p") not in ("u8", "s16")
-        wanted = [name for name in formats if name.startswith("s32" if deep else "s16")]
+        wanted = [name for name in formats if name.startswith("s32" if _is_deep(source) else "s16")]
         if wanted:
             self.stream.codec_context.format = wanted[0]
+
+
+def _stays_exact(source: AudioSource, container: Container) -> bool:
+    """Return whether samples that were stored without loss are encoded without loss, though that was not chosen."""
+    if container.audio_encoder == SHALLOW_PCM:
+        return source.codec.startswith(LOSSLESS_CODECS) and _is_deep(source)
+    return source.codec.startswith(PCM_CODECS) and container.encodes_pcm_exactly
+
+
+def _is_deep(source: AudioSource) -> bool:
+    return source.sample_format.removesuffix("p") not in ("u8", "s16")
 
 
 def _layout(channels: int, name: str, most: int) -> str:

@@ -21,6 +21,7 @@ CONTAINERS = (
 )
 IMAGES = "bmp gem j2k jpeg jpegxl pam pbm pcx pgm png ppm qoi sgi sunrast tiff webp"
 STREAMS = "aac ac3 amr amrnb amrwb ape au dts eac3 flac mp3 tta voc wv cavsvideo h264 hevc m4v mjpeg mpegvideo obu vc1"
+FORMATS = (*CONTAINERS.split(), *IMAGES.split(), *STREAMS.split())
 FORMAT_WHITELIST = ",".join([*CONTAINERS.split(), *(f"{image}_pipe" for image in IMAGES.split()), *STREAMS.split()])
 
 MAX_PIXELS = 8192 * 8192  # per picture; a job holds about a dozen of them, uncompressed

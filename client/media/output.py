@@ -144,18 +144,33 @@ def _create_part(final: Path) -> tuple[Path, int | None]:
     """Create and lock a hidden file beside the output; the lock is None where the file system has no locks."""
     while True:
         part = final.with_name(f"{hidden_stem(final)}.{secrets.token_hex(4)}.part")
-        number = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        try:
-            lock_file(number)
-        except BlockingIOError:  # another job took it for an abandoned file, and removes it
-            os.close(number)
-            continue
-        except OSError:
-            os.close(number)
-            return part, None
-        if part.exists():
-            return part, number
+        with suppress(BlockingIOError):
+            return part, create_locked(part)
+
+
+def create_locked(path: Path) -> int | None:
+    """Create and lock a file.
+
+    Returns:
+        A descriptor that holds the lock until it is closed; None where the file system has no locks.
+
+    Raises:
+        BlockingIOError: another job took it for an abandoned file, and removes it.
+        OSError: it cannot be created; FileExistsError if it exists.
+    """
+    number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        lock_file(number)
+    except BlockingIOError:
         os.close(number)
+        raise
+    except OSError:
+        os.close(number)
+        return None
+    if path.exists():
+        return number
+    os.close(number)
+    raise BlockingIOError(errno.EWOULDBLOCK, "removed by another job", str(path))
 
 
 def _remove_abandoned_parts(final: Path) -> None:

@@ -114,7 +114,9 @@ class Picture:
 
     def _read(self, frame: av.VideoFrame, long_side: int | None) -> np.ndarray:
         size = fit_long_side(frame.width, frame.height, long_side)
-        rgb = convert(frame, "rgb24", self.tags, size).to_ndarray()
+        if size != (frame.width, frame.height):  # in one step swscale takes twice as long
+            frame = convert(frame, self.native.name, self.tags, size)
+        rgb = convert(frame, "rgb24", self.tags).to_ndarray()
         return np.ascontiguousarray(self.orientation.upright(rgb))
 
     def _bare(self) -> av.VideoFrame:
@@ -179,14 +181,17 @@ def _block_mean(change: np.ndarray, across: int, down: int) -> np.ndarray:
         change = np.pad(change, ((0, -height % down), (0, -width % across)), mode="edge")
     if (across, down) == (1, 1):
         return change
-    blocks = change.reshape(change.shape[0] // down, down, change.shape[1] // across, across)
-    return blocks.mean(axis=(1, 3))
+    size = (change.shape[1] // across, change.shape[0] // down)
+    return cv2.resize(change, size, interpolation=cv2.INTER_AREA)
 
 
 def _add_clipped(samples: np.ndarray, change: np.ndarray, low: int, high: int) -> None:
-    present = samples.astype(np.int32)
-    wanted = present + np.rint(change).astype(np.int32)
-    samples[:] = np.clip(wanted, np.minimum(present, low), np.maximum(present, high))
+    present = samples.astype(np.float32)
+    wanted = np.rint(change)
+    wanted += present
+    np.maximum(wanted, np.minimum(present, low), out=wanted)
+    np.minimum(wanted, np.maximum(present, high), out=wanted)
+    samples[:] = wanted
 
 
 def _shrink(rgb: np.ndarray, long_side: int) -> np.ndarray:

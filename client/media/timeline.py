@@ -14,9 +14,11 @@ from client.media.picture import Picture
 from client.media.reader import DEFAULT_RATE
 from client.media.source import SourceFrame, VideoSource
 
-IfAudioLonger = Literal["bounce", "loop", "hold", "cut", "original"]
-IfAudioShorter = Literal["keep", "cut", "original"]
+IfAudioLonger = Literal["bounce", "loop", "hold", "cut", "stretch", "original"]
+IfAudioShorter = Literal["keep", "cut", "stretch", "original"]
 ORIGINAL: Final = "original"
+STRETCH: Final = "stretch"
+ENDS_WITH_VIDEO = ("cut", STRETCH)
 STILL_RATE = DEFAULT_RATE
 RETIMED_TIME_BASE = Fraction(1, 90_000)  # a frame of any common rate lasts a whole number of these ticks
 ROUNDING_S = 1e-6  # one frame's end and the next one's start differ by less than this
@@ -72,9 +74,9 @@ def estimate_frames(
     original = math.ceil((original_end_s - delay_s) * rate - ROUNDING_S) + 1
     extended = original if if_audio_longer == ORIGINAL else spoken
     own = extended if source.is_still else source.frame_estimate
-    if own is None or (own < extended and if_audio_longer != "cut"):
+    if own is None or (own < extended and if_audio_longer not in ENDS_WITH_VIDEO):
         return extended
-    shortened = {"keep": own, "cut": spoken, ORIGINAL: original}[if_audio_shorter]
+    shortened = {"keep": own, "cut": spoken, STRETCH: own, ORIGINAL: original}[if_audio_shorter]
     return min(own, shortened)
 
 
@@ -136,9 +138,11 @@ def timeline(
         source: the video, or a span of it.
         audio_duration: length of the audio in seconds.
         if_audio_longer: bounce plays the video backward and forward until the audio ends, loop starts it again, hold
-            repeats its last frame, cut ends with the video; original plays it backward and forward without an end,
-            showing the frames at which it turns twice, for `stop_as_original`.
-        if_audio_shorter: keep plays the video to its end, cut ends with the audio; original is for `stop_as_original`.
+            repeats its last frame, cut and stretch end with the video (stretch has fitted the audio to it before);
+            original plays it backward and forward without an end, showing the frames at which it turns twice, for
+            `stop_as_original`.
+        if_audio_shorter: keep and stretch play the video to its end, cut ends with the audio; original is for
+            `stop_as_original`.
 
     Raises:
         MediaError: no frame can be decoded.
@@ -165,7 +169,7 @@ def _extended(source: VideoSource, mode: IfAudioLonger, end: Fraction | float) -
         clock += frame.duration
         if held:
             yield from _hold(source, frame, clock)
-    if clock < end and mode != "cut":
+    if clock < end and mode not in ENDS_WITH_VIDEO:
         yield from _replay(source, _loop(source) if mode == "loop" else _bounce(source, mode), clock)
 
 

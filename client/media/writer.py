@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
 from av.codec.context import Flags
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
+from client.errors import OutputError, UsageError
 from client.media.audio import AudioSource
 from client.media.audio_track import AudioTrack, open_audio_track
 from client.media.carried.extras import Extras
@@ -24,6 +27,7 @@ from client.media.encoders import EncoderChoice, choose_encoder
 from client.media.nvenc import EncoderKind, with_card
 from client.media.output import PendingFile, check_output, output_error
 from client.media.picture import Picture
+from client.media.progressive import PacketTimes, Progressive, ProgressiveFile, check_held, remove_abandoned
 from client.media.shaping import FrameShape, stored_native
 from client.media.source import VideoSource
 from client.media.timeline import STILL_RATE, output_time_base
@@ -50,6 +54,7 @@ class VideoWriter:
         threads: encoder threads; one per core, at most four, if absent.
         encoder: whether a graphics card encodes; see `client.media.nvenc`.
         metadata: carry over what the source says about itself; further sounds and subtitles are carried in any case.
+        progressive: write the same packets into a file that can be played meanwhile, see `client.media.progressive`.
 
     Attributes:
         warnings: what the user should know about the output.
@@ -74,12 +79,14 @@ class VideoWriter:
         threads: int | None = None,
         encoder: EncoderKind = "software",
         metadata: bool = True,
+        progressive: Progressive = "off",
     ) -> None:
         """Choose the encoder, create the hidden file and write its header."""
         self.path = Path(path)
         self._cut_audio = cut_audio
         self._anonymous = not metadata
-        check_output(self.path, [source.path, *([audio.path] if audio else [])])
+        inputs = [source.path, *([audio.path] if audio else [])]
+        check_output(self.path, inputs)
         pixels = source.width * source.height
         threads = threads or encoder_threads(pixels)
         native = stored_native(source, choose_container(self.path))
@@ -110,9 +117,13 @@ class VideoWriter:
         )
         self._container: OutputContainer | None = None
         self._track: AudioTrack | None = None
+        self._progressive: ProgressiveFile | None = None
         self._pending = PendingFile(self.path)  # last, as what raises an error from here on has to remove it
         with self._guarded():
             self._start(audio, threads, lossless=lossless)
+            remove_abandoned(self.path, inputs)
+            if progressive != "off":
+                self._start_progressive(is_required=progressive == "on")
 
     def __enter__(self) -> VideoWriter:
         """Return the writer itself."""
@@ -143,8 +154,11 @@ class VideoWriter:
             self._clock.stamp(frame, pts, duration)
             self._mux(self._stream.encode(frame))
 
-    def close(self) -> None:
+    def close(self, seal: Callable[[PendingFile], PendingFile] | None = None) -> None:
         """Finish the file and rename it to the output's name.
+
+        Args:
+            seal: gives the file that is renamed for the complete one, both still hidden.
 
         Raises:
             OutputError: that failed; the file is removed.
@@ -158,14 +172,23 @@ class VideoWriter:
             self._mux_audio(self._clock.end_s if self._cut_audio else None)
             self._mux_further(self._clock.end_s)
             self._extras.finish(self._container, self._clock.end_s)
+            if self._progressive is not None:
+                self._progressive.finish()
+                self.warnings += self._progressive.warnings
             self._container.close()
             self.warnings += self._extras.warnings(self._pending.part, self._shape.tags)
-        self._close_files()
-        self._pending.publish()
+            self._close_files()
+            if seal is not None:
+                self._pending = seal(self._pending)
+        try:
+            self._pending.publish()
+        finally:
+            self._drop_progressive()
 
     def abort(self) -> None:
         """Remove what was written so far."""
         self._pending.discard()
+        self._drop_progressive()
         self._close_files()
 
     def _start(self, audio: AudioSource | None, threads: int, *, lossless: bool) -> None:
@@ -184,6 +207,28 @@ class VideoWriter:
         self._next_audio = next(self._audio, None)
         self._further = self._extras.packets()
         self._next_further = next(self._further, None)
+
+    def _start_progressive(self, *, is_required: bool) -> None:
+        """Begin the progressive file; where it need not be, what hinders it is a warning."""
+        streams = [self._stream, *([self._track.stream] if self._track else [])]
+        sound = self._track.stream.codec.canonical_name if self._track else None
+        mode = stat.S_IMODE(self._pending.part.stat().st_mode)
+        try:
+            check_held(self._choice.codec.name, sound)
+            tag = self._choice.codec.tags.get("mp4")
+            self._progressive = ProgressiveFile(self.path, streams, tag=tag, mode=mode)
+        except UsageError:
+            if is_required:
+                raise
+        except OutputError as error:
+            if is_required:
+                raise
+            self.warnings.append(str(error))
+
+    def _drop_progressive(self) -> None:
+        if self._progressive is not None:
+            self._progressive.discard()
+            self._progressive = None
 
     def _try_header(self, audio: AudioSource | None, threads: int, *, lossless: bool) -> Exception | None:
         """Write the header with copied audio, or else with encoded audio; return what was refused, None if nothing."""
@@ -251,12 +296,19 @@ class VideoWriter:
             if packet.dts is not None:
                 self._mux_audio(packet.dts * packet.time_base)
                 self._mux_further(packet.dts * packet.time_base)
-            self._container.mux(packet)
+            self._mux_packet(packet)
+
+    def _mux_packet(self, packet: av.Packet[Any]) -> None:
+        """Mux a packet of the video or the speech into the output, then into the progressive file."""
+        assert self._container is not None
+        times = PacketTimes.of(packet)
+        self._container.mux(packet)
+        if self._progressive is not None:
+            self._progressive.mux(packet, times)
 
     def _mux_audio(self, until: Fraction | None) -> None:
-        assert self._container is not None
         while self._next_audio is not None and (until is None or self._next_audio[0] < until):
-            self._container.mux(self._next_audio[1])
+            self._mux_packet(self._next_audio[1])
             self._next_audio = next(self._audio, None)
 
     def _mux_further(self, until: Fraction) -> None:

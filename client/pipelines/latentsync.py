@@ -172,6 +172,8 @@ LATENTSYNC = Pipeline(
     " practice.",
     needs="your checkpoint, or a download; in practice a GPU",
     weights_licence="OpenRAIL++ for LatentSync's UNet, MIT for Whisper and the VAE",
+    speed="By far the slowest; in practice needs a graphics card",
+    quality="The most natural mouth",
     models=(LatentSync.model, FEATURES_MODEL),
     detectors=(MEDIAPIPE,),
     make_generator=LatentSync,

@@ -13,8 +13,9 @@ from client.errors import UsageError, ref
 from client.media import Picture, TimelineFrame
 from client.option import Option, OptionValues
 from client.option_kinds import Choice, Number, Text, comma_separated, numbers
-from client.pipeline import JobMedia, LipRequest, Observations, Pipeline
+from client.pipeline import JobMedia, LipRequest, LiveWindows, Observations, Pipeline
 from client.pipelines.face_options import FACE_BOX
+from client.pipelines.heard_speech import HeardFeatures
 from client.pipelines.padded_speech import PADDED_FEATURES_MODEL, PaddedSpeechFeatures
 from client.pipelines.seed_options import SEED
 from client.pipelines.speech import frame_number
@@ -50,6 +51,8 @@ from lipsync_core.musetalk.windows import (
 )
 
 PARSER_MODEL = "face_parsing"
+LIVE = LiveWindows(look_ahead_s=0.25, chunk_frames=4)  # a window of features ends 0.12 s after the frame's time
+ENDLESS = 1 << 40  # features of speech whose end is not known
 MuseTalkMode = Literal["default", "original"]
 MuseTalkVersion = Literal["1.0", "1.5"]
 MARGINS: Mapping[MuseTalkVersion, int] = {"1.0": 0, "1.5": MARGIN}  # of boxes below the chin, in pixels
@@ -200,15 +203,21 @@ class MuseTalk:
             RequestRejected: the server has no face parser, and the mouth area needs one.
         """
         self._original = media.options[MUSETALK_MODE] == "original"
+        self._live = media.live
         self._fps = media.video_fps
         _check_rate(media.options, media.video_fps)
         self._faces = MuseTalkFaces(media.triton, media.options)
         self._known = FirstKnown(media.known_faces, HeldAnalyses(media.triton, self._faces))
+        self.chunk_frames: int | None = self._faces.chunk_frames
+        if media.live is not None:
+            self._heard = HeardFeatures(media.triton, media.audio, media.live)
+            self.chunk_frames = None  # frames of silence are not asked for
+            self._feature_count = ENDLESS
+            return
         self._features = PaddedSpeechFeatures(media.triton, media.audio)
         self._feature_count = self._features.count
         if self._original:
             self._feature_count = original_feature_count(self._features.sample_count)
-        self.chunk_frames = self._faces.chunk_frames
 
     def smooth(self, observations: Observations) -> Generator[Observation[TimelineFrame], None, None]:
         """Turn faces into boxes of whole pixels, smoothed over each unbroken run of frames."""
@@ -233,6 +242,10 @@ class MuseTalk:
 
     def _speech_inputs(self, frames: Sequence[TimelineFrame]) -> dict[str, np.ndarray]:
         starts = np.array([self._window_start(frame) for frame in frames])
+        if self._live is not None:
+            part, own_starts = features_for_windows(starts, self._feature_count)
+            features = self._heard.between(part.start, part.stop, frames[-1].middle_s)
+            return {"audio_features": features, "window_starts": own_starts}
         part, own_starts = features_for_windows(starts, self._feature_count)
         return {"audio_features": self._features.between(part.start, part.stop), "window_starts": own_starts}
 
@@ -309,6 +322,8 @@ MUSETALK = Pipeline(
     description="Generates a new lower face in one step. Sharper than Wav2Lip, and much faster than LatentSync.",
     needs="your checkpoints, or a download; a GPU for speed",
     weights_licence="any purpose; the face parser's are for non-commercial use, and the mouth alone needs no parser",
+    speed="Needs a graphics card for speed",
+    quality="The lower face is new, and sharper than Wav2Lip's",
     models=(MuseTalk.model, PADDED_FEATURES_MODEL, MuseTalkFaces.model, MuseTalk.prepared_model),
     detectors=(MEDIAPIPE,),
     make_generator=MuseTalk,
@@ -318,5 +333,6 @@ MUSETALK = Pipeline(
     keeps_parts=True,
     make_analysis=MuseTalkFaces,
     analysis_models=(MuseTalkFaces.model,),
+    live=LIVE,
     clip_options=CLIP_OPTIONS,
 )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from client.errors import MediaError
-from client.media import AudioSource, TimelineFrame
+from client.media import SpeechSource, TimelineFrame
 from client.servers.calls import InferRequest, TritonCalls
 from lipsync_core.audio.lip_features import BLOCK_SAMPLES, HOPS_PER_SECOND
 from lipsync_core.audio.lip_shapes import CONTEXT_S, SpeechStatistics, speech_statistics
@@ -49,7 +49,7 @@ def closed_shapes(count: int) -> np.ndarray:
     return np.tile(CLOSED, (count, 1))
 
 
-def speech_statistics_of(audio: AudioSource) -> SpeechStatistics:
+def speech_statistics_of(audio: SpeechSource) -> SpeechStatistics:
     """Measure audio of any length, in bounded memory."""
     return speech_statistics(audio.speech_blocks(BLOCK_SAMPLES))
 
@@ -57,7 +57,7 @@ def speech_statistics_of(audio: AudioSource) -> SpeechStatistics:
 class SpeechShapes:
     """Lip shapes at any time of audio of any length, computed only as far as they are asked for."""
 
-    def __init__(self, connection: TritonCalls, audio: AudioSource, statistics: SpeechStatistics, gain: float) -> None:
+    def __init__(self, connection: TritonCalls, audio: SpeechSource, statistics: SpeechStatistics, gain: float) -> None:
         """Take the audio and its statistics, the server that turns speech into shapes, and their enlargement."""
         self._connection = connection
         self._audio = audio
@@ -107,10 +107,15 @@ def spoken_shapes(speech: SpeechShapes, times_s: np.ndarray, speaking: np.ndarra
     return shapes
 
 
+def faded_shapes(shapes: np.ndarray, speaking: np.ndarray) -> np.ndarray:
+    """Close the mouth where nobody speaks, float32 [F, 7] and [F], 1 in speech to 0 in silence -> float32 [F, 7]."""
+    return CLOSED + speaking[:, None] * (shapes - CLOSED)
+
+
 class WhisperFeatures(ABC):
     """Whisper's features of audio of any length, 50 per second; about 30 s of them are held in memory."""
 
-    def __init__(self, connection: TritonCalls, audio: AudioSource) -> None:
+    def __init__(self, connection: TritonCalls, audio: SpeechSource) -> None:
         """Take the audio, and the server that computes its features.
 
         Raises:
@@ -153,7 +158,7 @@ class WhisperFeatures(ABC):
 class SpeechFeatures(WhisperFeatures):
     """The features as LatentSync's original computes them: of audio that is first rounded to 16 bits."""
 
-    def __init__(self, connection: TritonCalls, audio: AudioSource) -> None:
+    def __init__(self, connection: TritonCalls, audio: SpeechSource) -> None:
         """Find the audio's peak, which the mel floor depends on.
 
         Raises:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
-from client.media import AudioSource
+from client.media import SpeechSource
 from client.servers.calls import InferRequest, TritonCalls
 from lipsync_core.audio.speaking import REACH_S, WINDOW, SpeechSpans
 
@@ -12,10 +14,17 @@ VOICE_MODEL = "voice_activity"
 BLOCK = 512 * WINDOW  # samples per request, 16 s
 
 
+class TellsSpeech(Protocol):
+    """Tells how far mouths follow the audio."""
+
+    def at(self, times_s: np.ndarray) -> np.ndarray:
+        """Return float32 [F] at float64 [F] seconds: 1 in speech, 0 in silence."""
+
+
 class VoiceActivity:
     """How far the mouth follows audio of any length, computed once and only as far as it is asked for."""
 
-    def __init__(self, connection: TritonCalls, audio: AudioSource) -> None:
+    def __init__(self, connection: TritonCalls, audio: SpeechSource) -> None:
         """Take the audio, and the server that tells speech from other sounds."""
         self._connection = connection
         self._audio = audio
@@ -37,13 +46,15 @@ class VoiceActivity:
 
     def _add_block(self) -> None:
         stop = min(self._next + BLOCK, self._audio.speech_length)
-        left = self._left or self._start()
+        left = self._left or first_voice_state(self._connection)
         inputs = {"audio": self._audio.window(self._next, stop), **left}
         answer = self._connection.infer(InferRequest(VOICE_MODEL, inputs))
         self._spans.add(answer["speech_probs"])
         self._left = {name: answer[f"next_{name}"] for name in left}
         self._next = stop
 
-    def _start(self) -> dict[str, np.ndarray]:
-        contract = self._connection.contract(VOICE_MODEL)
-        return {spec.name: np.zeros(spec.dims, spec.dtype) for spec in contract.inputs if spec.name != "audio"}
+
+def first_voice_state(connection: TritonCalls) -> dict[str, np.ndarray]:
+    """Return what the first part of audio is sent with, beside its samples."""
+    contract = connection.contract(VOICE_MODEL)
+    return {spec.name: np.zeros(spec.dims, spec.dtype) for spec in contract.inputs if spec.name != "audio"}

@@ -11,7 +11,7 @@ import numpy as np
 from client.media import TimelineFrame
 from client.option import Option
 from client.option_kinds import Choice
-from client.pipeline import JobMedia, LipRequest, Observations, Pipeline
+from client.pipeline import JobMedia, LipRequest, LiveWindows, Observations, Pipeline
 from client.pipelines.face_options import DETECTOR, FACE_BOX, PADS
 from client.pipelines.speech import frame_number, sample_count
 from client.tracking.boxes import smoothed_boxes, with_box
@@ -29,6 +29,9 @@ from lipsync_core.wav2lip.mel import (
     window_start,
     window_starts_at,
 )
+
+LIVE = LiveWindows(look_ahead_s=0.25, chunk_frames=2)  # a window of mel frames reaches 0.25 s from the frame's time
+ENDLESS = sample_count(1e6)  # of speech whose end is not known; silence follows it
 
 Blend = Literal["soft", "box"]
 BLEND: Option[Blend] = Option(
@@ -49,7 +52,7 @@ class Wav2Lip:
     def __init__(self, media: JobMedia) -> None:
         """Take the audio, the frame rate and the options."""
         self._audio = media.audio
-        self._sample_count = sample_count(media.audio.duration)
+        self._sample_count = ENDLESS if media.live is not None else sample_count(media.audio.duration)
         self._fps = media.video_fps
         self._options = media.options
 
@@ -113,9 +116,12 @@ WAV2LIP = Pipeline(
     description="Generates a new lower face. Quick, a little soft; for personal, research and non-commercial use only.",
     needs="your checkpoint, for non-commercial use; runs on a CPU",
     weights_licence="personal, research and non-commercial use (trained on LRS2)",
+    speed="Quick, on a processor too",
+    quality="Follows the speech; the lower face is new and a little soft",
     models=(Wav2Lip.model,),
     detectors=(MEDIAPIPE, S3FD),
     make_generator=Wav2Lip,
     options=(DETECTOR, FACE_BOX, PADS, BLEND),
     clip_options=(DETECTOR, FACE_BOX),
+    live=LIVE,
 )

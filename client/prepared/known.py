@@ -31,7 +31,7 @@ class PreparedFaces:
 
     def __init__(self, clip: PreparedClip) -> None:
         """Take the clip."""
-        self._parts = _Parts(clip.faces)
+        self._parts = PartReader(clip.faces)
 
     def find(self, window: Sequence[TimelineFrame]) -> list[FoundFrame[TimelineFrame]]:
         """Return each frame with its faces; may be called for several windows at once."""
@@ -49,7 +49,7 @@ class PreparedAnalyses:
 
     def __init__(self, clip: PreparedClip) -> None:
         """Take the clip."""
-        self._parts = _Parts(clip.analysis)
+        self._parts = PartReader(clip.analysis)
         self._frames_per_part = clip.manifest.analysed
 
     def find(self, frames: Sequence[TimelineFrame], places: Mapping[str, np.ndarray]) -> Part | None:
@@ -169,15 +169,17 @@ def analysis_part(numbers: Sequence[int], places: Mapping[str, np.ndarray], know
     }
 
 
-class _Parts:
+class PartReader:
     """Reads parts, and keeps the last few; may be asked by several threads at once."""
 
     def __init__(self, read: Callable[[int], Part]) -> None:
+        """Take the function that reads a part by its number."""
         self._read = read
         self._kept: OrderedDict[int, Part] = OrderedDict()
         self._guard = threading.Lock()
 
     def __getitem__(self, number: int) -> Part:
+        """Return a part."""
         with self._guard:
             if number not in self._kept:
                 while len(self._kept) >= PARTS_KEPT:

@@ -79,10 +79,15 @@ def asked_models(clip: PreparedClip) -> tuple[str, ...]:
     Raises:
         MediaError: it was prepared with options that are not known here.
     """
-    return _asked_models(_values_of(clip))
+    return _asked_models(kept_values(clip))
 
 
-def _values_of(clip: PreparedClip) -> OptionValues:
+def kept_values(clip: PreparedClip) -> OptionValues:
+    """Return the options that a clip was prepared with.
+
+    Raises:
+        MediaError: they are not known here.
+    """
     try:
         return read_each(clip.manifest.options)
     except UsageError as error:
@@ -111,6 +116,13 @@ def read_preparation(video: Path, folder: Path, given: Mapping[str, object]) -> 
                 got="another one",
                 advice="Leave it out here; the jobs may choose it",
             )
+    if values[FACE].rule == "auto":
+        raise UsageError(
+            option=FACE.name,
+            expected="a face that does not depend on who speaks",
+            got="auto",
+            advice="Choose one, such as largest",
+        )
     return PreparationOptions(video, folder, values)
 
 
@@ -131,7 +143,22 @@ def prepared_job(
         UsageError: an option cannot be used, or differs from what the clip was prepared with.
     """
     clip = PreparedClip(folder)
-    chosen, fixed = read_each(given, front_end), _values_of(clip)
+    return JobOptions(clip.video, audio, output, values_for(clip, given, front_end), prepared=folder)
+
+
+def values_for(clip: PreparedClip, given: Mapping[str, object], front_end: FrontEnd | None = None) -> OptionValues:
+    """Return the options of what is made of a clip.
+
+    Args:
+        clip: the prepared clip.
+        given: options by their names, as texts or JSON values.
+        front_end: where they come from; None for any.
+
+    Raises:
+        MediaError: the clip was prepared with options that are not known here.
+        UsageError: an option cannot be used, or differs from what the clip was prepared with.
+    """
+    chosen, fixed = read_each(given, front_end), kept_values(clip)
     for option in OPTIONS:
         held, asked = option.write(fixed[option]), option.write(chosen[option])
         if option.name in chosen.chosen and option.name in fixed.chosen and asked != held:
@@ -143,4 +170,4 @@ def prepared_job(
             )
     values = OptionValues({**chosen.chosen, **fixed.chosen})
     check_options(values)
-    return JobOptions(clip.video, audio, output, values, prepared=folder)
+    return values

@@ -40,9 +40,9 @@ from client.report import StageClock
 from client.resume.work_folder import file_digest
 from client.servers.calls import TritonCalls
 from client.tracking.faces import Face
-from client.tracking.finder import FaceFinder, FoundFrame, follow, open_finder
+from client.tracking.finder import FoundFrame, follow, open_finder
 from client.tracking.follow import Observation
-from client.tracking.mouth_scan import scan_mouth
+from client.tracking.mouth_scan import MouthProfiles
 from lipsync_core.locks import lock_file
 
 LOCK = "lock"
@@ -130,7 +130,8 @@ class Preparation:
         progress.stage("scanning the clip")
         window_frames = chunk_frames(self._video.frame_bytes)
         sampled = scan_frames(self._video.path, values[START], values[END])
-        mouth = scan_mouth(triton, FaceFinder(triton, self._clock), sampled, values[FACE], window_frames)
+        profiles = MouthProfiles(triton, self._clock, sampled, {FACE: values[FACE]}, window_frames)
+        mouth = profiles.of(FACE)
         if mouth is not None:
             self._write(MOUTH, 0, vars(mouth))
         progress.stage("preparing", self._video.frame_estimate)
@@ -156,7 +157,8 @@ class Preparation:
         analysis = self._options.make_analysis(triton)
         shown = timeline(self._video, 0.0, "cut", "keep")
         windows = prefetch(batched(shown, window_frames), ahead=1)
-        finder = open_finder(triton, self._clock, self._options.detector, self._options.values[FACE_BOX])
+        values = self._options.values
+        finder = open_finder(triton, self._clock, self._options.detector, values[FACE_BOX], [values[FACE]])
         with closing(ordered_map(finder.find, windows, IN_FLIGHT, triton.cancel)) as searched:
             found = self._keep_faces(item for window in searched for item in window)
             observations: Iterable[Observation[TimelineFrame]] = follow(found, self._options.values[FACE])

@@ -62,6 +62,10 @@ class JobCalls:
         """Ask for a model's inputs, outputs and parameters; see TritonConnection."""
         return self._triton.contract(model)
 
+    def serves(self, model: str) -> bool:
+        """Ask whether an optional model is served; see TritonConnection."""
+        return self._triton.serves(model)
+
     def identity(self, model: str) -> str:
         """Ask which version of a model is served; see TritonConnection."""
         return self._triton.identity(model)

@@ -54,13 +54,14 @@ class WorkFolder:
         warnings: What the user should know, one sentence each.
     """
 
-    def __init__(self, path: Path, facts: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, facts: Mapping[str, str], beside: Path | None = None) -> None:
         """Open or create the folder.
 
         Args:
             path: The folder.
             facts: What the answers depend on, by a name for people. If one differs from the run before, the folder is
                 emptied.
+            beside: Another folder in which answers are looked for, which nobody writes at the time.
 
         Raises:
             OutputError: The folder cannot be used.
@@ -68,6 +69,7 @@ class WorkFolder:
         self.path = path
         self.warnings: list[str] = []
         self.changed: list[str] = []
+        self._beside = beside
         self._is_full = False
         self._stored_bytes = 0
         self._guard = threading.Lock()
@@ -100,23 +102,32 @@ class WorkFolder:
         """Return a kept answer, arrays by name; None if there is none or its file is damaged."""
         if not self.is_ours:
             return None
-        try:
-            stored = self._file(key).read_bytes()
-        except OSError:
-            return None
-        return unpack_arrays(key, stored)
+        found = None
+        for folder in filter(None, (self.path, self._beside)):
+            with suppress(OSError):
+                found = found or unpack_arrays(key, _file(folder, key).read_bytes())
+        return found
+
+    def take_over(self, other: WorkFolder) -> None:
+        """Move the answers of another folder here, and remove it; one that is in use stays as it is."""
+        if not (self.is_ours and other.is_ours):
+            return
+        with suppress(OSError):
+            for path in other.path.glob(f"*{ANSWER_SUFFIX}"):
+                path.replace(self.path / path.name)
+        other.remove()
 
     def save(self, key: str, answer: Mapping[str, np.ndarray]) -> None:
         """Keep an answer. If the folder or its disk is full, add a warning and keep nothing more."""
         if not self.is_ours or self._is_full:
             return
         packed = pack_arrays(key, answer)
-        part = self._file(key).with_suffix(f".{threading.get_ident()}{PART_SUFFIX}")
+        part = _file(self.path, key).with_suffix(f".{threading.get_ident()}{PART_SUFFIX}")
         try:
             if not self._has_room(len(packed)):
                 return
             part.write_bytes(packed)
-            part.replace(self._file(key))
+            part.replace(_file(self.path, key))
         except OSError as error:
             with suppress(OSError):
                 part.unlink()
@@ -179,8 +190,9 @@ class WorkFolder:
             if path.suffix in suffixes:
                 path.unlink()
 
-    def _file(self, key: str) -> Path:
-        return self.path / f"{key}{ANSWER_SUFFIX}"
+
+def _file(folder: Path, key: str) -> Path:
+    return folder / f"{key}{ANSWER_SUFFIX}"
 
 
 def _read_facts(job: Path) -> dict[str, str] | None:

@@ -59,6 +59,9 @@ class TritonCalls(Protocol):
     def contract(self, model: str) -> ModelContract:
         """Ask for a model's inputs, outputs and parameters."""
 
+    def serves(self, model: str) -> bool:
+        """Ask whether an optional model is served; False too where nobody answers."""
+
     def identity(self, model: str) -> str:
         """Ask which version of a model is served."""
 

@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 from tritonclient.utils import InferenceServerException
 
-from client.errors import RequestRejected, ServerLost, ServerUnavailable, ref
+from client.errors import LipSyncError, RequestRejected, ServerLost, ServerUnavailable, ref
 from client.servers.addresses import Address, parse_address
 from client.servers.calls import InferRequest, Transport
 from client.servers.channel import open_channel
@@ -153,6 +153,14 @@ class TritonConnection:
             answer = self._ask(lambda: self._client.get_model_config(model, client_timeout=CONNECT_TIMEOUT_S))
             self._contracts[model] = contract_from_config(answer.config, model)
         return self._contracts[model]
+
+    def serves(self, model: str) -> bool:
+        """Ask whether the server has loaded a model; False too if it does not answer."""
+        try:
+            self.contract(model)
+        except LipSyncError:
+            return False
+        return True
 
     def identity(self, model: str) -> str:
         """Hash the configurations and versions of a model and of all models that it calls, as the server loaded them.

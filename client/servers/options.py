@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+
+def unknown_files(model: str) -> str:  # noqa: ARG001
+    """Return no stamp: a running server's files are not known."""
+    return ""
 
 
 @dataclass(frozen=True)
@@ -16,7 +22,7 @@ class PoolOptions:
         check_timeout_s: Timeout of such a check.
         max_misses: Number of failed checks in a row after which a server is lost.
         look_up_every_s: Time between two DNS look-ups of a name's addresses.
-        models_stamp: A hash of the models' files if they are known; part of every model's identity.
+        stamp_of: Returns a hash of a model's files if they are known, as a part of its identity; else "".
     """
 
     patience_s: float = 60.0
@@ -25,4 +31,4 @@ class PoolOptions:
     check_timeout_s: float = 5.0
     max_misses: int = 3
     look_up_every_s: float = 30.0
-    models_stamp: str = ""
+    stamp_of: Callable[[str], str] = unknown_files

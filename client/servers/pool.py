@@ -93,11 +93,15 @@ class ServerPool:
             self._contracts[model] = self._anywhere(model, lambda connection: connection.contract(model))
         return self._contracts[model]
 
+    def serves(self, model: str) -> bool:
+        """Ask whether a connected server has a model; lost ones are not waited for."""
+        return any(connection.serves(model) for connection in self._roster.connections())
+
     def identity(self, model: str) -> str:
         """Ask which version of a model is served; a server with another version gets no requests for it."""
         if model not in self._identities:
             self.contract(model)
-        return self._identities[model] + self._options.models_stamp
+        return self._identities[model] + self._options.stamp_of(model)
 
     def infer(self, request: InferRequest) -> dict[str, np.ndarray]:
         """Run one request on the server that should answer first; see TritonConnection.

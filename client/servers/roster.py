@@ -64,7 +64,7 @@ class Roster:
     @property
     def transport(self) -> Transport:
         """How large tensors travel: shm if they do so to every connected server."""
-        ways = {connection.transport for connection in self._connections()}
+        ways = {connection.transport for connection in self.connections()}
         return "shm" if ways == {"shm"} else "grpc"
 
     @property
@@ -133,12 +133,13 @@ class Roster:
         with self.changed:
             self._closed.set()
             self.changed.notify_all()
-            connections = self._connections()
+            connections = self.connections()
             for server in self._servers.values() if forget else ():
                 server.connection = None
         return connections
 
-    def _connections(self) -> list[TritonConnection]:
+    def connections(self) -> list[TritonConnection]:
+        """Return the connections to those servers that are not lost."""
         with self.changed:
             return [server.connection for server in self._servers.values() if server.connection is not None]
 

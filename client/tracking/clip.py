@@ -14,7 +14,7 @@ from client.media import VideoSource
 from client.report import StageClock
 from client.servers.calls import TritonCalls
 from client.tracking.faces import LARGEST, FaceChoice
-from client.tracking.finder import FaceFinder, follow
+from client.tracking.finder import FaceFinder, follow, needs_every_face
 from client.tracking.follow import smooth_landmarks
 
 LANDMARKS = (468, 3)
@@ -52,7 +52,7 @@ def track_clip(triton: TritonCalls, video: Path, choice: FaceChoice = LARGEST) -
         LipSyncError: the video cannot be decoded, or the server fails.
     """
     source = VideoSource(video)
-    finder = FaceFinder(triton, StageClock())
+    finder = FaceFinder(triton, StageClock(), every_face=needs_every_face([choice]))
     windows = batched(source.frames(), chunk_frames(source.frame_bytes))
     landmarks, starts = [], []
     with closing(ordered_map(finder.find, windows, IN_FLIGHT)) as searched:

@@ -56,22 +56,29 @@ class FaceChoice:
     """Which of several faces is lip-synced.
 
     Attributes:
-        rule: the largest, leftmost or rightmost face, the one at an index, or the one nearest to a point.
+        rule: the largest, leftmost or rightmost face, the one at an index, the one nearest to a point, the one that
+            overlaps a box most, or the one that speaks in the source at the time.
         index: position from the left, 0 first.
         point: (x, y) in pixels.
+        box: (x1, y1, x2, y2) in pixels.
     """
 
-    rule: Literal["largest", "left", "right", "index", "point"] = "largest"
+    rule: Literal["largest", "left", "right", "index", "point", "box", "auto"] = "largest"
     index: int = 0
     point: tuple[float, float] = (0.0, 0.0)
+    box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
     def pick(self, faces: Sequence[Face]) -> int | None:
         """Return the position of the chosen face in the sequence; None if there is no such face."""
         positions = [i for i, face in enumerate(faces) if face.score >= MIN_CHOSEN_SCORE]
         if not positions:
             return None
-        if self.rule == "largest":
+        if self.rule in ("largest", "auto"):  # auto, where nobody is known to speak
             return max(positions, key=lambda i: faces[i].area)
+        if self.rule == "box":
+            meant = Face(np.array(self.box, np.float32), score=1.0)
+            best = max(positions, key=lambda i: meant.overlap(faces[i]))
+            return best if meant.overlap(faces[best]) > 0 else None
         if self.rule == "point":
             return min(positions, key=lambda i: math.dist(faces[i].center, self.point))
         from_left = sorted(positions, key=lambda i: faces[i].center[0])
@@ -87,29 +94,35 @@ def _mix(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
 
 
 def parse_face_choice(text: str) -> FaceChoice:
-    """Parse largest, left, right, an index from the left, or a point X,Y in pixels.
+    """Parse auto, largest, left, right, an index from the left, a point X,Y, or a box X1,Y1,X2,Y2, in pixels.
 
     Raises:
         ValueError: the text is none of these.
     """
-    if text in ("largest", "left", "right"):
+    if text in ("auto", "largest", "left", "right"):
         return FaceChoice(text)  # type: ignore[arg-type]
     if text.isdecimal():
         return FaceChoice("index", index=int(text))
     try:
-        x, y = (float(part) for part in text.split(","))
+        numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
-        x = y = math.nan
-    if not (math.isfinite(x) and math.isfinite(y)):
-        raise ValueError(f"expected largest, left, right, INDEX or X,Y, got {text!r}")
-    return FaceChoice("point", point=(x, y))
+        numbers = ()
+    if all(map(math.isfinite, numbers)):
+        if len(numbers) == 2:
+            return FaceChoice("point", point=numbers)
+        if len(numbers) == 4 and numbers[0] < numbers[2] and numbers[1] < numbers[3]:
+            return FaceChoice("box", box=numbers)
+    raise ValueError(f"expected auto, largest, left, right, INDEX, X,Y or X1,Y1,X2,Y2, got {text!r}")
 
 
 def show_face_choice(choice: FaceChoice) -> str:
     """Format a choice so that `parse_face_choice` can parse it."""
     if choice.rule == "index":
         return str(choice.index)
-    return f"{choice.point[0]:.10g},{choice.point[1]:.10g}" if choice.rule == "point" else choice.rule
+    numbers: dict[str, tuple[float, ...]] = {"point": choice.point, "box": choice.box}
+    if choice.rule in numbers:
+        return ",".join(f"{number:.10g}" for number in numbers[choice.rule])
+    return choice.rule
 
 
 def faces_of_frame(boxes: np.ndarray, scores: np.ndarray, landmarks: np.ndarray | None) -> list[Face]:

@@ -12,21 +12,27 @@ import numpy as np
 from client.media import Picture, TimelineFrame
 from client.report import StageClock
 from client.servers.calls import InferRequest, TritonCalls
-from client.tracking.faces import Face, FaceChoice, faces_of_frame
+from client.tracking.face_boxes import FaceBoxes
+from client.tracking.faces import LARGEST, Face, FaceChoice, faces_of_frame
 from client.tracking.follow import THUMBNAIL_SIDE, CutDetector, FaceLinker, Observation, bridge_gaps
 
+MAX_STEP = 3  # source frames from one frame to the next, where a rate is lowered
 ANALYSIS_LONG_SIDE = 960  # pixels; enough for the landmarks of faces as small as a tenth of the picture
 
 
-class HasPicture(Protocol):
-    """Anything with a picture: a frame of the source or of the output's timeline."""
+class IndexedFrame(Protocol):
+    """A frame of the source, or of the output's timeline."""
 
     @property
     def picture(self) -> Picture:
-        """The picture."""
+        """Its pixels."""
+
+    @property
+    def index(self) -> int:
+        """Number of the source frame, counted from the start of the used part."""
 
 
-Frame = TypeVar("Frame", bound=HasPicture)
+Frame = TypeVar("Frame", bound=IndexedFrame)
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class Detector:
         model: its name on the server.
         long_side: longest side of the pictures that it gets, in pixels; None for full size.
         finds_landmarks: whether it finds landmarks too, not boxes alone.
+        finds_small_faces: whether it can be asked for small faces beside large ones; others find them anyhow.
+        follows_faces: whether it can be told that frames follow each other, which saves it most of the work.
     """
 
     name: str
@@ -46,9 +54,11 @@ class Detector:
     model: str
     long_side: int | None
     finds_landmarks: bool
+    finds_small_faces: bool = False
+    follows_faces: bool = False
 
 
-MEDIAPIPE = Detector("mediapipe", "MediaPipe, fast", "faces", ANALYSIS_LONG_SIDE, finds_landmarks=True)
+MEDIAPIPE = Detector("mediapipe", "MediaPipe, fast", "faces", ANALYSIS_LONG_SIDE, True, True, True)
 # The original Wav2Lip's detector, which sees pictures at full size.
 S3FD = Detector("s3fd", "S3FD, as the original, much slower", "s3fd_faces", None, finds_landmarks=False)
 DETECTORS = (MEDIAPIPE, S3FD)
@@ -84,8 +94,27 @@ class FindsFaces(Protocol):
 class FaceFinder:
     """Finds all faces in frames with a detector on the server."""
 
-    def __init__(self, connection: TritonCalls, clock: StageClock, detector: Detector = MEDIAPIPE) -> None:
-        """Use this detector of this server."""
+    def __init__(
+        self,
+        connection: TritonCalls,
+        clock: StageClock,
+        detector: Detector = MEDIAPIPE,
+        *,
+        every_face: bool = False,
+        consecutive: bool = False,
+    ) -> None:
+        """Take the detector.
+
+        Args:
+            connection: the server or servers.
+            clock: measures how long each step takes.
+            detector: the face model.
+            every_face: look for small faces beside large ones too, which takes longer.
+            consecutive: whether the frames of a window follow each other, but where the clip turns back or starts anew.
+        """
+        self._follows = consecutive and detector.follows_faces
+        asked = {"every_face": every_face and detector.finds_small_faces, "consecutive": self._follows}
+        self._inputs = {name: np.array([True]) for name, is_asked in asked.items() if is_asked}
         self._connection = connection
         self._clock = clock
         self._detector = detector
@@ -95,10 +124,12 @@ class FaceFinder:
         """Find all faces in each frame of a window; may be called for several windows at once."""
         last = self._last
         known = {} if last is None else {id(last[0]): last}
-        new = {id(frame.picture): frame.picture for frame in window if id(frame.picture) not in known}
-        if new:
-            searched = self._search(list(new.values()))
-            known |= {id(picture): (picture, *found) for picture, found in zip(new.values(), searched, strict=True)}
+        new = list({id(frame.picture): frame for frame in window if id(frame.picture) not in known}.values())
+        runs = consecutive_runs(new) if self._follows else [new]
+        for run in filter(None, runs):
+            pictures = [frame.picture for frame in run]
+            searched = self._search(pictures)
+            known |= {id(picture): (picture, *found) for picture, found in zip(pictures, searched, strict=True)}
         self._last = known[id(window[-1].picture)]
         return [FoundFrame(frame, *known[id(frame.picture)][1:]) for frame in window]
 
@@ -107,7 +138,7 @@ class FaceFinder:
         with self._clock.time("convert"):
             shown = np.stack([picture.rgb(long_side=self._detector.long_side) for picture in pictures])
         with self._clock.time("faces"):
-            answer = self._connection.infer(InferRequest(self._detector.model, {"frames": shown}))
+            answer = self._connection.infer(InferRequest(self._detector.model, {"frames": shown, **self._inputs}))
         height, width = shown.shape[1:3]
         landmarks = answer.get("landmarks")
         found = []
@@ -131,10 +162,36 @@ class FixedFace:
 
 
 def open_finder(
-    connection: TritonCalls, clock: StageClock, detector: Detector, box: Sequence[float] | None
+    connection: TritonCalls,
+    clock: StageClock,
+    detector: Detector,
+    box: Sequence[float] | None,
+    faces: Iterable[FaceChoice | FaceBoxes],
 ) -> FaceFinder | FixedFace:
     """Find faces with a detector, unless the user gives the box, (x1, y1, x2, y2) in pixels."""
-    return FaceFinder(connection, clock, detector) if box is None else FixedFace(np.array(box, np.float32))
+    if box is not None:
+        return FixedFace(np.array(box, np.float32))
+    return FaceFinder(connection, clock, detector, every_face=needs_every_face(faces), consecutive=True)
+
+
+def consecutive_runs(frames: Sequence[Frame]) -> list[list[Frame]]:
+    """Split frames where they do not follow each other, all forwards or all backwards."""
+    runs: list[list[Frame]] = []
+    direction = 0
+    for frame in frames:
+        moved = frame.index - runs[-1][-1].index if runs else 0
+        if 0 < abs(moved) <= MAX_STEP and moved * direction >= 0:
+            runs[-1].append(frame)
+            direction = moved
+        else:
+            runs.append([frame])
+            direction = 0
+    return runs
+
+
+def needs_every_face(faces: Iterable[FaceChoice | FaceBoxes]) -> bool:
+    """Return whether small faces beside large ones matter to a choice; the largest face is always found."""
+    return any(face != LARGEST for face in faces)
 
 
 def follow(found: Iterable[FoundFrame[Frame]], choice: FaceChoice) -> Generator[Observation[Frame], None, None]:
@@ -156,5 +213,7 @@ def _scaled(face: Face, x: float, y: float) -> Face:
 
 
 def _thumbnail(picture: np.ndarray) -> np.ndarray:
-    small = cv2.resize(picture, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+    side = 4 * THUMBNAIL_SIDE  # the mean of the whole picture's pixels, in one step, takes six times as long
+    sampled = cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR)
+    small = cv2.resize(sampled, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
     return small.mean(axis=2, dtype=np.float32)

@@ -17,7 +17,7 @@ from client.tracking.faces import Face, FaceChoice
 
 Frame = TypeVar("Frame")
 
-MIN_OVERLAP = 0.25  # intersection over union that links a face to the one in the previous frame
+MIN_OVERLAP = 0.25  # intersection over union that links a face to the one in the previous frame, or to a stated box
 MAX_GAP_FRAMES = 5  # longest run of frames without the face that is bridged
 LARGER_FACTOR = 2.0  # a face this many times larger than the followed one...
 LARGER_FRAMES = 12  # ...for this many frames replaces it, if the largest face was asked for

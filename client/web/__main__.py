@@ -19,19 +19,25 @@ from lipsync_core.terminal import forgive_streams, interrupts_end
 
 with interrupts_end("lipsync web"), needs_extra("web"):
     import uvicorn
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
     from client.servers.embedded import start_error
     from client.web.app import create_app
+    from client.web.background import Background
     from client.web.connections import GuardedProtocol, max_connections
-    from client.web.job_queue import JobQueue
+    from client.web.earlier_files import take_over
+    from client.web.example import making_example
+    from client.web.job_media import JobMedia, check_same_files
+    from client.web.live_messages import MAX_MESSAGE_BYTES
+    from client.web.recovery import hold_uploads
     from client.web.service import Service
-    from client.web.settings import build_parser, settings_from
-    from client.web.store import JobStore
+    from client.web.settings import ANY_ADDRESS, build_parser, settings_from
+    from client.web.signing import set_up_signing
+    from client.web.store import open_store
     from client.web.triton import LoadedModels, open_triton
-    from client.web.worker import Workers, hold_uploads, store_path
+    from client.web.worker import Workers
 
 LAST_ANSWERS_S = 2  # time for open responses when the service ends; streams are cut off then
-ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler = set_up_logs(as_json=False, quiet=False)
     try:
         settings = settings_from(options, os.environ)
+        set_up_signing(options, os.environ)
         if options.worker_only and options.url is None:
             raise UsageError(
                 option="worker_only", expected=f"{ref('url')} with the address of a running Triton", got="none"
@@ -52,12 +59,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             if listening is not None:
                 stack.enter_context(hold_uploads(settings))
             triton = stack.enter_context(open_triton(options))
-            store, queue = JobStore(store_path(settings)), JobQueue(settings)
-            stack.enter_context(Workers(settings, store, queue, triton))
+            store, media = open_store(settings), JobMedia(settings)
+            stack.callback(store.close)
+            media.check()
+            check_same_files(store, media)
+            take_over(settings.data, store)
+            stack.enter_context(Workers(settings, store, media, triton))
             if listening is None:
                 threading.Event().wait()
             else:
-                serve(Service(settings, store, queue, LoadedModels(triton)), listening)
+                service = Service(settings, store, media, LoadedModels(triton))
+                stack.enter_context(Background(service))
+                stack.enter_context(making_example(settings, triton))
+                serve(service, listening)
     except KeyboardInterrupt:
         return 0
     except LipSyncError as error:
@@ -103,6 +117,9 @@ def server_config(service: Service, log_level: str = "warning") -> uvicorn.Confi
         create_app(service),
         http=GuardedProtocol,
         limit_concurrency=max_connections(),
+        ws=WebSocketsSansIOProtocol,
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # sound and video do not shrink
         log_level=log_level,
         server_header=False,
         proxy_headers=bool(proxies),

@@ -10,17 +10,42 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
-from client.web import job_routes, legacy_routes, service_routes
+from client.web import (
+    event_routes,
+    file_routes,
+    job_routes,
+    legacy_routes,
+    live_routes,
+    page_routes,
+    plan_routes,
+    progressive_routes,
+    service_routes,
+    verify_routes,
+)
 from client.web.connections import BodyGuard
+from client.web.event_routes import EVENT_SCHEMAS
 from client.web.heads import HeadMiddleware
+from client.web.idempotency import KEY_HEADER, REPEATED_HEADER
+from client.web.job_routes import BODY_SCHEMAS
 from client.web.metrics import Metrics, MetricsMiddleware
-from client.web.problems import DefectMiddleware, Problem, add_problem_handlers
+from client.web.problems import DefectMiddleware, Problem, add_problem_handlers, problem_responses
 from client.web.security import Gatekeeper, SecurityMiddleware
 from client.web.service import Service
 from client.web.settings import NULL_ORIGIN
 from client.web.stored_file import StoredFile
 
-ROUTES = (job_routes, service_routes, legacy_routes)
+ROUTES = (
+    job_routes,
+    event_routes,
+    file_routes,
+    progressive_routes,
+    service_routes,
+    page_routes,
+    plan_routes,
+    verify_routes,
+    live_routes,
+    legacy_routes,
+)
 PAGE = Path(__file__).parent / "page"
 DESCRIPTION = "Takes a video and recorded speech; returns the video lip-synced to it."
 
@@ -28,9 +53,18 @@ DESCRIPTION = "Takes a video and recorded speech; returns the video lip-synced t
 def create_app(service: Service) -> FastAPI:
     """Create the app that serves the API and the page of a service."""
     settings = service.settings
-    app = FastAPI(title="lipsync", description=DESCRIPTION, version=_version(), docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="lipsync",
+        description=DESCRIPTION,
+        version=_version(),
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
     app.state.service = service
-    app.state.gatekeeper = Gatekeeper(settings)
+    app.state.gatekeeper = Gatekeeper(settings, service.store)
+    app.state.planner = plan_routes.Planner()
+    app.state.verifier = verify_routes.Verifier()
     app.state.metrics = Metrics(service)
     add_problem_handlers(app)
     for routes in ROUTES:
@@ -49,8 +83,8 @@ def create_app(service: Service) -> FastAPI:
             CORSMiddleware,
             allow_origins=sites,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Range"],
-            expose_headers=["Location", "Content-Range"],
+            allow_headers=["Authorization", "Content-Type", KEY_HEADER, "Range"],
+            expose_headers=["Location", "Content-Range", "Retry-After", REPEATED_HEADER],
         )
     if NULL_ORIGIN in settings.cors_origins:
         app.add_middleware(legacy_routes.LegacyCors, origins=settings.cors_origins)
@@ -62,11 +96,18 @@ def create_app(service: Service) -> FastAPI:
 
 
 def _complete_openapi(app: FastAPI) -> None:
-    """Add the problem schema and the authentication scheme to the OpenAPI document."""
+    """Add what FastAPI cannot know to the OpenAPI document: problems, events, bodies, settings, and the token."""
     document = app.openapi()
     components: dict[str, Any] = document.setdefault("components", {})
     schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    components["schemas"] |= {**schema.pop("$defs"), "Problem": schema}
+    components["schemas"] |= {**schema.pop("$defs"), "Problem": schema, **EVENT_SCHEMAS, **BODY_SCHEMAS}
+    components["schemas"]["JobView"]["properties"]["settings"] = {
+        "$ref": "#/components/schemas/JobSettings",
+        "description": "Value of every option, defaults included.",
+    }
+    for operation in [operation for methods in document["paths"].values() for operation in methods.values()]:
+        if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+            operation["responses"]["422"] = problem_responses(422)[422]  # in place of FastAPI's own errors
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
     components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}

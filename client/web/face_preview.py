@@ -22,15 +22,15 @@ from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
 from client.tracking.faces import MIN_CHOSEN_SCORE
 from client.tracking.finder import FaceFinder
-from client.web.job_process import EXIT_RETRY
+from client.web.child import EXIT_REFUSED, EXIT_RETRY
 from client.web.labels import PICTURE_PART
+from client.web.problem_kinds import NOT_READY, UNREADABLE_MEDIA
 from client.web.problems import ProblemError
 from client.web.video_preview import LONG_SIDE, even, jpeg
 from client.web.views import FaceList, FaceView
 
 MAX_MEMORY_BYTES = 4 << 30  # address space; a picture of 100 megapixels fits
 TIMEOUT_S = 30.0
-EXIT_REFUSED = 3
 
 
 def main() -> int:
@@ -67,7 +67,7 @@ def find_faces(picture: Path, access: ServerAccess, at_s: float = 0.0) -> FaceLi
     frame = next(iter(source.frames()))
     shown = base64.b64encode(jpeg(even(frame.picture.rgb(long_side=LONG_SIDE)))).decode()
     with ServerPool(access, PoolOptions(patience_s=0.0)) as pool:
-        (found,) = FaceFinder(pool, StageClock()).find([frame])
+        (found,) = FaceFinder(pool, StageClock(), every_face=True).find([frame])
     faces = sorted((face for face in found.faces if face.score >= MIN_CHOSEN_SCORE), key=lambda face: face.center[0])
     views = [
         FaceView(
@@ -96,19 +96,19 @@ async def preview_faces(picture: Path, access: ServerAccess, at_s: float = 0.0) 
     except TimeoutError as error:
         people = "Looking for faces took too long. Try again in a moment."
         raise ProblemError(
-            503, expected=f"an answer within {TIMEOUT_S:g} s", got="none", advice="Try again", people=people
+            NOT_READY, expected=f"an answer within {TIMEOUT_S:g} s", got="none", advice="Try again", people=people
         ) from error
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     if process.returncode == EXIT_REFUSED:
-        raise ProblemError.of(422, [error_from_dict(json.loads(said))], title=MediaError.title)
+        raise ProblemError.of(UNREADABLE_MEDIA, [error_from_dict(json.loads(said))])
     if process.returncode == EXIT_RETRY:
         raise not_ready()
     if process.returncode != 0:
         raise ProblemError(
-            422,
+            UNREADABLE_MEDIA,
             name=PICTURE_PART,
             expected="a readable picture",
             got="one that is too large or damaged",
@@ -121,7 +121,7 @@ def not_ready() -> ProblemError:
     """Return the problem of a Triton that does not answer."""
     people = "The lip-sync server is not ready. It may be starting: try again in a moment."
     return ProblemError(
-        503, expected="a ready lip-sync server", got="none", advice="Try again in a moment", people=people
+        NOT_READY, expected="a ready lip-sync server", got="none", advice="Try again in a moment", people=people
     )
 
 

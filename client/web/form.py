@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from client.media import CONTAINERS
+from client.media.codecs import codecs_in
 from client.option import Option
-from client.options import START, options_for_front_end, pipelines_of
-from client.web.views import OptionGroup, OptionList, OptionView
+from client.options import CODEC, CONTAINER, END, START, options_for_front_end, pipelines_of
+from client.web.views import OptionGroup, OptionList, OptionView, OutputFormat
 
 
 def option_list() -> OptionList:
@@ -17,7 +19,16 @@ def option_list() -> OptionList:
         OptionGroup(title=title, options=[option_view(option) for option in shown if belongs(option)])
         for title, belongs in GROUPS.items()
     ]
-    return OptionList(groups=groups, preview_at=START.name)
+    return OptionList(groups=groups, preview_at=START.name, preview_until=END.name)
+
+
+def output_formats() -> list[OutputFormat]:
+    """Return the formats of results, with the codecs that go with each."""
+    return [
+        OutputFormat(container=str(container), codecs=[CODEC.default, *(codec.name for codec in codecs_in(known))])
+        for container in CONTAINER.kind.schema()["enum"]
+        if (known := CONTAINERS[f".{container}"])
+    ]
 
 
 def option_view(option: Option[Any]) -> OptionView:

@@ -7,35 +7,40 @@ the exit code only tells whether the job is to be tried again.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
-import signal
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from client.errors import LipSyncError, MediaError, NoFaceError, OutputError, ServerUnavailable, UsageError, ref
-from client.job import Job
+import sqlalchemy as sa
+
+from client.errors import LipSyncError, MediaError, ServerUnavailable, UsageError, ref
 from client.logs import set_up_logs
-from client.process import end_on_signals
+from client.options import CONTAINER
+from client.process import end_on_signals, end_with_parent
+from client.quality.fixing import run_corrected
 from client.servers.access import ServerAccess
 from client.servers.pool import ServerPool
 from client.shortage import shortage_of
+from client.storage import FileMissing
 from client.system import return_freed_frames
-from client.web.job_record import Failure
-from client.web.job_settings import AUDIO_FILE, SETTING_NAMES, VIDEO_FILE, JobSettings
-from client.web.labels import JOB_FILES, for_user
+from client.web.child import EXIT_RETRY
+from client.web.failures import failure, servers_failure
+from client.web.job_media import JobMedia, wait_for_storage
+from client.web.job_record import JobRecord, files_of
+from client.web.job_settings import JobSettings, result_file
+from client.web.owner import process_name
+from client.web.scripts import stored_script
+from client.web.settings import Settings
 from client.web.store import JobStore
 from client.web.stored_file import is_stored
 
-EXIT_RETRY = 75  # EX_TEMPFAIL of sysexits.h
-PR_SET_PDEATHSIG = 1  # prctl option: signal for a child whose parent dies; source: man 2 prctl
 NOTE_EVERY_S = 0.4
-USERS_ERRORS = (MediaError, NoFaceError, OutputError, UsageError)  # others concern the server alone
-SERVERS_FAULT = "Something went wrong on the server, not with your files. Try again, or ask whoever runs this service"
+INSIST_EVERY_S = 2.0
 logger = logging.getLogger("client.web")
 
 
@@ -45,35 +50,45 @@ class WebJobRequest:
 
     Attributes:
         job_id: the job.
-        store: file of the jobs' records.
-        folder: folder of the job's files.
+        store: where the jobs' records are; an address may hold a password.
+        owner: in whose name the job is claimed.
+        data: the service's folder on this machine.
+        media: address of the storage of the jobs' files; None if they are in the folder.
         parent: id of the process that this one ends with.
-        is_last_try: whether the job fails if the server cannot be reached.
         access: the servers.
+        progressive: see `Settings`.
     """
 
     job_id: str
-    store: Path
-    folder: Path
+    store: Path | str
+    owner: str
+    data: Path
+    media: str | None
     parent: int
-    is_last_try: bool
     access: ServerAccess
+    progressive: bool = True
 
     def as_json(self) -> str:
         """Return the request for stdin; it holds the servers' token."""
-        fields = {**vars(self), "store": str(self.store), "folder": str(self.folder), "access": self.access.as_json()}
+        fields = {**vars(self), "store": str(self.store), "data": str(self.data), "access": self.access.as_json()}
         return json.dumps(fields)
 
     @classmethod
     def from_json(cls, text: str) -> WebJobRequest:
         """Rebuild what `as_json` wrote."""
         fields = json.loads(text)
-        paths = {name: Path(fields[name]) for name in ("store", "folder")}
-        return cls(**fields | paths | {"access": ServerAccess.from_json(fields["access"])})
+        store: Path | str = fields["store"]
+        store = store if "://" in fields["store"] else Path(fields["store"])
+        access = ServerAccess.from_json(fields["access"])
+        return cls(**fields | {"store": store, "data": Path(fields["data"]), "access": access})
+
+
+class ClaimLost(Exception):
+    """Another process runs the job now: this one is to stop, and to record nothing."""
 
 
 class StoredProgress:
-    """Writes the job's progress into its record, a few times a second."""
+    """Writes the job's progress into its record, about every half second, and stops a job that was taken over."""
 
     def __init__(self, store: JobStore, job_id: str) -> None:
         """Write into this job's record."""
@@ -85,7 +100,7 @@ class StoredProgress:
     def stage(self, name: str, total_frames: int | None = None) -> None:
         """Record the start of a stage."""
         self._frames = 0
-        self._store.begin_stage(self._job_id, name, total_frames)
+        self._note(lambda: self._store.begin_stage(self._job_id, name, total_frames, self._store.owner))
 
     def advance(self, frames: int) -> None:
         """Count frames; record the count now and then."""
@@ -93,73 +108,120 @@ class StoredProgress:
         now = time.monotonic()
         if now - self._noted_at >= NOTE_EVERY_S:
             self._noted_at = now
-            self._store.note_frames(self._job_id, self._frames)
+            self._note(lambda: self._store.note_frames(self._job_id, self._frames, self._store.owner))
+
+    def _note(self, step: Callable[[], bool]) -> None:
+        """Write progress; a database that does not answer for a while does no harm.
+
+        Raises:
+            ClaimLost: another process runs the job now.
+        """
+        try:
+            if not step() and not self._store.is_mine(self._job_id):
+                raise ClaimLost
+        except sa.exc.OperationalError as error:
+            logger.warning("job %s: its progress is not recorded: %s", self._job_id, type(error.orig).__name__)
 
 
 def main() -> int:
     """Run the job that stdin describes; returns 0 if its record has the outcome, EXIT_RETRY if it is to be retried."""
-    _end_with_parent()
+    end_on_signals()
+    end_with_parent()
     return_freed_frames()
     request = WebJobRequest.from_json(sys.stdin.read())
     if os.getppid() != request.parent:  # it died before this process could ask for a signal
         return EXIT_RETRY
     set_up_logs(as_json=False, quiet=False)
-    store = JobStore(request.store.resolve())
     try:
-        os.chdir(request.folder)  # so that no message names a folder of this machine
-        run_job(store, request.job_id, request.access)
+        store = JobStore(request.store, request.owner)
+    except UsageError as error:
+        logger.warning("job %s: %s", request.job_id, str(error))
+        return EXIT_RETRY
+    return record_job(store, request)
+
+
+def record_job(store: JobStore, request: WebJobRequest) -> int:
+    """Run a claimed job and record how it ends; returns what `main` does."""
+    try:
+        if not store.enter(request.job_id, process_name(os.getpid())):
+            return 0
+        settings = Settings(request.data, media=request.media, progressive=request.progressive)
+        run_job(store, JobMedia(settings), request.job_id, request.access, is_watched=settings.progressive)
+    except sa.exc.OperationalError as error:
+        logger.warning("job %s: the records do not answer: %s", request.job_id, type(error.orig).__name__)
+        return EXIT_RETRY
+    except ClaimLost:
+        logger.warning("job %s: another process runs it now", request.job_id)
     except ServerUnavailable as error:
         logger.warning("job %s: %s", request.job_id, str(error))
-        if not request.is_last_try:
-            return EXIT_RETRY
-        store.fail(request.job_id, failure(error))
+        return EXIT_RETRY
     except LipSyncError as error:
         logger.warning("job %s: %s", request.job_id, str(error))
-        store.fail(request.job_id, failure(error))
+        failed = failure(error)
+        _insist(lambda: store.fail(request.job_id, failed, store.owner))
     except Exception as error:
         logger.exception("job %s", request.job_id)
-        store.fail(request.job_id, servers_failure((shortage_of(error) or LipSyncError).title))
+        failed = servers_failure((shortage_of(error) or LipSyncError).title)
+        _insist(lambda: store.fail(request.job_id, failed, store.owner))
     return 0
 
 
-def run_job(store: JobStore, job_id: str, access: ServerAccess) -> None:
-    """Run a job in the current folder and record its report.
+def run_job(store: JobStore, media: JobMedia, job_id: str, access: ServerAccess, *, is_watched: bool = False) -> None:
+    """Run a job in its folder, which becomes the current one, store its result, and record its report.
+
+    Args:
+        store: the jobs' records.
+        media: the jobs' files.
+        job_id: the job.
+        access: the servers.
+        is_watched: see `JobOptions`.
 
     Raises:
         LipSyncError: the result cannot be completed.
+        ClaimLost: another process runs the job now.
+        sqlalchemy.exc.OperationalError: the records do not answer.
     """
     record = store.get(job_id)
     if record is None:
         return
-    for name in (VIDEO_FILE, AUDIO_FILE):
+    wait_for_storage(lambda: _fetch(media, record), f"job {job_id}")
+    os.chdir(media.folder(job_id))  # so that no message names a folder of this machine
+    for name in files_of(record):
         if not is_stored(Path(name)):
-            raise MediaError(about=name, expected="a file", got="none", advice="Send it again")
-    settings = JobSettings(**record.settings)
-    with Job(settings.job_options(Path(), job_id)) as job, ServerPool(access) as pool:
-        report = job.run(pool, StoredProgress(store, job_id))
+            raise _file_is_missing(name)
+    script = None if record.voices is None else stored_script(Path())
+    chosen = JobSettings(**record.settings)
+    options = replace(chosen.job_options(Path(), job_id, script and script.scene), is_watched=is_watched)
+    with ServerPool(access) as pool:
+        report = run_corrected(options, lambda job: job.run(pool, StoredProgress(store, job_id)))
     fields = report.as_dict(ref)  # the API and the page each spell options in their own way
     del fields["output"]  # a path of this machine
-    store.finish(job_id, fields)
+    result = Path(result_file(record.settings[CONTAINER.name]))
+    if not _insist(lambda: store.is_mine(job_id)):
+        raise ClaimLost
+    wait_for_storage(lambda: media.put(job_id, result), f"the result of job {job_id}")
+    _insist(lambda: store.finish(job_id, fields, store.owner))
 
 
-def failure(error: LipSyncError) -> Failure:
-    """Return what the user is told about an error; what concerns the server alone stays in its log."""
-    is_users = isinstance(error, USERS_ERRORS) and SETTING_NAMES.issuperset(error.options)
-    if is_users and error.about in {"", *JOB_FILES}:
-        return Failure(error.title, str(error), for_user(error))
-    return servers_failure(error.title)
+def _fetch(media: JobMedia, record: JobRecord) -> None:
+    try:
+        media.fetch(record.id, files_of(record))
+    except FileMissing as error:
+        raise _file_is_missing(error.about.rpartition("/")[2]) from None
 
 
-def servers_failure(title: str) -> Failure:
-    """Return a failure that is not due to the user's files and options."""
-    return Failure(title, SERVERS_FAULT, SERVERS_FAULT)
+def _file_is_missing(name: str) -> MediaError:
+    return MediaError(about=name, expected="a file", got="none", advice="Send it again")
 
 
-def _end_with_parent() -> None:
-    """End by a signal when the parent dies, also by kill -9."""
-    end_on_signals()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the service
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _insist(step: Callable[[], bool]) -> bool:
+    """Record a job's end, however long the database does not answer."""
+    while True:
+        try:
+            return step()
+        except sa.exc.OperationalError as error:
+            logger.warning("a job's end waits for the database: %s", type(error.orig).__name__)
+            time.sleep(INSIST_EVERY_S)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, create_model, model_validator
 
 from client.errors import LipSyncError, UsageError, by_name, spelled
+from client.job_files import channels_named_already
 from client.job_options import JobOptions, new_job_id
 from client.media import CONTAINERS
 from client.media.codecs import codecs_in
+from client.media.progressive import SUFFIX
 from client.option import Option
 from client.option_kinds import Json
 from client.options import (
@@ -24,9 +26,15 @@ from client.options import (
     pipelines_of,
     read_options,
 )
+from client.scene.options import VOICE_CHANNEL
+from client.scene.scene import Scene
 
 VIDEO_FILE, AUDIO_FILE = "video", "audio"  # names in a job's folder
+VOICE_FILES = tuple(f"voice_{number}" for number in range(1, 17))  # further voices, which a script names
+SCRIPT_FILE = "script.json"
 PARTS_FOLDER = "parts"  # finished parts of an unfinished job, beside the files
+RESULT_STEM = "result"
+PROGRESSIVE_FILE = f"{RESULT_STEM}{SUFFIX}"  # what is ready of an unfinished result
 API_OPTIONS = options_for_front_end("api")
 SETTING_NAMES = frozenset(option.name for option in API_OPTIONS)
 
@@ -58,8 +66,13 @@ class SettingsBase(BaseModel):
         """Return all choices as JSON, defaults included."""
         return {option.name: getattr(self, option.name) for option in API_OPTIONS}
 
-    def job_options(self, folder: Path, job_id: str = "") -> JobOptions:
+    def job_options(self, folder: Path, job_id: str = "", script: Scene | None = None) -> JobOptions:
         """Return the client's job for the files of a job's folder; finished parts are kept there too.
+
+        Args:
+            folder: the folder.
+            job_id: names the job in requests and logs; empty for a random one.
+            script: who speaks when, in place of the audio.
 
         Raises:
             UsageError: choices do not go together.
@@ -70,8 +83,11 @@ class SettingsBase(BaseModel):
         if values[CODEC] not in allowed:
             known = ", ".join(sorted(allowed))
             raise UsageError(option=CODEC.name, expected=f"one that {container} holds ({known})", got=values[CODEC])
+        if script is not None and values.has(VOICE_CHANNEL):
+            raise channels_named_already()
+        audio = folder / AUDIO_FILE if script is None else None
         output = folder / result_file(container)
-        return JobOptions(folder / VIDEO_FILE, folder / AUDIO_FILE, output, values, job_id or new_job_id())
+        return JobOptions(folder / VIDEO_FILE, audio, output, values, job_id or new_job_id(), script=script)
 
 
 def _field(option: Option[Any]) -> tuple[Any, Any]:
@@ -106,4 +122,4 @@ JobSettings = create_model(
 
 def result_file(container: str) -> str:
     """Return the name of the result in a job's folder."""
-    return f"result.{container}"
+    return f"{RESULT_STEM}.{container}"

@@ -8,21 +8,28 @@ from typing import Any
 
 from client.errors import LipSyncError, by_name, in_quotes, spelled
 from client.options import CONTAINER, OPTIONS
-from client.web.job_settings import AUDIO_FILE, VIDEO_FILE, result_file
+from client.web.job_settings import AUDIO_FILE, VIDEO_FILE, VOICE_FILES, result_file
 
 PICTURE_PART = "picture"
-VIDEO_URL, AUDIO_URL = "video_url", "audio_url"
+SOUND_PART = "sound"
+CREDENTIALS_PART = "credentials"
+VIDEO_URL, AUDIO_URL, VOICE_URLS = "video_url", "audio_url", "voice_urls"
 JOB_FILES: dict[str, str] = {
     VIDEO_FILE: "Video",
     AUDIO_FILE: "Speech",
+    **{name: f"Voice {number}" for number, name in enumerate(VOICE_FILES, 1)},
     **{result_file(str(container)): "Result" for container in CONTAINER.kind.schema()["enum"]},
 }
 LABELS: dict[str, str] = {
     **{option.name: option.label for option in OPTIONS},
     **JOB_FILES,
     PICTURE_PART: "Picture",
+    SOUND_PART: "Sound",
+    CREDENTIALS_PART: "Credentials",
     VIDEO_URL: "Address of the video",
     AUDIO_URL: "Address of the audio",
+    **{f"{VOICE_URLS}.{name}": f"Address of voice {number}" for number, name in enumerate(VOICE_FILES, 1)},
+    "script": "Script",
 }
 
 

@@ -14,15 +14,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from client.options import MODEL
 from client.pipelines.latentsync import LATENTSYNC
 from client.pipelines.wav2lip import WAV2LIP
+from client.web.file_routes import BYTES, MEDIA, SHOWN_ANYWHERE, result_response
 from client.web.job_record import State
-from client.web.job_routes import BYTES, FILE_PARTS, MEDIA, result_response
-from client.web.job_settings import JobSettings
+from client.web.job_settings import AUDIO_FILE, VIDEO_FILE, JobSettings
+from client.web.job_views import EXAMPLE_ID
+from client.web.problem_kinds import UNUSABLE
 from client.web.problems import ProblemError, problem_responses
 from client.web.security import User
 from client.web.service import ServiceDep
 from client.web.settings import LEGACY_PATHS, NULL_ORIGIN
 from client.web.upload import UploadReader
-from client.web.views import EXAMPLE_ID
 
 Status = Literal["pending", "running", "completed", "failed", "not_found"]
 MODE = "mode"
@@ -35,7 +36,7 @@ STATUS: dict[State, Status] = {
     "failed": "failed",
     "cancelled": "failed",
 }
-SHOWN_ANYWHERE = {"Cross-Origin-Resource-Policy": "cross-origin"}  # a player of the predecessor's page shows results
+FILE_PARTS = (VIDEO_FILE, AUDIO_FILE)
 router = APIRouter(tags=["predecessor"])
 AnyJobId = Annotated[str, Path(alias="jobId", description="The job's id.", examples=[EXAMPLE_ID])]
 
@@ -90,8 +91,8 @@ async def submit(request: Request, user: User, service: ServiceDep) -> Submitted
             request
         )
         settings = JobSettings(**{MODEL.name: _model(upload.fields.get(MODE, next(iter(MODES))))})
-        view = await service.accept(place, settings, *(upload.names[name] for name in FILE_PARTS))
-    return Submitted(jobId=view.id)
+        accepted = await service.accept(place, settings, upload.names)
+    return Submitted(jobId=accepted.view.id)
 
 
 @router.get("/status/{jobId}", response_model=JobStatus, responses=problem_responses(401))
@@ -120,7 +121,7 @@ def _model(mode: str) -> str:
         ProblemError: 422, there is no such mode.
     """
     if mode not in MODES:
-        raise ProblemError(422, name=MODE, expected=f"one of {', '.join(MODES)}", got="another")
+        raise ProblemError(UNUSABLE, name=MODE, expected=f"one of {', '.join(MODES)}", got="another")
     return MODES[mode]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 HEAD_BYTES = 16
@@ -20,9 +21,14 @@ KINDS = (MP4, QUICKTIME, WEBP, *(kind for _, kind in BEGINNINGS), UNKNOWN)
 def media_type(path: Path) -> str:
     """Return the media type of a video or picture; application/octet-stream if browsers cannot show it."""
     with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
+        return media_type_of([file.read(HEAD_BYTES)])
+
+
+def media_type_of(beginning: Iterable[bytes]) -> str:
+    """Return the media type of a file by its first bytes, in pieces."""
+    head = b"".join(beginning)
     if head[4:8] == b"ftyp":
         return QUICKTIME if head[8:10] == b"qt" else MP4
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return WEBP
-    return next((kind for beginning, kind in BEGINNINGS if head.startswith(beginning)), UNKNOWN)
+    return next((kind for known, kind in BEGINNINGS if head.startswith(known)), UNKNOWN)

@@ -54,6 +54,9 @@ class Metrics:
         seconds.add_metric([], totals["finished"][2])
         yield from (ended, frames, seconds)
         yield GaugeMetricFamily(
+            "lipsync_web_live_streams", "Live streams that are open", value=self._service.live.open_streams
+        )
+        yield GaugeMetricFamily(
             "lipsync_web_free_bytes", "Disk space for uploads", value=max(self._service.disk.free_bytes(), 0)
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from copy import copy
 from typing import Any
@@ -10,35 +11,33 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from client.errors import LipSyncError, UsageError, by_name, spelled
+from client.storage import FileMissing, StorageUnavailable
 from client.web.job_settings import SettingError
 from client.web.labels import for_user
+from client.web.problem_kinds import (
+    DEFECT,
+    FILE_GONE,
+    KINDS,
+    MALFORMED,
+    METHOD_NOT_ALLOWED,
+    RETRY_AFTER_S,
+    STANDARD,
+    UNAVAILABLE,
+    UNUSABLE,
+    WRONG_OPTION,
+    ProblemKind,
+)
 
+logger = logging.getLogger("client.web")
 MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER = "Retry-After"
 MAX_NAMED = 5  # errors that the detail of a problem repeats
-TITLES: dict[int, str] = {
-    400: "The request is malformed",
-    401: "A token is required",
-    403: "The request is not allowed",
-    404: "Not found",
-    405: "The method is not allowed",
-    408: "The upload stalled",
-    409: "The job is in the wrong state",
-    411: "The length is missing",
-    413: "The upload is too large",
-    415: "The content type is not supported",
-    416: "The file has no such part",
-    421: "Unknown host name",
-    422: "The request cannot be used",
-    429: "Too many jobs",
-    500: "Something went wrong",
-    503: "The service is not ready",
-    507: "The disk is full",
-}
 DETAILS: dict[int, LipSyncError] = {
     404: LipSyncError(expected="a path that GET /openapi.json lists"),
     405: LipSyncError(expected="another method", advice="See GET /openapi.json"),
@@ -64,8 +63,8 @@ class Problem(BaseModel):
         json_schema_extra={
             "examples": [
                 {
-                    "type": "urn:lipsync:problem:422",
-                    "title": UsageError.title,
+                    "type": WRONG_OPTION.type,
+                    "title": WRONG_OPTION.title,
                     "status": 422,
                     "detail": "crf: expected a whole number from 0 to 51, got '99'",
                     "user_message": "Quality: Needed: a whole number from 0 to 51. Found: '99'.",
@@ -82,7 +81,9 @@ class Problem(BaseModel):
         }
     )
 
-    type: str = Field(description="Identifies the kind of error, for programs.")
+    type: str = Field(
+        description="Identifies the kind of error, for programs; GET it for a description. GET /problems lists all."
+    )
     title: str = Field(description="The kind of error, for people.")
     status: int = Field(description="HTTP status.")
     detail: str = Field(description="What was wrong and what to do; options have their names in the API.")
@@ -90,12 +91,32 @@ class Problem(BaseModel):
     errors: list[FieldProblem] = Field(default=[], description="The errors one by one.")
 
 
+class ProblemKindView(BaseModel):
+    """A kind of problem."""
+
+    type: str = Field(description="The `type` of such problems.", examples=[WRONG_OPTION.type])
+    title: str
+    status: int
+    advice: str = Field(description="What a program, or whoever wrote it, can do about it.")
+
+    @classmethod
+    def of(cls, kind: ProblemKind) -> ProblemKindView:
+        """Describe a kind."""
+        return cls(type=kind.type, title=kind.title, status=kind.status, advice=kind.advice)
+
+
+class ProblemKindList(BaseModel):
+    """All kinds of problems, by status."""
+
+    problems: list[ProblemKindView]
+
+
 class ProblemError(Exception):
     """Ends a request with a problem."""
 
     def __init__(
         self,
-        status: int,
+        kind: ProblemKind,
         message: str = "",
         *,
         name: str = "",
@@ -109,39 +130,40 @@ class ProblemError(Exception):
         """Describe one error.
 
         Args:
-            status: the HTTP status.
+            kind: the kind of problem.
             message: the whole statement, if the error is no mismatch of expected and found.
             name: the field at fault; empty for the whole request.
             expected: the rule that was broken, as a noun phrase.
             got: what was found instead.
             advice: what to do.
-            title: replaces the status's own title.
+            title: replaces the kind's own title.
             people: whole sentences for people; without them the other texts are put into sentences.
             headers: further headers of the answer.
         """
         error = LipSyncError(message, option=name or (), expected=expected, got=got, advice=advice)
-        self._describe(status, [error], title, headers)
+        self._describe(kind, [error], title, headers)
         self.problem.user_message = people or self.problem.user_message
 
     @classmethod
     def of(
-        cls, status: int, errors: Sequence[LipSyncError], *, title: str = "", headers: dict[str, str] | None = None
+        cls, kind: ProblemKind, errors: Sequence[LipSyncError], *, headers: dict[str, str] | None = None
     ) -> ProblemError:
         """Make a problem of the client's errors."""
-        made = cls(status)
-        made._describe(status, errors, title, headers)
+        made = cls(kind)
+        made._describe(kind, errors, "", headers)
         return made
 
     def _describe(
-        self, status: int, errors: Sequence[LipSyncError], title: str, headers: dict[str, str] | None
+        self, kind: ProblemKind, errors: Sequence[LipSyncError], title: str, headers: dict[str, str] | None
     ) -> None:
         detail = "; ".join(str(error) for error in errors[:MAX_NAMED])
         self.args = (detail,)
-        self.headers = headers or {}
+        wait = {RETRY_AFTER: str(RETRY_AFTER_S[kind.status])} if kind.status in RETRY_AFTER_S else {}
+        self.headers = {**wait, **(headers or {})}
         self.problem = Problem(
-            type=f"urn:lipsync:problem:{status}",
-            title=title or TITLES[status],
-            status=status,
+            type=kind.type,
+            title=title or kind.title,
+            status=kind.status,
             detail=detail,
             user_message=" ".join(for_user(error) for error in errors[:MAX_NAMED]),
             errors=[_field_problem(error) for error in errors],
@@ -157,29 +179,39 @@ def validation_problem(found: Sequence[Any]) -> ProblemError:
     """Make a problem of pydantic's errors; only values that the client itself refused are repeated."""
     errors = [_client_error(error) for error in found]
     are_settings = any(isinstance(error, UsageError) for error in errors)
-    return ProblemError.of(422, errors, title=UsageError.title if are_settings else "")
+    return ProblemError.of(WRONG_OPTION if are_settings else UNUSABLE, errors)
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe the problems of a route for the OpenAPI document."""
-    return {
-        status: {
-            "description": TITLES[status],
-            "content": {
-                MEDIA_TYPE: {
-                    "schema": {"$ref": "#/components/schemas/Problem"},
-                    "example": {
-                        "type": f"urn:lipsync:problem:{status}",
-                        "title": TITLES[status],
-                        "status": status,
-                        "detail": str(_standard_error(status)),
-                        "user_message": for_user(_standard_error(status)),
-                    },
-                }
-            },
-        }
-        for status in statuses
+    """Describe the problems of a route for the OpenAPI document; where a token is asked for, attempts are limited."""
+    throttled = {429} if 401 in statuses else set()
+    return {status: _problem_response(status) for status in sorted({*statuses, *throttled})}
+
+
+def _problem_response(status: int) -> dict[str, Any]:
+    kinds = [kind for kind in KINDS.values() if kind.status == status]
+    standard = kinds[0]
+    example = {
+        "type": standard.type,
+        "title": standard.title,
+        "status": status,
+        "detail": str(_standard_error(status)),
+        "user_message": for_user(_standard_error(status)),
     }
+    described: dict[str, Any] = {
+        "description": " or ".join(f"{kind.title} (`{kind.type}`)" for kind in kinds),
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}},
+    }
+    if status in RETRY_AFTER_S:
+        schema = {"type": "integer", "minimum": 1}
+        described["headers"] = {RETRY_AFTER: {"description": "Seconds to wait.", "schema": schema}}
+    return described
+
+
+def file_is_gone(what: str) -> ProblemError:
+    """Return the problem of a job's file that is not there any more."""
+    people = f"The {what} is not here any more. It may have been removed."
+    return ProblemError(FILE_GONE, expected=f"a job whose {what} is still here", got="none", people=people)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -189,17 +221,30 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def _problem(_request: Request, error: ProblemError) -> Response:
         return error.response()
 
+    @app.exception_handler(StorageUnavailable)
+    @app.exception_handler(OperationalError)
+    async def _unavailable(_request: Request, error: Exception) -> Response:
+        logger.warning("a request cannot be answered: %s", type(getattr(error, "orig", error)).__name__)
+        people = "The service cannot reach its records or files at the moment. Nothing is lost. Try again in a moment."
+        return ProblemError(
+            UNAVAILABLE, expected="records and files within reach", got="no answer", people=people
+        ).response()
+
+    @app.exception_handler(FileMissing)
+    async def _missing(_request: Request, _error: FileMissing) -> Response:
+        return file_is_gone("file").response()  # it went while the answer was made
+
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> Response:
         return validation_problem(list(error.errors())).response()
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
-        status = error.status_code if error.status_code in TITLES else 400
+        kind = STANDARD.get(error.status_code, MALFORMED)
         headers = dict(error.headers or {})
-        if status == 405:
+        if kind is METHOD_NOT_ALLOWED:
             headers["Allow"] = ", ".join(_allowed_methods(request))
-        return ProblemError.of(status, [_standard_error(status)], headers=headers).response()
+        return ProblemError.of(kind, [_standard_error(kind.status)], headers=headers).response()
 
 
 class DefectMiddleware:
@@ -222,7 +267,7 @@ class DefectMiddleware:
             await self._app(scope, receive, noted_send)
         except Exception:
             if scope["type"] == "http" and not has_begun:
-                await ProblemError.of(500, [DETAILS[500]]).response()(scope, receive, send)
+                await ProblemError.of(DEFECT, [_standard_error(500)]).response()(scope, receive, send)
             raise
 
 
@@ -238,7 +283,7 @@ def _allowed_methods(request: Request) -> list[str]:
 
 def _standard_error(status: int) -> LipSyncError:
     """Return the error of a status that the web framework raised without saying more."""
-    return DETAILS.get(status) or LipSyncError(TITLES[status])
+    return DETAILS.get(status) or LipSyncError(STANDARD[status].title)
 
 
 def _client_error(found: Any) -> LipSyncError:

@@ -2,122 +2,150 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import secrets
-import shutil
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from sqlalchemy.exc import IntegrityError, OperationalError
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
 
-from client.options import END, MODEL, START
-from client.web.job_queue import JobQueue
-from client.web.job_record import ACTIVE, RETRIABLE, JobRecord
-from client.web.job_settings import AUDIO_FILE, PARTS_FOLDER, VIDEO_FILE, SettingsBase
-from client.web.media_probe import MediaFacts, Span, check_lengths, probe
+from client.options import MODEL
+from client.storage import FileMissing, StorageUnavailable
+from client.web.admission import Admission, Place
+from client.web.callback_store import CallbackStore
+from client.web.earlier_files import link_key
+from client.web.idempotency import check_same
+from client.web.job_checks import JobChecks, Probe
+from client.web.job_media import JobMedia
+from client.web.job_record import ACTIVE, NO_ORDER, RETRIABLE, JobOrder, JobRecord, files_of
+from client.web.job_settings import SCRIPT_FILE, VIDEO_FILE, JobSettings, SettingsBase
+from client.web.job_views import JobView, job_view
+from client.web.live_streams import LiveStreams, OpenSession
+from client.web.media_probe import probe
+from client.web.problem_kinds import (
+    FILE_GONE,
+    NO_SUCH_JOB,
+    URLS_OFF,
+    WRONG_STATE,
+)
 from client.web.problems import ProblemError
+from client.web.ready_part import find_ready_part
+from client.web.scripts import VOICES, WebScript, store_script, stored_script
 from client.web.settings import Settings
+from client.web.signed_links import LinkSigner
 from client.web.store import JobStore
-from client.web.stored_file import is_stored
 from client.web.triton import LoadedModels
-from client.web.upload import DiskGuard
-from client.web.views import JobView, job_view
-
-RETRY_AFTER_S = 30
-Probe = Callable[[Sequence[Path]], Awaitable[list[MediaFacts]]]
+from client.web.upload import MAX_NAME_LENGTH
+from client.web.url_guard import PUBLIC_WEB, UrlGuard
 
 
-@dataclass
-class Place:
-    """A user's folder for an upload.
+@dataclass(frozen=True)
+class Accepted:
+    """The answer to a request for a job.
 
     Attributes:
-        user: who uploads.
-        folder: the folder.
-        taken: whether it has become a job's folder.
+        view: the job.
+        is_repeated: whether an earlier request made it.
     """
 
-    user: str
-    folder: Path
-    taken: bool = False
+    view: JobView
+    is_repeated: bool = False
 
 
-class Service:
+class Service(Admission):
     """The jobs, as routes see them."""
 
     def __init__(
-        self, settings: Settings, store: JobStore, queue: JobQueue, models: LoadedModels, probe: Probe = probe
+        self,
+        settings: Settings,
+        store: JobStore,
+        media: JobMedia,
+        models: LoadedModels,
+        probe: Probe = probe,
+        guard: UrlGuard = PUBLIC_WEB,
+        open_session: OpenSession | None = None,
     ) -> None:
         """Serve these jobs and models.
 
         Args:
             settings: limits and folders.
             store: the jobs' records.
-            queue: the jobs' ids.
+            media: the jobs' files.
             models: what the server can run.
             probe: measures uploaded files.
+            guard: says which web addresses may be connected to.
+            open_session: opens a live stream; None to open it on the server.
         """
-        self.settings = settings
-        self.store = store
-        self.queue = queue
+        super().__init__(settings, store)
+        self.media = media
         self.models = models
-        self._probe = probe
-        self.disk = DiskGuard(settings.data, settings.min_free_bytes)
+        self.guard = guard
+        self.callbacks = CallbackStore(store)
+        self.links = LinkSigner(link_key(settings.data, store))
+        self.checks = JobChecks(settings, models, probe, guard)
+        self.live = LiveStreams(settings, models, open_session)
         self.is_ending = False  # event streams end then
-        self._uploading: Counter[str] = Counter()
-        self._counting = asyncio.Lock()
 
-    @asynccontextmanager
-    async def place_for_upload(self, user: str) -> AsyncIterator[Place]:
-        """Provide a folder for a new job's files; it is removed unless `accept` takes it.
+    async def accept(
+        self,
+        place: Place,
+        settings: SettingsBase,
+        names: Mapping[str, str],
+        order: JobOrder = NO_ORDER,
+        script: WebScript | None = None,
+    ) -> Accepted:
+        """Queue a job with the files in a place, or with files that are fetched later.
 
-        Raises:
-            ProblemError: 429, the user or all together have too many jobs; 507, the disk is full.
-        """
-        self.disk.check()
-        async with self._counting:
-            await run_in_threadpool(self._check_counts, user)
-            self._uploading[user] += 1
-        place = Place(user, self.settings.uploads_folder / secrets.token_hex(16))
-        try:
-            place.folder.mkdir(mode=0o700)
-            yield place
-        finally:
-            if not place.taken:
-                self._uploading[user] -= 1
-                await run_in_threadpool(shutil.rmtree, place.folder, ignore_errors=True)
-
-    async def accept(self, place: Place, settings: SettingsBase, video_name: str, audio_name: str) -> JobView:
-        """Queue a job with the files in a place.
+        Args:
+            place: the folder.
+            settings: the choices.
+            names: part -> file name on the user's machine.
+            order: what else the request says.
+            script: who speaks when, if the audio alone does not say so.
 
         Raises:
-            ProblemError: 422, the server cannot run it, or it is too long.
+            ProblemError: 422, the server cannot run it, it is too long, its callback leads nowhere, or its key was used
+                for another request; 403, the service sends no callbacks.
         """
-        choices = settings.choices()
-        await run_in_threadpool(self.models.check, choices)
-        video, audio = await self._probe([place.folder / name for name in (VIDEO_FILE, AUDIO_FILE)])
-        span = Span(START.read(choices[START.name]), END.read(choices[END.name]))
-        check_lengths(video, audio, span, self.settings.max_duration_s)
+        if known := await run_in_threadpool(self._known, place.user, order):
+            return await self._repeated(known)
+        await run_in_threadpool(self.checks.check_models, settings, script)
+        if order.callback_url is not None:
+            await self.checks.check_callback(place.user, order.callback_url)
+        duration_s = None
+        if order.sources is None:
+            duration_s = await self.checks.measure(
+                place.folder, settings.choices(), script, self.settings.max_duration_s
+            )
+        if script is not None:
+            order = replace(order, voices={name: names[name] for name in script.voices})
+            await run_in_threadpool(store_script, script, place.folder, self.disk)
         async with self._counting:  # a job is counted once: as an upload before, as active after
-            record = await run_in_threadpool(self._record, place, settings, (video_name, audio_name), audio.length_s)
+            if known := await run_in_threadpool(self._known, place.user, order):
+                return await self._repeated(known)
+            try:
+                record = await run_in_threadpool(self._record, place, settings, names, duration_s, order)
+            except IntegrityError:  # another service has accepted the same request meanwhile
+                known = await run_in_threadpool(self._known, place.user, order)
+                if known is None:
+                    raise
+                return await self._repeated(known)
             place.taken = True
             self._uploading[place.user] -= 1
-        return await run_in_threadpool(self.view, record)
+        return Accepted(await run_in_threadpool(self.view, record))
 
-    def check_model(self, fields: Mapping[str, str]) -> None:
-        """Check the model of an upload before its files arrive, if it is known already.
+    def _known(self, user: str, order: JobOrder) -> JobRecord | None:
+        known = None if order.key is None else self.store.with_key(user, order.key)
+        if known is not None:
+            check_same(known, order.fingerprint)
+        return known
 
-        Raises:
-            ProblemError: 422, the server has not loaded it.
-        """
-        if MODEL.name in fields and fields[MODEL.name] in MODEL.kind.schema()["enum"]:
-            self.models.check({MODEL.name: fields[MODEL.name]})
+    async def _repeated(self, known: JobRecord) -> Accepted:
+        return Accepted(await run_in_threadpool(self.view, known), is_repeated=True)
 
     def job(self, job_id: str, user: str) -> JobRecord:
         """Return a user's job.
@@ -128,8 +156,7 @@ class Service:
         record = self.find(job_id, user)
         if record is None:
             people = "This video is not in your list any more. It may have been removed."
-            advice = "It may be removed"
-            raise ProblemError(404, expected="the id of one of your jobs", got="another", advice=advice, people=people)
+            raise ProblemError(NO_SUCH_JOB, expected="the id of one of your jobs", got="another", people=people)
         return record
 
     def find(self, job_id: str, user: str) -> JobRecord | None:
@@ -139,8 +166,15 @@ class Service:
 
     def view(self, record: JobRecord) -> JobView:
         """Return what the user sees of a job."""
-        ahead = self.store.jobs_ahead(record) if record.state == "queued" else None
-        return job_view(record, ahead, self._estimate_s(record) if record.state in ACTIVE else None)
+        is_waiting = record.state == "queued" and not record.fetching
+        return job_view(
+            record,
+            jobs_ahead=self.store.jobs_ahead(record) if is_waiting else None,
+            estimate_s=self._estimate_s(record) if record.state in ACTIVE else None,
+            keep_s=self.settings.keep_s,
+            callback=None if record.callback_url is None else self.callbacks.state_of(record.id),
+            is_ready=find_ready_part(self.media, record) is not None,
+        )
 
     def _estimate_s(self, record: JobRecord) -> float | None:
         """Return how long a job will probably take, from earlier ones of its model."""
@@ -156,10 +190,12 @@ class Service:
         self.store.cancel(record.id)
         now = self.store.get(record.id) or record
         if now.state == "cancelled":
-            shutil.rmtree(self.settings.job_folder(now.id) / PARTS_FOLDER, ignore_errors=True)
+            self.media.drop_unfinished(now.id)
         if now.state in ("finished", "failed"):
             people = f"This job is {now.state} already, so there is nothing to cancel."
-            raise ProblemError(409, expected="a queued or running job", got=f"one that is {now.state}", people=people)
+            raise ProblemError(
+                WRONG_STATE, expected="a queued or running job", got=f"one that is {now.state}", people=people
+            )
         return now
 
     async def retry(self, record: JobRecord) -> JobView:
@@ -172,53 +208,68 @@ class Service:
         if record.state not in RETRIABLE:
             people = f"This job is {record.state}, so it cannot be tried again."
             expected = "a failed or cancelled job"
-            raise ProblemError(409, expected=expected, got=f"one that is {record.state}", people=people)
-        await run_in_threadpool(self.models.check, record.settings)
+            raise ProblemError(WRONG_STATE, expected=expected, got=f"one that is {record.state}", people=people)
+        await run_in_threadpool(self._check_again, record)
         async with self._counting:
             await run_in_threadpool(self._queue_again, record)
         return await run_in_threadpool(lambda: self.view(self.store.get(record.id) or record))
 
+    def _check_again(self, record: JobRecord) -> None:
+        script = None if record.voices is None else self.script_of(record)
+        if record.voices is None or script is None:  # a script that is gone is told of with the other files
+            self.models.check(record.settings)
+        else:
+            self.checks.check_models(JobSettings(**record.settings), script)
+
     def _queue_again(self, record: JobRecord) -> None:
-        folder = self.settings.job_folder(record.id)
-        if not all(is_stored(folder / name) for name in (VIDEO_FILE, AUDIO_FILE)):
+        is_there = all(self.media.has(record.id, name) for name in files_of(record))
+        can_be_had = record.sources is not None and not self.media.is_gone(record.id)
+        if not is_there and not (can_be_had and (record.voices is None or self.media.has(record.id, SCRIPT_FILE))):
             people = "The files of this job are not here any more. Send them again."
-            raise ProblemError(404, expected="a job whose files are still here", got="none", people=people)
+            raise ProblemError(FILE_GONE, expected="a job whose files are still here", got="none", people=people)
         self._check_counts(record.user)
-        if self.store.retry(record.id):
-            self.queue.put(record.id)
+        self.store.retry(record.id, is_to_fetch=not is_there)
+
+    def script_of(self, record: JobRecord) -> WebScript | None:
+        """Return the script that a job was sent with; None if there was none, or it is gone."""
+        try:
+            return stored_script(self.media.show(record.id, SCRIPT_FILE).parent)
+        except FileMissing:
+            return None
 
     def delete(self, record: JobRecord) -> None:
         """Remove a job and its files; a running one is cancelled first, and its files go when it has ended."""
         self.store.cancel(record.id)
         self.store.delete(record.id)
         if self.store.state_of(record.id) not in ACTIVE:
-            shutil.rmtree(self.settings.job_folder(record.id), ignore_errors=True)
-
-    def _check_counts(self, user: str) -> None:
-        limits = self.settings
-        mine = self.store.active(user) + self._uploading[user]
-        if mine >= limits.max_jobs_per_user:
-            people = f"You have {mine} unfinished videos, which is as many as this service takes of one person."
-            raise _too_many(f"at most {limits.max_jobs_per_user} jobs of yours at once", "one more", people)
-        if self.store.active() + self._uploading.total() >= limits.max_jobs:
-            raise _too_many("a free place in the queue", "a full queue", "The queue of this service is full.")
+            with suppress(StorageUnavailable):  # the files go with the record later
+                self.media.remove(record.id)
 
     def _record(
-        self, place: Place, settings: SettingsBase, names: tuple[str, str], duration_s: float | None
+        self,
+        place: Place,
+        settings: SettingsBase,
+        names: Mapping[str, str],
+        duration_s: float | None,
+        order: JobOrder,
     ) -> JobRecord:
         job_id = secrets.token_hex(16)
-        place.folder.rename(self.settings.job_folder(job_id))
-        _sync_folder(self.settings.jobs_folder)
+        self.media.take(place.folder, job_id)
         try:
-            record = self.store.add(job_id, place.user, settings.model_dump(), *names, duration_s)
+            return self.store.add(job_id, place.user, settings.model_dump(), *titles_of(names), duration_s, order)
         except BaseException:
-            shutil.rmtree(self.settings.job_folder(job_id), ignore_errors=True)  # no record leads to it
+            with suppress(StorageUnavailable, OperationalError):
+                if self.store.state_of(job_id) is None:  # it may be recorded although the answer was lost
+                    self.media.remove(job_id)
             raise
-        self.queue.put(job_id)
-        return record
 
 
-def get_service(request: Request) -> Service:
+def titles_of(names: Mapping[str, str]) -> tuple[str, str]:
+    """Return the names of a job's video and of all its voices, for display."""
+    return names[VIDEO_FILE], ", ".join(names[part] for part in VOICES if part in names)[:MAX_NAME_LENGTH]
+
+
+def get_service(request: HTTPConnection) -> Service:
     """Return the app's service, for routes."""
     service: Service = request.app.state.service
     return service
@@ -227,16 +278,7 @@ def get_service(request: Request) -> Service:
 ServiceDep = Annotated[Service, Depends(get_service)]
 
 
-def _too_many(expected: str, got: str, people: str) -> ProblemError:
-    headers = {"Retry-After": str(RETRY_AFTER_S)}
-    advice, people = "Wait until one has ended", f"{people} Wait until one has ended, then try again."
-    return ProblemError(429, expected=expected, got=got, advice=advice, people=people, headers=headers)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush a folder to the disk, so that a rename in it survives a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def urls_are_off() -> ProblemError:
+    """Return the problem of web addresses that the service does not fetch."""
+    got = "web addresses, which this service does not fetch"
+    return ProblemError(URLS_OFF, expected="files", got=got, advice="Upload the files")

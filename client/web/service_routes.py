@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from client.errors import LipSyncError
+from client.media.opening import FORMATS
 from client.web.face_preview import not_ready, preview_faces
-from client.web.form import option_list
+from client.web.form import option_list, output_formats
 from client.web.labels import PICTURE_PART
 from client.web.metrics import Metrics
-from client.web.problems import ProblemError, problem_responses
+from client.web.problem_kinds import KINDS, NOT_FOUND, NOT_READY, PROBLEMS_PATH, UNUSABLE
+from client.web.problems import ProblemError, ProblemKindList, ProblemKindView, problem_responses
+from client.web.scripts import MAX_SCRIPT_BYTES, VOICES
 from client.web.security import COOKIE, SIGNED_IN, Gatekeeper, User, address_of
 from client.web.service import ServiceDep
 from client.web.sessions import SESSION_S
@@ -43,13 +46,14 @@ PICTURE_BODY: dict[str, Any] = {
         }
     },
 }
+ProblemName = Annotated[str, Path(description="Last part of the problem's `type`.", examples=[NOT_FOUND.name])]
 router = APIRouter(tags=["service"])
 _previews = asyncio.Semaphore(MAX_PREVIEWS)
 
 
 @router.get("/models", response_model=ModelList, dependencies=SIGNED_IN, responses=problem_responses(401, 503))
 def list_models(service: ServiceDep) -> ModelList:
-    """List the models that the server can run."""
+    """List the models that the server can run, and what it lacks for the others."""
     try:
         return service.models.get()
     except LipSyncError as error:
@@ -62,16 +66,27 @@ def list_options() -> OptionList:
     return option_list()
 
 
-@router.get("/limits", response_model=Limits, dependencies=SIGNED_IN, responses=problem_responses(401))
-def get_limits(service: ServiceDep) -> Limits:
-    """Return the limits of the service."""
+@router.get("/limits", response_model=Limits, responses=problem_responses(401))
+def get_limits(user: User, service: ServiceDep) -> Limits:
+    """Return what the service accepts: sizes, lengths, numbers of jobs, formats."""
     settings = service.settings
     return Limits(
         max_upload_bytes=settings.max_upload_bytes,
+        max_picture_bytes=MAX_PICTURE_BYTES,
         max_duration_s=settings.max_duration_s,
+        max_plan_s=min(settings.max_plan_s, settings.max_duration_s),
+        max_script_bytes=MAX_SCRIPT_BYTES,
+        max_voices=len(VOICES),
         max_jobs_per_user=settings.max_jobs_per_user,
+        max_jobs=settings.max_jobs,
+        jobs=service.unfinished(user),
+        max_live_per_user=settings.max_live_per_user,
+        max_live=settings.max_live,
         keep_hours=settings.keep_s / 3600,
         urls_allowed=settings.allow_urls,
+        callbacks_allowed=settings.callback_secret_of(user) is not None,
+        input_formats=sorted(FORMATS),
+        output_formats=output_formats(),
     )
 
 
@@ -97,8 +112,24 @@ def _second(text: str) -> float:
     except ValueError:
         second = -1.0
     if not 0 <= second <= MAX_AT_S:
-        raise ProblemError(422, name=AT, expected=f"a number of seconds from 0 to {MAX_AT_S:g}", got=repr(text[:20]))
+        raise ProblemError(
+            UNUSABLE, name=AT, expected=f"a number of seconds from 0 to {MAX_AT_S:g}", got=repr(text[:20])
+        )
     return second
+
+
+@router.get(PROBLEMS_PATH, response_model=ProblemKindList)
+def list_problems() -> ProblemKindList:
+    """List the kinds of problems that this API answers with."""
+    return ProblemKindList(problems=[ProblemKindView.of(kind) for kind in KINDS.values()])
+
+
+@router.get(f"{PROBLEMS_PATH}/{{name}}", response_model=ProblemKindView, responses=problem_responses(404))
+def get_problem(name: ProblemName) -> ProblemKindView:
+    """Describe the kind of problem whose `type` is this path."""
+    if name not in KINDS:
+        raise ProblemError(NOT_FOUND, expected=f"a path that GET {PROBLEMS_PATH} lists", got="another")
+    return ProblemKindView.of(KINDS[name])
 
 
 @router.get("/session", response_model=SessionView)
@@ -153,9 +184,9 @@ def ready(service: ServiceDep) -> Health:
         service.store.active()
         models = service.models.get().models
     except (LipSyncError, sqlite3.Error) as error:
-        raise ProblemError(503, expected="a ready lip-sync server and job records", got="none") from error
+        raise ProblemError(NOT_READY, expected="a ready lip-sync server and job records", got="none") from error
     if not models:
-        raise ProblemError(503, expected="a lip-sync server with models", got="one without")
+        raise ProblemError(NOT_READY, expected="a lip-sync server with models", got="one without")
     return Health()
 
 

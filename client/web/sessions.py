@@ -8,30 +8,41 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Protocol
 
+from client.web.problem_kinds import TOO_MANY_ATTEMPTS
 from client.web.problems import ProblemError
 
 SESSION_S = 7 * 24 * 3600
 MAX_FAILURES = 5  # failed attempts to sign in that an address may make within FAILURES_S
+MAX_BEARER_FAILURES = 30  # the same for bearer tokens of requests
 FAILURES_S = 60.0
+
+
+class RevokedSessions(Protocol):
+    """Remembers the sessions that were ended before their time."""
+
+    def revoke_session(self, session: str, expires_at: int) -> None:
+        """Record one."""
+        ...
+
+    def is_revoked(self, session: str) -> bool:
+        """Return whether one was recorded."""
+        ...
 
 
 class Sessions:
     """Makes, checks and revokes the values of session cookies: expiry, a random name, and a signature of both."""
 
-    def __init__(self, tokens: Mapping[str, str], revoked: Path) -> None:
+    def __init__(self, tokens: Mapping[str, str], revoked: RevokedSessions) -> None:
         """Sign with the users' tokens.
 
         Args:
             tokens: user -> token.
-            revoked: file of the revoked sessions, one a line; created when needed.
+            revoked: the revoked sessions, the same for all services of a store.
         """
         self._tokens = tokens
-        self._file = revoked
-        self._lock = threading.Lock()
-        known = revoked.read_text().split() if revoked.exists() else []
-        self._revoked = {session for session in known if _expiry(session) > time.time()}
+        self._revoked = revoked
 
     def make(self, user: str) -> str:
         """Return the cookie of a new session."""
@@ -41,31 +52,28 @@ class Sessions:
     def user(self, cookie: str) -> str | None:
         """Return the user of a session; None if it has expired, was revoked, or was not made here."""
         session, _, proof = cookie.rpartition(".")
-        if _expiry(session) <= time.time() or session in self._revoked:
+        if expiry_of(session) <= time.time():
             return None
         found = None
         for user, token in self._tokens.items():
             if hmac.compare_digest(proof.encode(errors="surrogateescape"), _proof(token, session).encode()):
                 found = user
-        return found
+        return None if found is None or self._revoked.is_revoked(session) else found
 
     def revoke(self, cookie: str) -> None:
         """End a session for good, also for the next start of the service; cookies that are not valid are ignored."""
         if self.user(cookie) is None:
             return
-        with self._lock:
-            self._revoked.add(cookie.rpartition(".")[0])
-            self._revoked = {session for session in self._revoked if _expiry(session) > time.time()}
-            part = self._file.with_suffix(".part")
-            part.write_text("".join(f"{session}\n" for session in sorted(self._revoked)))
-            part.replace(self._file)
+        session = cookie.rpartition(".")[0]
+        self._revoked.revoke_session(session, expiry_of(session))
 
 
 class SignInThrottle:
     """Refuses attempts to sign in from an address that has failed several times lately."""
 
-    def __init__(self) -> None:
-        """Know of no failure."""
+    def __init__(self, max_failures: int) -> None:
+        """Allow this number of failures within FAILURES_S."""
+        self._max_failures = max_failures
         self._failures: dict[str, list[float]] = {}
         self._lock = threading.Lock()
 
@@ -77,13 +85,12 @@ class SignInThrottle:
         """
         with self._lock:
             recent = self._recent(address)
-        if len(recent) >= MAX_FAILURES:
+        if len(recent) >= self._max_failures:
             wait_s = max(1, round(recent[0] + FAILURES_S - time.monotonic()))
             raise ProblemError(
-                429,
+                TOO_MANY_ATTEMPTS,
                 "Too many attempts to sign in failed",
                 advice=f"Try again in {wait_s} s",
-                title="Too many attempts",
                 headers={"Retry-After": str(wait_s)},
             )
 
@@ -97,7 +104,7 @@ class SignInThrottle:
         return [moment for moment in self._failures.get(address, []) if time.monotonic() - moment < FAILURES_S]
 
 
-def _expiry(session: str) -> int:
+def expiry_of(session: str) -> int:
     """Return when a session expires, in seconds since 1970; 0 if it is malformed."""
     expires = session.partition(".")[0]
     return int(expires) if expires.isascii() and expires.isdecimal() and len(expires) < 16 else 0

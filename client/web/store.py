@@ -1,94 +1,45 @@
-"""The jobs' records in SQLite, shared by the service and its job processes. Does not read media."""
+"""The jobs' records, shared by services, workers and job processes. Does not read media."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
-import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+import base64
+import secrets
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from client.errors import UsageError
-from client.web.job_record import ACTIVE, ENDED, RETRIABLE, STATES, Failure, JobRecord, State
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
-FORMAT = 2  # version of the file; increase it with every change of SCHEMA
-PACE_JOBS = 20  # last jobs from which the time of the next is estimated
+from client.web.job_lists import JobLists
+from client.web.job_record import ENDED, FETCHING, NO_ORDER, RETRIABLE, Failure, JobOrder, JobRecord, State
+from client.web.job_table import CLOCK, NOT_DELETED, next_revision, record_of
+from client.web.job_turns import FREED, TO_FETCH, JobTurns, Lease
+from client.web.settings import Settings
+from client.web.tables import callbacks, jobs, revoked_sessions, shared, totals
+
+LIP_SYNCING = "lip-syncing"  # the stage in which an attempt makes progress
 TOMBSTONE_S = 120.0  # how long a deleted job's record stays, so that every follower is told
-BUSY_TIMEOUT_S = 30.0
-
-SCHEMA = """
-create table if not exists jobs (
-    id text primary key,
-    user text not null,
-    state text not null,
-    settings text not null,
-    video_name text not null,
-    audio_name text not null,
-    created_at real not null,
-    started_at real,
-    ended_at real,
-    stage text not null default '',
-    stage_started_at real,
-    frames integer not null default 0,
-    total_frames integer,
-    attempts integer not null default 0,
-    error text,
-    report text,
-    deleted integer not null default 0,
-    revision integer not null,
-    duration_s real
-);
-create index if not exists jobs_by_user on jobs (user, created_at);
-create index if not exists jobs_by_revision on jobs (revision);
-create table if not exists totals (
-    state text primary key,
-    jobs integer not null default 0,
-    frames integer not null default 0,
-    seconds real not null default 0
-);
-"""
+FILE_NAME = "jobs.sqlite3"  # in the data folder
 
 
-class JobStore:
+def open_store(settings: Settings) -> JobStore:
+    """Open the records that the settings name: a database, or a file in the data folder.
+
+    Raises:
+        UsageError: they cannot be opened.
+    """
+    return JobStore(store_place(settings))
+
+
+def store_place(settings: Settings) -> Path | str:
+    """Return where the records are."""
+    return settings.data / FILE_NAME if settings.store is None else settings.store
+
+
+class JobStore(JobTurns, JobLists):
     """The records; several threads and processes can use them at once."""
-
-    def __init__(self, path: Path) -> None:
-        """Open or create the file.
-
-        Raises:
-            UsageError: another version of the service wrote it, or it is damaged.
-        """
-        self._path = path
-        try:
-            self._open()
-        except sqlite3.DatabaseError as error:
-            is_damaged = not isinstance(error, sqlite3.OperationalError)
-            way_out = f"To start without the old jobs, move them away: mv {path} {path}.damaged"
-            raise UsageError(
-                option="data",
-                expected=f"job records in {path} that can be read",
-                got=str(error),
-                advice=way_out if is_damaged else "Check the folder and its disk",
-            ) from error
-
-    def _open(self) -> None:
-        with self._transaction() as db:
-            (found,) = db.execute("pragma quick_check(1)").fetchone()
-            if found != "ok":
-                raise sqlite3.DatabaseError("database disk image is malformed")
-            version = db.execute("pragma user_version").fetchone()[0]
-            if version == 1:
-                db.execute("alter table jobs add column duration_s real")
-            elif version not in (0, FORMAT):
-                expected = f"jobs of format {FORMAT} in {self._path}"
-                raise UsageError(option="data", expected=expected, got=f"format {version}", advice="Use another folder")
-            for statement in SCHEMA.split(";\n"):
-                db.execute(statement)
-            db.execute(f"pragma user_version = {FORMAT}")
 
     def add(
         self,
@@ -98,188 +49,155 @@ class JobStore:
         video_name: str,
         audio_name: str,
         duration_s: float | None = None,
+        order: JobOrder = NO_ORDER,
     ) -> JobRecord:
-        """Record a new job, queued."""
-        with self._transaction() as db:
-            db.execute(
-                "insert into jobs (id, user, state, settings, video_name, audio_name, created_at, duration_s, revision)"
-                f" values (?, ?, 'queued', ?, ?, ?, ?, ?, {_NEXT_REVISION})",
-                (job_id, user, json.dumps(settings), video_name, audio_name, time.time(), duration_s),
-            )
-        return self._known(job_id)
+        """Record a new job, queued; one whose files are to be fetched first waits for them.
 
-    def get(self, job_id: str) -> JobRecord | None:
-        """Return a job that was not deleted, or None."""
-        rows = self._select("where id = ? and not deleted", (job_id,))
-        return rows[0] if rows else None
-
-    def state_of(self, job_id: str) -> State | None:
-        """Return a job's state, deleted or not."""
-        with self._connection() as db:
-            row = db.execute("select state from jobs where id = ?", (job_id,)).fetchone()
-        return row and row[0]
-
-    def jobs_of(self, user: str, limit: int, offset: int = 0) -> list[JobRecord]:
-        """Return a user's jobs, the newest first."""
-        return self._select(
-            "where user = ? and not deleted order by rowid desc limit ? offset ?",
-            (user, limit, offset),
-        )
-
-    def count_of(self, user: str) -> int:
-        """Count a user's jobs."""
-        return self._count("where user = ? and not deleted", (user,))
-
-    def revision(self) -> int:
-        """Return the newest revision of all jobs."""
-        with self._connection() as db:
-            return int(db.execute("select coalesce(max(revision), 0) from jobs").fetchone()[0])
-
-    def active(self, user: str | None = None) -> int:
-        """Count the jobs that have not ended, of one user or of all."""
-        among = f"where state in {_tuple(ACTIVE)}"
-        return self._count(among) if user is None else self._count(f"{among} and user = ?", (user,))
-
-    def jobs_ahead(self, job: JobRecord) -> int:
-        """Count the queued jobs that come before a job."""
-        order = self.turns()
-        return order.index(job.id) if job.id in order else 0
-
-    def turns(self) -> list[str]:
-        """Return the queued jobs in the order in which they run: users take turns, each with their oldest job.
-
-        Who has fewer running jobs comes first; among equals, whose last job was started longer ago.
+        Raises:
+            sqlalchemy.exc.IntegrityError: the user has a job with the order's key already.
         """
-        with self._connection() as db:
-            queued = db.execute("select id, user from jobs where state = 'queued' order by rowid").fetchall()
-            before = db.execute(
-                "select user, sum(state in ('running', 'cancelling')), coalesce(max(started_at), 0) from jobs"
-                " group by user"
-            ).fetchall()
-        standing = {user: (running, started_at) for user, running, started_at in before}
-        rounds: Counter[str] = Counter()
-        keys = {}
-        for job_id, user in queued:
-            running, started_at = standing[user]
-            keys[job_id] = (running + rounds[user], rounds[user] > 0, started_at)
-            rounds[user] += 1
-        return sorted(keys, key=keys.__getitem__)  # jobs that are equal keep their order
+        is_to_fetch = order.sources is not None
+        values = {
+            "id": job_id,
+            "user": user,
+            "state": "queued",
+            "settings": settings,
+            "video_name": video_name,
+            "audio_name": audio_name,
+            "duration_s": duration_s,
+            "idempotency_key": order.key,
+            "fingerprint": order.fingerprint,
+            "callback_url": order.callback_url,
+            "sources": order.sources,
+            "voices": order.voices,
+            "fetching": is_to_fetch,
+            "stage": FETCHING if is_to_fetch else "",
+        }
+        with self.transaction() as db:
+            revision = next_revision(db)
+            new = sa.insert(jobs).values(**values, created_at=self.clock(db), revision=revision, number=revision)
+            record = record_of(db.execute(new.returning(jobs)).mappings().one())
+        self.tell_of_jobs()
+        return record
 
-    def places_of(self, user: str, job_id: str | None = None) -> dict[str, int]:
-        """Return a user's queued jobs, or one of them, and how many jobs come before each."""
-        among, values = ("", ()) if job_id is None else (" and id = ?", (job_id,))
-        mine = {job.id for job in self._select(f"where state = 'queued' and user = ?{among}", (user, *values))}
-        return {queued: place for place, queued in enumerate(self.turns()) if queued in mine} if mine else {}
+    def fetched(
+        self,
+        job_id: str,
+        names: tuple[str, str],
+        duration_s: float | None,
+        voices: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Record that a job's files are there; False if this owner does not fetch them any more."""
+        values = {
+            "fetching": False,
+            "stage": "",
+            "video_name": names[0],
+            "audio_name": names[1],
+            "duration_s": duration_s,
+            "voices": None if voices is None else dict(voices),
+            **FREED,
+        }
+        is_queued = self._update(values, *self._mine(job_id), TO_FETCH)
+        if is_queued:
+            self.tell_of_jobs()
+        return is_queued
 
-    def pace_of(self, model: str) -> float | None:
-        """Return the processing time of a second of result, from the last jobs of a model; None without any."""
-        with self._connection() as db:
-            seconds, length_s = db.execute(
-                "select sum(json_extract(report, '$.seconds')), sum(json_extract(report, '$.duration_s')) from"
-                " (select report from jobs where state = 'finished' and json_extract(settings, '$.model') = ?"
-                " order by rowid desc limit ?)",
-                (model, PACE_JOBS),
-            ).fetchone()
-        return seconds / length_s if seconds and length_s else None
+    def begin_stage(self, job_id: str, stage: str, total_frames: int | None, owner: str | None = None) -> bool:
+        """Record the stage that a running job enters; False if it is not running, or no longer this owner's."""
+        values = {"stage": stage, "stage_started_at": CLOCK, "frames": 0, "total_frames": total_frames}
+        return self._update(values, *_running(job_id, owner))
 
-    def in_state(self, state: State) -> list[JobRecord]:
-        """Return all jobs in a state, the oldest first."""
-        return self._select("where state = ? order by rowid", (state,))
+    def note_frames(self, job_id: str, frames: int, owner: str | None = None) -> bool:
+        """Record how many frames of the stage are done; False as with `begin_stage`."""
+        return self._update({"frames": frames}, *_running(job_id, owner))
 
-    def count_by_state(self) -> dict[State, int]:
-        """Count the jobs kept, by state."""
-        with self._connection() as db:
-            counted = dict(db.execute("select state, count(*) from jobs where not deleted group by state").fetchall())
-        return {state: counted.get(state, 0) for state in STATES}
+    def advance(self, job_id: str) -> bool:
+        """Record how far a job that this owner runs has come; False if it had come as far before."""
+        is_further = jobs.c.stage == LIP_SYNCING, jobs.c.frames > jobs.c.furthest
+        return self._update({"furthest": jobs.c.frames}, *_running(job_id, self.owner), *is_further)
 
-    def totals(self) -> dict[State, tuple[int, int, float]]:
-        """Return state -> number, frames and seconds of all jobs that ever ended."""
-        with self._connection() as db:
-            rows = db.execute("select state, jobs, frames, seconds from totals").fetchall()
-        found = {state: (jobs, frames, seconds) for state, jobs, frames, seconds in rows}
-        return {state: found.get(state, (0, 0, 0.0)) for state in ENDED}
-
-    def changed_since(self, revision: int, user: str, job_id: str | None = None) -> list[JobRecord]:
-        """Return a user's jobs, or one of them, that changed after a revision, in order; deleted ones too."""
-        only, values = ("", ()) if job_id is None else (" and id = ?", (job_id,))
-        return self._select(
-            f"where revision > ? and user = ?{only} order by revision",
-            (revision, user, *values),
-        )
-
-    def claim(self, job_id: str) -> JobRecord | None:
-        """Mark a queued job as running; None if it is no longer queued."""
-        taken = self._update(
-            "state = 'running', attempts = attempts + 1, started_at = coalesce(started_at, ?), stage = 'starting',"
-            " stage_started_at = ?, frames = 0, total_frames = null",
-            (time.time(), time.time()),
-            "id = ? and state = 'queued'",
-            (job_id,),
-        )
-        return self._known(job_id) if taken else None
-
-    def begin_stage(self, job_id: str, stage: str, total_frames: int | None) -> None:
-        """Record the stage that a running job enters."""
-        self._update(
-            "stage = ?, stage_started_at = ?, frames = 0, total_frames = ?",
-            (stage, time.time(), total_frames),
-            "id = ? and state = 'running'",
-            (job_id,),
-        )
-
-    def note_frames(self, job_id: str, frames: int) -> None:
-        """Record how many frames of the stage are done."""
-        self._update("frames = ?", (frames,), "id = ? and state = 'running'", (job_id,))
-
-    def requeue(self, job_id: str, *, counted: bool = True) -> bool:
-        """Put an interrupted job back into the queue; False if it was not running."""
-        change = "state = 'queued', stage = '', attempts = attempts - ?"
-        return self._update(change, (int(not counted),), "id = ? and state = 'running'", (job_id,))
-
-    def retry(self, job_id: str) -> bool:
+    def retry(self, job_id: str, *, is_to_fetch: bool = False) -> bool:
         """Queue a failed or cancelled job again, as if it had never run; False if it is in another state."""
-        change = (
-            "state = 'queued', stage = '', frames = 0, total_frames = null, attempts = 0, error = null,"
-            " started_at = null, ended_at = null"
-        )
-        return self._update(change, (), f"id = ? and state in {_tuple(RETRIABLE)} and not deleted", (job_id,))
+        values = {
+            "state": "queued",
+            "fetching": is_to_fetch,
+            "stage": FETCHING if is_to_fetch else "",
+            "furthest": 0,
+            "frames": 0,
+            "total_frames": None,
+            "attempts": 0,
+            "error": None,
+            "started_at": None,
+            "ended_at": None,
+            **FREED,
+        }
+        is_queued = self._update(values, jobs.c.id == job_id, jobs.c.state.in_(RETRIABLE), NOT_DELETED)
+        if is_queued:
+            self.tell_of_jobs()
+        return is_queued
 
     def cancel(self, job_id: str) -> None:
         """Cancel a queued job, or request the cancellation of a running one."""
         if not self._end(job_id, "cancelled", ("queued",)):
-            self._update("state = 'cancelling'", (), "id = ? and state = 'running'", (job_id,))
+            self._update({"state": "cancelling"}, *_running(job_id, None))
 
-    def end_cancelled(self, job_id: str) -> None:
-        """Record that a job whose cancellation was requested has ended."""
-        self._end(job_id, "cancelled", ("cancelling",))
+    def end_cancelled(self, job_id: str, owner: str | None = None) -> None:
+        """Record that a job whose cancellation was requested has ended, if it is the owner's."""
+        self._end(job_id, "cancelled", ("cancelling",), owner=owner)
 
-    def finish(self, job_id: str, report: dict[str, Any]) -> None:
-        """Record a complete result, also if the job was to be cancelled but ended first."""
-        self._end(job_id, "finished", ("running", "cancelling"), report=report)
+    def finish(self, job_id: str, report: dict[str, Any], owner: str | None = None) -> bool:
+        """Record a complete result, also if the job was to be cancelled; False if it is not the owner's."""
+        return self._end(job_id, "finished", ("running", "cancelling"), report=report, owner=owner)
 
-    def fail(self, job_id: str, failure: Failure) -> None:
-        """Record a failure."""
-        self._end(job_id, "failed", ("queued", "running"), error=asdict(failure))
+    def fail(self, job_id: str, failure: Failure, owner: str | None = None) -> bool:
+        """Record a failure; False if the job has ended, or is not the owner's."""
+        return self._end(job_id, "failed", ("queued", "running"), error=asdict(failure), owner=owner)
+
+    def give_up(self, lease: Lease, failure: Failure) -> bool:
+        """Record that a lost job has failed; False if somebody has claimed it anew or renewed the claim."""
+        return self._end(lease.job_id, "failed", ("queued", "running"), error=asdict(failure), where=lease.unchanged())
 
     def delete(self, job_id: str) -> None:
         """Hide a job from its user; `purge` removes the record some time after the job has ended."""
-        self._update("deleted = 1, ended_at = ?", (time.time(),), "id = ? and not deleted", (job_id,))
+        values = {"deleted": True, "idempotency_key": None, "ended_at": CLOCK}
+        self._update(values, jobs.c.id == job_id, NOT_DELETED)
 
-    def expired(self, keep_s: float) -> list[JobRecord]:
-        """Return ended jobs that are deleted or ended longer ago than that."""
-        return self._select(
-            f"where state in {_tuple(ENDED)} and (deleted or ended_at < ?)",
-            (time.time() - keep_s,),
-        )
+    def purge(self, job_ids: Collection[str]) -> None:
+        """Remove the records of those of these jobs that were deleted some time ago; their files must be gone."""
+        with self.transaction() as db:
+            is_old = jobs.c.ended_at < self.clock(db) - TOMBSTONE_S
+            known = jobs.c.id.in_(list(job_ids))
+            db.execute(sa.delete(jobs).where(known, jobs.c.deleted, jobs.c.state.in_(ENDED), is_old))
 
-    def purge(self) -> None:
-        """Remove the records of jobs deleted some time ago, except the newest: no revision may be used twice."""
-        with self._transaction() as db:
-            db.execute(
-                f"delete from jobs where deleted and state in {_tuple(ENDED)} and ended_at < ?"
-                " and revision < (select max(revision) from jobs)",
-                (time.time() - TOMBSTONE_S,),
-            )
+    def shared_bytes(self, name: str, new: bytes) -> bytes:
+        """Return what all services of the store agree on under a name; it is `new` if there was nothing before."""
+        known = sa.select(shared.c.value).where(shared.c.name == name)
+        try:
+            with self.transaction() as db:
+                if db.execute(known).first() is None:
+                    db.execute(sa.insert(shared).values(name=name, value=base64.b64encode(new).decode()))
+        except sa.exc.IntegrityError:  # another service was faster
+            pass
+        with self.connection() as db:
+            return base64.b64decode(db.execute(known).scalar_one())
+
+    def revoke_session(self, session: str, expires_at: int) -> None:
+        """Record that a session was ended before its time."""
+        with self.transaction() as db:
+            known = sa.select(revoked_sessions).where(revoked_sessions.c.session == session)
+            if db.execute(known).first() is None:
+                db.execute(sa.insert(revoked_sessions).values(session=session, expires_at=expires_at))
+
+    def is_revoked(self, session: str) -> bool:
+        """Return whether a session was ended before its time."""
+        known = sa.select(revoked_sessions.c.session).where(revoked_sessions.c.session == session)
+        with self.connection() as db:
+            return db.execute(known).first() is not None
+
+    def forget_sessions(self) -> None:
+        """Remove the revoked sessions that have expired anyway."""
+        with self.transaction() as db:
+            db.execute(sa.delete(revoked_sessions).where(revoked_sessions.c.expires_at < self.clock(db)))
 
     def _end(
         self,
@@ -289,71 +207,50 @@ class JobStore:
         *,
         report: dict[str, Any] | None = None,
         error: dict[str, str] | None = None,
+        owner: str | None = None,
+        where: Sequence[sa.ColumnElement[bool]] = (),
     ) -> bool:
-        packed = [None if value is None else json.dumps(value) for value in (report, error)]
-        with self._transaction() as db:
-            changed = db.execute(
-                f"update jobs set state = ?, ended_at = ?, report = ?, error = ?, revision = {_NEXT_REVISION}"
-                f" where id = ? and state in {_tuple(before)}",
-                (state, time.time(), *packed, job_id),
-            ).rowcount
-            if changed:
-                report = report or {}
-                db.execute(
-                    "insert into totals values (?, 1, ?, ?) on conflict (state) do update set"
-                    " jobs = jobs + 1, frames = frames + excluded.frames, seconds = seconds + excluded.seconds",
-                    (state, report.get("frames", 0), report.get("seconds", 0.0)),
-                )
-        return bool(changed)
-
-    def _update(self, change: str, values: tuple[Any, ...], where: str, keys: tuple[Any, ...]) -> bool:
-        with self._transaction() as db:
-            statement = f"update jobs set {change}, revision = {_NEXT_REVISION} where {where}"
-            return bool(db.execute(statement, (*values, *keys)).rowcount)
-
-    def _select(self, where: str, values: tuple[Any, ...] = ()) -> list[JobRecord]:
-        with self._connection() as db:
-            db.row_factory = sqlite3.Row
-            return [_record(row) for row in db.execute(f"select * from jobs {where}", values)]
-
-    def _count(self, where: str, values: tuple[Any, ...] = ()) -> int:
-        with self._connection() as db:
-            return int(db.execute(f"select count(*) from jobs {where}", values).fetchone()[0])
-
-    def _known(self, job_id: str) -> JobRecord:
-        (record,) = self._select("where id = ?", (job_id,))
-        return record
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """Open a connection briefly: that is cheap, and no thread keeps one."""
-        db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        try:
-            yield db
-        finally:
-            db.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._connection() as db:
-            db.execute("begin immediate")
-            try:
-                yield db
-            except BaseException:
-                db.execute("rollback")
-                raise
-            db.execute("commit")
+        with self.transaction() as db:
+            revision = next_revision(db)
+            now = self.clock(db)
+            owned = [] if owner is None else [jobs.c.owner == owner]
+            ended = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(before), *owned, *where)
+            values = {"state": state, "fetching": False, "ended_at": now, "report": report, "error": error, **FREED}
+            if not db.execute(ended.values(**values, revision=revision)).rowcount:
+                db.rollback()
+                return False
+            _count_end(db, state, report or {})
+            _add_callback(db, job_id, now, revision)
+        return True
 
 
-_NEXT_REVISION = "(select coalesce(max(revision), 0) + 1 from jobs)"
+def _running(job_id: str, owner: str | None) -> list[sa.ColumnElement[bool]]:
+    return [jobs.c.id == job_id, jobs.c.state == "running", *([] if owner is None else [jobs.c.owner == owner])]
 
 
-def _tuple(states: tuple[State, ...]) -> str:
-    return "(" + ", ".join(f"'{state}'" for state in states) + ")"
+def _count_end(db: Connection, state: State, report: Mapping[str, Any]) -> None:
+    """Add a job to the totals; no other transaction does so at the same time, because each has taken a revision."""
+    frames, seconds = report.get("frames", 0), report.get("seconds", 0.0)
+    more = {
+        "jobs": totals.c.jobs + 1,
+        "frames": totals.c.frames + frames,
+        "seconds": totals.c.seconds + seconds,
+    }
+    if not db.execute(sa.update(totals).where(totals.c.state == state).values(**more)).rowcount:
+        db.execute(sa.insert(totals).values(state=state, jobs=1, frames=frames, seconds=seconds))
 
 
-def _record(row: sqlite3.Row) -> JobRecord:
-    values = dict(row)
-    for name in ("settings", "error", "report"):
-        values[name] = None if values[name] is None else json.loads(values[name])
-    return JobRecord(**values | {"deleted": bool(values["deleted"])})
+def _add_callback(db: Connection, job_id: str, now: float, revision: int) -> None:
+    """Record that a job's end is to be told, if that was asked for, and what the job was like then."""
+    row = db.execute(sa.select(jobs).where(jobs.c.id == job_id, jobs.c.callback_url.is_not(None))).mappings().first()
+    if row is not None:
+        values = {
+            "id": secrets.token_hex(16),
+            "job_id": job_id,
+            "user": row["user"],
+            "url": row["callback_url"],
+            "record": dict(row),
+            "due_at": now,
+            "number": revision,
+        }
+        db.execute(sa.insert(callbacks).values(**values))

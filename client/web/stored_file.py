@@ -12,6 +12,7 @@ from starlette.responses import FileResponse
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Receive, Scope, Send
 
+from client.web.problem_kinds import NO_SUCH_PART
 from client.web.problems import ProblemError
 
 RANGES = re.compile(r"bytes=\s*([\d\s,-]+)", re.ASCII | re.IGNORECASE)
@@ -60,6 +61,10 @@ class StoredFile(FileResponse):
         except ProblemError as error:
             await error.response()(scope, receive, send)
             return
+        await self._send(part, scope, receive, send)
+
+    async def _send(self, part: str | None, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = Headers(scope=scope)
         passed = MutableHeaders(raw=[(name, value) for name, value in asked.raw if name != b"range"])
         if part is not None:
             passed["range"] = part
@@ -80,7 +85,9 @@ class StoredFile(FileResponse):
             return None
         if not parts:
             headers = {"Content-Range": f"bytes */{nbytes}"}
-            raise ProblemError(416, expected=f"a part of {nbytes} bytes", got="one behind the end", headers=headers)
+            raise ProblemError(
+                NO_SUCH_PART, expected=f"a part of {nbytes} bytes", got="one behind the end", headers=headers
+            )
         return "bytes=" + ",".join(f"{first}-{last}" for first, last in parts)
 
 

@@ -15,10 +15,11 @@ from typing import Any
 from client.cli.serve import STOP_GRACE_S
 from client.cli.server_arguments import server_access
 from client.errors import LipSyncError, ServerUnavailable
+from client.live.messages import MODEL as LIVE_MODEL
 from client.offer import (
     Offer,
     models_on_server,
-    no_exported_models,
+    models_to_serve,
     offers,
     offers_of_repository,
     weights_warnings,
@@ -30,17 +31,18 @@ from client.pipelines import PIPELINES
 from client.pipelines.face_options import DETECTOR
 from client.pipelines.silence_options import IN_SILENCE
 from client.servers.access import ServerAccess
-from client.servers.embedded import how_it_ended
+from client.servers.embedded import how_it_ended, own_server
+from client.web.problem_kinds import NOT_LOADED
 from client.web.problems import ProblemError
-from client.web.views import ModelList, ModelView
-from lipsync_core.repository import exported_models
+from client.web.views import MissingModel, ModelList, ModelView
 from lipsync_core.serving.ports import free_port
 from lipsync_core.serving.runtime import ServerStartError
-from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from lipsync_core.serving.server import EmbeddedServer
 
 KNOWN_FOR_S = 5.0  # how long an answer about models is kept
 WATCH_EVERY_S = 1.0
 RESTART_AFTER_S = 5.0
+KEEPER = "whoever runs this service can add it: lipsync models says how"
 logger = logging.getLogger("client.web")
 
 
@@ -93,24 +95,41 @@ class LoadedModels:
                 raise _not_loaded(option, choices[option.name], possible)
 
     def _ask(self) -> ModelList:
-        found = [offer for offer in offers(models_on_server(self.access)) if offer.is_ready]
+        loaded = models_on_server(self.access, (LIVE_MODEL,))
+        offered = offers(loaded)
+        found = [offer for offer in offered if offer.is_ready]
         detectors = dict.fromkeys(name for offer in found for name in offer.detectors)
-        return ModelList(models=[_view(offer) for offer in found], detectors=list(detectors))
+        missing = [_missing(offer) for offer in offered if not offer.is_ready]
+        return ModelList(
+            models=[_view(offer) for offer in found],
+            missing=missing,
+            detectors=list(detectors),
+            live=LIVE_MODEL in loaded,
+        )
 
 
 def _not_loaded(option: Option[Any], chosen: object, possible: Sequence[str]) -> ProblemError:
     titles = {pipeline.name: pipeline.title for pipeline in PIPELINES} if option is MODEL else {}
     shown = [titles.get(name, name) for name in possible]
-    keeper = "whoever runs this service can add it: lipsync models says how"
     return ProblemError(
-        422,
+        NOT_LOADED,
         name=option.name,
         expected=f"one that the server has loaded ({', '.join(possible) or 'none'})",
         got=repr(chosen),
-        advice=f"Choose another; {keeper}",
-        title="The server has not loaded this",
+        advice=f"Choose another; {KEEPER}",
         people=f"{option.label} “{titles.get(str(chosen), chosen)}” is not loaded on this server. "
-        + (f"Choose {' or '.join(shown)}, or {keeper}." if shown else f"It has none at present; {keeper}."),
+        + (f"Choose {' or '.join(shown)}, or {KEEPER}." if shown else f"It has none at present; {KEEPER}."),
+    )
+
+
+def _missing(offer: Offer) -> MissingModel:
+    pipeline = offer.pipeline
+    return MissingModel(
+        id=pipeline.name,
+        title=pipeline.title,
+        description=pipeline.description,
+        missing=[*offer.missing, *offer.missing_in_silence],
+        advice=f"{offer.sentence()}; {KEEPER}",
     )
 
 
@@ -151,14 +170,12 @@ def open_triton(options: argparse.Namespace) -> Iterator[ServerAccess]:
         yield access
         return
     repository = options.model_repository
-    models = tuple(exported_models(repository))
-    if not models:
-        raise no_exported_models(repository)
+    models = tuple(models_to_serve(repository, None))
     offered = [offer.sentence(flag) for offer in offers_of_repository(repository, models)]
     for line in [*offered, *weights_warnings(repository, models)]:
         print(line, file=sys.stderr, flush=True)
     server = EmbeddedServer(
-        ServerOptions(repository, models, grpc_port=free_port(), ends_after_freeze=True, stop_grace_s=STOP_GRACE_S)
+        own_server(repository, models, grpc_port=free_port(), ends_after_freeze=True, stop_grace_s=STOP_GRACE_S)
     )
     with _Keeper(server) as keeper:
         yield replace(access, urls=(keeper.url,))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +19,22 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from client.web.labels import label
+from client.web.problem_kinds import (
+    BODY_TOO_LARGE,
+    DISK_FULL,
+    MALFORMED,
+    STALLED,
+    TOO_LARGE,
+    UNUSABLE,
+    WRONG_CONTENT_TYPE,
+)
 from client.web.problems import ProblemError
 from client.web.settings import MB
 
 WRITE_BYTES = 1 << 20  # size of a write
 DISK_CHECK_EVERY = 16 * MB  # bytes between two looks at the free space
-MAX_FIELD_BYTES = 1000
-MAX_PARTS = 40
+MAX_FIELD_BYTES = 2000
+MAX_PARTS = 64
 MAX_OVERHEAD_BYTES = 64 * 1024  # headers of parts, and fields, beside the files
 MAX_NAME_LENGTH = 200  # characters of a file name that are kept for display
 STALL_S = 30.0  # longest time without a byte
@@ -38,11 +48,13 @@ class Upload:
         fields: the text fields.
         names: part -> file name on the user's machine, for display only.
         nbytes: size of all files together.
+        digests: part -> SHA-256 of the file, if they were asked for.
     """
 
     fields: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     nbytes: int = 0
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 class DiskGuard:
@@ -89,6 +101,11 @@ class UploadReader:
         disk: DiskGuard,
         fields: frozenset[str],
         check: Callable[[Mapping[str, str]], None] | None = None,
+        *,
+        has_digests: bool = False,
+        optional: Collection[str] = (),
+        replaced_by: Mapping[str, str] | None = None,
+        long_fields: Mapping[str, int] | None = None,
     ) -> None:
         """Prepare.
 
@@ -98,9 +115,18 @@ class UploadReader:
             disk: checked while writing.
             fields: names of the text fields.
             check: called before each file with the fields that came before it; may raise a ProblemError.
+            has_digests: whether digests of the files are computed.
+            optional: the file parts that may be missing.
+            replaced_by: file part -> field beside which it may be missing.
+            long_fields: further text fields -> size limit in bytes of each.
         """
+        self._needed = [name for name in files if name not in optional]
+        self._replaced_by = replaced_by or {}
+        self._long_fields = long_fields or {}
         self.upload = Upload()
         self._check = check
+        self._has_digests = has_digests
+        self._digest = hashlib.sha256()
         self._files = files
         self._max_bytes = max_bytes
         self._disk = disk
@@ -121,10 +147,10 @@ class UploadReader:
         """
         kind, options = parse_options_header(request.headers.get("content-type", ""))
         if kind != b"multipart/form-data" or not options.get(b"boundary"):
-            raise ProblemError(415, name="content-type", expected="multipart/form-data with a boundary")
+            raise ProblemError(WRONG_CONTENT_TYPE, name="content-type", expected="multipart/form-data with a boundary")
         length = request.headers.get("content-length", "")
         if length.isdecimal():
-            self._check_size(int(length) - MAX_OVERHEAD_BYTES)
+            self._check_size(int(length) - MAX_OVERHEAD_BYTES - sum(self._long_fields.values()))
             self._disk.check(int(length))
         callbacks = {
             "on_part_begin": self._begin_part,
@@ -141,18 +167,24 @@ class UploadReader:
             await self._feed(parser, request)
             parser.finalize()
         except MultipartParseError as error:
-            raise ProblemError(400, expected="well-formed multipart/form-data", got="something else") from error
+            raise ProblemError(MALFORMED, expected="well-formed multipart/form-data", got="something else") from error
         finally:
             if self._file is not None:
                 with suppress(OSError):  # what could not be written before cannot be written now
                     self._file.close()
         if not self._is_complete:
-            raise ProblemError(400, expected="multipart/form-data up to its last boundary", got="only a part of it")
-        missing = [name for name in self._files if name not in self.upload.names]
-        if missing:
+            raise ProblemError(
+                MALFORMED, expected="multipart/form-data up to its last boundary", got="only a part of it"
+            )
+        if missing := [name for name in self._needed if self._is_missing(name)]:
             people = f"The {label(missing[0]).lower()} is missing. Add it."
-            raise ProblemError(422, name=missing[0], expected="a file", got="none", advice="Add one", people=people)
+            raise ProblemError(
+                UNUSABLE, name=missing[0], expected="a file", got="none", advice="Add one", people=people
+            )
         return self.upload
+
+    def _is_missing(self, name: str) -> bool:
+        return name not in self.upload.names and self._replaced_by.get(name) not in self.upload.fields
 
     async def _feed(self, parser: MultipartParser, request: Request) -> None:
         """Pass the body to the parser in larger pieces, in another thread than the event loop's."""
@@ -166,14 +198,14 @@ class UploadReader:
                 ended = True
             except TimeoutError as error:
                 raise ProblemError(
-                    408,
+                    STALLED,
                     expected=f"data within {STALL_S:g} s",
                     got="none",
                     advice="Send it again",
                     people=f"Nothing arrived for {STALL_S:g} s. Check your connection, then send it again.",
                 ) from error
             except ClientDisconnect as error:
-                raise ProblemError(400, "The upload was interrupted", advice="Send it again") from error
+                raise ProblemError(MALFORMED, "The upload was interrupted", advice="Send it again") from error
             if len(waiting) >= WRITE_BYTES or (ended and waiting):
                 piece, waiting = bytes(waiting), bytearray()
                 await run_in_threadpool(parser.write, piece)
@@ -181,7 +213,7 @@ class UploadReader:
     def _begin_part(self) -> None:
         self._parts += 1
         if self._parts > MAX_PARTS:
-            raise ProblemError(422, expected=f"at most {MAX_PARTS} parts", got="more")
+            raise ProblemError(UNUSABLE, expected=f"at most {MAX_PARTS} parts", got="more")
         self._disposition = b""
 
     def _end_header(self) -> None:
@@ -196,23 +228,26 @@ class UploadReader:
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         self._text = bytearray()
         if self._name in self.upload.names or self._name in self.upload.fields:
-            raise ProblemError(422, name=self._name, expected="it once", got="it twice")
+            raise ProblemError(UNUSABLE, name=self._name, expected="it once", got="it twice")
         if self._name in self._files:
             if self._check is not None:
                 self._check(self.upload.fields)
             given = options.get(b"filename", b"").decode("utf-8", "replace")
             self.upload.names[self._name] = shown_name(given) or self._name
             self._file = self._files[self._name].open("xb")
-        elif self._name not in self._known_fields:
-            known = ", ".join([*self._files, *sorted(self._known_fields)])
-            raise ProblemError(422, name=self._name[:80] or "name", expected=f"one of {known}")
+            self._digest = hashlib.sha256()
+        elif self._name not in self._known_fields and self._name not in self._long_fields:
+            known = ", ".join([*self._files, *sorted(self._known_fields), *self._long_fields])
+            raise ProblemError(UNUSABLE, name=self._name[:80] or "name", expected=f"one of {known}")
 
     def _take(self, data: bytes, start: int, end: int) -> None:
         if self._file is None:
-            self._count_other(end - start)
             self._text += data[start:end]
-            if len(self._text) > MAX_FIELD_BYTES:
-                raise ProblemError(422, name=self._name, expected=f"at most {MAX_FIELD_BYTES} bytes", got="more")
+            limit = self._long_fields.get(self._name, MAX_FIELD_BYTES)
+            if len(self._text) > limit:
+                raise ProblemError(UNUSABLE, name=self._name, expected=f"at most {limit} bytes", got="more")
+            if self._name not in self._long_fields:
+                self._count_other(end - start)
             return
         self.upload.nbytes += end - start
         self._check_size(self.upload.nbytes)
@@ -221,6 +256,8 @@ class UploadReader:
             self._disk.check()
         with self._disk.writing():
             self._file.write(data[start:end])
+        if self._has_digests:
+            self._digest.update(data[start:end])
 
     def _close_part(self) -> None:
         if self._file is None:
@@ -232,9 +269,11 @@ class UploadReader:
         empty = self._file.tell() == 0
         self._file.close()
         self._file = None
+        if self._has_digests:
+            self.upload.digests[self._name] = self._digest.hexdigest()
         if empty:
             people = f"The file of the {label(self._name).lower()} is empty. Choose another."
-            raise ProblemError(422, name=self._name, expected="a media file", got="an empty one", people=people)
+            raise ProblemError(UNUSABLE, name=self._name, expected="a media file", got="an empty one", people=people)
 
     def _note_end(self) -> None:
         self._is_complete = True
@@ -242,14 +281,14 @@ class UploadReader:
     def _count_other(self, nbytes: int) -> None:
         self._other_bytes += nbytes
         if self._other_bytes > MAX_OVERHEAD_BYTES:
-            raise ProblemError(413, expected=f"at most {MAX_OVERHEAD_BYTES} bytes of fields", got="more")
+            raise ProblemError(BODY_TOO_LARGE, expected=f"at most {MAX_OVERHEAD_BYTES} bytes of fields", got="more")
 
     def _check_size(self, nbytes: int) -> None:
         if nbytes > self._max_bytes:
             limit = f"at most {self._max_bytes / MB:g} MB in all"
             people = f"This service takes {limit}. Shorten the files, or compress them more."
-            name = " and ".join(self._files)
-            raise ProblemError(413, name=name, expected=limit, got="more", advice="Send less", people=people)
+            name = " and ".join(self._needed)
+            raise ProblemError(TOO_LARGE, name=name, expected=limit, got="more", advice="Send less", people=people)
 
 
 def shown_name(name: str) -> str:
@@ -261,4 +300,4 @@ def shown_name(name: str) -> str:
 def _no_room() -> ProblemError:
     expected = "room for the files on the server's disk"
     people = "There is too little room for your files on the server's disk. Try again later, or remove old videos."
-    return ProblemError(507, expected=expected, got="too little", advice="Try again later", people=people)
+    return ProblemError(DISK_FULL, expected=expected, got="too little", advice="Try again later", people=people)

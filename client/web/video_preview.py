@@ -22,6 +22,7 @@ import numpy as np
 
 from client.errors import LipSyncError
 from client.media import VideoSource
+from client.web.problem_kinds import UNREADABLE_MEDIA
 from client.web.problems import ProblemError
 
 Kind = Literal["poster", "proxy"]
@@ -120,7 +121,7 @@ async def make_preview(kind: Kind, video: Path, output: Path) -> None:
         if process.returncode != 0:
             part.unlink(missing_ok=True)
             people = "This video cannot be shown here."
-            raise ProblemError(422, expected="a video that can be decoded", got="another", people=people)
+            raise ProblemError(UNREADABLE_MEDIA, expected="a video that can be decoded", got="another", people=people)
         part.replace(output)
 
 

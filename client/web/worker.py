@@ -1,40 +1,41 @@
-"""Takes jobs from the queue and runs each in a process of its own; recovers jobs of workers that died."""
+"""Claims jobs and runs each in a process of its own; keeps the claims alive, and looks after lost jobs."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
-from client.errors import LipSyncError
+from sqlalchemy.exc import OperationalError
+
+from client.errors import LipSyncError, ServerUnavailable
 from client.offer import models_on_server
 from client.servers.access import ServerAccess
-from client.web.job_process import EXIT_RETRY, WebJobRequest, servers_failure
-from client.web.job_queue import JobQueue
+from client.web.child import EXIT_RETRY
+from client.web.failures import servers_failure
+from client.web.job_media import JobMedia
+from client.web.job_process import WebJobRequest
 from client.web.job_record import ENDED, JobRecord
-from client.web.job_settings import PARTS_FOLDER
+from client.web.job_turns import RENEW_EVERY_S
+from client.web.recovery import MAX_ATTEMPTS, SWEEP_EVERY_S, recover, sweep
 from client.web.settings import Settings
 from client.web.store import JobStore
 
-WATCH_EVERY_S = 0.1  # how soon a cancellation reaches the process
+JOB_COMMAND = (sys.executable, "-m", "client.web.job_process")
+POLL_EVERY_S = 1.0  # how often an idle worker looks for jobs of other processes; those of its own wake it at once
+WATCH_EVERY_S = 0.25  # how soon a cancellation reaches the process
 END_GRACE_S = 20.0  # time for a process to cancel its requests and exit
 LOOK_AFTER_EVERY_S = 2.0
-SWEEP_EVERY_S = 30.0
-STALE_UPLOAD_S = 6 * 3600.0
-MAX_ATTEMPTS = 5
 RETRY_DELAY_S = 2.0
 READY_EVERY_S = 1.0  # between two questions to servers that are not ready
-LOCK_FLAGS = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+AFTER_TROUBLE_S = 2.0  # such as a database that does not answer
+AFTER_OUTAGE_S = 2 * RENEW_EVERY_S  # after the database was away, other processes renew their claims first
 logger = logging.getLogger("client.web")
 
 
@@ -48,13 +49,13 @@ def trouble_with_servers(access: ServerAccess) -> str | None:
 
 
 class Workers:
-    """Threads that run jobs until the context is left, and one that recovers and removes jobs."""
+    """Threads that run jobs until the context is left, and two that keep claims and recover jobs."""
 
     def __init__(
         self,
         settings: Settings,
         store: JobStore,
-        queue: JobQueue,
+        media: JobMedia,
         access: ServerAccess,
         trouble: Callable[[ServerAccess], str | None] = trouble_with_servers,
     ) -> None:
@@ -63,84 +64,131 @@ class Workers:
         Args:
             settings: limits and folders.
             store: the jobs' records.
-            queue: the jobs' ids.
+            media: the jobs' files.
             access: the servers.
             trouble: says why no server is ready; None if one is. No job starts before.
         """
         self._settings = settings
         self._store = store
-        self._queue = queue
+        self._media = media
         self._access = access
         self._trouble = trouble
-        self._stop = threading.Event()
-        self._consumer = queue.consumer(self._run, settings.workers)
-        self._looking_after = threading.Thread(target=self._look_after, name="look after jobs", daemon=True)
+        self._is_closing = threading.Event()  # no further job is claimed
+        self._stop = threading.Event()  # those that run are ended
+        self._held: set[str] = set()
+        self._running = [
+            threading.Thread(target=self._take_turns, name=f"worker {number}", daemon=True)
+            for number in range(settings.workers)
+        ]
+        self._others = [
+            threading.Thread(target=self._repeat, args=arguments, name=arguments[0].__name__, daemon=True)
+            for arguments in ((self._look_after, LOOK_AFTER_EVERY_S), (self._renew, RENEW_EVERY_S))
+        ]
+        self._sweep_at = self._recover_at = 0.0
 
     def __enter__(self) -> Workers:
         """Start, and recover the jobs of a service that died."""
-        self._looking_after.start()
-        if self._settings.workers:
-            self._consumer.start()
+        for thread in (*self._others, *self._running):
+            thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the jobs' processes; their jobs stay queued for the next start."""
-        self._stop.set()
-        if self._settings.workers:
-            self._consumer.stop(graceful=True)
-        self._looking_after.join()
+        """Let running jobs end for a while, then end their processes; what has not ended is queued again."""
+        self._is_closing.set()
+        try:
+            self._join(self._settings.drain_s)
+        finally:  # also after a second signal
+            self._stop.set()
+        self._join()
+        for thread in self._others:
+            thread.join()
+        with suppress(OperationalError):
+            self._store.leave_duties()
 
-    def _run(self, _queued_id: str) -> None:
-        """Run the job whose user's turn it is; an id in the queue only says that one waits."""
-        waiting = self._store.turns() if self._wait_for_server() else []
-        any(self._run_job(job_id) for job_id in waiting)
+    def _join(self, timeout_s: float | None = None) -> None:
+        """Wait until no job runs, or for some time."""
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        for thread in self._running:
+            self._store.tell_of_jobs()
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))
 
-    def _run_job(self, job_id: str) -> bool:
-        """Run one job to its end; False if it is no longer queued, or another worker holds it."""
-        with hold(self._settings, job_id) as lock:
-            record = None if lock is None or self._stop.is_set() else self._store.claim(job_id)
-            if record is None or lock is None:
-                return False
-            if record.deleted:
-                self._store.cancel(job_id)
-                self._store.end_cancelled(job_id)
-                return True
-            code = self._run_process(record, lock)
-            if self._note_end(record, code):
-                if self._store.state_of(job_id) in ENDED:
-                    shutil.rmtree(self._settings.job_folder(job_id) / PARTS_FOLDER, ignore_errors=True)
-                return True
-        self._stop.wait(RETRY_DELAY_S)
-        self._queue.put(job_id)
+    def _take_turns(self) -> None:
+        """Run jobs one after the other, each time the one whose turn it is."""
+        while not self._is_closing.is_set():
+            try:
+                if not (self._store.has_waiting() and self._wait_for_server() and self._run_next()):
+                    self._store.wait_for_jobs(POLL_EVERY_S)
+            except Exception:
+                logger.exception("running jobs")
+                self._is_closing.wait(AFTER_TROUBLE_S)
+
+    def _run_next(self) -> bool:
+        """Run one job to its end; False if none waits."""
+        record = None if self._is_closing.is_set() else self._store.claim_next()
+        if record is None:
+            return False
+        self._held.add(record.id)
+        try:
+            self._run_job(record)
+        finally:
+            self._held.discard(record.id)
         return True
+
+    def _run_job(self, record: JobRecord) -> None:
+        if record.deleted:
+            self._store.cancel(record.id)
+            self._store.end_cancelled(record.id, self._store.owner)
+            return
+        code = self._run_process(record)
+        if code == EXIT_RETRY:
+            self._stop.wait(RETRY_DELAY_S)  # the job stays claimed meanwhile
+        while not self._is_settled(record, code) and not self._stop.wait(AFTER_TROUBLE_S):
+            pass
+
+    def _is_settled(self, record: JobRecord, code: int) -> bool:
+        """Update the record and remove what is not needed any more; False if the database does not answer."""
+        try:
+            if self._store.is_mine(record.id):
+                self._note_end(record, code)
+            self._tidy(record.id)
+        except OperationalError as error:
+            logger.warning("the end of job %s waits for the database: %s", record.id, type(error.orig).__name__)
+            return False
+        return True
+
+    def _tidy(self, job_id: str) -> None:
+        if self._store.state_of(job_id) in ENDED:
+            self._media.drop_unfinished(job_id)
+            self._media.drop_copies(job_id)
 
     def _wait_for_server(self) -> bool:
         """Wait until a server is ready: the queue pauses, and jobs keep their attempts. False if the service ends."""
         is_told = False
-        while not self._stop.is_set():
+        while not self._is_closing.is_set():
             trouble = self._trouble(self._access)
             if trouble is None:
                 return True
             if not is_told:
                 logger.warning("jobs wait until a lip-sync server is ready: %s", trouble)
             is_told = True
-            self._stop.wait(READY_EVERY_S)
+            self._is_closing.wait(READY_EVERY_S)
         return False
 
-    def _run_process(self, record: JobRecord, lock: int) -> int:
-        """Run a job in a process, which holds the lock too, and return its exit code."""
+    def _run_process(self, record: JobRecord) -> int:
+        """Run a job in a process and return its exit code."""
         request = WebJobRequest(
             job_id=record.id,
-            store=store_path(self._settings),
-            folder=self._settings.job_folder(record.id),
+            store=self._store.place,
+            owner=self._store.owner,
+            data=self._settings.data,
+            media=self._settings.media,
             parent=os.getpid(),
-            is_last_try=record.attempts >= MAX_ATTEMPTS,
             access=self._access,
+            progressive=self._settings.progressive,
         )
-        command = [sys.executable, "-m", "client.web.job_process"]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(lock,), text=True)
+        process = subprocess.Popen(JOB_COMMAND, stdin=subprocess.PIPE, text=True)
         try:
             send(process, request.as_json())
             while process.poll() is None and not self._is_to_end(record.id):
@@ -151,108 +199,53 @@ class Workers:
         return code
 
     def _is_to_end(self, job_id: str) -> bool:
-        return self._stop.is_set() or self._store.state_of(job_id) == "cancelling"
+        """Return whether a job's process is to end; while the database does not answer, it goes on."""
+        is_cancelled = False
+        with suppress(OperationalError):
+            is_cancelled = self._store.state_of(job_id) == "cancelling"
+        return self._stop.is_set() or is_cancelled
 
-    def _note_end(self, record: JobRecord, code: int) -> bool:
-        """Update the record after a process has ended; False if the job is to be tried again."""
-        self._store.end_cancelled(record.id)
+    def _note_end(self, record: JobRecord, code: int) -> None:
+        """Update the record after a process has ended without doing so."""
+        self._store.end_cancelled(record.id, self._store.owner)
         if self._store.state_of(record.id) != "running":
-            return True
+            return
         if self._stop.is_set():
             self._store.requeue(record.id, counted=False)
-            return True
-        if code == EXIT_RETRY and record.attempts < MAX_ATTEMPTS:
-            return not self._store.requeue(record.id)
-        logger.error("job %s: its process ended with code %d", record.id, code)
-        self._store.fail(record.id, servers_failure("The job ended unexpectedly"))
-        return True
+        elif code != EXIT_RETRY:
+            logger.error("job %s: its process ended with code %d", record.id, code)
+            self._store.fail(record.id, servers_failure("The job ended unexpectedly"), self._store.owner)
+        else:
+            has_advanced = self._store.advance(record.id)  # then its server may go away again: it costs no attempt
+            if has_advanced or record.attempts < MAX_ATTEMPTS:
+                self._store.requeue(record.id, counted=not has_advanced)
+            else:
+                self._store.fail(record.id, servers_failure(ServerUnavailable.title), self._store.owner)
 
-    def _look_after(self) -> None:
-        sweep_at = 0.0
+    def _repeat(self, step: Callable[[], None], every_s: float) -> None:
         while True:
             try:
-                recover(self._settings, self._store, self._queue)
-                if time.monotonic() >= sweep_at:
-                    sweep_at = time.monotonic() + SWEEP_EVERY_S
-                    sweep(self._settings, self._store)
+                step()
             except Exception:
-                logger.exception("recovering and removing jobs")  # such as a full disk: try again later
-            if self._stop.wait(LOOK_AFTER_EVERY_S):
+                logger.exception("looking after jobs")  # such as a full disk: try again later
+            if self._stop.wait(every_s):  # claims last longer than processes take to end
                 return
 
+    def _renew(self) -> None:
+        if self._held:
+            self._store.renew(tuple(self._held))
 
-def store_path(settings: Settings) -> Path:
-    """Return the path of the jobs' records."""
-    return settings.data / "jobs.sqlite3"
-
-
-@contextmanager
-def hold(settings: Settings, job_id: str) -> Iterator[int | None]:
-    """Take a job's lock; None if another process has it. The system frees it when its last holder dies."""
-    try:
-        lock = os.open(settings.job_folder(job_id) / "lock", LOCK_FLAGS, 0o600)
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ELOOP):  # the job was deleted, its folder is gone; or a link
+    def _look_after(self) -> None:
+        try:
+            self._store.revision()
+        except OperationalError:
+            self._recover_at = time.monotonic() + AFTER_OUTAGE_S
             raise
-        yield None
-        return
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-        else:
-            yield lock
-    finally:
-        os.close(lock)
-
-
-def recover(settings: Settings, store: JobStore, queue: JobQueue) -> None:
-    """Queue jobs again whose worker died, and queued jobs that are not in the queue."""
-    for record in [*store.in_state("running"), *store.in_state("cancelling")]:
-        with hold(settings, record.id) as lock:
-            if lock is None and settings.job_folder(record.id).is_dir():
-                continue  # another worker runs it
-            if record.attempts >= MAX_ATTEMPTS:
-                store.fail(record.id, servers_failure("The job was interrupted too often"))
-            store.requeue(record.id)
-            store.end_cancelled(record.id)
-    waiting = queue.waiting()
-    for record in store.in_state("queued"):
-        if not settings.job_folder(record.id).is_dir():
-            store.fail(record.id, servers_failure("The job's files are gone"))
-        elif record.id not in waiting:
-            queue.put(record.id)
-
-
-def sweep(settings: Settings, store: JobStore) -> None:
-    """Remove the files of deleted and old jobs, and of interrupted uploads."""
-    store.purge()  # before the deletions below, which followers must still be told
-    for record in store.expired(settings.keep_s):
-        shutil.rmtree(settings.job_folder(record.id), ignore_errors=True)
-        store.delete(record.id)
-    for folder in settings.uploads_folder.iterdir():
-        with suppress(FileNotFoundError):  # it has become a job meanwhile
-            if time.time() - folder.stat().st_mtime > STALE_UPLOAD_S:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def hold_uploads(settings: Settings) -> Iterator[None]:
-    """Hold the folder of uploads while serving; what killed services left in it is removed if nobody else serves."""
-    lock = os.open(settings.data / "uploads.lock", LOCK_FLAGS, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.debug("another service takes uploads in %s", settings.data)
-        else:
-            for folder in settings.uploads_folder.iterdir():
-                shutil.rmtree(folder, ignore_errors=True)
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(lock)
+        if time.monotonic() >= self._recover_at:
+            recover(self._store, self._media, tuple(self._held))
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + SWEEP_EVERY_S
+            sweep(self._settings, self._store, self._media)
 
 
 def send(process: subprocess.Popen[str], text: str) -> None:

@@ -139,8 +139,12 @@ def speech_statistics(blocks: Iterable[np.ndarray], regressor: Regressor | None 
         blocks: float32 [S] each, mono at 16 kHz: the audio in order, in blocks of BLOCK_SAMPLES.
         regressor: The coefficients; by default those that are shipped.
     """
+    return statistics_of_levels(np.concatenate([log_mel(block) for block in spread_blocks(blocks)]), regressor)
+
+
+def statistics_of_levels(levels: np.ndarray, regressor: Regressor | None = None) -> SpeechStatistics:
+    """Measure audio of which the levels are known, float64 [T, 21], as `log_mel` returns them."""
     regressor = regressor or fitted_regressor()
-    levels = np.concatenate([log_mel(block) for block in spread_blocks(blocks)])
     found = speech_levels(levels)
     predicted = _predicted(levels, found, regressor)
     centre = predicted.mean(axis=0) if len(predicted) else np.zeros(COMPONENTS)

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
+from lipsync_core.fade import eased
 
 WINDOW = 512  # samples of one probability
 WINDOW_S = WINDOW / AUDIO_SAMPLE_RATE  # 32 ms
@@ -18,12 +19,17 @@ REACH_S = FOUND_LATE_S + max(PAUSE_S, FADE_S)  # how far speech is felt
 class SpeechSpans:
     """The spans of speech in audio, found as its probabilities arrive; memory grows with the spans alone."""
 
-    def __init__(self) -> None:
-        """Start before the audio."""
+    def __init__(self, first: int = 0) -> None:
+        """Start before a window, as a rule the audio's first one."""
         self._starts: list[int] = []  # windows
         self._ends: list[int] = []
-        self._count = 0
+        self._count = first
         self._speaks = False
+
+    @property
+    def count(self) -> int:
+        """Number of the next window to add."""
+        return self._count
 
     @property
     def covered_s(self) -> float:
@@ -47,23 +53,29 @@ class SpeechSpans:
                 self._ends[-1] = self._count
             self._speaks = speaks
 
-    def weights(self, times_s: NDArray[np.float64]) -> NDArray[np.float32]:
+    def forget(self, before: int) -> None:
+        """Drop spans that ended before a window; times near them are no longer asked for."""
+        gone = sum(end < before for end in self._ends)
+        del self._starts[:gone], self._ends[:gone]
+
+    def weights(self, times_s: NDArray[np.float64], known: int | None = None) -> NDArray[np.float32]:
         """Return how far the mouth follows the sound: 1 in and near speech, 0 in silence, between while it fades.
 
         Args:
-            times_s: float64 [F]; what follows within REACH_S must have been added.
+            times_s: float64 [F]; what follows within REACH_S should have been added, or speech fades in late.
+            known: number of windows to judge by, as if the later ones had not been added; None for all.
 
         Returns:
             float32 [F].
         """
-        if not self._starts:
+        windows = [(a, b) for a, b in zip(self._starts, self._ends, strict=True) if known is None or a < known]
+        if not windows:
             return np.zeros(len(times_s), np.float32)
-        starts = np.array(self._starts) * WINDOW_S - FOUND_LATE_S
-        ends = np.array(self._ends) * WINDOW_S + ENDS_LATE_S
+        starts = np.array([start for start, _ in windows]) * WINDOW_S - FOUND_LATE_S
+        ends = np.minimum([end for _, end in windows], self._count if known is None else known) * WINDOW_S + ENDS_LATE_S
         following = np.searchsorted(starts, times_s, side="right")
         since = np.where(following > 0, times_s - ends[following - 1], np.inf)
         until = np.where(following < len(starts), starts[np.minimum(following, len(starts) - 1)] - times_s, np.inf)
         distance = np.where(since + until < PAUSE_S, 0, np.maximum(np.minimum(since, until), 0))
-        faded = np.clip(distance / FADE_S, 0, 1)
-        weights: NDArray[np.float32] = (1 - faded**2 * (3 - 2 * faded)).astype(np.float32)  # eases at both ends
+        weights: NDArray[np.float32] = (1 - eased(distance / FADE_S)).astype(np.float32)
         return weights

@@ -8,6 +8,7 @@ face landmark modules, 0.10.21, and the tensors of their models.
 """
 
 from lipsync_core.face.boxes import box_areas
+from lipsync_core.face.consecutive import find_consecutive, key_frames, landmark_consecutive
 from lipsync_core.face.detection import (
     SHORT_RANGE_DETECTOR,
     Detections,
@@ -48,10 +49,13 @@ __all__ = [
     "crop_regions",
     "decode_detections",
     "fill_slots",
+    "find_consecutive",
     "find_faces",
     "find_landmarks",
     "fit_keypoints",
     "in_batches",
+    "key_frames",
+    "landmark_consecutive",
     "landmark_detections",
     "landmarks_in_frame",
     "largest_faces",

@@ -14,7 +14,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from lipsync_core.latentsync.sampling import places_of, sample_bilinear
+from lipsync_core.latentsync.sampling import places_of, sample_bilinear, strips_of
 
 TEMPLATE = np.array([[17.0, 20.0], [58.0, 20.0], [37.5, 40.0]])  # left brow, right brow, nose; multiplied by the ratio
 TEMPLATE_SIZE = (100, 75)  # height, width of the crop; multiplied by the ratio
@@ -89,9 +89,10 @@ def align_faces(frames: np.ndarray, matrices: np.ndarray, resolution: int) -> np
         uint8 RGB [F, resolution, resolution, 3].
     """
     faces = np.empty((len(frames), resolution, resolution, 3), np.uint8)
+    crop = np.empty((*crop_size(resolution), 3), np.uint8)
     for face, frame, matrix in zip(faces, frames, matrices, strict=True):
-        places = places_of(inverse(matrix), crop_size(resolution))
-        crop = sample_bilinear(frame, places, OUTSIDE).astype(np.uint8)
+        for rows, places in strips_of(places_of(inverse(matrix), crop_size(resolution))):
+            crop[rows] = sample_bilinear(frame, places, OUTSIDE)
         cv2.resize(crop, (resolution, resolution), dst=face, interpolation=cv2.INTER_LANCZOS4)
     return faces
 

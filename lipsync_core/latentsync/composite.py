@@ -12,7 +12,15 @@ import cv2
 import numpy as np
 
 from lipsync_core.latentsync.alignment import OUTSIDE, crop_size, face_extent
-from lipsync_core.latentsync.sampling import coverage, in_colour, places_of, resize_bicubic, sample_bilinear
+from lipsync_core.latentsync.sampling import (
+    Places,
+    coverage,
+    in_colour,
+    places_of,
+    resize_bicubic,
+    sample_bilinear,
+    strips_of,
+)
 
 ERODE_SHARE = 20  # the soft edge is a twentieth of the square root of the face's area
 WHITE = np.float32(255)
@@ -88,20 +96,28 @@ def _paste(frame: np.ndarray, face: np.ndarray, matrix: np.ndarray) -> np.ndarra
     height, width = crop_size(len(face))
     crop = resize_bicubic(face, height, width)
     places = places_of(matrix, (frame.shape[0], frame.shape[1]))
+    mask = soft_mask(coverage(places, height, width))
+    pasted = frame.copy()
+    for rows, strip in strips_of(places):
+        _paste_strip(pasted[rows], crop, strip, mask.eroded[rows], mask.soft[rows])
+    return pasted
+
+
+def _paste_strip(frame: np.ndarray, crop: np.ndarray, places: Places, eroded: np.ndarray, soft: np.ndarray) -> None:
+    """Paste some rows, uint8 [h, w, 3], in place."""
     # OUTSIDE is a pixel value, the face is -1 to 1: whatever lies outside the face becomes white.
     drawn = sample_bilinear(crop, places, OUTSIDE)
     drawn /= 2
     drawn += np.float32(0.5)
     np.clip(drawn, 0, 1, out=drawn)
     drawn *= WHITE
-    mask = soft_mask(coverage(places, height, width))
-    soft = in_colour(mask.soft)
-    drawn *= in_colour(mask.eroded)
-    drawn *= soft
+    shares = in_colour(soft)
+    drawn *= in_colour(eroded)
+    drawn *= shares
     kept = frame.astype(np.float32)
-    kept *= 1 - soft
+    kept *= 1 - shares
     drawn += kept
-    return cv2.copyTo(drawn.astype(np.uint8), (mask.soft > 0).view(np.uint8), frame.copy())
+    cv2.copyTo(drawn.astype(np.uint8), (soft > 0).view(np.uint8), frame)
 
 
 def _erode(mask: np.ndarray, side: int) -> np.ndarray:

@@ -6,11 +6,13 @@ OpenCV's own warps round positions to 1/32 pixel, which changes half of the valu
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+STRIP_ROWS = 64  # worked on at once, so that they stay in the processor's cache
 NO_MAP = np.empty(0, np.uint16)  # positions come in one array of pairs
 CUBIC_REACH = 2  # pixels, of the bicubic kernel
 CUBIC_A = -0.5  # of the bicubic kernel, as in torch and Pillow with antialiasing
@@ -39,6 +41,13 @@ def places_of(matrix: np.ndarray, size: tuple[int, int]) -> Places:
     return Places(*(row[0] * columns + row[1] * rows + row[2] for row in matrix.astype(np.float64)))
 
 
+def strips_of(places: Places) -> Iterator[tuple[slice, Places]]:
+    """Yield a few rows after the other, and their positions."""
+    for start in range(0, len(places.x), STRIP_ROWS):
+        rows = slice(start, start + STRIP_ROWS)
+        yield rows, Places(places.x[rows], places.y[rows])
+
+
 def sample_bilinear(picture: np.ndarray, places: Places, border: float) -> np.ndarray:
     """Sample an image bilinearly.
 
@@ -52,8 +61,9 @@ def sample_bilinear(picture: np.ndarray, places: Places, border: float) -> np.nd
     """
     # Positions further out see only the border; the bound keeps them within int16.
     inside = [np.clip(place, -2, side + 1) for place, side in zip(places, picture.shape[1::-1], strict=True)]
-    corner = np.stack([np.floor(place) for place in inside], axis=-1).astype(np.int16)
-    right, below = (in_colour((place - corner[..., axis]).astype(np.float32)) for axis, place in enumerate(inside))
+    floors = [np.floor(place) for place in inside]
+    corner = cv2.merge([floor.astype(np.int16) for floor in floors])
+    right, below = (in_colour((place - floor).astype(np.float32)) for place, floor in zip(inside, floors, strict=True))
 
     def neighbours(*step: int) -> np.ndarray:
         found = cv2.remap(
@@ -85,9 +95,9 @@ def coverage(places: Places, height: int, width: int) -> np.ndarray:
 
 def resize_bicubic(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resize an image, float32 [h, w, C] -> [height, width, C], bicubic with antialiasing."""
-    rows, columns = _cubic_weights(picture.shape[0], height), _cubic_weights(picture.shape[1], width)
-    narrow = np.einsum("xw,hwc->hxc", columns, picture, optimize=True)
-    return np.einsum("yh,hxc->yxc", rows, narrow, optimize=True)
+    rows, columns, colours = picture.shape
+    narrow = _resize_rows(cv2.transpose(picture).reshape(columns, -1), width).reshape(width, rows, colours)
+    return _resize_rows(cv2.transpose(narrow).reshape(rows, -1), height).reshape(height, width, colours)
 
 
 def in_colour(shares: np.ndarray) -> np.ndarray:
@@ -103,7 +113,44 @@ def _mix(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
     return a
 
 
+def _resize_rows(rows: np.ndarray, resized: int) -> np.ndarray:
+    """Resize the first axis, float32 [length, N] -> [resized, N]; each new row is a sum of a few old ones."""
+    (first, *others) = _cubic_taps(len(rows), resized)
+    total = rows[first.rows] * first.weights
+    part = np.empty_like(total)
+    for tap in others:
+        np.take(rows, tap.rows, axis=0, out=part, mode="clip")
+        part *= tap.weights
+        total += part
+    return total
+
+
+class _Tap(NamedTuple):
+    """One summand of each resized row.
+
+    Attributes:
+        rows: int [resized], the rows that are read.
+        weights: float32 [resized, 1].
+    """
+
+    rows: np.ndarray
+    weights: np.ndarray
+
+
 @functools.lru_cache(maxsize=8)
+def _cubic_taps(length: int, resized: int) -> list[_Tap]:
+    """Return the summands of a resized axis, from the first row that counts to the last one."""
+    weights = _cubic_weights(length, resized)
+    starts = (weights != 0).argmax(axis=1)
+    count = int((length - (weights[:, ::-1] != 0).argmax(axis=1) - starts).max())
+    taps = []
+    for step in range(count):
+        rows = np.minimum(starts + step, length - 1)
+        inside = starts + step < length
+        taps.append(_Tap(rows, (weights[np.arange(resized), rows] * inside)[:, None]))
+    return taps
+
+
 def _cubic_weights(length: int, resized: int) -> np.ndarray:
     """Compute the weight of each pixel of a row in each pixel of the resized row, float32 [resized, length]."""
     scale = length / resized

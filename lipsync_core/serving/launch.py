@@ -22,6 +22,7 @@ from lipsync_core.serving.engines import FLAVOUR, engine_folder, find_gpu, model
 from lipsync_core.serving.flavours import AUTO, CPU, choose_flavour
 from lipsync_core.serving.gpus import gpus_to_use, pinned, visible_gpus
 from lipsync_core.serving.links import link_models
+from lipsync_core.syncnet.models import without_synthetic_syncnet
 
 EXIT_USAGE = 2
 STOP_GRACE_S = 120  # a chunk under way, of the slowest pipeline, may finish
@@ -140,7 +141,7 @@ def _exported_models(repository: Path, config_name: str | None) -> list[str]:
     exported = exported_models(repository, config_name)
     if not exported:
         raise ValueError(f"models: expected exported models in {repository}, got none. See: python -m export --help")
-    return exported
+    return without_synthetic_syncnet(repository, exported, config_name)
 
 
 def _find_engines(options: argparse.Namespace, models: list[str]) -> Path:

@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lipsync_core.extras import install_advice
+
 BACKENDS_DIR = Path(__file__).parent / "backends"  # our Python-based backends, one folder each
 SYSTEM, MACHINE = "linux", "x86_64"  # what the wheel is built for
 PYTHONS = ((3, 11), (3, 12))  # what its numpy is built for, of those that this project runs on
-INSTALL_HINT = "Install it with: pip install 'lipsync-triton[server]'"
+INSTALL_HINT = install_advice("server")
 
 
 class ServerStartError(RuntimeError):

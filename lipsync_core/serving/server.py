@@ -33,6 +33,7 @@ from lipsync_core.serving.server_log import LOG_LINES_SHOWN, asked_of_another_ve
 from lipsync_core.serving.shared_memory import ADVICE, EXHAUSTED_MARKS, SHARED_MEMORY, free_shared_memory
 from lipsync_core.serving.supervisor import COMMAND_VARIABLE, LOG_FILE
 
+COMPILE_TIMEOUT_S = 3600.0  # a flavour may compile or tune at its first start
 READY_POLL_S = 0.05
 READY_CALL_TIMEOUT_S = 1.0
 WATCHING_TIMEOUT_S = 5.0  # for the supervisor to list the models' processes

@@ -16,12 +16,11 @@ from pathlib import Path
 
 from client.cli.run import build_parser as lipsync_parser
 from client.cli.run import job_options
-from client.cli.serve import COMPILE_TIMEOUT_S
 from client.job_options import JobOptions
 from client.servers.connection import TritonConnection
 from lipsync_core.repository import DEFAULT_REPOSITORY
 from lipsync_core.serving.gpus import visible_gpus
-from lipsync_core.serving.server import EmbeddedServer, ServerOptions
+from lipsync_core.serving.server import COMPILE_TIMEOUT_S, EmbeddedServer, ServerOptions
 from perf.jobs.timing import job_here, time_job
 from perf.machine.gpu import MB, SAMPLE_INTERVAL_S, card_memory_mb, process_memory_mb
 from perf.machine.sampler import Sampler

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from client.job import Job
 from client.job_options import JobOptions
+from client.option import flag
+from client.quality.options import CHECK
 from client.report import Report
 from client.servers.calls import TritonCalls
 from lipsync_core.repository import DEFAULT_REPOSITORY
@@ -118,15 +120,16 @@ def time_job(
 
 
 def job_here(options: JobOptions, connect: Callable[[], AbstractContextManager[TritonCalls]]) -> RunJob:
-    """Make a job that runs in this process, through servers that are connected to anew for each run.
+    """Make a job that runs in this process, on a new connection for each run, and unless its options say so, unchecked.
 
     Args:
         options: The job.
         connect: Opens the connection; `lambda: nullcontext(connection)` keeps an open one.
     """
+    unchecked = options if options.values.has(CHECK) else options.with_options({CHECK.name: "off"})
 
     def run() -> JobRun:
-        with Job(options) as job, connect() as connection:
+        with Job(unchecked) as job, connect() as connection:
             return JobRun(job.run(connection))
 
     return run
@@ -140,6 +143,8 @@ def job_in_child(
     gpus: Sequence[int] = (),
 ) -> RunJob:
     """Make a job that runs `client/lipsync.py` in a child process, so that its peak memory is its own.
+
+    Its result is not checked unless `arguments` say so.
 
     Args:
         video: The input video.
@@ -155,7 +160,7 @@ def job_in_child(
     def run() -> JobRun:
         with tempfile.TemporaryDirectory(prefix="lipsync-perf-") as folder:
             files = ["--video", str(video), "--audio", str(audio), "--output", f"{folder}/out.mp4"]
-            command = [sys.executable, str(SCRIPT), *files, "--json", "--quiet", *arguments]
+            command = [sys.executable, str(SCRIPT), *files, "--json", "--quiet", flag(CHECK.name), "off", *arguments]
             return _watch(command, environment, gpus)
 
     return run

@@ -180,7 +180,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{file}: expected results as JSON, got {error}") from error
     if not isinstance(document, dict) or "kind" not in document:
-        raise ValueError(f"{file}: expected results of a sweep or a benchmark, got other JSON")
+        raise ValueError(f"{file}: expected results of a sweep, a benchmark or live streams, got other JSON")
     return document
 
 

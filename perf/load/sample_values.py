@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 import cv2
 import numpy as np
 
-from client.demo import PORTRAIT, SPEECH
+from client.demo import SPEECH
 from client.media import AudioSource
+from client.portrait import PORTRAIT
 from lipsync_core.audio.lip_shapes import POPULATION_GAIN, speech_statistics
 from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 from lipsync_core.contract import ModelContract, TensorSpec
@@ -21,6 +22,8 @@ from lipsync_core.latentsync.windows import positions_at
 from lipsync_core.musetalk.compose import MESH_AREA
 from lipsync_core.musetalk.parsing import CHEEK_WIDTHS
 from lipsync_core.musetalk.sizes import IMAGES_PER_FACE, LATENT_SIZE
+from lipsync_core.syncnet.crops import CROP_SIZE
+from lipsync_core.syncnet.mfcc import WINDOW_FRAMES, audio_windows, whole_samples
 from lipsync_core.vae.sizes import LATENT_CHANNELS, latent_side
 from lipsync_core.wav2lip.mel import window_starts_at
 from lipsync_core.whisper.mel import log_mel_peak, mel_frame_count
@@ -59,6 +62,8 @@ class SampleValues:
             "shape_gain": lambda _: np.array([POPULATION_GAIN], np.float32),
             "window_starts": lambda count: window_starts_at(np.arange(count) / FPS),
             "audio_positions": lambda count: positions_at(np.arange(count) / FPS),
+            "every_face": lambda _: np.array([False]),  # jobs that follow the largest face leave it out
+            "consecutive": lambda _: np.array([True]),
             "hard_box": lambda _: np.array([False]),
             "first_mel_frame": lambda _: np.array([0], np.int32),
             "mel_frame_count": lambda count: np.array([mel_frame_count(len(audio(count)))], np.int32),
@@ -84,6 +89,8 @@ class SampleValues:
             "cheek_widths": lambda _: np.array(CHEEK_WIDTHS, np.int32),
             "original": lambda _: np.array([False]),
             "latents": lambda count: normal(count, LATENT_CHANNELS, edge, edge),
+            "crops": lambda count: np.repeat(moving_head(WINDOW_FRAMES, CROP_SIZE)[None], count, axis=0),
+            "mfcc": lambda count: np.repeat(audio_windows(whole_samples(audio(WINDOW_FRAMES)))[:1], count, axis=0),
         }
 
     def frames(self, count: int) -> np.ndarray:

@@ -88,6 +88,12 @@ def measurable_models(repository: Path, flavour: str | None) -> list[str]:
     missing = [model for model in maker.contracts if model not in exported]
     if missing:
         say(f"not exported, so not measured: {', '.join(missing)} (see: python -m export --help)")
+    streams = [model for model in exported if maker.contracts[model].is_decoupled]
+    if streams:
+        say(
+            f"not measured, as they answer streams instead of requests: {', '.join(streams)} (see: python -m perf live)"
+        )
+        exported = [model for model in exported if model not in streams]
     possible = [model for model in exported if set(maker.needed_models(model)) <= set(exported)]
     left_out = [model for model in exported if model not in possible]
     if left_out:

@@ -1,7 +1,7 @@
 """Writes results as one page, in HTML and in Markdown: python -m perf report RESULTS...
 
-Each RESULTS is the folder (or results.json) of a sweep or a benchmark. With --baseline, an older result of the same
-kind, the page shows what changed since then.
+Each RESULTS is the folder (or results.json) of a sweep, a benchmark or live streams. With --baseline, an older result
+of the same kind, the page shows what changed since then.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from typing import Any
 from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.jobs.benchmark_rows import KIND as BENCHMARK
 from perf.jobs.benchmark_rows import load_benchmark
+from perf.live.rows import KIND as LIVE
+from perf.live.rows import load_live
 from perf.load.results import KIND as SWEEP
 from perf.load.results import load_results, read_kind
 from perf.reporting.benchmark_part import benchmark_blocks
 from perf.reporting.compare import DEFAULT_LIMIT, compare, comparison_blocks
+from perf.reporting.live_part import live_blocks
 from perf.reporting.page import Block, Heading, Paragraph, Table, write_page
 from perf.reporting.sweep_part import sweep_blocks
 
@@ -63,7 +66,12 @@ def results_blocks(path: Path) -> list[Block]:
         if not any(row.figures for row in benchmark.rows.values()):
             raise ValueError(f"{path}: expected at least one measured row, got none. Run: python -m perf benchmark")
         return [Heading("Whole jobs"), conditions_table(benchmark.conditions), *benchmark_blocks(benchmark)]
-    raise ValueError(f"{path}: expected results of a {SWEEP} or a {BENCHMARK}, got those of a {kind}")
+    if kind == LIVE:
+        live = load_live(path)
+        if not any(row.figures for row in live.rows.values()):
+            raise ValueError(f"{path}: expected at least one measured row, got none. Run: python -m perf live")
+        return [Heading("Live streams"), conditions_table(live.conditions), *live_blocks(live)]
+    raise ValueError(f"{path}: expected results of a {SWEEP}, a {BENCHMARK} or {LIVE} streams, got those of a {kind}")
 
 
 def baseline_blocks(baseline: Path, results: Sequence[Path], limit: float) -> list[Block]:

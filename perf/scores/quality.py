@@ -22,6 +22,7 @@ from client.servers.connection import TritonConnection
 from client.servers.embedded import open_server
 from client.tracking.faces import LARGEST, parse_face_choice
 from client.tracking.finder import MEDIAPIPE
+from lipsync_core.extras import install_advice
 from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.failures import run_command
 from perf.scores.mouth_sync import SyncScore
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from perf.scores.quality_meter import Quality
 
 NAME = "perf quality"
-INSTALL_HINT = "Install it with: pip install 'lipsync-triton[perf]'"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,7 +96,7 @@ def _run(options: argparse.Namespace) -> None:
     try:
         from perf.scores.quality_meter import QualityJob  # noqa: PLC0415  (scikit-image may be missing)
     except ImportError as error:
-        raise UsageError(expected="scikit-image", got=error, advice=INSTALL_HINT) from error
+        raise UsageError(expected="scikit-image", got=error, advice=install_advice("perf")) from error
     job = QualityJob(
         VideoSource(options.source, options.start),
         VideoSource(options.result),

@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from tests.chaos.scene import Running, Scene
 
+
+def one_job(scene: Scene) -> tuple[str, ...]:
+    """Run the case's files as one job."""
+    return f"--video={scene.video}", f"--audio={scene.audio}", f"--output={scene.output}"
+
+
 Verdict = Literal["as expected", "DIFFERS", "known", "skipped"]
 TIMEOUT_S = 120.0
 
@@ -41,6 +47,7 @@ class Case:
         serve: starts what the job talks to; gives the options that name it.
         video: makes the video.
         audio: makes the speech.
+        command: gives the first arguments of the command, which name the files.
         options: further ones of the command.
         says: a pattern that the command's last words must match.
         same: whether the output must be the very file of an undisturbed run.
@@ -61,6 +68,7 @@ class Case:
     video: Callable[[Path], Path]
     audio: Callable[[Path], Path]
     output: Callable[[Path], Path]
+    command: Callable[[Scene], tuple[str, ...]] = one_job
     options: tuple[str, ...] = ()
     says: str = ""
     same: bool = False

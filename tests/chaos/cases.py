@@ -11,15 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.chaos import faults, media
+from tests.chaos import clusters, faults, media
 from tests.chaos.case import Case
 from tests.media_clips import tone
 
-DONE, USAGE, MEDIA, NO_FACE, SERVER, REQUEST, OUTPUT = 0, 2, 3, 4, 5, 6, 7  # exit codes; see lipsync --help
+DONE, USAGE, MEDIA, NO_FACE, SERVER, REQUEST, OUTPUT, FAILED = 0, 2, 3, 4, 5, 6, 7, 8  # exit codes; see lipsync --help
 SHORT = ("--if-audio-longer", "cut")
 LONG = ("--fps", "50")  # some 470 frames of speech: long enough to be caught at work
 RESUMED = (*LONG, "--resume")
+ON_RAY = (*LONG, "--no-resume")
 IN_MESSAGES = (*SHORT, "--transport", "grpc")  # Triton's models pass all tensors through /dev/shm even so
+ENDED_BY_RAY = 1  # of a program whose head has become another cluster's
 EARLIER = b"what was there before"
 VIDEO, MKV, LAST_WAV = media.clip(), media.clip(".mkv"), media.sound(partial(tone, 1.5))
 ONE_SAMPLE, TEN_MS = 1, 160
@@ -219,6 +221,32 @@ CLOCKS = [
     at_any_time("clock: a day ahead, three servers", (DONE,), faults.servers(3), fault=faults.move_clock(86_400)),
 ]
 
+on_ray = partial(case, command=clusters.batch_of_one, options=ON_RAY, after=0, timeout_s=240)
+RAY = [
+    on_ray("ray: not installed", (USAGE,), clusters.auto, launch=clusters.without_ray, says="lipsync-triton[ray]"),
+    on_ray("ray: nobody at the address", (SERVER,), clusters.no_cluster, says="nothing answers"),
+    on_ray("ray: two submitters of one batch", (DONE,), clusters.nodes("second"), fault=clusters.second_submitter,
+           same=True),
+    on_ray("ray: a job's process killed twice", (DONE,), clusters.nodes("second"), fault=clusters.kill_job(2),
+           same=True),
+    on_ray("ray: a job's process killed three times, then run again", (FAILED,), clusters.nodes("second"),
+           fault=clusters.kill_job(3), again=True, same=True, says="1 of 1 jobs failed"),
+    on_ray("ray: the worker around a job killed", (DONE,), clusters.nodes("second"), fault=clusters.kill_worker,
+           same=True),
+    on_ray("ray: a node killed", (DONE,), clusters.nodes("second", "third"), fault=clusters.kill_node, same=True),
+    on_ray("ray: a node frozen for 20 s", (DONE,), clusters.nodes("second", "third"), fault=clusters.freeze_node,
+           same=True),
+    on_ray("ray: disk full on a node", (FAILED,), clusters.node_with_small_disk("200k"),
+           fault=clusters.wait_for_report("the disk is full"), says="1 of 1 jobs failed"),
+    on_ray("ray: the head killed while a job ends", (DONE,), clusters.nodes("second"), fault=clusters.kill_head,
+           same=True),
+    on_ray("ray: the head killed for longer", (SERVER,), clusters.nodes("second"), fault=clusters.kill_head_in_a_job,
+           says="is gone. Start it again"),
+    on_ray("ray: all killed and back, then run again", (ENDED_BY_RAY, SERVER), clusters.nodes("second"),
+           fault=clusters.restart_all, again=True, same=True),
+]  # fmt: skip
+
 CASES: tuple[Case, ...] = (
     *GOOD_BUT_ODD, *DAMAGED, *NOT_MEDIA, *OUTPUTS, *WIRE, *FAILING_SERVERS, *ENDED_CLIENTS, *FULL, *AROUND, *CLOCKS,
+    *RAY,
 )  # fmt: skip

@@ -193,7 +193,7 @@ def move_clock(seconds: float) -> Fault:
     """Move the wall clock that the job sees."""
 
     def move(scene: Scene, job: Running) -> None:
-        _set_clock(scene, seconds)
+        set_clock(scene.inputs, seconds)
 
     return move
 
@@ -240,11 +240,28 @@ def moved_clock(scene: Scene) -> Launch:
     Raises:
         Skip: libfaketime is not installed.
     """
+    return Launch(environment=clock_of(scene.inputs))
+
+
+def clock_of(folder: Path) -> dict[str, str]:
+    """Return the environment of a process whose wall clock is that of a folder; see `set_clock`.
+
+    Raises:
+        Skip: libfaketime is not installed.
+    """
     library = next(Path("/").glob(FAKETIME), None)
     if library is None:
         raise Skip("libfaketime is not installed (apt-get install libfaketime)")
-    settings = {"FAKETIME_TIMESTAMP_FILE": str(_set_clock(scene, 0)), "FAKETIME_CACHE_DURATION": "1"}
-    return Launch(environment={"LD_PRELOAD": str(library), "DONT_FAKE_MONOTONIC": "1", **settings})
+    settings = {"FAKETIME_TIMESTAMP_FILE": str(set_clock(folder, 0)), "FAKETIME_CACHE_DURATION": "1"}
+    return {"LD_PRELOAD": str(library), "DONT_FAKE_MONOTONIC": "1", **settings}
+
+
+def set_clock(folder: Path, seconds: float) -> Path:
+    """Write by how much the clock is wrong, at once for all who read it."""
+    path = folder / CLOCK_FILE
+    part = path.with_suffix(".part")
+    part.write_text(f"{seconds:+g}")
+    return part.replace(path)
 
 
 @cache
@@ -265,14 +282,6 @@ def own_mounts() -> tuple[str, ...]:
 def after_answers(scene: Scene, job: Running) -> None:
     """Wait until the case's number of requests is answered."""
     job.wait_for(ANSWERED, scene.case.after, scene.case.timeout_s)
-
-
-def _set_clock(scene: Scene, seconds: float) -> Path:
-    """Write by how much the clock is wrong, at once for all who read it."""
-    path = scene.inputs / CLOCK_FILE
-    part = path.with_suffix(".part")
-    part.write_text(f"{seconds:+g}")
-    return part.replace(path)
 
 
 def _network(job: Running) -> int:

@@ -19,7 +19,8 @@ from lipsync_core.serving.endpoints import LOOPBACK
 from lipsync_core.serving.ports import free_ports
 from lipsync_core.serving.processes import descendants
 from tests.chaos import traces
-from tests.chaos.case import Case, Launch, Unexpected
+from tests.chaos.case import Case, Launch, Unexpected, one_job
+from tests.ray_cluster import RayTestCluster
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMAND = (sys.executable, str(ROOT / "client" / "lipsync.py"))
@@ -171,7 +172,7 @@ class Bench:
         key = (case.video, case.audio, case.options)
         with self._lock:
             if key not in self._undisturbed:
-                calm = replace(case, fault=None, launch=lambda scene: Launch())
+                calm = replace(case, fault=None, launch=lambda scene: Launch(), command=one_job)
                 with Scene(calm, self) as scene:
                     url = ("--url", self.server().url)
                     ending = scene.start(options=(*url, "--no-resume")).end(case.timeout_s)
@@ -188,6 +189,7 @@ class Scene:
         results: the output's folder.
         temporary: TMPDIR of all its processes.
         token: marks all its processes.
+        cluster: the cluster of a batch, once it was started.
     """
 
     def __init__(self, case: Case, bench: Bench) -> None:
@@ -201,6 +203,7 @@ class Scene:
         self.video, self.audio = case.video(self.inputs), case.audio(self.inputs)
         self.output = case.output(self.results)
         self.servers: list[Served] = []
+        self.cluster: RayTestCluster | None = None
         self.stack = ExitStack()
         self._jobs = 0
 
@@ -217,7 +220,8 @@ class Scene:
     def environment(self, launch: Launch | None = None) -> dict[str, str]:
         """Return the environment of a case's process."""
         own = {traces.MARK: self.token, "TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "2"}
-        return {**os.environ, **own, **(launch.environment if launch else {})}
+        cluster = self.cluster.environment if self.cluster else {}
+        return {**os.environ, **cluster, **own, **(launch.environment if launch else {})}
 
     def start_servers(self, count: int) -> list[Served]:
         """Start servers of the case's own, and wait until they are ready."""
@@ -231,8 +235,8 @@ class Scene:
         """Start the command on the case's inputs."""
         launch = launch or Launch()
         self._jobs += 1
-        files = [f"--video={self.video}", f"--audio={self.audio}", f"--output={self.output}"]
-        command = [*launch.prefix, *COMMAND, *files, "--log-json", *self.case.options, *options]
+        first = self.case.command(self)
+        command = [*launch.prefix, *COMMAND, *first, "--log-json", *self.case.options, *options]
         job = Running(command, self.environment(launch), self.folder / f"job{self._jobs}.log")
         self.stack.callback(lambda: traces.kill_all(job.pids if job.process.poll() is None else []))
         return job

@@ -20,12 +20,12 @@ QUICK = (
     "output: is the video",
     "server: nobody at the port",
     "embedded server: a network's process killed",
-    "client: SIGTERM, running server",
     "disk: file size limited",
     "shared memory: read-only",
     "shared memory: 64 MB, Docker's default",
     "shared memory: full from the start, frames in messages",
-    "clock: two hours back at work",
+    "ray: not installed",
+    "ray: nobody at the address",
 )
 
 
@@ -39,6 +39,7 @@ def test_faults_are_taken_as_expected(model_repository: Path) -> None:
     assert [result for result in results if result.verdict not in ("as expected", "skipped")] == []
 
 
+@pytest.mark.long
 def test_case_fails_when_its_end_is_another(model_repository: Path) -> None:
     """An exit code, a message or a success that was not expected is seen."""
     absent = by_name("server: nobody at the port")
@@ -52,6 +53,7 @@ def test_case_fails_when_its_end_is_another(model_repository: Path) -> None:
     assert known.verdict == "known"
 
 
+@pytest.mark.long
 def test_case_fails_when_anything_is_left(model_repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes, shared memory, temporary files, and files beside or under the output's name are all seen."""
     monkeypatch.setattr(traces, "GRACE_S", 0.2)

@@ -88,18 +88,20 @@ def write_networks() -> None:
     """Run our modules in float64."""
     import torch
 
-    from perf.scores.syncnet.mfcc import audio_windows
+    from export.syncnet.network import LipTower, SoundTower
+    from lipsync_core.syncnet.mfcc import audio_windows
     from perf.scores.syncnet.s3fd import shrink
     from perf.scores.syncnet.weights import synthetic_syncnet
     from tests.syncnet_detector import synthetic_detector
 
     torch.set_grad_enabled(False)
     network = synthetic_syncnet().double()
+    crops = torch.from_numpy(np.ascontiguousarray(lip_frames()[..., ::-1]))
     windows = audio_windows(speech())[5:8]
     logits, offsets = synthetic_detector().double()(torch.from_numpy(shrink(detector_image())[None]))
     outputs = {
-        "lips": network.embed_lips(torch.from_numpy(lip_frames())),
-        "sounds": network.embed_sounds(torch.from_numpy(windows.copy()).double()),
+        "lips": LipTower(network)(crops[None])[0],
+        "sounds": SoundTower(network)(torch.from_numpy(windows.copy()).double()),
         "logits": logits[0],
         "offsets": offsets[0],
     }

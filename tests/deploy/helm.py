@@ -38,10 +38,12 @@ KINDS = {  # what the chart may hold: API group and version -> kinds and their p
         "PersistentVolumeClaim": "persistentvolumeclaims",
     },
     "apps/v1": {"Deployment": "deployments"},
+    "batch/v1": {"Job": "jobs"},
     "autoscaling/v2": {"HorizontalPodAutoscaler": "horizontalpodautoscalers"},
     "policy/v1": {"PodDisruptionBudget": "poddisruptionbudgets"},
     "networking.k8s.io/v1": {"NetworkPolicy": "networkpolicies"},
     "keda.sh/v1alpha1": {"ScaledObject": "scaledobjects"},
+    "ray.io/v1": {"RayCluster": "rayclusters", "RayJob": "rayjobs"},
     "serving.kserve.io/v1beta1": {"InferenceService": "inferenceservices"},
     "monitoring.coreos.com/v1": {"PodMonitor": "podmonitors", "PrometheusRule": "prometheusrules"},
 }

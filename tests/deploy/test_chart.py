@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import yaml
 
-from client.cli.serve import COMPILE_TIMEOUT_S
 from client.web.job_record import ACTIVE
 from client.web.settings import build_parser
 from lipsync_core.serving import launch
+from lipsync_core.serving.server import COMPILE_TIMEOUT_S
 from tests.deploy.helm import CHART, KUBERNETES, NAMESPACE, REGISTRY, ChartRefused, render
 
 Document = dict[str, Any]
@@ -35,6 +35,14 @@ EVERYTHING: Document = {
         "storage": {"className": "fast"},
     },
 }
+STATELESS: Document = {
+    "replicas": 3,
+    "store": {"existingSecret": "web-records"},
+    "media": {"url": "s3://bucket/jobs", "existingSecret": "web-files"},
+    "workerPods": {"enabled": True},
+}
+BATCH: Document = {"enabled": True, "jobsFile": "/media/jobs.jsonl", "existingClaim": "media"}
+RAY: Document = {**BATCH, "tokenSecret": "ray-token"}
 VARIANTS: dict[str, Document] = {
     "as it comes": {},
     "everything": EVERYTHING,
@@ -42,9 +50,18 @@ VARIANTS: dict[str, Document] = {
     "kserve": {"kserve": {"enabled": True}, "models": {"flavour": "tensorrt"}, "autoscaling": {"enabled": True}},
     "torch": {"models": {"flavour": "torch", "existingClaim": "models"}},
     "cpu": {"models": {"flavour": "cpu"}},
+    "stateless": {"web": STATELESS, "autoscaling": {"enabled": True}},
+    "batch": {
+        "batch": {**BATCH, "queue": "gpus", "arguments": ["--model=wav2lip"]},
+        "tls": TLS,
+        "web": {"enabled": False, "clientCertificateSecret": "batch-tls"},
+    },
+    "ray job": {"ray": RAY, "models": {"existingClaim": "models"}},
+    "ray cluster": {"ray": {"enabled": True, "tokenSecret": "ray-token"}},
     "bare": {"web": {"enabled": False}, "networkPolicy": {"enabled": False}, "nodeSelector": None, "tolerations": []},
 }
-KUBERNETES_GROUPS = ("v1", "apps/v1", "autoscaling/v2", "policy/v1", "networking.k8s.io/v1")
+SERVERS = ("triton", "kserve-container")  # names of Triton's container
+KUBERNETES_GROUPS = ("v1", "apps/v1", "batch/v1", "autoscaling/v2", "policy/v1", "networking.k8s.io/v1")
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
@@ -63,12 +80,15 @@ def of_kind(documents: list[Document], kind: str, ending: str = "-triton") -> Do
 
 
 def pods(documents: list[Document]) -> list[Document]:
-    """Return each workload's pod as a Pod; KServe's predictor is one with fields of its own."""
+    """Return each workload's pods as Pods; KServe's predictor is one with fields of its own, a Ray cluster has two."""
     found = []
     for document in documents:
-        if document["kind"] == "Deployment":
-            template = document["spec"]["template"]
-            found.append({"metadata": template["metadata"], "spec": template["spec"]})
+        spec = document.get("spec", {})
+        if document["kind"] in ("Deployment", "Job"):
+            found.append(dict(spec["template"]))
+        elif document["kind"] in ("RayCluster", "RayJob"):
+            cluster = spec.get("rayClusterSpec", spec)
+            found += [dict(one["template"]) for one in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
         elif document["kind"] == "InferenceService":
             predictor = dict(document["spec"]["predictor"])
             metadata = {"labels": predictor.pop("labels"), "annotations": predictor.pop("annotations", {})}
@@ -119,7 +139,8 @@ def test_selectors_find_their_pods(documents: list[Document]) -> None:
             "PodMonitor": lambda spec: spec["selector"]["matchLabels"],
         }.get(document["kind"])
         if chosen:
-            assert sum(chosen(spec).items() <= one.items() for one in labels) == 1, document["kind"]
+            expected = 2 if document["metadata"]["name"].endswith("-ray") else 1  # Ray's head and its workers
+            assert sum(chosen(spec).items() <= one.items() for one in labels) == expected, document["kind"]
 
 
 def test_volumes_and_ports_are_declared(documents: list[Document]) -> None:
@@ -130,9 +151,9 @@ def test_volumes_and_ports_are_declared(documents: list[Document]) -> None:
         mounted = {mount["name"] for container in containers for mount in container["volumeMounts"]}
         assert mounted == {volume["name"] for volume in spec["volumes"]}
         for container in spec["containers"]:
-            ports = {port["name"] for port in container["ports"]}
+            ports = {port["name"] for port in container.get("ports", [])}
             probes = [container[key] for key in container if key.endswith("Probe")]
-            assert {probe["httpGet"]["port"] for probe in probes} <= ports
+            assert {probe.get("httpGet", probe.get("tcpSocket"))["port"] for probe in probes} <= ports
 
 
 def test_triton_runs_on_gpu_nodes_alone() -> None:
@@ -176,7 +197,7 @@ def test_compiling_may_take_an_hour(documents: list[Document]) -> None:
     """Kubernetes and Docker wait as long as `lipsync serve` does, and an upgrade longer than its new pod."""
     for pod in pods(documents):
         server = pod["spec"]["containers"][0]
-        if server["name"] != "web":
+        if server["name"] in SERVERS:
             probe = server["startupProbe"]
             assert probe["periodSeconds"] * probe["failureThreshold"] >= COMPILE_TIMEOUT_S
     for document in documents:
@@ -197,7 +218,7 @@ def test_readme_builds_every_image() -> None:
     readme = (CHART.parent / "README.md").read_text()
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
     values = yaml.safe_load((CHART / "values.yaml").read_text())
-    for image in (values["image"], values["engines"]["image"], values["web"]["image"]):
+    for image in (values["image"], values["engines"]["image"], values["web"]["image"], values["ray"]["image"]):
         assert f"-t REGISTRY/{image['repository']}:{version} ." in readme
 
 
@@ -229,7 +250,7 @@ def test_launcher_takes_the_charts_arguments(documents: list[Document]) -> None:
     """Every option that the chart passes is one that the image's entrypoint knows."""
     for pod in pods(documents):
         for container in pod["spec"]["containers"]:
-            if container["name"] != "web":
+            if container["name"] in SERVERS:
                 launch.build_parser().parse_args(container["args"])
 
 
@@ -266,7 +287,7 @@ def test_requests_under_way_may_finish(documents: list[Document]) -> None:
     """Kubernetes waits longer than the server does for its last requests, after clients have left it."""
     for pod in pods(documents):
         server = pod["spec"]["containers"][0]
-        if server["name"] != "web":
+        if server["name"] in SERVERS:
             seconds = int(server["lifecycle"]["preStop"]["exec"]["command"][1])
             assert pod["spec"]["terminationGracePeriodSeconds"] >= seconds + launch.STOP_GRACE_S
 
@@ -278,7 +299,7 @@ def test_keda_scales_on_the_web_services_jobs() -> None:
     (trigger,) = spec["triggers"]
     assert spec["scaleTargetRef"]["name"] == of_kind(documents, "Deployment")["metadata"]["name"]
     assert trigger["metadata"]["query"] == (
-        'sum(lipsync_web_jobs{namespace="video",pod=~"demo-web-.*",state=~"queued|running"})'
+        'sum(max by (state) (lipsync_web_jobs{namespace="video",pod=~"demo-web-.*",state=~"queued|running"}))'
     )
     assert {"queued", "running"} <= set(ACTIVE)
     assert (trigger["metricType"], trigger["metadata"]["threshold"]) == ("AverageValue", "5")
@@ -366,6 +387,21 @@ def test_alerts_and_dashboard_are_shipped_as_they_are(everything: list[Document]
         ({"tokens": {"secretName": "in-the-clear"}}, "secretName"),
         ({"tls": TLS}, "web.clientCertificateSecret: expected one"),
         ({"terminationGracePeriodSeconds": 30}, "terminationGracePeriodSeconds"),
+        (
+            {"web": {"replicas": 2}},
+            "web.replicas: expected 1 without web.store.existingSecret and web.media.url, got 2",
+        ),
+        ({"web": {**STATELESS, "media": {}}}, "web.replicas: expected 1 without"),
+        ({"web": {**STATELESS, "store": {}}}, "web.replicas: expected 1 without"),
+        ({"web": {"workerPods": {"enabled": True}}}, "web.workerPods: expected web.store.existingSecret and"),
+        ({"web": {"media": {"existingSecret": "files"}}}, "web.media.existingSecret: expected web.media.url"),
+        ({"web": {"media": {"url": "https://bucket"}}}, "url"),
+        ({"batch": {"enabled": True, "jobsFile": "/media/jobs.jsonl"}}, "batch: expected jobsFile, and existingClaim"),
+        ({"batch": {**BATCH, "shards": 0}}, "shards"),
+        ({"batch": {**BATCH, "arguments": ["--crf 20"]}}, "arguments"),
+        ({"ray": {"enabled": True}}, "ray.tokenSecret: expected a secret"),
+        ({"ray": {**RAY, "existingClaim": ""}}, "ray.existingClaim: expected the volume"),
+        ({"ray": {**RAY, "jobsFile": "/media/a; rm -r /"}}, "jobsFile"),
         ({"web": {"image": {"pullPolicy": "Sometimes"}}}, "pullPolicy"),
     ],
 )

@@ -230,6 +230,7 @@ def test_a_checkpoint_is_exported_in_half_precision(
     assert not (empty_repository / "wav2lip_generator" / "1").exists()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("networks_of_the_tests")
 def test_weights_are_noted_beside_each_network(
     modules: dict[str, torch.nn.Module], empty_repository: Path, wav2lip_repository: Path

@@ -85,6 +85,7 @@ def test_musetalk_command_names_a_mixed_up_option(
     assert f"It holds {PARSER.title}; give it with --face-parsing" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("networks_of_the_tests", "small_unet_as_full")
 def test_musetalk_versions_cannot_be_told_apart(
     tmp_path: Path, repository: Path, unet_weights: Weights, capsys: pytest.CaptureFixture[str]

@@ -35,6 +35,8 @@ from tests.synthetic_networks import (  # noqa: E402
 
 Sessions = dict[str, onnxruntime.InferenceSession]
 
+KINDS = ["torch", pytest.param("onnx", marks=pytest.mark.long)]  # exports take a minute
+
 
 @pytest.fixture(scope="module")
 def musetalk_dir(reference_dir: Path) -> Path:
@@ -99,7 +101,7 @@ def test_musetalk_synthetic_weights_are_the_recipes(size: Size, expected: tuple[
     assert (count, total, squares) == pytest.approx(expected, rel=0, abs=1e-3)  # printed with four digits
 
 
-@pytest.mark.parametrize("kind", ["torch", "onnx"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_musetalk_unet_holds(
     kind: str, unet: MuseTalkUNet, unet_goldens: dict[str, np.ndarray], request: pytest.FixtureRequest
 ) -> None:
@@ -114,6 +116,7 @@ def test_musetalk_unet_holds(
         assert_close(latents * np.float32(SCALING_FACTOR), unet_goldens[name], rel=BOUND)
 
 
+@pytest.mark.long
 def test_musetalk_unet_takes_rows_of_different_jobs(sessions: Sessions, unet_goldens: dict[str, np.ndarray]) -> None:
     """Frames meet in one batch; each gives what it gives alone."""
     session, x, audio_tokens = sessions["musetalk_unet"], unet_goldens["x"], unet_goldens["audio"]
@@ -164,6 +167,7 @@ def test_musetalk_unet_probes_hold(unet: MuseTalkUNet, unet_goldens: dict[str, n
             assert_close(figures_of(output), figures, rel=BOUND, what=name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", MUSETALK_NETWORKS.models)
 def test_musetalk_graphs_hold_operators_that_tensorrt_reads(model: str) -> None:
     """Opset 18, no timestep, and classes cast to bytes from floating-point numbers, as TensorRT wants."""
@@ -200,7 +204,7 @@ def test_musetalk_full_size_unet_holds(musetalk_dir: Path) -> None:
         assert_close(latents * np.float32(SCALING_FACTOR), goldens[name], rel=BOUND)
 
 
-@pytest.mark.parametrize("kind", ["torch", "onnx"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_musetalk_vae_holds(kind: str, musetalk_dir: Path, request: pytest.FixtureRequest) -> None:
     """The original's latents of a face with its lower half black, and of the whole one; and a decoded face."""
     goldens = np.load(musetalk_dir / "vae_small.npz")
@@ -227,7 +231,7 @@ def test_musetalk_vae_holds(kind: str, musetalk_dir: Path, request: pytest.Fixtu
     assert (levels == goldens["decoded_bgr"]).mean() > 0.999
 
 
-@pytest.mark.parametrize("kind", ["torch", "onnx"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_musetalk_whisper_states_hold(kind: str, musetalk_dir: Path, request: pytest.FixtureRequest) -> None:
     """States 0 to 3 and the last one after the final norm, of a segment padded with silence."""
     goldens = np.load(musetalk_dir / "audio.npz")

@@ -8,13 +8,16 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="no torch; run: make test")
 
+from numpy.lib.stride_tricks import sliding_window_view  # noqa: E402
+
 from client.errors import MediaError, NoFaceError  # noqa: E402
 from client.media import AudioSource, TimelineFrame, VideoSource  # noqa: E402
 from client.progress import SilentProgress  # noqa: E402
-from perf.scores.syncnet.distances import MAX_SHIFT, pair_distances  # noqa: E402
-from perf.scores.syncnet.meter import TrackMeter, VideoSound, measure_tracks  # noqa: E402
-from perf.scores.syncnet.mfcc import audio_windows  # noqa: E402
-from perf.scores.syncnet.network import EMBEDDING, SyncNet  # noqa: E402
+from client.syncnet.sound import VideoSound  # noqa: E402
+from lipsync_core.syncnet.distances import EMBEDDING, MAX_SHIFT, pair_distances  # noqa: E402
+from lipsync_core.syncnet.mfcc import audio_windows  # noqa: E402
+from perf.scores.syncnet.meter import measure_tracks  # noqa: E402
+from perf.scores.syncnet.track_meter import TrackMeter  # noqa: E402
 from perf.scores.syncnet.tracks import Track  # noqa: E402
 from perf.scores.syncnet.video_tracks import find_video_tracks, frames_at_25  # noqa: E402
 from tests.closeness import assert_close  # noqa: E402
@@ -25,19 +28,15 @@ from tests.server.clips import head_frame, write_film, write_video  # noqa: E402
 SILENCE = np.log(np.finfo(float).eps)  # of the first coefficient
 
 
-class FakeSyncNet:
+class FakeTowers:
     """Embeds a window of frames as its brightness, and a window of sound as its first column."""
 
-    def embed_lips(self, frames: torch.Tensor) -> torch.Tensor:
-        levels = frames.float().mean(dim=(1, 2, 3)).unfold(0, 5, 1).mean(dim=1)
-        return levels[:, None].repeat(1, EMBEDDING)
+    def embed_lips(self, crops: np.ndarray) -> np.ndarray:
+        levels = sliding_window_view(crops.mean(axis=(1, 2, 3), dtype=np.float32), 5).mean(axis=1)
+        return np.repeat(levels[:, None], EMBEDDING, axis=1)
 
-    def embed_sounds(self, windows: torch.Tensor) -> torch.Tensor:
-        return windows[:, :1, 0].repeat(1, EMBEDDING)
-
-
-def as_syncnet() -> SyncNet:
-    return FakeSyncNet()  # type: ignore[return-value]
+    def embed_sounds(self, windows: np.ndarray) -> np.ndarray:
+        return np.repeat(windows[:, :1, 0], EMBEDDING, axis=1)
 
 
 def loud_columns(sound: VideoSound, first: int = 0, count: int = 20) -> list[int]:
@@ -80,14 +79,14 @@ class Samples:
 @pytest.mark.parametrize("block", [1, 7, 24, 60])
 def test_blocks_change_nothing(count: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any number of windows at once gives the distances of the whole."""
-    monkeypatch.setattr("perf.scores.syncnet.meter.BLOCK_WINDOWS", block)
+    monkeypatch.setattr("perf.scores.syncnet.track_meter.BLOCK_WINDOWS", block)
     crops = np.random.default_rng(2).integers(256, size=(count + 5, 6, 6, 3), dtype=np.uint8)
-    network = as_syncnet()
-    meter = TrackMeter(network, Samples(speech()), count)  # type: ignore[arg-type]
+    towers = FakeTowers()
+    meter = TrackMeter(towers, Samples(speech()), count)
     for crop in crops:
         meter.add(crop)
-    lips = network.embed_lips(torch.from_numpy(crops)).numpy()[:count]
-    sounds = network.embed_sounds(torch.from_numpy(audio_windows(speech())[:count].copy())).numpy()
+    lips = towers.embed_lips(crops)[:count]
+    sounds = towers.embed_sounds(audio_windows(speech())[:count])
     whole = pair_distances(lips, np.pad(sounds, ((MAX_SHIFT, MAX_SHIFT), (0, 0))))
     assert_close(meter.distances(), whole, rel=1e-5)  # float32
 
@@ -128,30 +127,30 @@ def test_a_later_track_hears_its_own_sound(tmp_path: Path) -> None:
     sound = VideoSound.of_video(source)
     boxes = np.tile([[20.0, 20, 60, 60]], (20, 1))
     tracks = [Track(0, boxes), Track(20, boxes), Track(20, boxes)]
-    first, second, same = measure_tracks(as_syncnet(), source, sound, tracks, SilentProgress())
+    first, second, same = measure_tracks(FakeTowers(), source, sound, tracks, SilentProgress())
     assert (second.start_s, second.end_s) == (0.8, 1.6)
     assert second == same
     assert first.published.windows == second.published.windows == 15
     assert second.published.lse_d > first.published.lse_d  # the later frames are brighter
     late = [Track(30, boxes[:5])]
     with pytest.raises(MediaError, match="expected more than 5 frames with sound from 1.2 s on, got 5 frames"):
-        measure_tracks(as_syncnet(), source, sound, late, SilentProgress())
+        measure_tracks(FakeTowers(), source, sound, late, SilentProgress())
 
 
-def test_crops_are_bgr(tmp_path: Path) -> None:
-    """A blue video has its light in the first channel, inside the frame; beyond it there is grey."""
+def test_crops_are_rgb(tmp_path: Path) -> None:
+    """A blue video has its light in the last channel, inside the frame; beyond it there is grey."""
 
-    class Witness(FakeSyncNet):
-        def embed_lips(self, frames: torch.Tensor) -> torch.Tensor:
-            self.seen = frames.numpy()
-            return super().embed_lips(frames)
+    class Witness(FakeTowers):
+        def embed_lips(self, crops: np.ndarray) -> np.ndarray:
+            self.seen = crops
+            return super().embed_lips(crops)
 
     film = write_film(tmp_path / "film.mkv", [np.full((80, 80, 3), (10, 60, 220), np.uint8)] * 8, np.ones(8 * 640) / 2)
     source, witness = VideoSource(film), Witness()
     track = Track(0, np.tile([[0.0, 0, 40, 40]], (13, 1))[:8])
-    measure_tracks(witness, source, VideoSound.of_video(source), [track], SilentProgress())  # type: ignore[arg-type]
+    measure_tracks(witness, source, VideoSound.of_video(source), [track], SilentProgress())
     assert witness.seen.shape == (7, 224, 224, 3)
-    assert np.abs(witness.seen[3, -1, -1] - np.array([220, 60, 10])).max() < 8  # the codec's colours
+    assert np.abs(witness.seen[3, -1, -1] - np.array([10, 60, 220])).max() < 8  # the codec's colours
     assert (witness.seen[3, 0, 0] == 110).all()
 
 
@@ -160,6 +159,6 @@ def test_a_shorter_sound_ends_the_windows(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", frames=30)
     sound = VideoSound(AudioSource(write_sound(tmp_path / "a.wav", np.ones(640 * 20 + 100) / 2)))
     (score,) = measure_tracks(
-        as_syncnet(), VideoSource(clip), sound, [Track(0, np.tile([[8.0, 8, 40, 40]], (30, 1)))], SilentProgress()
+        FakeTowers(), VideoSource(clip), sound, [Track(0, np.tile([[8.0, 8, 40, 40]], (30, 1)))], SilentProgress()
     )
     assert score.published.windows == 15

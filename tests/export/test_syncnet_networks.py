@@ -11,21 +11,23 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="no torch; run: make test")
 
+from client.syncnet.sound import TrackSound  # noqa: E402
 from export.shared.checkpoint import module_shapes  # noqa: E402
+from export.syncnet.network import SyncNet  # noqa: E402
+from export.syncnet.synthetic_weights import syncnet_weights  # noqa: E402
 from export.wav2lip.s3fd import S3FD  # noqa: E402
-from perf.scores.syncnet.command import main  # noqa: E402
-from perf.scores.syncnet.distances import (  # noqa: E402
+from lipsync_core.syncnet.crops import resize  # noqa: E402
+from lipsync_core.syncnet.distances import (  # noqa: E402
     MAX_SHIFT,
     SyncNetScore,
     pair_distances,
     score,
 )
-from perf.scores.syncnet.meter import TrackMeter, TrackSound  # noqa: E402
-from perf.scores.syncnet.mfcc import audio_windows, window_count  # noqa: E402
-from perf.scores.syncnet.network import SyncNet  # noqa: E402
+from lipsync_core.syncnet.mfcc import audio_windows, window_count  # noqa: E402
+from perf.scores.syncnet.command import main  # noqa: E402
 from perf.scores.syncnet.s3fd import find_faces, shrink  # noqa: E402
-from perf.scores.syncnet.synthetic_weights import syncnet_weights  # noqa: E402
-from perf.scores.syncnet.tracks import resize  # noqa: E402
+from perf.scores.syncnet.towers import TorchTowers  # noqa: E402
+from perf.scores.syncnet.track_meter import TrackMeter  # noqa: E402
 from perf.scores.syncnet.video_tracks import detect  # noqa: E402
 from perf.scores.syncnet.weights import (  # noqa: E402
     detector_shapes,
@@ -91,9 +93,11 @@ def write_lossless_film(path: Path, frames: np.ndarray, samples: np.ndarray) -> 
 
 def measure(network: SyncNet, frames: np.ndarray, samples: np.ndarray) -> np.ndarray:
     """Return the distances of BGR frames [F, 224, 224, 3] and int16 samples, as the command measures them."""
-    meter = TrackMeter(network, TrackSound(Samples(samples), 0, 0), window_count(len(frames), len(samples)))
+    meter = TrackMeter(
+        TorchTowers(network), TrackSound(Samples(samples), 0, 0), window_count(len(frames), len(samples))
+    )
     for frame in frames:
-        meter.add(frame)
+        meter.add(frame[..., ::-1])
     return meter.distances()
 
 
@@ -119,8 +123,9 @@ def test_made_up_weights_are_the_recipes(network: SyncNet) -> None:
 
 def test_recorded_embeddings_hold(network: SyncNet) -> None:
     """Three lip and three sound windows of a photograph and a synthesised speech."""
-    lips = network.embed_lips(torch.from_numpy(lip_frames()))
-    sounds = network.embed_sounds(torch.from_numpy(audio_windows(speech())[5:8].copy()))
+    towers = TorchTowers(network)
+    lips = towers.embed_lips(lip_frames()[..., ::-1])
+    sounds = towers.embed_sounds(audio_windows(speech())[5:8])
     assert_close(lips, RECORDED["lips"], rel=LAYER)
     assert_close(sounds, RECORDED["sounds"], rel=LAYER)
 
@@ -138,13 +143,13 @@ def test_golden_layers_hold(reference_dir: Path) -> None:
     network = synthetic_syncnet()  # its own, since it is listened in on
     goldens = np.load(reference_dir / "syncnet" / "layers.npz")
     frames = np.load(reference_dir / "syncnet" / "e2e.npz")["frames112"][20:25].repeat(2, 1).repeat(2, 2)
-    towers = {"netcnnlip": (frames, network.embed_lips), "netcnnaud": (goldens["aud_in"][None], network.embed_sounds)}
+    towers = TorchTowers(network)
     seen: dict[str, torch.Tensor] = {}
     for tower in ("netcnnlip", "netfclip", "netcnnaud", "netfcaud"):
         for index, layer in enumerate(network.get_submodule(tower)):
             name = f"{tower}.{index}"
             layer.register_forward_hook(lambda _layer, _inputs, output, name=name: seen.update({name: output.clone()}))
-    embeddings = [embed(torch.from_numpy(np.ascontiguousarray(given))) for given, embed in towers.values()]
+    embeddings = [towers.embed_lips(frames[..., ::-1]), towers.embed_sounds(goldens["aud_in"][None])]
     names = [name.removesuffix(".shape") for name in goldens.files if name.endswith(".shape")]
     assert len(names) == 50
     for name in names:
@@ -154,8 +159,8 @@ def test_golden_layers_hold(reference_dir: Path) -> None:
         for found, golden in ((statistics, f"{name}.stat"), (value.reshape(-1)[:8], f"{name}.first8")):
             scale = np.abs([*goldens[f"{name}.stat"], *goldens[golden]]).max()
             assert_close(found, goldens[golden], rel=LAYER, scale=scale, what=golden)
-    assert_close(embeddings[0][0].numpy(), goldens["lip_emb"], rel=LAYER)
-    assert_close(embeddings[1][0].numpy(), goldens["aud_emb"], rel=LAYER)
+    assert_close(embeddings[0][0], goldens["lip_emb"], rel=LAYER)
+    assert_close(embeddings[1][0], goldens["aud_emb"], rel=LAYER)
     assert_close(seen["netcnnlip.20"].numpy().reshape(-1), goldens["lip_feature512"], rel=LAYER)
 
 
@@ -163,8 +168,8 @@ def test_golden_clip_holds(network: SyncNet, reference_dir: Path) -> None:
     """80 frames and their sound: embeddings, distances, every figure."""
     goldens = np.load(reference_dir / "syncnet" / "e2e.npz")
     frames = goldens["frames112"].repeat(2, axis=1).repeat(2, axis=2)
-    lips = network.embed_lips(torch.from_numpy(frames[:79])).numpy()
-    sounds = network.embed_sounds(torch.from_numpy(audio_windows(goldens["audio"])[:75].copy())).numpy()
+    lips = TorchTowers(network).embed_lips(frames[:79, ..., ::-1])
+    sounds = TorchTowers(network).embed_sounds(audio_windows(goldens["audio"])[:75])
     assert_close(lips, goldens["lip_emb"], rel=LAYER)
     assert_close(sounds, goldens["aud_emb"], rel=LAYER)
     distances = pair_distances(lips, np.pad(sounds, ((MAX_SHIFT, MAX_SHIFT), (0, 0))))
@@ -207,7 +212,7 @@ def test_golden_resized_clip_holds(network: SyncNet, reference_dir: Path) -> Non
     clip = np.load(reference_dir / "syncnet" / "e2e.npz")
     frames = np.stack([resize(frame) for frame in clip["frames112"]])
     assert np.array_equal(frames[0], goldens["resized_first_frame"])
-    lips = network.embed_lips(torch.from_numpy(frames[:12])).numpy()
+    lips = TorchTowers(network).embed_lips(frames[:12, ..., ::-1])
     assert_close(lips, goldens["w2l_lip_emb_first8"], rel=LAYER)
     distances = measure(network, frames, clip["audio"])
     assert_close(distances.mean(axis=0), goldens["w2l_mean_dists"], rel=DISTANCE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from client.cli.reference import MARKER, TABLES, with_models, with_tables
+from client.cli.reference import MARKER, TABLES, schema_text, with_models, with_tables
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -19,6 +19,11 @@ def test_every_table_is_shown_that_readers_choose_by() -> None:
     """The pipelines and the options are each in a page."""
     shown = {name for page in PAGES for _, name, _ in MARKER.findall(page.read_text(encoding="utf-8"))}
     assert {"pipelines", "options"} <= shown <= set(TABLES)
+
+
+def test_the_schema_of_scripts_is_current() -> None:
+    """Run `make docs` after a change of options or of scripts."""
+    assert (ROOT / "docs" / "scene.schema.json").read_text(encoding="utf-8") == schema_text()
 
 
 def test_the_dashboard_counts_every_pipeline() -> None:

@@ -182,7 +182,7 @@ def test_the_choice_of_another_pipeline_is_refused_everywhere(seen: dict[str, ob
     refused = seen["refused_choices"]
     assert isinstance(refused, list)
     assert len(refused) == 3
-    said = "expected one of keep for wav2lip, got cut. Choose another one, or model throw-away"
+    said = "expected one of keep, stretch for wav2lip, got cut. Choose another one, or model throw-away"
     assert all("if_audio_shorter" in words and said in words for words in refused)
     note = "cut: throw-away only."
     assert note in seen["schema"]["if_audio_shorter"]["description"]  # type: ignore[index]

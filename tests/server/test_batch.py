@@ -106,6 +106,7 @@ def test_second_run_does_only_what_is_missing(
     assert json.loads(other.stdout)["done"] == 1
 
 
+@pytest.mark.long
 def test_ended_batch_goes_on(lipsync_command: list[str], server: EmbeddedServer, clips: Path, tmp_path: Path) -> None:
     """SIGTERM ends the jobs under way, too; run again, the batch does the rest."""
     write_jobs(tmp_path, [job(clips, tmp_path / f"{number}.mp4", preset="ultrafast") for number in range(3)])

@@ -180,6 +180,7 @@ def test_golden_features_hold(each_flavour: TritonConnection, reference_dir: Pat
     assert_close(found[goldens["odd_rows"]], goldens["odd_feat"], rel=FEATURES_ERROR)
 
 
+@pytest.mark.long
 def test_segments_give_the_features_of_the_whole(latentsync: TritonConnection) -> None:
     """Each from its own samples and the whole speech's peak; across the seams to the network's rounding."""
     whole = latentsync.infer(InferRequest("whisper_features", {"audio": SPEECH}))["audio_features"]

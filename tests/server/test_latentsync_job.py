@@ -48,6 +48,7 @@ def test_faces_are_drawn_and_the_rest_stays(run: Run, clip: Path, tmp_path: Path
     assert columns.max() < 256 * 0.9
 
 
+@pytest.mark.long
 def test_the_seed_decides_all_noise(run: Run, clip: Path, tmp_path: Path) -> None:
     """The same seed gives the same frames, another seed others."""
     seeds = {"a": 1, "b": 1, "c": 2}
@@ -58,6 +59,7 @@ def test_the_seed_decides_all_noise(run: Run, clip: Path, tmp_path: Path) -> Non
     assert (a != c).any()
 
 
+@pytest.mark.long
 def test_frames_without_a_face_pass_through(run: Run, tmp_path: Path) -> None:
     """They stay as they are, and the job goes on."""
     clip = write_video(tmp_path / "late.mp4", [empty_frame()] * 8 + [head_frame()] * 8)
@@ -67,6 +69,7 @@ def test_frames_without_a_face_pass_through(run: Run, tmp_path: Path) -> None:
         np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.long
 def test_a_job_may_ask_for_larger_faces(run: Run, clip: Path, tmp_path: Path) -> None:
     """Faces of 512 pixels give other frames than those of 256."""
     quick = {"speed": "preview", "steps": 1, "end": 0.08}
@@ -77,6 +80,7 @@ def test_a_job_may_ask_for_larger_faces(run: Run, clip: Path, tmp_path: Path) ->
     assert (small != large).any()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("speed", ["cached", "fast", "preview"])
 def test_light_speeds_draw_too(run: Run, clip: Path, tmp_path: Path, speed: str) -> None:
     """Complete, and other frames than the exact ones."""
@@ -87,6 +91,7 @@ def test_light_speeds_draw_too(run: Run, clip: Path, tmp_path: Path, speed: str)
     assert (exact != light).any()
 
 
+@pytest.mark.long
 def test_features_of_long_speech_arrive_in_parts(latentsync_server: EmbeddedServer, tmp_path: Path) -> None:
     """Across the joints of 30 s, what is asked for piece by piece is what the whole speech gives."""
     samples = np.random.default_rng(0).normal(0, 0.1, 16_000 * 65).clip(-1, 1)
@@ -101,12 +106,13 @@ def test_features_of_long_speech_arrive_in_parts(latentsync_server: EmbeddedServ
             assert_close(found, whole[start : start + 10], rel=1e-4)  # float32 sums in another order
 
 
+@pytest.mark.long
 def test_interrupted_job_goes_on_by_itself(run: Run, clip: Path, tmp_path: Path) -> None:
     """Chunks are dear: without being told to, the next run takes the finished ones, and gives the same frames."""
     run(clip, SPEECH, tmp_path / "whole.mkv")
 
     class Lost(VideoWriter):
-        def close(self) -> None:
+        def close(self, *_: object) -> None:
             raise ServerUnavailable("gone")
 
     with pytest.MonkeyPatch.context() as patch:
@@ -119,6 +125,7 @@ def test_interrupted_job_goes_on_by_itself(run: Run, clip: Path, tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.mkv", "whole.mkv"]
 
 
+@pytest.mark.long
 def test_speech_without_a_feature_fails(run: Run, clip: Path, tmp_path: Path) -> None:
     """Under 0.02 s there is nothing to encode."""
     with pytest.raises(MediaError, match="expected speech of at least 0.02 s"):
@@ -126,6 +133,7 @@ def test_speech_without_a_feature_fails(run: Run, clip: Path, tmp_path: Path) ->
     assert not (tmp_path / "out.mkv").exists()
 
 
+@pytest.mark.long
 def test_seed_out_of_range_fails_on_the_server_too(latentsync_server: EmbeddedServer) -> None:
     """A client that does not check is told by the server."""
     inputs = {"frames": np.zeros((1, 64, 64, 3), np.uint8), "seed": np.array([-1], np.int64)}
@@ -136,6 +144,7 @@ def test_seed_out_of_range_fails_on_the_server_too(latentsync_server: EmbeddedSe
         connection.infer(InferRequest("latentsync", inputs))
 
 
+@pytest.mark.long
 def test_interrupted_job_gives_its_requests_up(
     latentsync_server: EmbeddedServer, run: Run, clip: Path, lipsync_command: list[str], tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ from lipsync_core.serving.processes import LOOK_EVERY_S, descendants
 from lipsync_core.serving.runtime import find_runtime
 from tests.conftest import REPOSITORY, ROOT
 from tests.server.toy_models import DOUBLE_CONFIG, write_model, write_toy_repository
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.server
 
@@ -183,9 +184,13 @@ def test_a_model_whose_process_dies_ends_the_server(toys: Path, tmp_path: Path) 
 def test_request_id_is_in_the_log(server: SimpleNamespace) -> None:
     """The caller's id stands at the request, and at the one that its model sent on."""
     _infer(server.grpc, {TOKEN_HEADER: f"Bearer {TOKEN}"}, "job-7-chunk-3")
-    lines = [line for line in server.log.read_text().splitlines() if "job-7-chunk-3" in line]
-    assert any("model: caller" in line for line in lines)
-    assert any("model: double" in line for line in lines)
+    wait_until(lambda: _logged_models(server.log, "job-7-chunk-3") >= {"caller", "double"})
+
+
+def _logged_models(log: Path, request_id: str) -> set[str]:
+    """Return the models whose lines in the log, which may come after the answer, name a request."""
+    lines = [line for line in log.read_text().splitlines() if request_id in line]
+    return {found[1] for line in lines if (found := re.search(r"model: (\w+)", line))}
 
 
 def test_request_id_goes_through_an_ensemble(
@@ -199,11 +204,10 @@ def test_request_id_goes_through_an_ensemble(
         frames = triton_grpc.InferInput("frames", [1, 64, 64, 3], "UINT8")
         frames.set_data_from_numpy(np.zeros((1, 64, 64, 3), np.uint8))
         client.infer("faces", [frames], request_id="job-9-chunk-2")
-        lines = [line for line in server.log.read_text().splitlines() if "job-9-chunk-2" in line]
+        wait_until(lambda: _logged_models(server.log, "job-9-chunk-2") >= set(through))
         with TritonConnection(server.grpc) as connection:  # without a token to ask for, and no shared memory to have
             assert connection.transport == "grpc"
             connection.infer(InferRequest("faces", {"frames": np.zeros((4, 256, 256, 3), np.uint8)}))
-    assert [model for model in through if not any(f"model: {model}," in line for line in lines)] == []
     assert all(model.encode() in b"".join(collector.bodies) for model in through)  # the last are sent at the end
 
 
@@ -211,7 +215,7 @@ def test_request_id_stands_at_a_models_error(server: SimpleNamespace) -> None:
     """A defect's traceback in the log can be found by the id that the caller knows."""
     with pytest.raises(InferenceServerException, match="KeyError"):
         _infer(server.grpc, {TOKEN_HEADER: f"Bearer {TOKEN}"}, "job-8-chunk-1", value=-1)
-    assert "[request id: job-8-chunk-1] double: Traceback" in server.log.read_text()
+    wait_until(lambda: "[request id: job-8-chunk-1] double: Traceback" in server.log.read_text())
 
 
 def test_traces_reach_the_collector(server: SimpleNamespace, collector: SimpleNamespace) -> None:

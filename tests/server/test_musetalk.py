@@ -20,7 +20,7 @@ from tests.musetalk_original import original_windows
 
 pytest.importorskip("torch", reason="no torch; run: make test")
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.long]
 
 BRIDGE_OF_68 = 29
 FLOAT_ERROR = 1e-4  # of the largest value: float32 sums in another order
@@ -154,7 +154,6 @@ def test_musetalk_rows_do_not_depend_on_their_company(musetalk: TritonConnection
     assert np.abs(np.concatenate([synced([0]), synced([1])]) - together).max() <= 1
 
 
-@pytest.mark.long
 def test_musetalk_shuffled_rows_are_identical(musetalk: TritonConnection) -> None:
     """To the last bit on the processors tried; other kernels may sum in another order."""
     frames = np.stack([np.roll(PICTURE, shift, axis=1) for shift in (0, 1, 2, 3)])

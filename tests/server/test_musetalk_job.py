@@ -14,10 +14,12 @@ from client.errors import UsageError
 from lipsync_core.serving.server import EmbeddedServer
 from tests.server.clips import SPEECH, empty_frame, read_frames, read_planes, swaying_head, write_video
 from tests.server.jobs import Run, job_runner
+from tests.server.test_speakers_pipelines import check_scene, row
 from tests.waiting import wait_until
 
 pytest.importorskip("torch", reason="no torch; run: make test")
 
+__all__ = ["row"]  # a fixture
 pytestmark = pytest.mark.server
 
 BOX = (70.0, 50.0, 180.0, 190.0)  # about the head of head_frame()
@@ -34,6 +36,7 @@ def changed_frames(clip: Path, output: Path) -> np.ndarray:
     return np.array([a[:256] != b[:256] for a, b in zip(read_planes(clip), read_planes(output), strict=True)])
 
 
+@pytest.mark.long
 def test_musetalk_job_changes_the_lower_face_and_keeps_faceless_frames(run: Run, tmp_path: Path) -> None:
     """Nothing above the bridge of the nose changes, and a gap that is too long to bridge stays as it is."""
     head = swaying_head(2)
@@ -48,6 +51,7 @@ def test_musetalk_job_changes_the_lower_face_and_keeps_faceless_frames(run: Run,
     assert columns.max() < 256 * 0.8
 
 
+@pytest.mark.long
 def test_musetalk_job_is_the_same_every_time(run: Run, tmp_path: Path) -> None:
     """The noise is of the seed: two runs agree to the last bit, and another seed changes pixels."""
     clip = write_video(tmp_path / "in.mp4", swaying_head(2))
@@ -58,6 +62,7 @@ def test_musetalk_job_is_the_same_every_time(run: Run, tmp_path: Path) -> None:
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.long
 def test_musetalk_job_takes_a_given_box(run: Run, tmp_path: Path) -> None:
     """No face is searched for, and the box is the face in every frame."""
     clip = write_video(tmp_path / "in.mp4", swaying_head(2))
@@ -67,6 +72,7 @@ def test_musetalk_job_takes_a_given_box(run: Run, tmp_path: Path) -> None:
     assert rows.max() <= BOX[3] + 16
 
 
+@pytest.mark.long
 def test_musetalk_job_of_60_frames_per_second_works(run: Run, tmp_path: Path) -> None:
     """The original ends there without a result, and its mode says so before any frame is decoded."""
     clip = write_video(tmp_path / "in.mp4", swaying_head(3), rate=60)
@@ -75,6 +81,7 @@ def test_musetalk_job_of_60_frames_per_second_works(run: Run, tmp_path: Path) ->
         run(clip, SPEECH, tmp_path / "out.mkv", musetalk_mode="original")
 
 
+@pytest.mark.long
 def test_musetalk_starts_no_chunk_after_an_interruption(
     musetalk_server: EmbeddedServer, lipsync_command: list[str], tmp_path: Path
 ) -> None:
@@ -102,3 +109,9 @@ def unet_frames(server: EmbeddedServer) -> int:
     with InferenceServerClient(server.url) as client:
         (model,) = client.get_inference_statistics("musetalk_unet").model_stats
         return int(model.inference_count)
+
+
+@pytest.mark.long
+def test_speakers_of_musetalk(musetalk_server: EmbeddedServer, row: Path, tmp_path: Path) -> None:
+    """MuseTalk draws both."""
+    check_scene(musetalk_server, row, tmp_path, {"model": "musetalk", "mouth_area": "mouth"})

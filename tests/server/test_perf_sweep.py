@@ -31,6 +31,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_analyzer(tmp_path / "bin")
 
 
+@pytest.mark.long
 def test_every_served_model_takes_its_sample(server: EmbeddedServer, model_repository: Path) -> None:
     """A request made from each model's config is accepted, and none of its inputs is all zeros."""
     maker = SampleMaker(model_repository, frame_size=256)
@@ -46,6 +47,7 @@ def test_every_served_model_takes_its_sample(server: EmbeddedServer, model_repos
             connection.infer(InferRequest(model, {name: a[None] for name, a in inputs.items()} if batched else inputs))
 
 
+@pytest.mark.long
 def test_a_sweep_measures_with_the_real_perf_analyzer(
     server: EmbeddedServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,6 +67,7 @@ def test_a_sweep_measures_with_the_real_perf_analyzer(
         assert {"faces", "detect_faces", "face_detector", "landmark_faces"} <= {step.model for step in point.steps}
 
 
+@pytest.mark.long
 def test_a_rate_is_measured_as_asked(server: EmbeddedServer, tmp_path: Path) -> None:
     """Requests per second, instead of requests at once."""
     try:
@@ -78,6 +81,7 @@ def test_a_rate_is_measured_as_asked(server: EmbeddedServer, tmp_path: Path) -> 
     assert point.figures["requests_per_s"] == pytest.approx(20, rel=0.5)  # few requests, a busy machine
 
 
+@pytest.mark.long
 def test_an_interrupted_sweep_goes_on_where_it_stopped(
     fake: Path, server: EmbeddedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +102,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(
     assert "4 points, 1 measured already" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_crashed_point_is_marked_and_measured_again(fake: Path, server: EmbeddedServer, tmp_path: Path) -> None:
     """One load that crashes stands in the results with the reason, beside the others; the next run tries it again."""
     command = ["sweep", "mouth_shapes", *QUICK, "--url", server.url, "--output", str(tmp_path)]
@@ -122,6 +127,7 @@ def test_an_unstable_point_is_marked_and_kept(fake: Path, server: EmbeddedServer
         assert point.figures["items_per_s"] == 100
 
 
+@pytest.mark.long
 def test_results_of_another_commit_fail_to_be_continued(
     fake: Path, server: EmbeddedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +142,7 @@ def test_results_of_another_commit_fail_to_be_continued(
     assert len(list(tmp_path.glob(f"*-{JSON_FILE}"))) == 1
 
 
+@pytest.mark.long
 def test_a_server_that_goes_away_fails_in_one_line_with_its_points_kept(
     fake: Path, model_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,12 +158,14 @@ def test_a_server_that_goes_away_fails_in_one_line_with_its_points_kept(
     assert [point.status for point in load_results(tmp_path).points.values()] == ["ok", "crashed"]
 
 
+@pytest.mark.long
 def test_an_unknown_model_fails_with_those_that_there_are(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The known ones are named."""
     assert main(["sweep", "no_such_model"]) == 1
     assert "model: expected one of detect_faces, " in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_dead_server_fails_in_one_line(fake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody listens at --url."""
     with socket.socket() as probe:
@@ -166,6 +175,7 @@ def test_a_dead_server_fails_in_one_line(fake: Path, tmp_path: Path, capsys: pyt
     assert f"perf sweep: {url}: expected a running Triton, got no connection" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_an_unknown_command_fails_with_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     """The known ones are named, and so is help."""
     assert main(["swep"]) == 2

@@ -23,7 +23,9 @@ from tests.server.clips import SPEECH, empty_frame, head_frame, read_frames, swa
 from tests.server.jobs import job_runner
 
 pytestmark = pytest.mark.server
-LOSSLESS = {"lossless": True, "in_silence": "model", "resume": False}
+ALIKE_DB = 40.0
+SMOOTHED = 2  # frames on each side with which landmarks are smoothed
+LOSSLESS = {"lossless": True, "in_silence": "model", "resume": False, "check": "off"}  # which asks for faces itself
 
 
 class CountingConnection(TritonConnection):
@@ -62,12 +64,15 @@ def run_on(server: EmbeddedServer, folder: Path, speech: Path, output: Path, **g
         job.run(connection)
 
 
-def assert_same_frames(a: Path, b: Path) -> None:
+def assert_same_frames(a: Path, b: Path, until: int | None = None) -> None:
+    """Those before `until` are equal; the others, shown again or smoothed with such, nearly so."""
     frames, others = read_frames(a), read_frames(b)
     assert len(frames) == len(others)
-    assert all(np.array_equal(frame, other) for frame, other in zip(frames, others, strict=True))
+    assert all(np.array_equal(*pair) for pair in list(zip(frames, others, strict=True))[:until])
+    assert all(cv2.PSNR(*pair) > ALIKE_DB for pair in zip(frames, others, strict=True))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("area", ["jaw", "mouth"])
 def test_musetalk_on_a_prepared_clip_gives_the_same_frames(
     musetalk_server: EmbeddedServer, asked: Counter[str], speech: Path, tmp_path: Path, area: str
@@ -78,11 +83,12 @@ def test_musetalk_on_a_prepared_clip_gives_the_same_frames(
     cold(clip, speech, tmp_path / "cold.mkv", mouth_area=area)
     folder = prepare(musetalk_server, clip, tmp_path / "clip.prepared", model="musetalk", mouth_area=area)
     run_on(musetalk_server, folder, speech, tmp_path / "warm.mkv")
-    assert_same_frames(tmp_path / "cold.mkv", tmp_path / "warm.mkv")
+    assert_same_frames(tmp_path / "cold.mkv", tmp_path / "warm.mkv", until=13 - SMOOTHED)
     assert "faces" not in asked
     assert asked["musetalk_prepared"] >= 1
 
 
+@pytest.mark.long
 def test_musetalk_analyses_a_photograph_once(
     musetalk_server: EmbeddedServer, asked: Counter[str], speech: Path, tmp_path: Path
 ) -> None:
@@ -104,9 +110,9 @@ def test_musetalk_analyses_a_photograph_once(
 def test_mouth_motion_on_a_prepared_clip_gives_the_same_frames(
     server: EmbeddedServer, asked: Counter[str], speech: Path, tmp_path: Path
 ) -> None:
-    """Its faces and its speaker's mouth are known."""
+    """Its faces and its speaker's mouth are known. Frames that are shown again are searched with other key frames."""
     clip = write_video(tmp_path / "in.mp4", swaying_head(12))
     job_runner(server, **LOSSLESS)(clip, speech, tmp_path / "cold.mkv")
     run_on(server, prepare(server, clip, tmp_path / "clip.prepared"), speech, tmp_path / "warm.mkv")
-    assert_same_frames(tmp_path / "cold.mkv", tmp_path / "warm.mkv")
+    assert_same_frames(tmp_path / "cold.mkv", tmp_path / "warm.mkv", until=12 - SMOOTHED)
     assert "faces" not in asked

@@ -19,7 +19,7 @@ from perf.scores import quality, sync
 from perf.scores.syncnet import command as syncnet
 from tests.server.clips import SPEECH, empty_frame, head_frame, read_frames, swaying_head, write_video
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.long]
 
 FRAMES = 75
 SHIFT = 5  # frames
@@ -224,8 +224,8 @@ def write_published_files(folder: Path) -> tuple[Path, Path]:
     import torch
 
     from export.shared.checkpoint import module_shapes
-    from perf.scores.syncnet.network import SyncNet
-    from perf.scores.syncnet.synthetic_weights import syncnet_weights
+    from export.syncnet.network import SyncNet
+    from export.syncnet.synthetic_weights import syncnet_weights
     from tests.syncnet_detector import sfd_weights
 
     files = {

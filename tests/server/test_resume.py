@@ -9,15 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from client.errors import NoFaceError, ServerUnavailable
-from client.job import Job
+from client.errors import NoFaceError
 from client.job_options import JobOptions
 from client.option import flag
-from client.report import Report
 from client.resume.work_folder import default_work_dir
-from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer
 from tests.server.clips import SPEECH, empty_frame, head_frame, swaying_head, write_video
+from tests.server.resuming import interrupt, run
 
 pytestmark = pytest.mark.server
 
@@ -30,33 +28,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("clips") / "head.mp4", swaying_head(50))
 
 
-class StopAfter:
-    """Ends a job with an error once some frames are done, as a lost server would."""
-
-    def __init__(self, frames: int) -> None:
-        self.left = frames
-
-    def stage(self, name: str, total_frames: int | None = None) -> None: ...
-
-    def advance(self, frames: int) -> None:
-        self.left -= frames
-        if self.left < 0:
-            raise ServerUnavailable("gone")
-
-
-def run(server: EmbeddedServer, options: JobOptions, stop_after: int | None = None) -> Report:
-    progress = None if stop_after is None else StopAfter(stop_after)
-    with Job(options) as job, TritonConnection(server.url) as connection:
-        return job.run(connection, progress)
-
-
-def interrupt(server: EmbeddedServer, options: JobOptions) -> str:
-    """Run a job that ends half-way; returns what was noted on its error."""
-    with pytest.raises(ServerUnavailable) as caught:
-        run(server, options, stop_after=20)
-    return " ".join(getattr(caught.value, "__notes__", ()))
-
-
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
 def test_interrupted_job_goes_on_to_the_same_file(
     server: EmbeddedServer, clip: Path, tmp_path: Path, suffix: str
@@ -77,6 +49,7 @@ def test_interrupted_job_goes_on_to_the_same_file(
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"broken.{suffix}", f"whole.{suffix}"]
 
 
+@pytest.mark.long
 def test_changed_option_restarts_the_job_and_says_so(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
     """Another start changes the answers; another crf does not."""
     options = JobOptions.read(clip, SPEECH, tmp_path / "out.mp4", {"if_audio_longer": "cut", "resume": True})
@@ -89,6 +62,7 @@ def test_changed_option_restarts_the_job_and_says_so(server: EmbeddedServer, cli
     assert run(server, options.with_options({"crf": 30})).requests_reused > ASKED_TWICE
 
 
+@pytest.mark.long
 def test_another_rule_for_silence_restarts_the_job(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
     """What mouths do while nobody speaks decides what servers are asked."""
     options = JobOptions.read(clip, SPEECH, tmp_path / "out.mp4", {"if_audio_longer": "cut", "resume": True})
@@ -97,6 +71,7 @@ def test_another_rule_for_silence_restarts_the_job(server: EmbeddedServer, clip:
     assert any("restarted: --in-silence changed since" in warning for warning in report.as_dict(flag)["warnings"])
 
 
+@pytest.mark.long
 def test_changed_input_restarts_the_job_and_says_so(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
     """The same file name with other content is another video."""
     video = tmp_path / "video.mp4"
@@ -109,6 +84,7 @@ def test_changed_input_restarts_the_job_and_says_so(server: EmbeddedServer, clip
     assert any("restarted: video changed since" in warning for warning in report.warnings)
 
 
+@pytest.mark.long
 def test_fast_pipelines_keep_nothing_by_default(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
     """Nothing is kept unless asked for; a run without resume ignores and then removes what an earlier one kept."""
     options = JobOptions.read(clip, SPEECH, tmp_path / "out.mp4", {"if_audio_longer": "cut"})
@@ -120,6 +96,7 @@ def test_fast_pipelines_keep_nothing_by_default(server: EmbeddedServer, clip: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
+@pytest.mark.long
 def test_hopeless_job_keeps_nothing(server: EmbeddedServer, tmp_path: Path) -> None:
     """If no frame has a face, the next run would find none either."""
     video = write_video(tmp_path / "empty.mp4", [empty_frame()] * 12)

@@ -16,7 +16,7 @@ pytest.importorskip("skimage", reason="no scikit-image; run: make test")
 
 from perf.jobs.speed_modes import as_table, main, measure
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.long]
 
 
 def test_each_speed_is_timed_and_compared_with_exact(latentsync_server: EmbeddedServer, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def test_a_job_gives_the_originals_frames(run: Run, reference_dir: Path, tmp_pat
     assert (difference > 0).any(axis=-1).mean() <= 0.001
 
 
+@pytest.mark.long
 def test_soft_blend_changes_the_lower_face_alone(run: Run, clip: Path, tmp_path: Path) -> None:
     """Outside of the lower part of the face's box every sample is the source's."""
     report = run(clip, SPEECH, tmp_path / "out.mkv", lossless=True, if_audio_longer="cut")
@@ -77,6 +78,7 @@ def test_soft_blend_changes_the_lower_face_alone(run: Run, clip: Path, tmp_path:
     assert columns.max() < 256 * 0.78
 
 
+@pytest.mark.long
 def test_pads_move_the_boxes(run: Run, clip: Path, tmp_path: Path) -> None:
     """Larger pads change more of the picture."""
     sizes = []
@@ -88,6 +90,7 @@ def test_pads_move_the_boxes(run: Run, clip: Path, tmp_path: Path) -> None:
     assert sizes[1] > sizes[0] + 20
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("box", [(-60, -60, 90, 100), (200, 180, 400, 400), (-100, 20, 400, 200)])
 def test_boxes_partly_outside_are_cut(run: Run, clip: Path, tmp_path: Path, box: tuple[float, ...]) -> None:
     """A face that leaves the frame is synced as far as it is inside."""
@@ -95,12 +98,14 @@ def test_boxes_partly_outside_are_cut(run: Run, clip: Path, tmp_path: Path, box:
     assert report.frames_synced == 25
 
 
+@pytest.mark.long
 def test_box_outside_the_frame_fails_as_no_face(run: Run, clip: Path, tmp_path: Path) -> None:
     """A box that no pixel lies in leaves nothing to do."""
     with pytest.raises(NoFaceError):
         run(clip, SPEECH, tmp_path / "out.mp4", face_box=(500, 500, 600, 600), if_audio_longer="cut")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("samples", [1, 100, 2999])
 def test_speech_shorter_than_a_window_works(run: Run, clip: Path, tmp_path: Path, samples: int) -> None:
     """Under 0.19 s of audio, which breaks the original, gives a whole video."""
@@ -108,12 +113,14 @@ def test_speech_shorter_than_a_window_works(run: Run, clip: Path, tmp_path: Path
     assert run(clip, audio, tmp_path / "out.mp4", face_box=BOX).frames == 25
 
 
+@pytest.mark.long
 def test_the_originals_detector_can_be_chosen(run: Run, clip: Path, tmp_path: Path) -> None:
     """With S3FD the faces come from its boxes alone; the recipe's weights see some in every frame."""
     report = run(clip, SPEECH, tmp_path / "out.mp4", detector="s3fd", end=0.2, if_audio_longer="cut")
     assert report.frames == 5
 
 
+@pytest.mark.long
 def test_a_command_with_its_own_server_tells_made_up_weights(
     wav2lip_repository: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +135,7 @@ def test_a_command_with_its_own_server_tells_made_up_weights(
     )
 
 
+@pytest.mark.long
 def test_boxes_fail_with_the_generator_that_needs_lips(clip: Path, tmp_path: Path) -> None:
     """Mouth motion refuses a box or S3FD, with what to choose instead."""
     for options in ({"face_box": BOX}, {"detector": "s3fd"}):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,12 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 
-from client.web.job_queue import JobQueue
-from client.web.settings import Settings
 from client.web.store import JobStore
-from lipsync_core.serving.ports import free_port
 from lipsync_core.serving.processes import descendants
 from lipsync_core.serving.server import EmbeddedServer
 from tests.chaos.traces import command_line
+from tests.postgresql import PASSWORD, new_database, postgresql
+from tests.s3_server import S3Server
 from tests.server.clips import SPEECH, empty_frame, head_frame, swaying_head, write_video
 from tests.waiting import is_gone, wait_until
 from tests.web_service import WebProcess, wait_for_state
@@ -209,6 +208,7 @@ def test_terminated_service_leaves_its_job_for_the_next(server: EmbeddedServer, 
     assert (record.state, record.attempts) == ("queued", 0)
 
 
+@pytest.mark.long
 def test_own_triton_starts_and_ends_with_the_service(model_repository: Path, clip: Path, tmp_path: Path) -> None:
     """One command serves page and Triton; killed, Triton is restarted; Ctrl-C ends all with code 0."""
     temporary = tmp_path / "temporary"
@@ -235,37 +235,43 @@ def kill_tritonserver(folder: Path) -> None:
             os.kill(int(process.name), signal.SIGKILL)
 
 
-@pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server here")
-def test_worker_elsewhere_takes_jobs_from_redis(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
-    """A service without workers queues on Redis; a worker process on the same folder does its job."""
-    port = free_port()
-    redis = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    shared = ["--url", server.url, "--redis", f"redis://127.0.0.1:{port}/0"]
-    with subprocess.Popen(redis, stdout=subprocess.DEVNULL) as redis_process:
+@contextmanager
+def worker_process(data: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `--worker-only`, and end it."""
+    command = [sys.executable, "-m", "client.web", "--data", str(data), *arguments, "--worker-only"]
+    with subprocess.Popen(command, env=os.environ | environment) as worker:
         try:
-            with WebProcess(tmp_path / "data", *shared, "--workers", "0") as web, web.client() as client:
-                job = send(client, clip, if_audio_longer="cut")
-                queue = JobQueue(Settings(tmp_path / "data", redis_url=shared[-1]))
-                assert queue.waiting() == {job["id"]}
-                command = [
-                    sys.executable,
-                    "-m",
-                    "client.web",
-                    "--data",
-                    str(tmp_path / "data"),
-                    *shared,
-                    "--worker-only",
-                ]
-                with subprocess.Popen(command) as worker:
-                    try:
-                        wait_for_state(client, job["id"], "finished")
-                    finally:
-                        worker.terminate()
-                assert worker.returncode == 128 + signal.SIGTERM
+            yield worker
         finally:
-            redis_process.terminate()
+            worker.terminate()
 
 
+@pytest.mark.long
+def test_workers_elsewhere_share_database_and_storage(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
+    """A worker that is killed and one that takes over share nothing but PostgreSQL and S3 with the service."""
+    with postgresql() as address, S3Server(tmp_path / "s3") as s3:
+        environment = {**s3.environment, "LIPSYNC_STORE": new_database(address, "jobs")}
+        shared = ["--url", server.url, "--media", "s3://media/jobs"]
+        with WebProcess(tmp_path / "web", *shared, "--workers", "0", **environment) as web, web.client() as client:
+            job = send(client, clip, **LONG)
+            assert not list((tmp_path / "web" / "jobs").iterdir())
+            with worker_process(tmp_path / "one", *shared, **environment) as worker:
+                wait_until(lambda: client.get(f"/jobs/{job['id']}").json()["frames"] > 0)
+                assert PASSWORD not in b" ".join(Path(f"/proc/{worker.pid}/cmdline").read_bytes().split(b"\0")).decode()
+                worker.kill()
+            with worker_process(tmp_path / "two", *shared, **environment) as worker:
+                done = wait_for_state(client, job["id"], "finished")
+                assert (done["attempts"], done["report"]["frames"]) == (2, done["report"]["frames_synced"])
+                assert f"jobs/{job['id']}/result.mp4" in s3.names()
+                whole = client.get(done["links"]["result"]).content
+                part = client.get(done["links"]["result"], headers={"Range": "bytes=100-299"})
+                assert (part.status_code, part.content) == (206, whole[100:300])
+                assert client.get(done["links"]["video"]).content == clip.read_bytes()
+                wait_until(lambda: not list((tmp_path / "two" / "jobs").iterdir()))
+            assert worker.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.long
 def test_cancelled_diffusion_frees_the_server_within_a_step(
     latentsync_server: EmbeddedServer, clip: Path, tmp_path: Path
 ) -> None:

@@ -71,7 +71,11 @@ def test_wrong_usage_fails_in_one_line(capsys: pytest.CaptureFixture[str], argum
             ["--fps", "0"],
             "lipsync: --fps: expected 1 to 240 frames per second, such as 25 or 30000/1001",
         ),
-        ("o.mp4", ["--face", "up"], "lipsync: --face: expected largest, left, right, a number counted from the left"),
+        (
+            "o.mp4",
+            ["--face", "up"],
+            "lipsync: --face: expected auto, largest, left, right, a number",
+        ),
         ("o.mp4", ["--codec", "h265"], "lipsync: --codec: expected one of auto, h264, hevc, av1"),
         ("o.webm", ["--codec", "h264"], "codec: expected one that .webm files hold (av1 vp9), got h264."),
         ("o.mov", ["--lossless", "--codec", "prores"], "lossless: expected a codec that keeps yuv420p ex"),

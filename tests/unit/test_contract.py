@@ -83,6 +83,13 @@ def test_flavour_replaces_the_config_where_a_model_has_it(tmp_path: Path) -> Non
     assert read_contract(tmp_path, "torch").backend == "onnxruntime"
 
 
+def test_models_that_answer_streams_are_told_from_others() -> None:
+    """They answer a request any number of times, so that nobody may wait for one answer."""
+    head = 'backend: "python" max_batch_size: 0 '
+    assert parse_contract(f"{head} model_transaction_policy {{ decoupled: true }}", "live").is_decoupled
+    assert not parse_contract(head, "other").is_decoupled
+
+
 def test_contract_fails_on_a_broken_config() -> None:
     """A typing error in a config is reported with the model's name."""
     with pytest.raises(ValueError, match="faces: expected a valid config.pbtxt"):

@@ -292,3 +292,24 @@ def test_batches_are_cut_and_joined() -> None:
     assert sizes == [3, 3, 1]
     assert doubled.tolist() == [0, 2, 4, 6, 8, 10, 12]
     assert increased.tolist() == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_every_face_is_looked_for_where_it_is_asked() -> None:
+    """A small face beside a large one is found in a tile; the large one stays as it was found in the whole frame."""
+
+    def run_detector(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        calls.append(len(images))
+        faces = [raw_face(100, logit=float(image.mean()) - 99) for image in images]
+        return tuple(np.stack(parts) for parts in zip(*faces, strict=True))  # type: ignore[return-value]
+
+    frame = np.full((64, 64, 3), 90, np.uint8)
+    frame[32:, 32:] = 110  # the tile in which the detector is surest
+    frame[:32, :32] = 105
+    calls: list[int] = []
+    usual = find_faces(np.full((1, 64, 64, 3), 103, np.uint8), run_detector)[0]
+    assert calls == [1]
+    found = find_faces(frame[None], run_detector, every_face=True)[0]
+    assert calls[1:3] == [1, 9]
+    assert len(usual.scores) == 1
+    assert len(found.scores) > 1
+    assert (np.diff(found.scores) <= 0).all()

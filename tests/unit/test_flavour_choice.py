@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from client.cli import serve
+from client.servers.embedded import own_server
 from lipsync_core.repository import missing_networks
 from lipsync_core.serving import flavours, launch
 from lipsync_core.serving.flavours import AUTO, CPU, FlavourChoice, choose_flavour
 from lipsync_core.serving.gpus import VISIBLE_VARIABLE
+from lipsync_core.serving.server import COMPILE_TIMEOUT_S, ServerOptions
 from tests.conftest import REPOSITORY
 from tests.imitation_gpus import show_gpus
 
@@ -100,3 +102,18 @@ def test_servers_choose_by_default(
     assert serve._chosen_flavour(served) == launch.chosen_flavour(launched) == "torch"
     assert "--model-config-name=torch" in launch.server_arguments(launched, "torch")
     assert capsys.readouterr().err == ""
+
+
+def test_servers_of_jobs_and_of_the_page_choose_too(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They take one GPU, with time to compile, and log why a GPU stays unused."""
+    models = tuple(MODELS)
+    assert own_server(repository, models) == ServerOptions(repository, models)
+    show_gpus(monkeypatch, tmp_path / "bin")
+    assert own_server(repository, models) == ServerOptions(repository, models)
+    assert "2 visible and unused: no torch program of wav2lip_generator" in caplog.text
+    write_networks(repository, "wav2lip", "torch")
+    options = own_server(repository, models, grpc_port=8001)
+    assert (options.config_name, options.gpu, options.grpc_port) == ("torch", "GPU-aaaa1111", 8001)
+    assert options.startup_timeout_s == COMPILE_TIMEOUT_S

@@ -173,3 +173,20 @@ def test_audio_and_video_are_interleaved(tmp_path: Path) -> None:
     in_file = sorted(packets, key=lambda packet: packet.pos or 0)
     times = np.array([float(packet.dts * packet.time_base) for packet in in_file])
     assert (np.maximum.accumulate(times) - times).max() < 1.0
+
+
+@pytest.mark.parametrize(("sound", "codec", "written"), [
+    ("speech.wav", "pcm_s24le", "pcm_s24le"), ("speech.flac", "flac", "pcm_s24le"),
+    ("speech.wav", "pcm_s16le", "pcm_s16le"), ("speech.m4a", "aac", "pcm_s16le"),
+])  # fmt: skip
+def test_sound_in_avi_is_as_deep_as_the_speech(tmp_path: Path, sound: str, codec: str, written: str) -> None:
+    """Speech of 24 bits stays exact in avi; speech of 16 bits, and lossy speech, takes no more room than before."""
+    deep = "s32" if codec == "flac" else None
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", frames=25))
+    path = write_sound(tmp_path / sound, tone(1.0, 48_000) / 3, rate=48_000, codec=codec, sample_format=deep)
+    audio = AudioSource(path)
+    assert copy_video(source, tmp_path / "out.avi", audio) == []
+    assert audio_codec(tmp_path / "out.avi") == written
+    if codec != "aac":
+        before, after = read_sound(path)[0], read_sound(tmp_path / "out.avi")[0]
+        np.testing.assert_array_equal(after[:, : before.shape[1]], before)

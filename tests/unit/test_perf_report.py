@@ -59,7 +59,7 @@ def test_empty_results_fail_with_what_to_run(tmp_path: Path, capsys: pytest.Capt
         ("empty", "expected at least one measured point, got none. Run: python -m perf sweep"),
         ("none", "expected at least one measured row, got none. Run: python -m perf benchmark"),
         ("absent", "expected results, got No such file"),
-        ("list.json", "expected results of a sweep or a benchmark, got other JSON"),
+        ("list.json", "expected results of a sweep, a benchmark or live streams, got other JSON"),
     ):
         assert main(["report", str(tmp_path / path), "--output", str(tmp_path / "report")]) == 1
         assert words in capsys.readouterr().err

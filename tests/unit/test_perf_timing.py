@@ -1,10 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
+from client.cli.run import build_parser
+from client.job_options import JobOptions
+from client.quality.options import CHECK
 from client.report import Report
+from perf.jobs import timing
 from perf.jobs.job import as_table
 from perf.jobs.timing import JobRun, JobTimes, time_job
 
@@ -56,3 +62,35 @@ def test_a_failed_run_ends_the_measurement() -> None:
 
     with pytest.raises(ValueError, match="no face"):
         time_job(fail, 3)
+
+
+@pytest.mark.parametrize(("given", "checks"), [({}, "off"), ({"check": "full"}, "full")])
+def test_timed_jobs_are_not_checked_unless_that_is_asked_for(
+    given: dict[str, object], checks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here and in a child process: the check would be a part of their time."""
+    opened: list[str] = []
+
+    class Opened:
+        def __init__(self, options: JobOptions) -> None:
+            opened.append(options.values[CHECK])
+
+        def __enter__(self) -> Opened:
+            return self
+
+        def __exit__(self, *exception: object) -> None:
+            pass
+
+        def run(self, connection: object) -> Report:
+            return run(1.0).report
+
+    monkeypatch.setattr(timing, "Job", Opened)
+    options = JobOptions.read(Path("in.mp4"), Path("in.wav"), Path("out.mp4"), given)
+    timing.job_here(options, lambda: nullcontext(None))()  # type: ignore[arg-type]
+    assert opened == [checks]
+    commands: list[list[str]] = []
+    monkeypatch.setattr(timing, "_watch", lambda command, *_: commands.append(command) or run(1.0))
+    chosen = [part for name, value in given.items() for part in (f"--{name}", str(value))]
+    timing.job_in_child(Path("in.mp4"), Path("in.wav"), chosen)()
+    arguments = build_parser().parse_args(commands[0][2:])
+    assert arguments.check == checks

@@ -29,6 +29,7 @@ from client.servers.calls import InferRequest
 from client.tracking.faces import parse_face_choice
 from client.tracking.finder import FaceFinder
 from lipsync_core.weights import WeightsNote, write_note
+from tests.limits import small_files
 from tests.server.clips import head_landmarks, swaying_head, write_video
 
 SIDE = 256
@@ -247,6 +248,12 @@ def test_job_takes_the_options_of_its_clip(tmp_path: Path, video: Path) -> None:
             prepared_job(folder, tmp_path / "a.wav", tmp_path / "o.mp4", {name: value})
 
 
+def test_preparing_fails_for_whoever_speaks(tmp_path: Path, video: Path) -> None:
+    """A clip is prepared for one face."""
+    with pytest.raises(UsageError, match="face: expected a face that does not depend on who speaks, got auto"):
+        read_preparation(video, tmp_path / "clip", {"face": "auto"})
+
+
 def test_preparing_fails_with_options_of_the_speech(tmp_path: Path, video: Path) -> None:
     """They would have no effect; those of another pipeline are refused as everywhere."""
     with pytest.raises(UsageError, match="strength: expected an option that the analysis for mouth-motion depends on"):
@@ -367,3 +374,11 @@ def test_held_pictures_are_analysed_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert held.find([shown(7, held=True)] * 2, {"boxes": np.concatenate([box, box + 1])}) is None
     held.find([shown(7, held=True)], {"boxes": box + 1})
     assert asked == [7, 7]
+
+
+def test_a_full_disk_leaves_no_folder(video: Path, tmp_path: Path) -> None:
+    """One line says why, and neither the clip nor its hidden folder stays."""
+    with small_files(), pytest.raises(OutputError) as caught:
+        prepare(video, tmp_path / "ann")
+    assert str(caught.value).startswith(f"{tmp_path / 'ann'}: ")
+    assert [path for path in tmp_path.iterdir() if path != video] == []

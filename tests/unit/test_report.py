@@ -41,3 +41,19 @@ def test_each_front_end_spells_options_in_warnings() -> None:
     assert found.summary(flag).endswith("warning: set --in-silence to model")
     assert found.as_dict(flag)["warnings"] == ["set --in-silence to model"]
     assert found.as_dict()["warnings"] == ["set in_silence to model"]
+
+
+def test_what_told_who_speaks_is_named() -> None:
+    """A line of the summary, and a field; neither where nobody asked."""
+    found = report()
+    assert "who speaks" not in found.summary()
+    found.speaking = "syncnet"
+    assert "who speaks was found by SyncNet" in found.summary().splitlines()
+    assert found.as_dict()["speaking"] == "syncnet"
+
+
+def test_a_single_frame_is_one_frame() -> None:
+    found = Report("out.mp4", "job", "mouth-motion", "shm", 64, 64, 25.0)
+    found.count_frame(0.0, 0.04, Reason.COVERED)
+    assert "out.mp4: 1 frame, " in found.summary()
+    assert "1 frame unchanged, mouth covered" in found.summary()

@@ -9,9 +9,11 @@ from client.cli.serve import build_parser
 from client.errors import UsageError
 from client.offer import models_to_serve, offers_of_repository, weights_warnings
 from lipsync_core.repository import exported_models, missing_networks
+from lipsync_core.serving.launch import _exported_models as launched_models
 from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from lipsync_core.serving.server_log import asked_of_another_version
+from lipsync_core.syncnet.models import SYNCNET_MODELS
 from lipsync_core.weights import WeightsNote, write_note
 from tests.conftest import REPOSITORY
 
@@ -115,6 +117,18 @@ def test_made_up_weights_are_told(repository: Path) -> None:
     for flavour in (None, "tensorrt"):  # engines are built from the same graph
         assert weights_warnings(repository, ["faces", "wav2lip"], flavour) == [f"{line} (see --help)"]
     assert weights_warnings(repository, ["faces", "wav2lip"], "torch") == []
+
+
+def test_syncnet_of_made_up_weights_is_served_only_if_named(repository: Path) -> None:
+    """By `lipsync serve`, the service, Ray and the container alike: its figures would mean nothing."""
+    for model in ("mouth_motion", "faces", *SYNCNET_MODELS):
+        write_networks(repository, model, synthetic=model in SYNCNET_MODELS)
+    assert "faces" in models_to_serve(repository, None)
+    assert not {*SYNCNET_MODELS} & {*models_to_serve(repository, None), *launched_models(repository, None)}
+    assert models_to_serve(repository, [*SYNCNET_MODELS]) == [*SYNCNET_MODELS]
+    for note in repository.glob("syncnet_*/1/*.weights.json"):
+        note.unlink()
+    assert {*SYNCNET_MODELS} <= {*models_to_serve(repository, None)} & {*launched_models(repository, None)}
 
 
 def test_serving_fails_for_what_is_not_there(repository: Path) -> None:

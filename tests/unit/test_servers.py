@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,18 +13,21 @@ import pytest
 from client.chunks import FAN_OUT_BYTES, IN_FLIGHT, chunk_frames, requests_in_flight
 from client.cli.run import build_parser
 from client.cli.server_arguments import server_access
-from client.errors import ServerUnavailable, UsageError
-from client.servers import roster
+from client.errors import RequestRejected, ServerUnavailable, UsageError
+from client.servers import embedded, roster
 from client.servers.access import ServerAccess
 from client.servers.addresses import Address, parse_urls
 from client.servers.calls import InferRequest
 from client.servers.connection import TritonConnection
 from client.servers.embedded import open_pool
+from client.servers.options import PoolOptions
 from client.servers.pool import ServerPool
 from client.servers.roster import Roster
+from client.syncnet.towers import towers_of
 from lipsync_core.contract import ModelContract
 from lipsync_core.serving import runtime
 from lipsync_core.serving.runtime import ServerStartError
+from lipsync_core.syncnet.models import SYNCNET_MODELS
 
 
 def options(*arguments: str) -> argparse.Namespace:
@@ -69,9 +73,13 @@ class FakeConnection:
     """Answers at once, and records whether it was closed."""
 
     transport = "grpc"
+    server_name = ""
+    lacks = frozenset(SYNCNET_MODELS)
     opened: ClassVar[list[FakeConnection]] = []
 
     def __init__(self, address: Address, *_: object) -> None:
+        if address.url == "dead:1":
+            raise ServerUnavailable(about="dead:1", expected="a running Triton", got="no connection")
         self.url = address.url
         self.is_closed = False
         self.opened.append(self)
@@ -79,7 +87,12 @@ class FakeConnection:
     def contract(self, model: str) -> ModelContract:
         return ModelContract(model, "python", 0, (), (), {})
 
+    def serves(self, model: str) -> bool:
+        return model not in self.lacks
+
     def identity(self, model: str) -> str:
+        if model in self.lacks:
+            raise RequestRejected(about=model, expected="a model that is served", got="none")
         return model
 
     def infer(self, request: InferRequest) -> dict[str, np.ndarray]:
@@ -105,6 +118,18 @@ def test_servers_are_judged_by_requests_alone(connections: list[FakeConnection])
         pool.infer(InferRequest("m", {}))
         assert pool.answered == {"a:1": 1}
         assert "m" in pool._roster.snapshots(0.0)[0].seconds
+
+
+def test_optional_models_cost_a_job_nothing(connections: list[FakeConnection], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost server is not waited for, and nothing is held against one without them, which may get them later."""
+    with ServerPool(ServerAccess(("dead:1", "alive:1")), PoolOptions(comeback_s=0.1)) as pool:
+        assert towers_of(pool) is None
+        assert not pool._roster["alive:1"].unfit
+        monkeypatch.setattr(FakeConnection, "lacks", frozenset(SYNCNET_MODELS[1:]))
+        assert towers_of(pool) is None
+        monkeypatch.setattr(FakeConnection, "lacks", frozenset())
+        assert towers_of(pool) is not None
+    assert len(connections) == 1
 
 
 def test_pool_without_servers_fails() -> None:
@@ -170,3 +195,26 @@ def test_open_pool_fails_without_a_server_to_start(tmp_path: Path, monkeypatch: 
         open_pool(ServerAccess(), tmp_path / "none", ("faces",)),
     ):
         pass
+
+
+def test_identity_of_a_model_depends_on_its_own_files(
+    connections: list[FakeConnection], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A model that is served besides, or exported again, costs nobody the finished parts of a job."""
+    for name in ("faces", "syncnet_lips"):
+        (tmp_path / name / "1").mkdir(parents=True)
+        (tmp_path / name / "config.pbtxt").write_text('backend: "python"')
+        (tmp_path / name / "1" / "model.py").write_text("")
+    monkeypatch.setattr(embedded, "open_server", lambda *_: nullcontext(("a:1", 1.0)))
+
+    def identity(*models: str) -> str:
+        with open_pool(ServerAccess(), tmp_path, models) as (pool, _):
+            return pool.identity("faces")
+
+    alone = identity("faces")
+    assert identity("faces", "syncnet_lips") == alone
+    (tmp_path / "syncnet_lips" / "1" / "model.py").write_text("pass")
+    assert identity("faces", "syncnet_lips") == alone
+    (tmp_path / "faces" / "1" / "model.py").write_text("pass")
+    assert identity("faces") != alone
+    assert len(connections) == 4

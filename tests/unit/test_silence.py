@@ -1,81 +1,38 @@
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from client.chunks import SyncedFrame, Synchroniser
 from client.errors import RequestRejected
 from client.job_options import JobOptions
-from client.media import AudioSource, TimelineFrame, VideoSource, timeline
+from client.lanes.lane import Lane
+from client.lanes.stage import DrawnFrame
+from client.lanes.synchroniser import Synchroniser
+from client.media import AudioSource, VideoSource, timeline
 from client.option import FrontEnd, OptionValues
 from client.options import choices_for, options_for_front_end
-from client.pipeline import JobMedia, Layer, LipRequest, Observations
+from client.pipeline import JobMedia, Layer
 from client.pipelines import PIPELINES
 from client.pipelines.silence_options import IN_SILENCE
 from client.pipelines.voice import BLOCK, VoiceActivity
 from client.report import StageClock
 from client.servers.calls import InferRequest
 from client.silence import layers_for
-from client.tracking.faces import LARGEST, Face
+from client.tracking.faces import LARGEST
 from client.tracking.finder import FixedFace
 from lipsync_core.config_file import read_contract
 from lipsync_core.contract import ModelContract
 from lipsync_core.reasons import Reason
 from tests.conftest import REPOSITORY
 from tests.media_clips import tone, write_clip, write_sound
+from tests.unit.painting import CLOSED, COLOURS, FRAMES, NETWORK, RATE, Painter, PaintingTriton
 
-FRAMES, RATE = 40, 25
-NETWORK, CLOSED = "network", "closed"
-COLOURS = {NETWORK: 250, CLOSED: 10}
 SPOKEN = range(16, 24)  # frames; the middle of the second chunk of 16
-
-
-class PaintingTriton:
-    """Paints each model's colour over all that it is sent."""
-
-    transport, server_count = "grpc", 1
-
-    def __init__(self) -> None:
-        self.sent: Counter[str] = Counter()  # frames by model
-        self._lock = threading.Lock()
-
-    def infer(self, request: InferRequest) -> dict[str, np.ndarray]:
-        frames = request.inputs["frames"]
-        with self._lock:
-            self.sent[request.model] += len(frames)
-        painted = np.full_like(frames, COLOURS[request.model])
-        return {
-            "synced_frames": painted,
-            "strengths": np.ones(len(frames), np.float32),
-            "reasons": np.zeros(len(frames), np.int32),
-        }
-
-    def cancel(self) -> None:
-        """Nothing waits."""
-
-
-@dataclass
-class Painter:
-    """A generator without inputs."""
-
-    model: str
-    chunk_frames: int | None = None
-    asked: list[int] = field(default_factory=list)
-
-    def smooth(self, observations: Observations) -> Observations:
-        return observations
-
-    def request(self, frames: Sequence[TimelineFrame], faces: Sequence[Face], tracks: Sequence[int]) -> LipRequest:
-        assert len(frames) == len(faces) == len(tracks)
-        self.asked += [frame.index for frame in frames]
-        return LipRequest((0, 0, 32, 32), {}, {})
 
 
 def speaking(times_s: np.ndarray) -> np.ndarray:
@@ -96,7 +53,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Result:
-    frames: list[SyncedFrame]
+    frames: list[DrawnFrame]
     sent: Counter[str]
 
     @property
@@ -109,9 +66,8 @@ def synchronise(clip: Path, *layers: Layer, window_frames: int = 16) -> Result:
     triton, source = PaintingTriton(), VideoSource(clip)
     synchroniser = Synchroniser(
         triton=triton,  # type: ignore[arg-type]  # it is asked for answers alone
-        layers=layers,
+        lanes=[Lane(0, LARGEST, layers)],
         finder=FixedFace(np.array([8, 8, 40, 40], np.float32)),
-        choice=LARGEST,
         frame_bytes=source.frame_bytes,
         window_frames=window_frames,
         clock=StageClock(),

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perf.scores.syncnet.distances import pair_distances, score, score_valid_pairs
-from perf.scores.syncnet.filters import median_filter
+from lipsync_core.syncnet.distances import pair_distances, score, score_valid_pairs
+from lipsync_core.syncnet.filters import median_filter
 from tests.closeness import assert_close
 from tests.data.syncnet_goldens import CASES, FOLDER
 

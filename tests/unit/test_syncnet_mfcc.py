@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perf.scores.syncnet.mfcc import audio_windows, filterbank, lifter, mfcc, whole_samples, window_count
+from lipsync_core.syncnet.mfcc import audio_windows, filterbank, lifter, mfcc, whole_samples, window_count
 from tests.closeness import assert_close
 from tests.data.syncnet_goldens import FOLDER, speech
 

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from perf.scores.syncnet.tracks import SceneCutter, crop_face, crop_path, find_tracks, iou
+from lipsync_core.syncnet.crops import crop_face, crop_path
+from perf.scores.syncnet.tracks import SceneCutter, find_tracks, iou
 from tests.data.syncnet_goldens import FOLDER
 
 RECORDED = np.load(FOLDER / "tracks.npz")

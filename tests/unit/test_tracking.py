@@ -59,7 +59,7 @@ def test_choice_fails_on_anything_else(text: str) -> None:
     """The option's rule lists what is understood."""
     with pytest.raises(ValueError):
         parse_face_choice(text)
-    with pytest.raises(UsageError, match="face: expected largest, left, right, a number counted from the left, or X,Y"):
+    with pytest.raises(UsageError, match="face: expected auto, largest, left, right, a number"):
         FACE.read(text)
 
 

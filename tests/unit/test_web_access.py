@@ -37,7 +37,7 @@ def test_token_is_needed_where_there_is_one(tmp_path: Path) -> None:
 
 
 def test_users_see_their_own_jobs_only(tmp_path: Path) -> None:
-    """Another user's job is as good as none, whatever is asked of it."""
+    """Another user's job is not found, whatever is asked of it."""
     with open_client(tmp_path, tokens=TOKENS) as client:
         job = client.post("/jobs", files=files(), headers=bearer(TOKEN)).json()
         for method, path in (

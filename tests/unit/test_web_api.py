@@ -376,10 +376,11 @@ def test_texts_spell_the_options_that_they_name(client: TestClient, path: str) -
 def test_page_lists_no_options() -> None:
     """No option's name stands in the page, but those of what it asks for in its own way."""
     own = {"face", "video", "audio", "model"}
+    of_streams = {"live_stream.js": {"end"}}  # a message
     names = {option.name for option in options_for_front_end("page")} - own
     for file in [*PAGE.glob("*.js"), PAGE / "index.html"]:
         words = set(re.findall(r"""[."'`=]([a-z_]+)\b(?![(-])""", file.read_text()))
-        assert not words & names, file.name
+        assert not words & names - of_streams.get(file.name, set()), file.name
 
 
 def test_urls_are_off_by_default(client: TestClient) -> None:
@@ -395,4 +396,4 @@ def test_bad_json_fails(tmp_path: Path) -> None:
         problem(client.post("/jobs", content=b"{", headers=json_type), 422)
         said = problem(client.post("/jobs", content=json.dumps({"video_url": "https://x"}), headers=json_type), 422)
         assert "audio_url" in said["detail"]
-        problem(client.post("/jobs", content=b'"' + b"x" * 100_000, headers=json_type), 413)
+        problem(client.post("/jobs", content=b'"' + b"x" * 2_000_000, headers=json_type), 413)

@@ -11,10 +11,14 @@ from schemathesis import engine
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine.events import FatalError, NonFatalError, ScenarioFinished
 
-from client.web import job_routes, service_routes
+from client.web import page_routes, plan_routes, previews, service_routes, verify_routes
 from client.web.app import create_app
+from client.web.plan_views import PlanView
+from client.web.problem_kinds import UNREADABLE_MEDIA
 from client.web.problems import ProblemError
+from client.web.verify_views import VerificationView
 from client.web.views import FaceList
+from client.web.waveform import Waveform
 from tests.web_service import make_service
 
 ENDLESS = r"/events$"  # streams that go on; followed by a real client in tests/server
@@ -30,7 +34,10 @@ def test_answers_keep_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """No generated request gets an undocumented status, header, type or body, or a 500; bad ones are refused."""
     service = make_service(tmp_path, max_jobs_per_user=10**6, max_jobs=10**6, allowed_hosts=())
     monkeypatch.setattr(service_routes, "preview_faces", no_faces)
-    monkeypatch.setattr(job_routes, "make_preview", no_preview)
+    monkeypatch.setattr(previews, "make_preview", no_preview)
+    monkeypatch.setattr(page_routes, "make_waveform", no_waveform)
+    monkeypatch.setattr(plan_routes, "run_plan", no_plan)
+    monkeypatch.setattr(verify_routes, "run_verify", no_verification)
     config = SchemathesisConfig.from_dict(CONFIG)
     api = schemathesis.openapi.from_asgi("/openapi.json", create_app(service), config=config).exclude(
         path_regex=ENDLESS
@@ -51,9 +58,24 @@ async def no_faces(*_: object) -> FaceList:
     return FaceList(width=1, height=1, faces=[], frame="")
 
 
+async def no_waveform(*_: object) -> Waveform:
+    """Replace the process that measures sounds."""
+    return Waveform(length_s=0, peaks=[])
+
+
+async def no_plan(*_: object) -> PlanView:
+    """Replace the process that finds out who speaks."""
+    return PlanView(timeline=[], script={}, expected_s=None, warnings=[], contact_sheet="")
+
+
+async def no_verification(*_: object) -> VerificationView:
+    """Replace the process that examines videos."""
+    return VerificationView(file="", outcome="nothing", verdict="", credentials=None, mark=None, unknown=[])
+
+
 async def no_preview(*_: object) -> None:
     """Replace the process that makes posters and proxies."""
-    raise ProblemError(422, expected="a video that can be decoded", got="another")
+    raise ProblemError(UNREADABLE_MEDIA, expected="a video that can be decoded", got="another")
 
 
 def _failures(event: ScenarioFinished) -> list[str]:

@@ -11,15 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from client.web import job_routes
-from client.web.fetch import Fetcher, is_public
+from client.web.fetch import Fetcher
 from client.web.problems import ProblemError
 from client.web.upload import DiskGuard
+from client.web.url_guard import UrlGuard, is_public
 from tests.limits import small_files
-from tests.web_service import open_client
 
 LOOPBACK = "127.0.0.1"
-FILES = {"video_url": "v.mp4", "audio_url": "a.wav"}
 
 
 class Site(http.server.BaseHTTPRequestHandler):
@@ -63,16 +61,19 @@ def site() -> Iterator[http.server.ThreadingHTTPServer]:
         thread.join()
 
 
-def fetcher(folder: Path, port: int, **options: object) -> Fetcher:
-    """A fetcher for which all names but inside.example are public and lead to the test's site."""
+def some_guard(port: int) -> UrlGuard:
+    """A guard for which all names but inside.example are public and lead to the test's site."""
 
     async def resolve(host: str, port: int) -> list[str]:
         return {"inside.example": ["10.0.0.1"], "both.example": [LOOPBACK, "10.0.0.1"]}.get(
             host, [host if host[0].isdigit() else LOOPBACK]
         )
 
-    disk = DiskGuard(folder, 0)
-    return Fetcher(1000, disk, resolve, lambda address: address == LOOPBACK, (port,), **options)  # type: ignore[arg-type]
+    return UrlGuard(resolve, lambda address: address == LOOPBACK, (port,))
+
+
+def fetcher(folder: Path, port: int) -> Fetcher:
+    return Fetcher(1000, DiskGuard(folder, 0), some_guard(port))
 
 
 def fetch(site: http.server.ThreadingHTTPServer, folder: Path, path: str, host: str = "public.example") -> str:
@@ -104,24 +105,6 @@ def test_file_is_fetched_through_redirects(site: http.server.ThreadingHTTPServer
     assert fetch(site, tmp_path, "/moved") == "file.mp4"
     assert (tmp_path / "video").read_bytes() == b"media"
     assert [host.partition(":")[0] for host in Site.hosts] == ["public.example", "other.example"]
-
-
-def test_job_of_web_addresses_is_queued(
-    site: http.server.ThreadingHTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where the service allows it, a job may name its media; both together keep the limit of an upload."""
-    port = site.server_address[1]
-    monkeypatch.setattr(job_routes, "Fetcher", lambda limit, disk: replace(fetcher(tmp_path, port), max_bytes=limit))
-    urls = {name: f"http://public.example:{port}/{file}" for name, file in FILES.items()}
-    with open_client(tmp_path, allow_urls=True, max_upload_bytes=10) as client:
-        job = client.post("/jobs", json={**urls, "crf": 20}).json()
-        assert (job["state"], job["video_name"], job["audio_name"]) == ("queued", "v.mp4", "a.wav")
-        assert job["settings"]["crf"] == 20
-        assert (tmp_path / "jobs" / job["id"] / "video").read_bytes() == b"media"
-        too_much = client.post("/jobs", json={**urls, "audio_url": urls["audio_url"].replace("a.wav", "large")})
-        inside = client.post("/jobs", json={**urls, "audio_url": f"http://inside.example:{port}/a.wav"})
-    assert (too_much.status_code, inside.status_code) == (413, 422)
-    assert not list((tmp_path / "uploads").iterdir())
 
 
 @pytest.mark.parametrize(

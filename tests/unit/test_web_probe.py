@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import wave
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from client.web.media_probe import MediaFacts, Span, check_lengths, in_words, probe
@@ -88,3 +90,21 @@ def test_video_that_browsers_cannot_show_gets_proxy_and_poster(tmp_path: Path) -
     with av.open(BytesIO(poster.content)) as container:
         (picture,) = container.decode(video=0)
         assert (picture.width, picture.height) == (256, 256)
+
+
+def test_header_that_lies_is_not_believed(tmp_path: Path) -> None:
+    """A file whose header states a second, and whose packets last a minute, is a minute long."""
+    honest = tmp_path / "honest.mka"
+    with av.open(str(honest), "w", format="matroska") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        for second in range(60):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), "s16", "mono")
+            frame.sample_rate, frame.pts = 8000, second * 8000
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    lying = tmp_path / "lying.mka"
+    content = honest.read_bytes()
+    place = content.index(b"\x44\x89\x88") + 3  # EBML id of the duration, and its size of 8 bytes
+    lying.write_bytes(content[:place] + struct.pack(">d", 1000.0) + content[place + 8 :])
+    facts = asyncio.run(probe([honest, lying]))
+    assert [fact.length_s for fact in facts] == pytest.approx([60, 60], abs=1.0)

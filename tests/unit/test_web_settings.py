@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from client.errors import UsageError
@@ -60,3 +62,17 @@ def test_bad_tokens_fail(text: str) -> None:
     with pytest.raises(UsageError, match="LIPSYNC_WEB_TOKENS") as raised:
         parse_tokens(text)
     assert "a" * 20 not in str(raised.value)
+
+
+def test_watching_can_be_turned_off() -> None:
+    """Jobs are watched while they are made unless the service is told otherwise."""
+    given = (settings_from(build_parser().parse_args(arguments), {}) for arguments in ([], ["--no-progressive"]))
+    assert [settings.progressive for settings in given] == [True, False]
+
+
+def test_clips_and_limits_of_live_streams_are_given() -> None:
+    """The folder as the server is told it, by the environment; without it there are no clips."""
+    arguments = ["--max-live-per-user", "1", "--max-live", "0"]
+    given = settings_from(build_parser().parse_args(arguments), {"LIPSYNC_CLIPS": "clips"})
+    assert (given.clips, given.max_live_per_user, given.max_live) == (Path("clips").absolute(), 1, 0)
+    assert settings_from(build_parser().parse_args([]), {"LIPSYNC_CLIPS": ""}).clips is None

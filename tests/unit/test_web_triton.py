@@ -41,7 +41,7 @@ def test_frozen_triton_is_not_asked_by_everyone(monkeypatch: pytest.MonkeyPatch)
 def test_the_page_is_told_which_choices_a_model_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of other models, and those that the server has no detector or parser for."""
     everything = models_of_pipelines() - {S3FD.model, "face_parsing"}
-    monkeypatch.setattr(triton, "models_on_server", lambda access: everything)
+    monkeypatch.setattr(triton, "models_on_server", lambda *_: everything)
     lacking = {model.id: model.unavailable for model in triton.LoadedModels(NO_TRITON).get().models}
     lengths = {"if_audio_longer": ["original"], "if_audio_shorter": ["original"]}
     without_s3fd = {**lengths, "detector": ["s3fd"]}
@@ -51,7 +51,7 @@ def test_the_page_is_told_which_choices_a_model_lacks(monkeypatch: pytest.Monkey
 
 def test_the_page_is_told_what_a_server_without_voice_activity_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the model itself can draw in silence."""
-    monkeypatch.setattr(triton, "models_on_server", lambda access: models_of_pipelines() - {VOICE_MODEL})
+    monkeypatch.setattr(triton, "models_on_server", lambda *_: models_of_pipelines() - {VOICE_MODEL})
     models = triton.LoadedModels(NO_TRITON).get().models
     assert [model.unavailable["in_silence"] for model in models] == [["close", "keep"]] * len(models)
 

@@ -1,16 +1,25 @@
-"""Workers and records without a Triton: attempts, recovery, clean-up."""
+"""Workers and records without a Triton: turns, attempts, outages, recovery."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import update
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import OperationalError
 
 from client.errors import (
     LipSyncError,
-    MediaError,
     NoFaceError,
     OutputError,
     RequestRejected,
@@ -19,13 +28,31 @@ from client.errors import (
 )
 from client.servers.access import ServerAccess
 from client.servers.security import Security
-from client.web import store, worker
-from client.web.job_process import SERVERS_FAULT, WebJobRequest, failure, run_job, servers_failure
+from client.web import database, job_process, recovery, worker
+from client.web.child import EXIT_RETRY
+from client.web.database import Database
+from client.web.failures import SERVERS_FAULT, failure, servers_failure
+from client.web.job_process import WebJobRequest, record_job
+from client.web.job_record import JobRecord
+from client.web.job_views import job_view
+from client.web.recovery import recover
 from client.web.service import Service
-from client.web.views import job_view
-from client.web.worker import Workers, hold, hold_uploads, recover, sweep
+from client.web.store import JobStore
+from client.web.tables import jobs
+from client.web.worker import Workers
 from tests.waiting import wait_until
-from tests.web_service import NO_TRITON, NOWHERE, add_job, files, make_service, open_client, problem
+from tests.web_service import (
+    NO_TRITON,
+    NOWHERE,
+    add_job,
+    die_with,
+    files,
+    make_service,
+    open_client,
+    problem,
+    turns,
+    workers_of,
+)
 
 
 def add_for(service: Service, user: str, *names: str) -> None:
@@ -39,13 +66,13 @@ def test_users_take_turns(tmp_path: Path) -> None:
     service = make_service(tmp_path)
     add_for(service, "ann", "a1", "a2", "a3")
     add_for(service, "bob", "b1", "b2")
-    assert service.store.turns() == ["a1", "b1", "a2", "b2", "a3"]
+    assert turns(service.store) == ["a1", "b1", "a2", "b2", "a3"]
     assert service.store.claim("a1")
-    assert service.store.turns() == ["b1", "a2", "b2", "a3"]
+    assert turns(service.store) == ["b1", "a2", "b2", "a3"]
     service.store.finish("a1", {})
-    assert service.store.turns() == ["b1", "a2", "b2", "a3"]
+    assert turns(service.store) == ["b1", "a2", "b2", "a3"]
     add_for(service, "cid", "c1")
-    assert service.store.turns()[:2] == ["b1", "c1"]
+    assert turns(service.store)[:2] == ["b1", "c1"]
     (last,) = [job for job in service.store.in_state("queued") if job.id == "a3"]
     assert service.store.jobs_ahead(last) == 4
 
@@ -54,7 +81,7 @@ def test_workers_run_jobs_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """The queue's own order does not matter: every job runs once, users in turns."""
     ran: list[str] = []
 
-    def run(workers: Workers, record: store.JobRecord, lock: int) -> int:
+    def run(workers: Workers, record: JobRecord) -> int:
         ran.append(record.id)
         workers._store.finish(record.id, {})
         return 0
@@ -63,22 +90,168 @@ def test_workers_run_jobs_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     service = make_service(tmp_path)
     add_for(service, "ann", "a1", "a2", "a3")
     add_for(service, "bob", "b1")
-    for job_id in ("a1", "a2", "a3", "b1"):
-        service.queue.put(job_id)
-    with Workers(service.settings, service.store, service.queue, NO_TRITON, lambda access: None):
+    with Workers(service.settings, service.store, service.media, NO_TRITON, lambda access: None):
         wait_until(lambda: len(ran) == 4)
     assert ran == ["a1", "b1", "a2", "a3"]
 
 
-def test_job_that_another_worker_holds_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whose turn it is may not be free yet: the next job runs meanwhile."""
-    monkeypatch.setattr(Workers, "_run_process", lambda workers, record, lock: workers._store.finish(record.id, {}))
+SOME_JOB = """
+import json, sys, time
+from pathlib import Path
+from client.web.store import JobStore
+request = json.loads(sys.stdin.read())
+time.sleep({seconds})
+store = JobStore(Path(request["store"]), request["owner"])
+sys.exit(0 if store.finish(request["job_id"], dict(), store.owner) else 9)
+"""  # stands for a job's process, and takes so long
+
+
+def run_some_jobs(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let workers run processes that finish their jobs after a while."""
+    monkeypatch.setattr(worker, "JOB_COMMAND", (sys.executable, "-c", SOME_JOB.format(seconds=seconds)))
+
+
+def test_job_outlasts_an_outage_of_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the records do not answer, the job's process goes on; its end is noted once they do."""
+    run_some_jobs(monkeypatch, 1.0)
+    monkeypatch.setattr(worker, "AFTER_TROUBLE_S", 0.1)
     service = make_service(tmp_path)
-    add_for(service, "ann", "a1")
-    add_for(service, "bob", "b1")
-    with hold(service.settings, "a1"):
-        Workers(service.settings, service.store, service.queue, NO_TRITON, lambda access: None)._run("b1")
-    assert [service.store.state_of(job_id) for job_id in ("a1", "b1")] == ["queued", "finished"]
+    job_id = add_job(service)
+    is_away, asked = threading.Event(), []
+
+    def connection(database: Database) -> AbstractContextManager[Connection]:
+        if is_away.is_set():
+            asked.append(None)
+            raise OperationalError("select 1", None, ConnectionError("gone"))
+        return connect(database)
+
+    connect = Database.connection
+    monkeypatch.setattr(Database, "connection", connection)
+    with workers_of(service):
+        wait_until(lambda: service.store.state_of(job_id) == "running")
+        is_away.set()
+        other = database.sqlite3.connect(tmp_path / "jobs.sqlite3")
+        wait_until(lambda: other.execute("select state from jobs").fetchone() == ("finished",))
+        time.sleep(0.5)
+        assert len(asked) > 3
+        is_away.clear()
+        wait_until(lambda: not (service.settings.job_folder(job_id) / "parts").exists())
+    job = service.store.get(job_id)
+    assert job is not None
+    assert (job.state, job.attempts) == ("finished", 1)
+
+
+def test_end_of_a_job_waits_for_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that asked to be run again while the records did not answer is run again, not forgotten."""
+    monkeypatch.setattr(worker, "AFTER_TROUBLE_S", 0.05)
+    monkeypatch.setattr(worker, "RETRY_DELAY_S", 0.05)
+    service = make_service(tmp_path)
+    job_id, codes, failures = add_job(service), [75, 0], [None] * 4
+    is_mine = JobStore.is_mine
+
+    def run(workers: Workers, record: JobRecord) -> int:
+        code = codes.pop(0)
+        if code == 0:
+            workers._store.finish(record.id, {}, workers._store.owner)
+        return code
+
+    def may_fail(store: JobStore, job_id: str) -> bool:
+        if failures:
+            failures.pop()
+            raise OperationalError("select 1", None, ConnectionError("gone"))
+        return is_mine(store, job_id)
+
+    monkeypatch.setattr(Workers, "_run_process", run)
+    monkeypatch.setattr(JobStore, "is_mine", may_fail)
+    with workers_of(service):
+        wait_until(lambda: service.store.state_of(job_id) == "finished", 20)
+    assert failures == codes == []
+
+
+def test_job_process_is_run_again_without_its_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that cannot be opened or that do not answer fail no job: its process asks to be started again."""
+    request = WebJobRequest("a" * 32, "postgresql://ann@127.0.0.1:1/jobs", "me", tmp_path, None, os.getpid(), NO_TRITON)
+    command = [sys.executable, "-m", "client.web.job_process"]
+    ended = subprocess.run(command, input=request.as_json(), text=True, check=False, stderr=subprocess.PIPE)
+    assert (ended.returncode, "expected a database at" in ended.stderr) == (EXIT_RETRY, True)
+    service = make_service(tmp_path)
+    job_id = add_job(service)
+    service.store.claim(job_id)
+
+    def is_away(*_: object) -> None:
+        raise OperationalError("select 1", None, ConnectionError("gone"))
+
+    monkeypatch.setattr(JobStore, "get", is_away)
+    assert record_job(service.store, replace(request, store=tmp_path / "jobs.sqlite3")) == EXIT_RETRY
+    assert service.store.state_of(job_id) == "running"
+
+
+def test_result_reaches_a_folder_by_its_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job changes the current folder; its result is where the service looks for it."""
+
+    def run(*_: object) -> SimpleNamespace:
+        Path("result.mp4").write_bytes(b"the result")
+        return SimpleNamespace(as_dict=lambda _: {"output": "x", "frames": 3, "seconds": 1.0, "warnings": []})
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(job_process, "ServerPool", nullcontext)
+    monkeypatch.setattr(job_process, "run_corrected", run)
+    with open_client(tmp_path / "data", media="kept") as client:
+        service: Service = client.app.state.service  # type: ignore[attr-defined]
+        job = client.post("/jobs", files=files()).json()
+        service.store.claim_next()
+        place = tmp_path / "data"
+        request = WebJobRequest(job["id"], service.store.place, service.store.owner, place, "kept", 1, NO_TRITON)
+        assert record_job(service.store, request) == 0
+        assert client.get(job["links"]["self"]).json()["state"] == "finished"
+        assert client.get(f"{job['links']['self']}/result").content == b"the result"
+    assert (tmp_path / "kept" / job["id"] / "result.mp4").is_file()
+
+
+def test_running_jobs_end_before_a_worker_that_drains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is asked to end finishes the job that runs, and takes no other."""
+    run_some_jobs(monkeypatch, 1.0)
+    service = make_service(tmp_path, drain_s=60.0)
+    first, second = add_job(service), add_job(service, "b" * 32)
+    with workers_of(service):
+        wait_until(lambda: service.store.state_of(first) == "running")
+    assert (service.store.state_of(first), service.store.state_of(second)) == ("finished", "queued")
+
+
+def test_worker_that_drains_too_long_ends_its_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the time that was given, a job goes back to the queue, at no cost of an attempt."""
+    run_some_jobs(monkeypatch, 600.0)
+    service = make_service(tmp_path, drain_s=0.5)
+    job_id = add_job(service)
+    with workers_of(service):
+        wait_until(lambda: service.store.state_of(job_id) == "running")
+    job = service.store.get(job_id)
+    assert job is not None
+    assert (job.state, job.attempts) == ("queued", 0)
+
+
+def test_others_renew_first_after_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the records answer again, claims that ended meanwhile are not taken away at once."""
+    service = make_service(tmp_path)
+    job_id = add_job(service)
+    owner = JobStore(tmp_path / "jobs.sqlite3")
+    owner.claim(job_id)
+    with service.store.transaction() as db:
+        db.execute(update(jobs).values(lease_ends_at=0.0))
+    workers = workers_of(service)
+
+    def is_away(_: JobStore) -> int:
+        raise OperationalError("select 1", None, ConnectionError("gone"))
+
+    with monkeypatch.context() as away:
+        away.setattr(JobStore, "revision", is_away)
+        with pytest.raises(OperationalError):
+            workers._look_after()
+    workers._look_after()
+    assert service.store.state_of(job_id) == "running"
+    workers._recover_at = 0.0
+    workers._look_after()
+    assert service.store.state_of(job_id) == "queued"
 
 
 def test_time_of_a_job_is_estimated_from_earlier_ones(tmp_path: Path) -> None:
@@ -95,7 +268,7 @@ def test_time_of_a_job_is_estimated_from_earlier_ones(tmp_path: Path) -> None:
 def test_queue_pauses_while_no_server_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long an outage lasts, it costs no attempt; the job starts when a server is ready again."""
     monkeypatch.setattr(worker, "READY_EVERY_S", 0.01)
-    monkeypatch.setattr(Workers, "_run_process", lambda workers, record, lock: workers._store.finish(record.id, {}))
+    monkeypatch.setattr(Workers, "_run_process", lambda workers, record: workers._store.finish(record.id, {}))
     service = make_service(tmp_path)
     job_id = add_job(service)
     asked: list[None] = []
@@ -105,8 +278,8 @@ def test_queue_pauses_while_no_server_is_ready(tmp_path: Path, monkeypatch: pyte
         asked.append(None)
         return None if is_ready.is_set() else "no server answers"
 
-    with Workers(service.settings, service.store, service.queue, NO_TRITON, trouble):
-        wait_until(lambda: len(asked) > 2 * worker.MAX_ATTEMPTS)
+    with Workers(service.settings, service.store, service.media, NO_TRITON, trouble):
+        wait_until(lambda: len(asked) > 2 * recovery.MAX_ATTEMPTS)
         waiting = service.store.get(job_id)
         assert waiting is not None
         assert (waiting.state, waiting.attempts) == ("queued", 0)
@@ -118,8 +291,8 @@ def test_paused_queue_ends_with_the_service(tmp_path: Path) -> None:
     """Waiting for a server does not keep the service from ending, and the job stays queued."""
     service = make_service(tmp_path)
     job_id = add_job(service)
-    with Workers(service.settings, service.store, service.queue, NO_TRITON):
-        wait_until(lambda: not service.queue.waiting())
+    with Workers(service.settings, service.store, service.media, NO_TRITON):
+        wait_until(service.store.has_waiting)
     assert service.store.state_of(job_id) == "queued"
 
 
@@ -156,7 +329,7 @@ def test_lost_triton_fails_the_job_after_its_attempts(tmp_path: Path, monkeypatc
         service.settings.job_folder(job_id) / "video"
     )
     (service.settings.job_folder(job_id) / "audio").write_bytes(SPEECH.read_bytes())
-    with Workers(service.settings, service.store, service.queue, NO_TRITON, lambda access: None):
+    with Workers(service.settings, service.store, service.media, NO_TRITON, lambda access: None):
         wait_until(lambda: service.store.state_of(job_id) == "failed")
     job = service.store.get(job_id)
     assert job is not None
@@ -186,9 +359,10 @@ def test_warnings_are_told_with_labels(tmp_path: Path) -> None:
     service.store.finish(job_id, {"frames": 3, "warnings": [f"set {ref('in_silence')} to model"]})
     record = service.store.get(job_id)
     assert record is not None
-    told = job_view(record)
+    told = job_view(record, keep_s=60.0)
     assert told.warnings == ["set “While nobody speaks” to model"]
-    assert told.report == {"frames": 3, "warnings": ["set in_silence to model"]}
+    assert told.report is not None
+    assert (told.report.frames, told.report.warnings) == (3, ["set in_silence to model"])
 
 
 @pytest.mark.parametrize(
@@ -207,30 +381,30 @@ def test_error_of_the_server_stays_in_its_log(error: LipSyncError) -> None:
 def test_request_of_a_job_comes_back_whole(tmp_path: Path) -> None:
     """The job's process reads what the worker wrote, the token included."""
     access = ServerAccess(("a:1",), security=Security(tls=True, token="secret"))
-    request = WebJobRequest("a" * 32, tmp_path / "jobs.sqlite3", tmp_path, 7, is_last_try=True, access=access)
-    assert WebJobRequest.from_json(request.as_json()) == request
+    for store in (tmp_path / "jobs.sqlite3", "postgresql://ann:secret@host/jobs"):
+        request = WebJobRequest("a" * 32, store, "owner", tmp_path, "s3://bucket/jobs", 7, access=access)
+        assert WebJobRequest.from_json(request.as_json()) == request
 
 
 def test_job_left_running_is_queued_again(tmp_path: Path) -> None:
     """A running job that nobody holds goes back to the queue; one that somebody holds is left alone."""
     service = make_service(tmp_path)
     left, held = add_job(service), add_job(service, "b" * 32)
-    service.store.claim(left)
+    die_with(service, left)
     service.store.claim(held)
-    with hold(service.settings, held):
-        recover(service.settings, service.store, service.queue)
+    recover(service.store, service.media)
     assert service.store.state_of(left) == "queued"
     assert service.store.state_of(held) == "running"
-    assert service.queue.waiting() == {left}
+    assert turns(service.store) == [left]
 
 
 def test_job_that_is_always_interrupted_fails_in_the_end(tmp_path: Path) -> None:
     """A job that takes the service down each time is not tried for ever."""
     service = make_service(tmp_path)
     job_id = add_job(service)
-    for _ in range(worker.MAX_ATTEMPTS):
-        assert service.store.claim(job_id)
-        recover(service.settings, service.store, service.queue)
+    for _ in range(recovery.MAX_ATTEMPTS):
+        die_with(service, job_id)
+        recover(service.store, service.media)
     job = service.store.get(job_id)
     assert job is not None
     assert (job.state, job.error and job.error["title"]) == ("failed", "The job was interrupted too often")
@@ -240,119 +414,5 @@ def test_job_without_files_fails(tmp_path: Path) -> None:
     """A queued job whose folder was removed by hand does not wait for ever."""
     service = make_service(tmp_path)
     service.store.add("a" * 32, "ann", {}, "in.mp4", "in.wav")
-    recover(service.settings, service.store, service.queue)
+    recover(service.store, service.media)
     assert service.store.state_of("a" * 32) == "failed"
-
-
-def test_sweep_removes_old_and_deleted_jobs(tmp_path: Path) -> None:
-    """Ended jobs go after their time with all their files; active ones and young ones stay."""
-    service = make_service(tmp_path)
-    old, active, deleted = (add_job(service, letter * 32) for letter in "abc")
-    for job_id in (old, deleted):
-        service.store.claim(job_id)
-        service.store.finish(job_id, {"frames": 3, "seconds": 1.0})
-    service.store.delete(deleted)
-    sweep(service.settings, service.store)
-    assert {path.name for path in service.settings.jobs_folder.iterdir()} == {old, active}
-    sweep(make_service(tmp_path, keep_s=0.0).settings, service.store)
-    assert {path.name for path in service.settings.jobs_folder.iterdir()} == {active}
-    assert service.store.get(old) is None
-    assert service.store.totals()["finished"] == (2, 6, 2.0)
-
-
-def test_sweep_removes_uploads_that_broke_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a killed service left of an upload goes after a while."""
-    service = make_service(tmp_path)
-    (service.settings.uploads_folder / "broken").mkdir()
-    sweep(service.settings, service.store)
-    assert list(service.settings.uploads_folder.iterdir())
-    monkeypatch.setattr(worker, "STALE_UPLOAD_S", -1.0)
-    sweep(service.settings, service.store)
-    assert not list(service.settings.uploads_folder.iterdir())
-
-
-def test_sweep_goes_on_past_an_upload_that_vanishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that becomes a job between two looks is no error."""
-    uploads = make_service(tmp_path).settings.uploads_folder
-    for name in "ac":
-        (uploads / name).mkdir()
-    (uploads / "b").symlink_to("vanished")
-    monkeypatch.setattr(worker, "STALE_UPLOAD_S", -1.0)
-    service = make_service(tmp_path)
-    sweep(service.settings, service.store)
-    assert [path.name for path in uploads.iterdir()] == ["b"]
-
-
-def test_deleted_running_job_is_cancelled(tmp_path: Path) -> None:
-    """Removing a running job asks its process to end; its files go when it has."""
-    with open_client(tmp_path) as client:
-        service: Service = client.app.state.service  # type: ignore[attr-defined]
-        job = client.post("/jobs", files=files()).json()
-        service.store.claim(job["id"])
-        assert client.delete(f"/jobs/{job['id']}").status_code == 204
-        assert service.store.state_of(job["id"]) == "cancelling"
-        assert client.get(f"/jobs/{job['id']}").status_code == 404
-        recover(service.settings, service.store, service.queue)
-        sweep(service.settings, service.store)
-    assert service.store.state_of(job["id"]) == "cancelled"
-    assert not list(service.settings.jobs_folder.iterdir())
-
-
-def test_damaged_queue_is_filled_again(tmp_path: Path) -> None:
-    """The queue is made again from the jobs' records."""
-    job_id = add_job(make_service(tmp_path))
-    (tmp_path / "queue.sqlite3").write_bytes(b"no database at all, but long enough to be one" * 100)
-    service = make_service(tmp_path)
-    recover(service.settings, service.store, service.queue)
-    assert service.queue.waiting() == {job_id}
-    assert (tmp_path / "queue.damaged").exists()
-
-
-def test_clock_that_is_set_back_changes_no_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs are listed and counted in the order they came in, and a stage of the future has no speed."""
-    service = make_service(tmp_path)
-    first = add_job(service)
-    monkeypatch.setattr(store.time, "time", lambda: 1000.0)
-    second = add_job(service, "b" * 32)
-    assert [job.id for job in service.store.jobs_of("ann", 10)] == [second, first]
-    assert [job.id for job in service.store.in_state("queued")] == [first, second]
-    (later,) = [job for job in service.store.in_state("queued") if job.id == second]
-    assert service.store.jobs_ahead(later) == 1
-    monkeypatch.undo()
-    service.store.claim(first)
-    service.store.note_frames(first, 5)
-    monkeypatch.setattr(store.time, "time", lambda: 1000.0)
-    running = service.store.get(first)
-    assert running is not None
-    assert job_view(running).frames_per_second is None
-
-
-def test_half_uploads_go_at_the_next_start(tmp_path: Path) -> None:
-    """What kill -9 left of uploads is removed, unless another service of the folder may still be taking them."""
-    settings = make_service(tmp_path).settings
-    (settings.uploads_folder / "broken").mkdir()
-    with hold_uploads(settings):
-        assert not list(settings.uploads_folder.iterdir())
-        (settings.uploads_folder / "coming").mkdir()
-        with hold_uploads(settings):
-            assert [path.name for path in settings.uploads_folder.iterdir()] == ["coming"]
-
-
-def test_links_in_a_jobs_folder_are_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A link is as good as no file, for the answer, the job's process and its lock."""
-    secret = tmp_path / "secret"
-    secret.write_bytes(b"secret")
-    with open_client(tmp_path / "data") as client:
-        service: Service = client.app.state.service  # type: ignore[attr-defined]
-        job = client.post("/jobs", files=files()).json()
-        folder = service.settings.job_folder(job["id"])
-        (folder / "video").unlink()
-        (folder / "video").symlink_to(secret)
-        (folder / "lock").symlink_to(tmp_path / "made")
-        assert client.get(job["links"]["video"]).status_code == 404
-        with hold(service.settings, job["id"]) as lock:
-            assert lock is None
-    assert not (tmp_path / "made").exists()
-    monkeypatch.chdir(folder)
-    with pytest.raises(MediaError, match="video: expected a file, got none"):
-        run_job(service.store, job["id"], NO_TRITON)

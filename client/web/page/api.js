@@ -16,8 +16,8 @@ async function send(path, options) {
   let response;
   try {
     response = await fetch(path, { credentials: "same-origin", ...options });
-  } catch {
-    throw OFFLINE;
+  } catch (error) {
+    throw error.name === "AbortError" ? error : OFFLINE;
   }
   if (!response.ok) throw await problemOf(response.status, await response.text());
   return response;
@@ -29,6 +29,11 @@ export async function call(path, options = {}) {
 }
 
 export const fetchBlob = async (path) => (await send(path, {})).blob();
+
+export const contentType = async (path) => (await send(path, { method: "HEAD" })).headers.get("Content-Type");
+
+// Opens an answer to be read while it comes in.
+export const open = (path, signal) => send(path, { signal });
 
 export const post = (path, body) =>
   call(path, body === undefined

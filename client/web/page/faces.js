@@ -1,4 +1,4 @@
-// Finds the faces in a frame of the chosen video, and lets people pick one if there are several.
+// Finds the faces in a frame of the chosen video, draws them on it, and lets people pick one if there are several.
 
 import { call } from "./api.js";
 import { element } from "./format.js";
@@ -6,21 +6,19 @@ import { element } from "./format.js";
 const LONG_SIDE = 1280; // pixels of the picture that is sent to be looked at
 const MAX_SENT_BYTES = 190e6; // of a video that only the service can show
 const SEEK_TIMEOUT_MS = 8000;
-const picker = document.getElementById("faces");
-const place = document.getElementById("faces-picture");
 const note = document.getElementById("video-note");
 let asked = 0; // only the newest answer counts
 
 export function forgetFaces() {
-  picker.hidden = true;
-  place.replaceChildren();
+  asked += 1;
   note.hidden = true;
 }
 
-// Returns the service's own frame of a video that the browser cannot show, or null.
+// Returns the faces, the picture's size, its scale to the video's own pixels, and the service's frame of a video that
+// the browser cannot show; null if nothing is known.
 export async function lookForFaces(file, startSeconds) {
-  const mine = ++asked;
   forgetFaces();
+  const mine = asked;
   const picture = await drawFrame(file, startSeconds).catch(() => null);
   if (!picture && file.size > MAX_SENT_BYTES) return null; // the form says so
   const form = new FormData();
@@ -30,38 +28,46 @@ export async function lookForFaces(file, startSeconds) {
     const found = await call("/faces", { method: "POST", body: form });
     if (mine !== asked) return null;
     const frame = picture ? null : new Blob([Uint8Array.from(atob(found.frame), (letter) => letter.charCodeAt(0))], { type: "image/jpeg" });
-    showFaces(found, picture ?? { blob: frame, width: found.width });
-    return frame;
+    return { ...found, frame, scale: picture ? picture.width / found.width : 1 };
   } catch {
     return null; // Without a preview the option decides; sending the form shows what is really wrong.
   }
 }
 
-function showFaces(found, picture) {
+// Draws a box around each face; of several, one is picked.
+export function drawFaces(stage, found) {
+  stage.querySelector(".faces")?.remove();
+  queueMicrotask(() => document.dispatchEvent(new Event("faces"))); // once they are drawn, for the speakers
   if (found.faces.length === 0) say("No face in the first picture. That is fine if one appears later.");
+  if (found.faces.length === 1) stage.append(element("div", { className: "faces" }, box(found.faces[0], found, "div")));
   if (found.faces.length < 2) return;
   const area = (face) => (face.x2 - face.x1) * (face.y2 - face.y1);
   const largest = found.faces.reduce((best, face) => (area(face) > area(best) ? face : best));
-  const scale = picture.width / found.width;
-  const marks = found.faces.map((face, index) => mark(face, found, scale, `${index + 1}`, face === largest));
-  const url = URL.createObjectURL(picture.blob);
-  const alt = `The video’s picture, with ${found.faces.length} faces`;
-  place.replaceChildren(element("img", { src: url, alt, onload: () => URL.revokeObjectURL(url) }), ...marks);
-  picker.hidden = false;
+  const marks = found.faces.map((face, index) => mark(face, found, `${index + 1}`, face === largest));
+  stage.append(element("fieldset", { className: "faces" }, element("legend", { className: "visually-hidden" }, "Who should speak?"), ...marks));
+  say("Who should speak? Choose a face in the picture.");
 }
 
-function mark(face, found, scale, number, checked) {
-  const value = `${Math.round(((face.x1 + face.x2) / 2) * scale)},${Math.round(((face.y1 + face.y2) / 2) * scale)}`;
+function mark(face, found, number, checked) {
+  const middle = (low, high) => Math.round(((low + high) / 2) * found.scale);
+  const value = `${middle(face.x1, face.x2)},${middle(face.y1, face.y2)}`;
   const radio = element("input", { type: "radio", name: "picked_face", value, checked, "aria-label": `Face ${number} from the left` });
-  const box = element("label", { className: "face" }, radio, element("span"), element("b", {}, number));
+  const made = box(face, found, "label");
+  made.append(element("b", {}, number));
+  made.prepend(radio);
+  return made;
+}
+
+function box(face, found, tag) {
+  const made = element(tag, { className: "face" }, element("span"));
   const percent = (part, whole) => `${(100 * part) / whole}%`;
-  Object.assign(box.style, {
+  Object.assign(made.style, {
     left: percent(face.x1, found.width),
     top: percent(face.y1, found.height),
     width: percent(face.x2 - face.x1, found.width),
     height: percent(face.y2 - face.y1, found.height),
   });
-  return box;
+  return made;
 }
 
 function say(text) {
@@ -75,17 +81,22 @@ async function drawFrame(file, startSeconds) {
   try {
     const isImage = file.type.startsWith("image/");
     const shown = isImage ? await loadImage(url) : await seekVideo(url, startSeconds);
-    const width = isImage ? shown.naturalWidth : shown.videoWidth;
-    const height = isImage ? shown.naturalHeight : shown.videoHeight;
-    const shrink = Math.min(1, LONG_SIDE / Math.max(width, height));
-    const canvas = element("canvas", { width: Math.round(width * shrink), height: Math.round(height * shrink) });
-    canvas.getContext("2d").drawImage(shown, 0, 0, canvas.width, canvas.height);
-    const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.9));
-    if (!blob) throw new Error("no picture");
-    return { blob, width };
+    return await asJpeg(shown);
   } finally {
     URL.revokeObjectURL(url);
   }
+}
+
+// Returns what an image or video shows now as a JPEG, and its width in its own pixels.
+export async function asJpeg(shown) {
+  const width = shown.naturalWidth || shown.videoWidth;
+  const height = shown.naturalHeight || shown.videoHeight;
+  const shrink = Math.min(1, LONG_SIDE / Math.max(width, height));
+  const canvas = element("canvas", { width: Math.round(width * shrink), height: Math.round(height * shrink) });
+  canvas.getContext("2d").drawImage(shown, 0, 0, canvas.width, canvas.height);
+  const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.9));
+  if (!blob) throw new Error("no picture");
+  return { blob, width };
 }
 
 async function loadImage(url) {

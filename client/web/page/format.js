@@ -1,5 +1,8 @@
 // Formats numbers and times, and builds elements. Text is always set as text, never as HTML.
 
+const LONGEST = 48; // letters of a name in a sentence
+const ENDING = 12;
+
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -22,6 +25,8 @@ export function icon(path) {
   svg.append(drawn);
   return svg;
 }
+
+export const counted = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
 export function size(bytes) {
   if (bytes < 1e6) return `${Math.max(1, Math.round(bytes / 1e3))} kB`;
@@ -58,6 +63,11 @@ export function ago(iso) {
   const sameDay = date.toDateString() === new Date().toDateString();
   const time = date.toLocaleTimeString([], { hour: "numeric", minute: "2-digit" });
   return sameDay ? `today, ${time}` : `${date.toLocaleDateString()}, ${time}`;
+}
+
+// Shortens a long name in its middle, so that its end stays.
+export function short(name) {
+  return name.length > LONGEST ? `${name.slice(0, LONGEST - ENDING - 1)}…${name.slice(-ENDING)}` : name;
 }
 
 export function announce(text) {

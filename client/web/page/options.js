@@ -82,6 +82,12 @@ export function fillOptions(settings) {
   }
 }
 
+// Gives the values as the form shows them, by name, in a shape that `fillOptions` takes.
+export function readOptions() {
+  const value = (control) => (control.type === "checkbox" ? control.checked : control.value || null);
+  return Object.fromEntries(fields.map(({ option, control }) => [option.name, value(control)]));
+}
+
 // Says what the browser finds wrong with a control; empty if nothing is. Steps are for its arrows alone.
 export function faultOf(control) {
   const { badInput, patternMismatch, rangeOverflow, rangeUnderflow } = control.validity;

@@ -11,6 +11,7 @@ export class Stream {
   join(follower, after) {
     this.followers.add(follower);
     if (!this.source || after < this.known) this.open(after);
+    else follower({ kind: "open" });
   }
 
   leave(follower) {
@@ -28,12 +29,14 @@ export class Stream {
         this.tell({ kind, revision: this.known, data: JSON.parse(event.data) });
       });
     }
+    this.source.addEventListener("open", () => this.tell({ kind: "open" }));
     this.source.addEventListener("error", () => {
-      if (this.source?.readyState !== EventSource.CLOSED) return; // it connects again by itself
+      if (this.source?.readyState !== EventSource.CLOSED) return this.tell({ kind: "interrupted" }); // it connects again by itself
       this.close();
       const lost = [...this.followers];
       this.followers.clear();
       for (const follower of lost) follower({ kind: "lost" });
+      return undefined;
     });
   }
 

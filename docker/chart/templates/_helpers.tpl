@@ -16,6 +16,12 @@ app.kubernetes.io/name: lipsync-web
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* Labels of a part beside Triton and the page; takes the root context and the part's name. */}}
+{{- define "lipsync.partSelector" -}}
+app.kubernetes.io/name: lipsync-{{ .part }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end }}
+
 {{- define "lipsync.labels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}

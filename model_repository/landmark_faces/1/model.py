@@ -11,6 +11,7 @@ from lipsync_core.face import (
     fill_slots,
     fit_keypoints,
     in_batches,
+    landmark_consecutive,
     landmark_detections,
     regions_from_detections,
 )
@@ -39,6 +40,7 @@ class TritonPythonModel(PictureStep):
         detected_boxes: np.ndarray,
         detected_keypoints: np.ndarray,
         detected_scores: np.ndarray,
+        consecutive: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
         """Find the landmarks of all faces of all frames together.
 
@@ -47,18 +49,23 @@ class TritonPythonModel(PictureStep):
             detected_boxes: float32 [F, N, 4].
             detected_keypoints: float32 [F, N, 6, 2].
             detected_scores: float32 [F, N], 0 for slots without a face.
+            consecutive: bool [1], whether the frames follow each other, see `landmark_consecutive`; not if absent.
 
         Returns:
             boxes, float32 [F, N, 4]; scores, float32 [F, N]; landmarks, float32 [F, N, 468, 3]; alignment_points,
             float32 [F, N, 3, 2]. Slots without a face are NaN, with score 0.
         """
         faces = np.nonzero(detected_scores > 0)  # frame and slot of each
-        regions = regions_from_detections(detected_boxes[faces], detected_keypoints[faces])
-        landmarks, present = landmark_detections(frames, faces[0], regions, self._run_landmarks)
-        present &= fit_keypoints(landmarks, detected_keypoints[faces], detected_boxes[faces])
+        boxes, keypoints = detected_boxes[faces], detected_keypoints[faces]
+        regions = regions_from_detections(boxes, keypoints)
+        if consecutive is not None and consecutive[0]:
+            landmarks, present = landmark_consecutive(frames, faces[0], boxes, regions, self._run_landmarks)
+        else:
+            landmarks, present = landmark_detections(frames, faces[0], regions, self._run_landmarks)
+        present &= fit_keypoints(landmarks, keypoints, boxes)
         kept = faces[0][present]
         results = {
-            "boxes": detected_boxes[faces][present],
+            "boxes": boxes[present],
             "landmarks": landmarks[present],
             "alignment_points": alignment_points(landmarks[present]),
         }

@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING
 
 from client.errors import UsageError, ref
 from client.progress import open_progress
+from lipsync_core.extras import install_advice
+from lipsync_core.syncnet.crops import SMOOTHED_FRAMES
 from perf.failures import run_command
-from perf.scores.syncnet.tracks import MIN_TRACK, SMOOTHED_FRAMES
+from perf.scores.syncnet.tracks import MIN_TRACK
 
 if TYPE_CHECKING:
     from perf.scores.syncnet.meter import TrackScore
 
 NAME = "perf syncnet"
-INSTALL_HINT = "Install it with: pip install 'lipsync-triton[torch]'"
 MEANS = ("lse_d", "lse_c", "offset", "distance_at_zero")
 
 
@@ -94,7 +95,7 @@ def _run(options: argparse.Namespace) -> None:
     try:
         from perf.scores.syncnet.job import SyncNetJob  # noqa: PLC0415  (torch is heavy, and may be missing)
     except ImportError as error:
-        raise UsageError(expected="torch", got=error, advice=INSTALL_HINT) from error
+        raise UsageError(expected="torch", got=error, advice=install_advice("torch")) from error
     if options.cropped and options.s3fd:
         raise UsageError(
             option="s3fd", expected=f"no {ref('cropped')} beside it", got="both", advice="A face crop needs no detector"

@@ -10,15 +10,22 @@ from client.media import AudioSource, VideoSource
 from client.progress import JobProgress
 from client.servers.connection import TritonConnection
 from client.servers.embedded import open_server
+from client.syncnet.sound import VideoSound
 from client.tracking.finder import MEDIAPIPE
+from export.shared.files import file_sha256
+from export.syncnet.source import PUBLISHED_NAME, is_published
 from lipsync_core.repository import DEFAULT_REPOSITORY
-from perf.scores.syncnet.distances import MAX_SHIFT
-from perf.scores.syncnet.meter import TrackScore, VideoSound, measure_crop, measure_tracks
+from lipsync_core.syncnet.distances import MAX_SHIFT
+from perf.scores.syncnet.meter import TrackScore, measure_crop, measure_tracks
+from perf.scores.syncnet.towers import TorchTowers
 from perf.scores.syncnet.tracks import Track
 from perf.scores.syncnet.video_tracks import find_video_tracks, original_detector, served_detector
 from perf.scores.syncnet.weights import SYNTHETIC_LINE, load_detector, load_syncnet, synthetic_syncnet
 
 FEW_WINDOWS = 75  # with fewer, pairs beyond the ends of the clip dominate the figures
+OTHER_WEIGHTS_LINE = (
+    f"the weights are not the published {PUBLISHED_NAME}: do not compare these figures with published ones"
+)
 
 
 class SyncNetJob:
@@ -43,7 +50,9 @@ class SyncNetJob:
         self._sound = VideoSound.of_video(self._source) if audio is None else VideoSound(AudioSource(audio))
         self._synthetic = weights is None
         try:
-            self._network = synthetic_syncnet() if weights is None else load_syncnet(weights)
+            network = synthetic_syncnet() if weights is None else load_syncnet(weights)
+            self._towers = TorchTowers(network)
+            self._is_known = weights is None or is_published(weights, file_sha256(weights))
             self._detector = None if detector is None else load_detector(detector)
         except ValueError as error:
             raise UsageError(str(error)) from error
@@ -61,16 +70,17 @@ class SyncNetJob:
             LipSyncError: the media cannot be decoded, or the server fails.
         """
         tracks = self._find_tracks(min_track, url, progress)
-        return measure_tracks(self._network, self._source, self._sound, tracks, progress)
+        return measure_tracks(self._towers, self._source, self._sound, tracks, progress)
 
     def measure_crop(self, progress: JobProgress) -> list[TrackScore]:
         """Score the whole video as one face crop."""
-        return [measure_crop(self._network, self._source, self._sound, progress)]
+        return [measure_crop(self._towers, self._source, self._sound, progress)]
 
     def warnings(self, scores: Sequence[TrackScore]) -> list[str]:
         """Return what limits the meaning of the scores, one sentence each."""
         facts = {
             SYNTHETIC_LINE: self._synthetic,
+            OTHER_WEIGHTS_LINE: not self._is_known,
             "the audio is silent: the figures mean nothing": self._sound.is_silent,
             f"fewer than {FEW_WINDOWS} windows: the ends of the clip dominate the published figures;"
             " see valid_pairs_only in the JSON": min(score.published.windows for score in scores) < FEW_WINDOWS,

@@ -19,8 +19,8 @@ from client.servers.connection import TritonConnection
 from client.tracking.faces import MIN_CHOSEN_SCORE
 from client.tracking.finder import FaceFinder
 from export.wav2lip.s3fd import S3FD
+from lipsync_core.syncnet.mfcc import FPS
 from lipsync_core.wav2lip.faces import boxes_from_landmarks
-from perf.scores.syncnet.mfcc import FPS
 from perf.scores.syncnet.s3fd import MIN_SCORE, faces_in_frame, find_faces, shrink
 from perf.scores.syncnet.tracks import MIN_FACE_SIZE, SceneCutter, Track, find_tracks
 

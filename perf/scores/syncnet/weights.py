@@ -10,9 +10,9 @@ import torch
 
 from export.shared.checkpoint import Others, check_weights, module_shapes
 from export.shared.checkpoint_file import read_weights
+from export.syncnet.network import SyncNet
+from export.syncnet.synthetic_weights import syncnet_weights
 from export.wav2lip.s3fd import S3FD, SYNCNET_NAMES, SYNCNET_S3FD
-from perf.scores.syncnet.network import SyncNet
-from perf.scores.syncnet.synthetic_weights import syncnet_weights
 
 Value = TypeVar("Value")
 

@@ -1,0 +1,167 @@
+"""Reads the jobs of a batch, a line at a time, so that a file may have any number of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.errors import LipSyncError, MediaError, OutputError, UsageError
+from client.job_files import AUDIO, PREPARED, SCRIPT, VIDEO, JobFiles, job_of
+from client.job_options import JobOptions
+from client.options import RESUME
+from client.prepared.clip import MANIFEST
+from client.scene.files import is_path
+from client.scene.written import digest, scene_as_json
+
+DIGEST_BYTES = 8  # two of a million outputs have the same digest once in thirty million batches
+FILE_KEYS = tuple(field.name for field in dataclasses.fields(JobFiles))
+OUTPUT_KEY = "output"
+
+
+@dataclass(frozen=True)
+class BatchJob:
+    """One line of a batch.
+
+    Attributes:
+        number: the line's number, from 1.
+        choices: the line's object; empty if it is none.
+        options: the job; None if the line cannot be used.
+        problem: what is wrong with the line; None if nothing is.
+    """
+
+    number: int
+    choices: Mapping[str, object]
+    options: JobOptions | None = None
+    problem: LipSyncError | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call the job."""
+        return str(self.choices.get(OUTPUT_KEY, f"line {self.number}"))
+
+    def stamps(self) -> dict[str, list[int] | str | None]:
+        """Return what tells later whether the job is still done: size and time of its files, and its script's hash."""
+        fields = _by_option_name(self.choices)
+        files = {key: Path(str(fields[key])) for key in FILE_KEYS if key in fields}
+        if PREPARED in files:
+            files[PREPARED] /= MANIFEST
+        script = None if self.options is None else self.options.script
+        if script is None:
+            return {key: _stamp(path) for key, path in files.items()}
+        files |= {f"voice {path}": path for path in script.files}
+        return {**{key: _stamp(path) for key, path in files.items()}, "scene": digest(scene_as_json(script))}
+
+
+def count_jobs(path: Path) -> int:
+    """Count the lines of a file that are jobs, without looking at them.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    return sum(1 for _ in _lines(path))
+
+
+def read_jobs(path: Path, shared: Mapping[str, object]) -> Iterator[BatchJob]:
+    """Read a file of jobs; a line that cannot be used becomes a job that fails.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    outputs: dict[int, int] = {}  # the first line of each, by its path's digest: all that is kept of a line
+    for number, line in _lines(path):
+        job = _read_job(number, line, shared)
+        first = number if job.options is None else outputs.setdefault(_digest_of(job.options.output), number)
+        if first != number:
+            problem = UsageError(about="output", expected="a file of its own", got=f"that of line {first}")
+            job = BatchJob(number, job.choices, problem=problem)
+        yield job
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Read the lines that are not empty, each with its number."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, line
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", "no text")
+        raise UsageError(option="batch", expected="a readable file of JSON lines", got=f"{path} ({reason})") from error
+
+
+def _read_job(number: int, line: str, shared: Mapping[str, object]) -> BatchJob:
+    choices: Mapping[str, object] = {}
+    try:
+        choices = _read_object(line)
+        fields = _by_option_name(choices)
+        _check_files(fields)
+        files = {key: Path(str(fields.pop(key))) for key in FILE_KEYS if key in fields}
+        given = {RESUME.name: True, **shared, **fields}
+        return BatchJob(number, choices, job_of(JobFiles(**files), given, "batch"))
+    except (UsageError, MediaError, OutputError) as error:
+        error.about = ", ".join(filter(None, [error.about, f"line {number}"]))
+        return BatchJob(number, choices, problem=error)
+
+
+def _read_object(line: str) -> Mapping[str, object]:
+    """Return a line's object.
+
+    Raises:
+        UsageError: the line holds something else.
+    """
+    try:
+        choices = json.loads(line)
+    except (ValueError, RecursionError):
+        choices = None
+    if not isinstance(choices, dict):
+        raise UsageError(expected="a JSON object", got=repr(line[:80]))
+    return choices
+
+
+def _by_option_name(choices: Mapping[str, object]) -> dict[str, object]:
+    """Return a line's fields by the names of options, which the command line spells with dashes."""
+    return {name.replace("-", "_"): value for name, value in choices.items()}
+
+
+def _check_files(fields: Mapping[str, object]) -> None:
+    """Check that a line names the files that it needs.
+
+    Raises:
+        UsageError: it does not, or no file can have such a name.
+    """
+    named = [key for key in FILE_KEYS if key in fields]
+    required = _required_keys(fields)
+    missing = [key for key in (*required, *named) if not isinstance(fields.get(key), str)]
+    if missing:
+        raise UsageError(expected=", ".join(dict.fromkeys([*required, *missing])), got=f"no {missing[0]}")
+    if not all(is_path(str(fields[key])) for key in named):
+        raise UsageError(expected="paths that files can have", got="NUL or characters that cannot be encoded")
+
+
+def _required_keys(fields: Mapping[str, object]) -> tuple[str, str, str]:
+    """Return the names of the files that a line needs: the picture's source, what is said, the output.
+
+    Raises:
+        UsageError: the line gives both a video and a prepared clip.
+    """
+    if PREPARED in fields and VIDEO in fields:
+        raise UsageError(expected=f"{VIDEO} or {PREPARED}", got="both")
+    return PREPARED if PREPARED in fields else VIDEO, SCRIPT if SCRIPT in fields else AUDIO, OUTPUT_KEY
+
+
+def _digest_of(output: Path) -> int:
+    real = os.fsencode(os.path.realpath(output))
+    return int.from_bytes(hashlib.blake2b(real, digest_size=DIGEST_BYTES).digest())
+
+
+def _stamp(path: Path) -> list[int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]

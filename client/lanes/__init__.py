@@ -1,0 +1,1 @@
+"""The lanes of a job: who is drawn over the pictures, with which generator, and when."""

@@ -1,0 +1,1 @@
+"""Runs jobs somewhere: in processes of this machine, or as tasks of a Ray cluster."""

@@ -1,0 +1,1 @@
+"""The sound of a job: the voices that drive the lips, and the track that is written."""

@@ -1,0 +1,15 @@
+"""Errors of storage, each a kind of the client's own."""
+
+from __future__ import annotations
+
+from client.errors import LipSyncError, MediaError
+
+
+class StorageUnavailable(LipSyncError):
+    """The storage does not answer, or refuses: trying again later may help."""
+
+    title = "The storage of the files cannot be reached"
+
+
+class FileMissing(MediaError):
+    """The storage has no such file."""

@@ -1,0 +1,1 @@
+"""How well lips and sound agree by SyncNet, asked from the server where it has that network."""

@@ -1,0 +1,1 @@
+"""How often the right person is found to speak, on scenes composed of clips of single speakers."""
