@@ -56,6 +56,14 @@ def test_only_slow_entrances_have_a_queue_policy(model: Path) -> None:
         assert ("queue_policy" in text) is (model.name == "latentsync"), path
 
 
+def test_requests_of_streams_wait_in_the_batchers_queue() -> None:
+    """Where more than 1,000 wait outside of it, Triton frees memory that other models' batchers use (docs/serving.md).
+
+    `python -m perf live --pace fast --sessions 2` then ends within minutes.
+    """
+    assert "dynamic_batching { }" in (REPOSITORY / "live" / "config.pbtxt").read_text()
+
+
 @pytest.mark.parametrize("contract", CONTRACTS.values(), ids=lambda contract: contract.name)
 def test_no_output_carries_an_inputs_name(contract: ModelContract) -> None:
     """In an ensemble that takes the server down at the first request; elsewhere it confuses readers."""
