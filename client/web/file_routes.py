@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
+from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from client.options import CONTAINER
+from client.provenance.signing import sidecar_of
 from client.web.job_record import JobRecord
 from client.web.job_settings import AUDIO_FILE, VIDEO_FILE, result_file
-from client.web.job_views import EXAMPLE_ID, ResultUrl, ResultUrlRequest, download_name
-from client.web.media_type import HEAD_BYTES, KINDS, media_type, media_type_of
+from client.web.job_views import EXAMPLE_ID, ResultUrl, ResultUrlRequest, download_name, sidecar_file
+from client.web.media_type import HEAD_BYTES, KINDS, UNKNOWN, media_type, media_type_of
 from client.web.previews import make_preview_here, make_stored_preview
-from client.web.problem_kinds import WRONG_STATE
+from client.web.problem_kinds import FILE_GONE, WRONG_STATE
 from client.web.problems import ProblemError, file_is_gone, problem_responses
 from client.web.remote_file import RemoteFile
 from client.web.security import User
@@ -30,14 +33,21 @@ FILE_HEADERS = {"Content-Security-Policy": "sandbox; default-src 'none'", "Cache
 SHOWN_ANYWHERE = {"Cross-Origin-Resource-Policy": "cross-origin"}  # players of other sites' pages may show it
 MAX_EXPIRES = 2**40  # seconds since 1970
 BYTES = {"type": "string", "format": "binary"}
-_FILE_CONTENT = {kind: {"schema": BYTES} for kind in KINDS}
-MEDIA: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file.", "content": _FILE_CONTENT},
-    206: {"description": "The part that the Range header asks for.", "content": _FILE_CONTENT},
-    304: {"description": "The file that If-None-Match or If-Modified-Since names has not changed."},
-}
-JobId = Annotated[str, Path(description="The job's id.", examples=[EXAMPLE_ID])]
+JobId = Annotated[str, PathParameter(description="The job's id.", examples=[EXAMPLE_ID])]
 Download = Annotated[bool, Query(description="Send it as a download instead of showing it.")]
+
+
+def _answers(*kinds: str) -> dict[int | str, dict[str, Any]]:
+    """Describe the answers with a file of some media types."""
+    content = {kind: {"schema": BYTES} for kind in kinds}
+    return {
+        200: {"description": "The file.", "content": content},
+        206: {"description": "The part that the Range header asks for.", "content": content},
+        304: {"description": "The file that If-None-Match or If-Modified-Since names has not changed."},
+    }
+
+
+MEDIA = _answers(*KINDS)
 router = APIRouter(tags=["files"])
 
 
@@ -54,6 +64,25 @@ def get_result(
 ) -> Response:
     """Return the finished video; the Range header selects a part."""
     return result_response(service, service.job(job_id, user), download=download)
+
+
+@router.get(
+    "/jobs/{job_id}/credentials",
+    response_class=FileResponse,
+    responses={**_answers(UNKNOWN), **problem_responses(401, 404, 409, 416)},
+)
+def get_credentials(job_id: JobId, user: User, service: ServiceDep) -> Response:
+    """Return the signed credentials of a result that cannot hold them itself, such as WebM's."""
+    job = service.job(job_id, user)
+    _check_finished(job)
+    name = sidecar_file(job)
+    if name is None:
+        people = "This result has no separate credentials: it holds them itself, or is not signed."
+        raise ProblemError(FILE_GONE, expected="a result with credentials beside it", got="one without", people=people)
+    found = stored_response(service, job, name, filename=sidecar_of(Path(download_name(job))).name, download=True)
+    if found is None:
+        raise file_is_gone("file with the credentials")
+    return found
 
 
 @router.get(

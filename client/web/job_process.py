@@ -12,8 +12,9 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -23,6 +24,7 @@ from client.logs import set_up_logs
 from client.options import CONTAINER
 from client.process import end_on_signals, end_with_parent
 from client.quality.fixing import run_corrected
+from client.report import Report
 from client.servers.access import ServerAccess
 from client.servers.pool import ServerPool
 from client.shortage import shortage_of
@@ -196,11 +198,17 @@ def run_job(store: JobStore, media: JobMedia, job_id: str, access: ServerAccess,
         report = run_corrected(options, lambda job: job.run(pool, StoredProgress(store, job_id)))
     fields = report.as_dict(ref)  # the API and the page each spell options in their own way
     del fields["output"]  # a path of this machine
-    result = Path(result_file(record.settings[CONTAINER.name]))
     if not _insist(lambda: store.is_mine(job_id)):
         raise ClaimLost
-    wait_for_storage(lambda: media.put(job_id, result), f"the result of job {job_id}")
+    for name in (*_sidecars(report), result_file(record.settings[CONTAINER.name])):
+        wait_for_storage(partial(media.put, job_id, Path(name)), f"the result of job {job_id}")
     _insist(lambda: store.finish(job_id, fields, store.owner))
+
+
+def _sidecars(report: Report) -> Sequence[str]:
+    """Return the name of the file with the result's credentials, if there is one."""
+    sidecar = None if report.provenance is None else report.provenance.sidecar
+    return () if sidecar is None else (sidecar,)
 
 
 def _fetch(media: JobMedia, record: JobRecord) -> None:

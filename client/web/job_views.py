@@ -55,6 +55,9 @@ class JobLinks(BaseModel):
         description="What is ready of the result, to watch while it is made; null where there is nothing to watch."
     )
     result: str | None
+    credentials: str | None = Field(
+        description="The signed credentials of a result that cannot hold them itself; null otherwise."
+    )
 
 
 class CallbackView(BaseModel):
@@ -228,6 +231,7 @@ def job_view(
             poster=f"/jobs/{record.id}/poster",
             progressive=f"/jobs/{record.id}/progressive" if is_ready else None,
             result=f"/jobs/{record.id}/result" if record.state == "finished" else None,
+            credentials=f"/jobs/{record.id}/credentials" if sidecar_file(record) else None,
         ),
     )
 
@@ -253,6 +257,12 @@ def _outcome(state: CallbackState) -> Literal["waiting", "delivered", "given up"
 def download_name(record: JobRecord) -> str:
     """Return the file name of a downloaded result, made from the video's name."""
     return f"{PurePosixPath(record.video_name).stem or 'video'}-lipsync.{record.settings[CONTAINER.name]}"
+
+
+def sidecar_file(record: JobRecord) -> str | None:
+    """Return the name of the file with the result's credentials; None if there is none beside it."""
+    provenance = (record.report or {}).get("provenance") or {}
+    return provenance.get("sidecar")
 
 
 def _source(settings: Mapping[str, Any]) -> SourceTimeline:

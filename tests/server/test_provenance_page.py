@@ -43,6 +43,14 @@ def test_provenance_badge_says_who_when_and_what(stand: Stand) -> None:
     expect(badge).to_contain_text("Signed by Test Studio")
     expect(badge).to_contain_text("2026")
     expect(badge).to_contain_text("lip-synced by Mouth motion, 148 of 150 frames · marked")
+    expect(badge.get_by_role("link")).to_have_count(0)
+
+
+def test_provenance_beside_the_result_can_be_downloaded(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the container cannot hold it."""
+    monkeypatch.setitem(REPORT, "provenance", {**REPORT["provenance"], "sidecar": "result.webm.c2pa"})
+    done(stand)
+    expect(stand.page.get_by_role("link", name="Download the credentials")).to_be_visible()
 
 
 def test_quality_report_is_on_the_timeline(stand: Stand) -> None:

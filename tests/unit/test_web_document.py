@@ -19,8 +19,8 @@ from tests.web_service import make_service
 
 OPERATIONS = {
     "create_job", "list_jobs", "get_job", "cancel_job", "retry_job", "delete_job", "follow_job", "follow_jobs",
-    "get_result", "get_video", "get_audio", "get_script", "get_preview", "get_poster", "make_result_url",
-    "get_shared_result", "get_progressive",
+    "get_result", "get_credentials", "get_video", "get_audio", "get_script", "get_preview", "get_poster",
+    "make_result_url", "get_shared_result", "get_progressive",
     "list_models", "list_options", "get_limits", "find_faces", "list_problems", "get_problem", "get_session", "sign_in",
     "sign_out", "health", "ready", "metrics", "submit", "status", "result", "list_pipelines", "get_queue",
     "get_waveform", "get_example", "get_example_file",

@@ -16,6 +16,9 @@ export function credentialsOf(job) {
   const lines = [when(found), what(job), isSigned && found.is_marked ? "marked" : "", found.label ? `labelled “${found.label}”` : ""];
   const badge = element("p", { className: "credentials" },
     icon(SHIELD), element("b", {}, who), element("span", {}, lines.filter(Boolean).join(" · ")));
+  if (job.links.credentials) {
+    badge.append(element("a", { href: job.links.credentials, download: "" }, "Download the credentials"));
+  }
   badge.dataset.state = isSigned ? "signed" : found.is_marked ? "marked" : "none";
   return badge;
 }
