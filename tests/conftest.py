@@ -26,6 +26,7 @@ REPOSITORY = ROOT / "model_repository"
 STARTUP_TIMEOUT_S = 600.0  # a busy machine reads programs slowly
 DEFAULT_MODELS = ("faces", "mouth_motion", "voice_activity")  # of the default pipeline, and of others in silence
 MUSETALK_MODELS = ("musetalk", "musetalk_prepare", "musetalk_prepared", "whisper_padded_features")
+LATENTSYNC_MODELS = ("latentsync", "whisper_features", *DEFAULT_MODELS)
 LATENTSYNC_RESOLUTION = 64  # pixels: edge of the faces that the small networks generate
 
 
@@ -79,9 +80,18 @@ def latentsync_repository(model_repository: Path, tmp_path_factory: pytest.TempP
     from tests.synthetic_networks import SMALL_LATENTSYNC
 
     copy = _with_networks(model_repository, tmp_path_factory.mktemp("latentsync"), *SMALL_LATENTSYNC)
-    config = copy / "latentsync_align" / "config.pbtxt"
-    config.write_text(config.read_text().replace('"256"', f'"{LATENTSYNC_RESOLUTION}"'))
-    return copy
+    return _with_small_faces(copy)
+
+
+@pytest.fixture(scope="session")
+def simple_latentsync_repository(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with a UNet of a few operators; the networks around it are those of MuseTalk's tests."""
+    from tests.simple_unet import write_simple_unets
+    from tests.synthetic_networks import VAE, WHISPER
+
+    copy = _with_networks(model_repository, tmp_path_factory.mktemp("simple_latentsync"), VAE, WHISPER)
+    write_simple_unets(copy)
+    return _with_small_faces(copy)
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +116,14 @@ def server(model_repository: Path) -> Iterator[EmbeddedServer]:
 @pytest.fixture(scope="module")
 def latentsync_server(latentsync_repository: Path) -> Iterator[EmbeddedServer]:
     """One embedded Triton with small LatentSync models."""
-    with serve(latentsync_repository, ("latentsync", "whisper_features", *DEFAULT_MODELS)) as up:
+    with serve(latentsync_repository, LATENTSYNC_MODELS) as up:
+        yield up
+
+
+@pytest.fixture(scope="module")
+def simple_latentsync_server(simple_latentsync_repository: Path) -> Iterator[EmbeddedServer]:
+    """One embedded Triton with LatentSync models, their UNet of a few operators."""
+    with serve(simple_latentsync_repository, LATENTSYNC_MODELS) as up:
         yield up
 
 
@@ -199,6 +216,13 @@ def skip_or_fail(reason: str) -> NoReturn:
     if os.environ.get("REQUIRE_SERVER") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def _with_small_faces(repository: Path) -> Path:
+    """Let LatentSync generate faces of LATENTSYNC_RESOLUTION; returns the repository."""
+    config = repository / "latentsync_align" / "config.pbtxt"
+    config.write_text(config.read_text().replace('"256"', f'"{LATENTSYNC_RESOLUTION}"'))
+    return repository
 
 
 def _with_networks(repository: Path, folder: Path, *exports: Export, file_format: FileFormat = "onnx") -> Path:

@@ -29,6 +29,7 @@ from lipsync_core.weights import WeightsNote, read_note, read_trained_resolution
 from tests.conftest import REPOSITORY  # noqa: E402
 from tests.imitation_hub import Fault, ImitationHub  # noqa: E402
 from tests.synthetic_networks import (  # noqa: E402
+    LATENTSYNC_UNET,
     SMALL_LATENTSYNC,
     TENSORRT_OPERATORS,
     FileFormat,
@@ -37,6 +38,9 @@ from tests.synthetic_networks import (  # noqa: E402
 )
 
 MODELS = exported_models(SMALL_LATENTSYNC)
+OF_EVERY_MODEL = [  # the export of the UNet takes minutes
+    pytest.param(model, marks=pytest.mark.long) if model in LATENTSYNC_UNET.models else model for model in MODELS
+]
 
 
 @pytest.fixture
@@ -52,7 +56,7 @@ def small_shallow(seed_shift: int = 0) -> ServedModel:
     return UNET.models(load_synthetic(UNET, size="small", seed_shift=seed_shift))[1]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", OF_EVERY_MODEL)
 def test_graphs_hold_operators_that_tensorrt_reads(model: str) -> None:
     """Opset 18, free axes where config.pbtxt has them, nothing of the machine that exported."""
     graph = onnx.load(exported_network(model))
@@ -234,12 +238,12 @@ def test_a_noted_resolution_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file_format", ["onnx", pytest.param("torch", marks=pytest.mark.long)])
-def test_synthetic_weights_are_noted_beside_each_network(file_format: FileFormat) -> None:
+@pytest.mark.parametrize("model", OF_EVERY_MODEL)
+def test_synthetic_weights_are_noted_beside_each_network(model: str, file_format: FileFormat) -> None:
     """All models that come from the same weights say so."""
-    for model in MODELS:
-        size = "full" if model == "whisper_encoder" else "small"
-        note = read_note(exported_network(model, file_format))
-        assert note == WeightsNote(seed_shift=0, size=size)
+    size = "full" if model == "whisper_encoder" else "small"
+    note = read_note(exported_network(model, file_format))
+    assert note == WeightsNote(seed_shift=0, size=size)
 
 
 VAE_COMMAND = ["vae", "--synthetic-weights", "--size", "small"]

@@ -20,7 +20,9 @@ from export.vae.network import VAE  # noqa: E402
 from export.wav2lip.networks import DETECTOR, GENERATOR  # noqa: E402
 from export.whisper.network import WHISPER  # noqa: E402
 from tests.closeness import assert_close  # noqa: E402
-from tests.synthetic_networks import SMALL_LATENTSYNC, exported_models, exported_network  # noqa: E402
+from tests.synthetic_networks import LATENTSYNC_UNET, exported_models, exported_network  # noqa: E402
+from tests.synthetic_networks import VAE as VAE_EXPORT  # noqa: E402
+from tests.synthetic_networks import WHISPER as WHISPER_EXPORT  # noqa: E402
 
 BOUND = 1e-4  # of the output's standard deviation: float32 sums in another order; measured 6e-6, 4e-6 over 20 steps
 SHALLOW_EVERY = 3
@@ -40,7 +42,13 @@ def unet() -> LatentSyncUNet:
 
 @pytest.fixture(scope="module")
 def sessions() -> dict[str, onnxruntime.InferenceSession]:
-    return {model: open_session(exported_network(model)) for model in exported_models(SMALL_LATENTSYNC)}
+    return {model: open_session(exported_network(model)) for model in LATENTSYNC_UNET.models}
+
+
+@pytest.fixture(scope="module")
+def other_sessions() -> dict[str, onnxruntime.InferenceSession]:
+    """Those of the networks around the UNet."""
+    return {model: open_session(exported_network(model)) for model in exported_models((VAE_EXPORT, WHISPER_EXPORT))}
 
 
 Run = dict[str, np.ndarray]
@@ -61,7 +69,8 @@ class Networks:
         return [value.numpy() for value in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
 
-@pytest.fixture(scope="module", params=["torch", "onnx"])
+# The export of the UNet takes minutes.
+@pytest.fixture(scope="module", params=["torch", pytest.param("onnx", marks=pytest.mark.long)])
 def networks(unet: LatentSyncUNet, request: pytest.FixtureRequest) -> Networks:
     return Networks(unet, request.getfixturevalue("sessions") if request.param == "onnx" else None)
 
@@ -264,7 +273,7 @@ def whisper_states(request: pytest.FixtureRequest) -> object:
     if request.param == "torch":
         module = load_synthetic(WHISPER)
         return lambda mel: module(torch.from_numpy(mel))[0].numpy()
-    session = request.getfixturevalue("sessions")["whisper_encoder"]
+    session = request.getfixturevalue("other_sessions")["whisper_encoder"]
     return lambda mel: session.run(None, {"mel": mel})[0]
 
 
@@ -280,24 +289,24 @@ def test_the_golden_whisper_states_hold(whisper_states: object, latentsync_dir: 
 
 @pytest.mark.parametrize("kind", ["torch", "onnx"])
 def test_the_golden_vae_holds(
-    kind: str, sessions: dict[str, onnxruntime.InferenceSession], latentsync_dir: Path
+    kind: str, other_sessions: dict[str, onnxruntime.InferenceSession], latentsync_dir: Path
 ) -> None:
     """The original pipeline's decoded faces from its latents, kept in half precision."""
     goldens = np.load(latentsync_dir / "pipeline_small.npz")
     latents = goldens["final_latents"][0].transpose(1, 0, 2, 3)[:16] / np.float32(0.18215)
-    found = vae_model("vae_decoder", kind, sessions, latents=np.ascontiguousarray(latents))
+    found = vae_model("vae_decoder", kind, other_sessions, latents=np.ascontiguousarray(latents))
     expected = goldens["decoded"][:16].astype(np.float32)
     assert_close(found, expected, rel=2 * float(np.finfo(np.float16).eps))
 
 
-def test_the_vae_encoder_is_the_whole_vaes(sessions: dict[str, onnxruntime.InferenceSession]) -> None:
+def test_the_vae_encoder_is_the_whole_vaes(other_sessions: dict[str, onnxruntime.InferenceSession]) -> None:
     """Its moments are what diffusers' own encode gives."""
     vae = load_synthetic(VAE, size="small")
     images = np.random.default_rng(0).uniform(-1, 1, (3, 3, 64, 48)).astype(np.float32)
     with torch.inference_mode():
         expected = vae.encode(torch.from_numpy(images)).latent_dist.parameters.numpy()
     for kind in ("torch", "onnx"):
-        assert relative(vae_model("vae_encoder", kind, sessions, images=images), expected) <= BOUND
+        assert relative(vae_model("vae_encoder", kind, other_sessions, images=images), expected) <= BOUND
 
 
 def vae_model(

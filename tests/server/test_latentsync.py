@@ -45,17 +45,22 @@ FRAMES = np.stack([head_frame(shift) for shift in range(6)])
 QUICK = {"num_inference_steps": np.array([3], np.int32)}
 
 
+# The small UNet takes minutes to export. In torch it is compared with the goldens in every run, and Wav2Lip's networks
+# test the flavour.
+SIMPLE = "simple_latentsync_server"
+EXPORTED = [pytest.param(name, marks=pytest.mark.long) for name in ("latentsync_server", "latentsync_torch_server")]
+
+
 @pytest.fixture
-def latentsync(latentsync_server: EmbeddedServer) -> Iterator[TritonConnection]:
-    with TritonConnection(latentsync_server.url) as opened:
+def latentsync(served: EmbeddedServer) -> Iterator[TritonConnection]:
+    with TritonConnection(served.url) as opened:
         yield opened
 
 
-# The programs take minutes to trace and to load; Wav2Lip's test the flavour in every run.
-@pytest.fixture(params=["latentsync_server", pytest.param("latentsync_torch_server", marks=pytest.mark.long)])
-def each_flavour(request: pytest.FixtureRequest) -> Iterator[TritonConnection]:
-    with TritonConnection(request.getfixturevalue(request.param).url) as opened:
-        yield opened
+@pytest.fixture(params=[SIMPLE, EXPORTED[0]])
+def served(request: pytest.FixtureRequest) -> EmbeddedServer:
+    up: EmbeddedServer = request.getfixturevalue(request.param)
+    return up
 
 
 class ServedNetworks:
@@ -108,7 +113,8 @@ def requests_of_a_clip(connection: TritonConnection, count: int) -> list[dict[st
     return requests
 
 
-def test_golden_frames_hold(each_flavour: TritonConnection, reference_dir: Path) -> None:
+@pytest.mark.parametrize("served", EXPORTED, indirect=True)
+def test_golden_frames_hold(latentsync: TritonConnection, reference_dir: Path) -> None:
     """The original's 42 frames from its points, noise and speech: 99.9 % of the pixels within one level."""
     folder = reference_dir / "latentsync"
     goldens, groups = np.load(folder / "pipeline_small.npz"), np.load(folder / "align.npz")
@@ -116,7 +122,7 @@ def test_golden_frames_hold(each_flavour: TritonConnection, reference_dir: Path)
     points = np.rint(np.stack(means, axis=1)).astype(np.float32)
     biases, order = running_bias(points), goldens["frame_index"]
     speech = goldens["pcm"].astype(np.float32) / 32768
-    features = each_flavour.infer(InferRequest("whisper_features", {"audio": speech}))["audio_features"]
+    features = latentsync.infer(InferRequest("whisper_features", {"audio": speech}))["audio_features"]
     synced = []
     for start in range(0, len(order), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(order)))
@@ -133,16 +139,17 @@ def test_golden_frames_hold(each_flavour: TritonConnection, reference_dir: Path)
             "masked_noise": goldens["noise_vae_masked"][rows],
             "reference_noise": goldens["noise_vae_ref"][rows],
         }
-        synced.append(ask(each_flavour, **request))
+        synced.append(ask(latentsync, **request))
     difference = np.abs(np.concatenate(synced).astype(int) - goldens["out_frames"])
     assert (difference > 1).any(axis=-1).mean() <= 0.001
     assert (difference > 0).any(axis=-1).mean() <= 0.01  # a float on the edge of a whole number
 
 
+@pytest.mark.parametrize("served", EXPORTED, indirect=True)
 @pytest.mark.parametrize(("speed", "file"), [("exact", "ddim_small.npz"), ("cached", "deepcache_small.npz")])
 @pytest.mark.parametrize(("steps", "guidance_scale", "name"), [(20, 1.5, "20_g1p5"), (5, 1.0, "5_g1p0")])
 def test_golden_latents_hold(
-    each_flavour: TritonConnection,
+    latentsync: TritonConnection,
     reference_dir: Path,
     speed: str,
     file: str,
@@ -155,7 +162,7 @@ def test_golden_latents_hold(
     expected = np.load(reference_dir / "latentsync" / file)[f"final_{name}"]
     options = DiffusionOptions(steps, guidance_scale, speed=speed)
     parts = [torch.from_numpy(goldens[key][0]) for key in ("mask", "masked", "ref")]
-    unet = ChunkUnet(ServedNetworks(each_flavour), torch.cat(parts), torch.from_numpy(goldens["audio"]), options)
+    unet = ChunkUnet(ServedNetworks(latentsync), torch.cat(parts), torch.from_numpy(goldens["audio"]), options)
     latents = torch.from_numpy(goldens["noise"]).expand(-1, -1, CHUNK, -1, -1)
     shallow = unet.shallow if speed == "cached" else None
     found = denoise(
@@ -164,18 +171,19 @@ def test_golden_latents_hold(
     assert_close(found, expected, rel=LATENTS_ERROR, scale=expected.std())
 
 
-def test_golden_features_hold(each_flavour: TritonConnection, reference_dir: Path) -> None:
+@pytest.mark.parametrize("served", [SIMPLE, *EXPORTED], indirect=True)
+def test_golden_features_hold(latentsync: TritonConnection, reference_dir: Path) -> None:
     """The original's, of 9.6 s, of 35 s in two segments, and of an odd number of columns."""
     goldens = np.load(reference_dir / "latentsync" / "whisper.npz")
     speech = goldens["pcm"].astype(np.float32) / 32768
-    found = each_flavour.infer(InferRequest("whisper_features", {"audio": speech}))["audio_features"]
+    found = latentsync.infer(InferRequest("whisper_features", {"audio": speech}))["audio_features"]
     assert_close(found, goldens["feat"], rel=FEATURES_ERROR)
-    long = each_flavour.infer(InferRequest("whisper_features", {"audio": np.resize(speech, 560_000)}))["audio_features"]
+    long = latentsync.infer(InferRequest("whisper_features", {"audio": np.resize(speech, 560_000)}))["audio_features"]
     assert long.shape == tuple(goldens["feat35_shape"])
     assert_close(long[goldens["feat35_rows"]], goldens["feat35"], rel=FEATURES_ERROR)
     start = int(goldens["odd_start"])
     odd = speech[start : start + int(goldens["odd_samples"])]
-    found = each_flavour.infer(InferRequest("whisper_features", {"audio": odd}))["audio_features"]
+    found = latentsync.infer(InferRequest("whisper_features", {"audio": odd}))["audio_features"]
     assert found.shape == tuple(goldens["odd_feat_shape"])
     assert_close(found[goldens["odd_rows"]], goldens["odd_feat"], rel=FEATURES_ERROR)
 
@@ -238,22 +246,24 @@ def test_the_order_of_chunks_does_not_count(latentsync: TritonConnection) -> Non
     assert not np.array_equal(in_order[0], in_order[3])  # the same frames, other noise and speech
 
 
-def test_company_in_the_batch_does_not_count(latentsync: TritonConnection, latentsync_server: EmbeddedServer) -> None:
+@pytest.mark.parametrize("served", EXPORTED[:1], indirect=True)
+def test_company_in_the_batch_does_not_count(latentsync: TritonConnection, served: EmbeddedServer) -> None:
     """Chunks of concurrent jobs, at different steps, meet in the UNet; their frames stay within a level."""
     requests = requests_of_a_clip(latentsync, 6)
     requests[0]["num_inference_steps"] = np.array([7], np.int32)
     alone = [ask(latentsync, **request) for request in requests]
-    before = unet_counts(latentsync_server.url)
+    before = unet_counts(served.url)
     with ThreadPoolExecutor(len(requests)) as jobs:
         together = list(jobs.map(lambda request: ask(latentsync, **request), requests))
-    samples, runs = (after - then for after, then in zip(unet_counts(latentsync_server.url), before, strict=True))
+    samples, runs = (after - then for after, then in zip(unet_counts(served.url), before, strict=True))
     assert samples == 7 + 5 * 3
     assert runs < samples  # some shared a run
     for found, expected in zip(together, alone, strict=True):
         assert np.abs(found.astype(int) - expected).max() <= COMPANY
 
 
-def test_a_cancelled_job_stops_within_one_step(latentsync: TritonConnection, latentsync_server: EmbeddedServer) -> None:
+@pytest.mark.parametrize("served", EXPORTED[:1], indirect=True)
+def test_a_cancelled_job_stops_within_one_step(latentsync: TritonConnection, served: EmbeddedServer) -> None:
     """The UNet is asked at most once more, the caller hears of it, and the next job runs."""
     request = requests_of_a_clip(latentsync, 1)[0]
     rows = np.arange(CHUNK) % 2  # so many that a step takes longer than the word's way
@@ -265,17 +275,17 @@ def test_a_cancelled_job_stops_within_one_step(latentsync: TritonConnection, lat
         errors.append(error)
         answered.set()
 
-    with triton_grpc.InferenceServerClient(latentsync_server.url) as client:
-        start = unet_counts(latentsync_server.url)[1]
+    with triton_grpc.InferenceServerClient(served.url) as client:
+        start = unet_counts(served.url)[1]
         call = client.async_infer("latentsync", [tensor(name, array) for name, array in long.items()], keep)
-        while unet_counts(latentsync_server.url)[1] < start + 3:
+        while unet_counts(served.url)[1] < start + 3:
             time.sleep(0.02)
         call.cancel()
-        runs = unet_counts(latentsync_server.url)[1]  # not before: on a busy machine steps run until the word is sent
+        runs = unet_counts(served.url)[1]  # not before: on a busy machine steps run until the word is sent
         assert answered.wait(60)
         time.sleep(2)
         # The step under way when they were counted, and one that began before the word arrived.
-        assert unet_counts(latentsync_server.url)[1] <= runs + 2
+        assert unet_counts(served.url)[1] <= runs + 2
     assert "ancel" in str(errors[0])
     assert ask(latentsync, **request).shape == request["frames"].shape
 

@@ -27,8 +27,13 @@ pytestmark = pytest.mark.server
 @pytest.fixture
 def run(latentsync_server: EmbeddedServer) -> Run:
     """Run one job with small LatentSync networks through the shared server."""
+    return runner(latentsync_server)
+
+
+def runner(server: EmbeddedServer) -> Run:
+    """Return what runs a job of few steps."""
     usual = {"steps": 3, "lossless": True, "if_audio_longer": "cut"}
-    return job_runner(latentsync_server, model="latentsync", in_silence="model", **usual)
+    return job_runner(server, model="latentsync", in_silence="model", **usual)
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +42,12 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("clips") / "head.mp4", swaying_head(20))
 
 
-def test_faces_are_drawn_and_the_rest_stays(run: Run, clip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("speed", ["exact", "cached"])
+def test_faces_are_drawn_and_the_rest_stays(
+    simple_latentsync_server: EmbeddedServer, speed: str, clip: Path, tmp_path: Path
+) -> None:
     """Every frame's face changes; what lies outside of the aligned face is bit-identical."""
-    report = run(clip, SPEECH, tmp_path / "out.mkv")
+    report = runner(simple_latentsync_server)(clip, SPEECH, tmp_path / "out.mkv", speed=speed)
     assert report.frames_synced == 20
     changed = [(a != b)[:256] for a, b in zip(read_planes(clip), read_planes(tmp_path / "out.mkv"), strict=True)]
     assert all(frame.sum() > 300 for frame in changed)
