@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from client.web.url_guard import UrlGuard
+from client.storage.url_guard import UrlGuard
 
 LOOPBACK = "127.0.0.1"
 PUBLIC = "public.example"

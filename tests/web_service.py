@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 from client.pipelines import PIPELINES
 from client.servers.access import ServerAccess
+from client.storage.url_guard import PUBLIC_WEB, UrlGuard
 from client.web.__main__ import WebServer
 from client.web.app import create_app
 from client.web.job_media import JobMedia
@@ -26,7 +27,6 @@ from client.web.service import Probe, Service
 from client.web.settings import LOOPBACK_HOSTS, Settings
 from client.web.store import JobStore, open_store
 from client.web.triton import LoadedModels
-from client.web.url_guard import PUBLIC_WEB, UrlGuard
 from client.web.views import ModelList, ModelView
 from client.web.worker import Workers
 from tests.waiting import wait_until

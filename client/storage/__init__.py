@@ -1,12 +1,15 @@
-"""Where files are kept: a folder, or S3-compatible storage. Knows nothing of jobs."""
+"""Where files are kept, in a folder or in S3-compatible storage, and how the web's are fetched. Knows no jobs."""
 
-from client.storage.errors import FileMissing, StorageUnavailable
+from client.storage.errors import AddressRefused, DiskFull, FileMissing, FileTooLarge, StorageUnavailable
 from client.storage.folder import FolderStorage
 from client.storage.opening import open_storage
 from client.storage.storage import Storage, StoredFacts
 
 __all__ = [
+    "AddressRefused",
+    "DiskFull",
     "FileMissing",
+    "FileTooLarge",
     "FolderStorage",
     "Storage",
     "StorageUnavailable",

@@ -13,3 +13,17 @@ class StorageUnavailable(LipSyncError):
 
 class FileMissing(MediaError):
     """The storage has no such file."""
+
+
+class AddressRefused(MediaError):
+    """A web address that may not be connected to, does not answer, or has no file."""
+
+
+class FileTooLarge(MediaError):
+    """A file is larger than it may be."""
+
+
+class DiskFull(LipSyncError):
+    """The disk has no room for files that arrive."""
+
+    title = "The disk is full"

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
+from client.storage.disk import DiskGuard
 from client.web.problem_kinds import QUEUE_FULL, TOO_MANY_JOBS, ProblemKind
 from client.web.problems import ProblemError
 from client.web.settings import Settings
 from client.web.store import JobStore
-from client.web.upload import DiskGuard
 
 
 @dataclass
@@ -55,7 +55,8 @@ class Admission:
             key: idempotency key; what was accepted with it before needs no free place in the queue.
 
         Raises:
-            ProblemError: 429, the user or all together have too many jobs; 507, the disk is full.
+            ProblemError: 429, the user or all together have too many jobs.
+            DiskFull: there is no room for files.
         """
         self.disk.check()
         async with self._counting:

@@ -14,13 +14,13 @@ import time
 
 import httpx
 
+from client.storage import AddressRefused
+from client.storage.url_guard import UrlGuard, new_client
 from client.web.callback_names import CALLBACK_URL, ID, SIGNATURE, TIMESTAMP
 from client.web.callback_store import Callback
 from client.web.job_views import job_view
-from client.web.problems import ProblemError
 from client.web.service import Service
 from client.web.settings import SECRET_PREFIX
-from client.web.url_guard import UrlGuard, new_client
 
 STEP_S = 10.0  # timeout of each step of an attempt
 TOTAL_S = 20.0  # timeout of an attempt; less than a lease
@@ -75,7 +75,7 @@ class CallbackSender:
                 request = target.request(client, "POST", timeout_s=STEP_S, headers=headers, content=body)
                 response = await client.send(request, stream=True)  # whatever the answer says is not read
                 await response.aclose()
-        except ProblemError as error:
+        except AddressRefused as error:
             return str(error)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError):
             return "no answer"

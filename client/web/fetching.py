@@ -11,13 +11,13 @@ from sqlalchemy.exc import OperationalError
 
 from client.flushing import flush
 from client.storage import StorageUnavailable
+from client.storage.fetch import Fetcher
 from client.web.failures import servers_failure
-from client.web.fetch import Fetcher
 from client.web.job_record import Failure, JobRecord
 from client.web.job_settings import AUDIO_FILE, SCRIPT_FILE, VIDEO_FILE, VOICE_FILES
 from client.web.job_turns import RENEW_EVERY_S
 from client.web.labels import AUDIO_URL, VIDEO_URL, VOICE_URLS
-from client.web.problems import ProblemError
+from client.web.problems import ARRIVAL_ERRORS, ProblemError, arrival_problem
 from client.web.scripts import stored_script
 from client.web.service import Service, titles_of, urls_are_off
 
@@ -61,8 +61,8 @@ class JobFetcher:
         keeping = asyncio.create_task(self._keep_claim(job.id))
         try:
             names, duration_s = await self._download_and_measure(job)
-        except ProblemError as error:
-            problem = error.problem
+        except (ProblemError, *ARRIVAL_ERRORS) as error:
+            problem = (error if isinstance(error, ProblemError) else arrival_problem(error)).problem
             failure = Failure(problem.title, problem.detail, problem.user_message)
             await asyncio.to_thread(store.fail, job.id, failure, store.owner)
         except StorageUnavailable as error:
@@ -88,7 +88,8 @@ class JobFetcher:
         """Fetch a job's files and put them where they belong; returns part -> name, and how long the speech lasts.
 
         Raises:
-            ProblemError: a file cannot be had or used.
+            ProblemError: a file cannot be used.
+            LipSyncError: one cannot be had, see ARRIVAL_ERRORS.
             StorageUnavailable: the storage does not answer.
         """
         media, max_s = self._service.media, self._service.settings.max_duration_s
@@ -104,7 +105,8 @@ class JobFetcher:
         """Write a job's files into its folder; returns part -> name, for display.
 
         Raises:
-            ProblemError: one cannot be had, or both are too large.
+            ProblemError: the service fetches nothing any more.
+            LipSyncError: one cannot be had, or all are too large; see ARRIVAL_ERRORS.
         """
         service = self._service
         if not service.settings.allow_urls:  # the service was started again without it

@@ -11,6 +11,7 @@ from fastapi import Request
 from pydantic import Field, ValidationError
 
 from client.scene.schema import scene_schema
+from client.storage.url_guard import MAX_URL_LENGTH
 from client.web.callback_names import CALLBACK_URL
 from client.web.file_routes import BYTES
 from client.web.job_settings import AUDIO_FILE, SETTING_NAMES, VIDEO_FILE, VOICE_FILES, JobSettings, SettingsBase
@@ -20,7 +21,6 @@ from client.web.problems import ProblemError, validation_problem
 from client.web.scripts import MAX_SCRIPT_BYTES, SCRIPT, VOICES, WebScript, check_parts, read_script
 from client.web.service import Service
 from client.web.upload import UploadReader
-from client.web.url_guard import MAX_URL_LENGTH
 
 FILE_PARTS = (VIDEO_FILE, *VOICES)
 CALLBACK_HELP = (

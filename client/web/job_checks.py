@@ -9,6 +9,7 @@ from typing import Any
 from client.errors import LipSyncError
 from client.options import END, MODEL, OPTIONS, START
 from client.scene.overrides import all_values
+from client.storage.url_guard import UrlGuard
 from client.web.callback_names import CALLBACK_URL
 from client.web.job_settings import AUDIO_FILE, VIDEO_FILE, SettingsBase
 from client.web.media_probe import MediaFacts, Span, check_lengths
@@ -17,7 +18,6 @@ from client.web.problems import ProblemError
 from client.web.scripts import SCRIPT, WebScript, read_script, spoken_until_s
 from client.web.settings import Settings
 from client.web.triton import LoadedModels
-from client.web.url_guard import UrlGuard
 
 Probe = Callable[[Sequence[Path]], Awaitable[list[MediaFacts]]]
 
@@ -83,7 +83,8 @@ class JobChecks:
         """Check where the end of a job is to be told.
 
         Raises:
-            ProblemError: 403, the service sends no callbacks; 422, the address leads nowhere.
+            ProblemError: 403, the service sends no callbacks.
+            AddressRefused: the address leads nowhere.
         """
         if self._settings.callback_secret_of(user) is None:
             raise ProblemError(

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from client.storage.names import shown_name
 from client.web.callback_names import ID, SIGNATURE, TIMESTAMP
 from client.web.fetching import FILES
 from client.web.file_routes import JobId
@@ -22,7 +23,6 @@ from client.web.problems import problem_responses, validation_problem
 from client.web.scripts import read_script
 from client.web.security import User
 from client.web.service import Accepted, Service, ServiceDep, urls_are_off
-from client.web.upload import shown_name
 
 MAX_LISTED = 200
 router = APIRouter(tags=["jobs"])

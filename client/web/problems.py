@@ -17,17 +17,20 @@ from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from client.errors import LipSyncError, UsageError, by_name, spelled
-from client.storage import FileMissing, StorageUnavailable
+from client.storage import AddressRefused, DiskFull, FileMissing, FileTooLarge, StorageUnavailable
 from client.web.job_settings import SettingError
 from client.web.labels import for_user
 from client.web.problem_kinds import (
+    ADDRESS_REFUSED,
     DEFECT,
+    DISK_FULL,
     FILE_GONE,
     KINDS,
     MALFORMED,
     METHOD_NOT_ALLOWED,
     RETRY_AFTER_S,
     STANDARD,
+    TOO_LARGE,
     UNAVAILABLE,
     UNUSABLE,
     WRONG_OPTION,
@@ -43,6 +46,7 @@ DETAILS: dict[int, LipSyncError] = {
     405: LipSyncError(expected="another method", advice="See GET /openapi.json"),
     500: LipSyncError("The service has a defect", advice="Its log says more to whoever runs it"),
 }
+ARRIVAL_ERRORS = (AddressRefused, FileTooLarge, DiskFull)  # why files of jobs cannot be had
 OUTSIDE_NAMES = {"body", "query", "path", "header"}  # where FastAPI found a field; no part of the field's name
 
 
@@ -214,6 +218,15 @@ def file_is_gone(what: str) -> ProblemError:
     return ProblemError(FILE_GONE, expected=f"a job whose {what} is still here", got="none", people=people)
 
 
+def arrival_problem(error: LipSyncError) -> ProblemError:
+    """Return the problem of a file that cannot be had: one of ARRIVAL_ERRORS."""
+    if not isinstance(error, DiskFull):
+        return ProblemError.of(TOO_LARGE if isinstance(error, FileTooLarge) else ADDRESS_REFUSED, [error])
+    expected = "room for the files on the server's disk"
+    people = "There is too little room for your files on the server's disk. Try again later, or remove old videos."
+    return ProblemError(DISK_FULL, expected=expected, got="too little", advice="Try again later", people=people)
+
+
 def add_problem_handlers(app: FastAPI) -> None:
     """Turn every error of the app into a problem."""
 
@@ -233,6 +246,12 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(FileMissing)
     async def _missing(_request: Request, _error: FileMissing) -> Response:
         return file_is_gone("file").response()  # it went while the answer was made
+
+    @app.exception_handler(AddressRefused)
+    @app.exception_handler(FileTooLarge)
+    @app.exception_handler(DiskFull)
+    async def _arrival(_request: Request, error: LipSyncError) -> Response:
+        return arrival_problem(error).response()
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> Response:

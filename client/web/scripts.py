@@ -13,11 +13,11 @@ from client.scene.diarization import DIARIZATION
 from client.scene.documents import parse_json, shown
 from client.scene.scene import Scene, Voice
 from client.scene.script import SPEAKER_BOXES, scene_of
+from client.storage.disk import DiskGuard
 from client.web.job_settings import AUDIO_FILE, SCRIPT_FILE, VOICE_FILES
 from client.web.media_probe import MediaFacts
 from client.web.problem_kinds import UNUSABLE, WRONG_SCRIPT
 from client.web.problems import ProblemError
-from client.web.upload import DiskGuard
 
 SCRIPT = "script"  # the field of a request
 MAX_SCRIPT_BYTES = 1_000_000
@@ -85,7 +85,7 @@ def store_script(script: WebScript, folder: Path, disk: DiskGuard) -> None:
     """Write a script into a job's folder, so that it survives a power cut.
 
     Raises:
-        ProblemError: 507, the disk is full.
+        DiskFull: there is no room for it.
     """
     with disk.writing(), (folder / SCRIPT_FILE).open("x", encoding="utf-8") as file:
         file.write(script.text)

@@ -15,6 +15,8 @@ from starlette.requests import HTTPConnection
 
 from client.options import MODEL
 from client.storage import FileMissing, StorageUnavailable
+from client.storage.names import MAX_NAME_LENGTH
+from client.storage.url_guard import PUBLIC_WEB, UrlGuard
 from client.web.admission import Admission, Place
 from client.web.callback_store import CallbackStore
 from client.web.earlier_files import link_key
@@ -39,8 +41,6 @@ from client.web.settings import Settings
 from client.web.signed_links import LinkSigner
 from client.web.store import JobStore
 from client.web.triton import LoadedModels
-from client.web.upload import MAX_NAME_LENGTH
-from client.web.url_guard import PUBLIC_WEB, UrlGuard
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -18,10 +17,11 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from client.storage.disk import DiskGuard
+from client.storage.names import shown_name
 from client.web.labels import label
 from client.web.problem_kinds import (
     BODY_TOO_LARGE,
-    DISK_FULL,
     MALFORMED,
     STALLED,
     TOO_LARGE,
@@ -36,7 +36,6 @@ DISK_CHECK_EVERY = 16 * MB  # bytes between two looks at the free space
 MAX_FIELD_BYTES = 2000
 MAX_PARTS = 64
 MAX_OVERHEAD_BYTES = 64 * 1024  # headers of parts, and fields, beside the files
-MAX_NAME_LENGTH = 200  # characters of a file name that are kept for display
 STALL_S = 30.0  # longest time without a byte
 
 
@@ -55,40 +54,6 @@ class Upload:
     names: dict[str, str] = field(default_factory=dict)
     nbytes: int = 0
     digests: dict[str, str] = field(default_factory=dict)
-
-
-class DiskGuard:
-    """Keeps some space on a disk free."""
-
-    def __init__(self, folder: Path, min_free_bytes: int) -> None:
-        """Guard the disk that the folder is on."""
-        self._folder = folder
-        self._min_free_bytes = min_free_bytes
-
-    def free_bytes(self) -> int:
-        """Return how many bytes may still be written."""
-        return shutil.disk_usage(self._folder).free - self._min_free_bytes
-
-    def check(self, wanted: int = 0) -> None:
-        """Check that there is room.
-
-        Raises:
-            ProblemError: 507, there is too little.
-        """
-        if self.free_bytes() < wanted:
-            raise _no_room()
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Turn write errors inside the context into problems.
-
-        Raises:
-            ProblemError: 507, a write failed.
-        """
-        try:
-            yield
-        except OSError as error:
-            raise _no_room() from error
 
 
 class UploadReader:
@@ -144,6 +109,7 @@ class UploadReader:
 
         Raises:
             ProblemError: it is too large, stalls, is malformed, or has unknown or missing parts.
+            DiskFull: there is no room for it.
         """
         kind, options = parse_options_header(request.headers.get("content-type", ""))
         if kind != b"multipart/form-data" or not options.get(b"boundary"):
@@ -289,15 +255,3 @@ class UploadReader:
             people = f"This service takes {limit}. Shorten the files, or compress them more."
             name = " and ".join(self._needed)
             raise ProblemError(TOO_LARGE, name=name, expected=limit, got="more", advice="Send less", people=people)
-
-
-def shown_name(name: str) -> str:
-    """Return the part of a file name that is displayed: the last part, printable, not too long."""
-    last = name.replace("\\", "/").rsplit("/", 1)[-1]
-    return "".join(letter for letter in last if letter.isprintable()).strip()[:MAX_NAME_LENGTH]
-
-
-def _no_room() -> ProblemError:
-    expected = "room for the files on the server's disk"
-    people = "There is too little room for your files on the server's disk. Try again later, or remove old videos."
-    return ProblemError(DISK_FULL, expected=expected, got="too little", advice="Try again later", people=people)

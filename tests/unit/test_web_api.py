@@ -21,11 +21,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from client.options import options_for_front_end, pipelines_of
+from client.storage.names import MAX_NAME_LENGTH, shown_name
 from client.web import service_routes, upload
 from client.web.app import PAGE, create_app
 from client.web.service import Service
 from client.web.triton import LoadedModels
-from client.web.upload import shown_name
 from client.web.views import FaceList
 from tests.limits import small_files
 from tests.waiting import wait_until
@@ -90,7 +90,7 @@ def test_file_names_are_never_paths(client: TestClient, name: str) -> None:
     job = client.post("/jobs", files=files(name=name)).json()
     assert job["video_name"] == shown_name(job["video_name"])
     assert not set(job["video_name"]) & set("/\\\x00\x1b")
-    assert len(job["video_name"]) <= upload.MAX_NAME_LENGTH
+    assert len(job["video_name"]) <= MAX_NAME_LENGTH
     inside = sorted(path.relative_to(stored(client) / "jobs") for path in (stored(client) / "jobs").rglob("*"))
     assert [str(path) for path in inside] == [job["id"], f"{job['id']}/audio", f"{job['id']}/video"]
 

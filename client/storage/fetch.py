@@ -1,7 +1,4 @@
-"""Downloads media from public web addresses only: every address and every redirect is checked by the guard.
-
-Disabled unless the service is started with --allow-urls.
-"""
+"""Downloads media from public web addresses only: every address and every redirect is checked by the guard."""
 
 from __future__ import annotations
 
@@ -11,13 +8,12 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 import httpx
-from starlette.concurrency import run_in_threadpool
 
-from client.web.problem_kinds import TOO_LARGE
-from client.web.problems import ProblemError
-from client.web.settings import MB
-from client.web.upload import DiskGuard, shown_name
-from client.web.url_guard import PUBLIC_WEB, UrlGuard, new_client, refused
+from client.storage.disk import DiskGuard
+from client.storage.errors import FileTooLarge
+from client.storage.names import shown_name
+from client.storage.url_guard import PUBLIC_WEB, UrlGuard, new_client, refused
+from client.system import MB
 
 MAX_REDIRECTS = 5
 TIMEOUT_S = 30.0  # timeout of each step
@@ -45,12 +41,14 @@ class Fetcher:
         """Download a web address to a file; returns the address's file name, for display.
 
         Args:
-            name: the request's field, for messages.
+            name: the option or field that names it, for messages; may be empty.
             url: the address.
             path: the file to create.
 
         Raises:
-            ProblemError: the address is refused, cannot be reached, or returns too much.
+            AddressRefused: the address may not be connected to, or returns no file.
+            FileTooLarge: it returns too much.
+            DiskFull: there is no room for it.
         """
         try:
             async with asyncio.timeout(TOTAL_TIMEOUT_S), new_client(TIMEOUT_S) as client:
@@ -77,8 +75,8 @@ class Fetcher:
             async for piece in response.aiter_raw(WRITE_BYTES):
                 nbytes += len(piece)
                 if nbytes > self.max_bytes:
-                    raise ProblemError(TOO_LARGE, name=name, expected=f"at most {self.max_bytes / MB:g} MB", got="more")
+                    raise FileTooLarge(option=name or (), expected=f"at most {self.max_bytes / MB:g} MB", got="more")
                 self.disk.check()
-                await run_in_threadpool(file.write, piece)
+                await asyncio.to_thread(file.write, piece)
         if nbytes == 0:
             raise refused(name, "an address that returns a media file", "an empty one")

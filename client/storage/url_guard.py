@@ -1,4 +1,4 @@
-"""Which web addresses the service may connect to: those of the public internet, checked at every step.
+"""Which web addresses may be connected to: those of the public internet, checked at every step.
 
 The name is resolved once; all its addresses must be public, and the connection goes to the address that was checked,
 so that a name cannot resolve to another address afterwards.
@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from client.web.problem_kinds import ADDRESS_REFUSED
-from client.web.problems import ProblemError
+from client.storage.errors import AddressRefused
 
 PORTS = {"http": 80, "https": 443}
 MAX_URL_LENGTH = 2000
@@ -109,11 +108,11 @@ class UrlGuard:
         """Return a web address and its port, without resolving its name.
 
         Args:
-            name: the request's field, for messages.
+            name: the option or field that names it, for messages; may be empty.
             url: the address.
 
         Raises:
-            ProblemError: 422, it has another form than it may have.
+            AddressRefused: it has another form than it may have.
         """
         try:
             parsed = httpx.URL(url) if len(url) <= MAX_URL_LENGTH else httpx.URL("")
@@ -128,7 +127,7 @@ class UrlGuard:
         """Return where a web address leads, if that is public.
 
         Raises:
-            ProblemError: 422, it is refused, or its name has no address.
+            AddressRefused: it is refused, or its name has no address.
         """
         parsed, port = self.parse(name, url)
         try:
@@ -149,6 +148,6 @@ def new_client(timeout_s: float) -> httpx.AsyncClient:
     return httpx.AsyncClient(trust_env=False, timeout=timeout_s, follow_redirects=False)
 
 
-def refused(name: str, expected: str, got: str, advice: str = "") -> ProblemError:
-    """Return the problem of a web address that cannot be used."""
-    return ProblemError(ADDRESS_REFUSED, name=name, expected=expected, got=got, advice=advice)
+def refused(name: str, expected: str, got: str, advice: str = "") -> AddressRefused:
+    """Return the error of a web address that cannot be used."""
+    return AddressRefused(option=name or (), expected=expected, got=got, advice=advice)
