@@ -8,11 +8,12 @@ from pathlib import Path
 
 from client.errors import UsageError, ref
 from client.job_options import FACE_OPTIONS, JobOptions, faces_named_already
+from client.job_urls import StandIns
 from client.media import check_output
 from client.option import FrontEnd, OptionValues
 from client.options import read_options
 from client.prepared.options import prepared_job
-from client.scene.files import checked_path
+from client.scene.files import checked_path, files_beside
 from client.scene.options import VOICE_CHANNEL
 from client.scene.scene import Scene
 from client.scene.script import read_script, scene_of
@@ -56,13 +57,19 @@ class JobFiles:
         return next((name for name, path in named.items() if path is not None), "")
 
 
-def job_of(files: JobFiles, given: Mapping[str, object], front_end: FrontEnd | None = None) -> JobOptions:
+def job_of(
+    files: JobFiles,
+    given: Mapping[str, object],
+    front_end: FrontEnd | None = None,
+    stand_ins: StandIns | None = None,
+) -> JobOptions:
     """Return the job of some files.
 
     Args:
         files: the files.
         given: options by their names, as texts or JSON values.
         front_end: where they come from; None for any.
+        stand_ins: the files that URLs name, among which those of a script are put; None where paths alone are taken.
 
     Raises:
         UsageError: files or options do not go together, or a value or a script cannot be used.
@@ -71,7 +78,7 @@ def job_of(files: JobFiles, given: Mapping[str, object], front_end: FrontEnd | N
     """
     _check_voice(files)
     if files.says_who_speaks:
-        return _job_of_scene(files, given, front_end)
+        return _job_of_scene(files, given, front_end, stand_ins)
     assert files.audio is not None
     if files.prepared is not None:
         return prepared_job(files.prepared, files.audio, files.output, given, front_end)
@@ -79,9 +86,12 @@ def job_of(files: JobFiles, given: Mapping[str, object], front_end: FrontEnd | N
     return JobOptions(files.video, files.audio, files.output, read_options(given, front_end))
 
 
-def _job_of_scene(files: JobFiles, given: Mapping[str, object], front_end: FrontEnd | None) -> JobOptions:
+def _job_of_scene(
+    files: JobFiles, given: Mapping[str, object], front_end: FrontEnd | None, stand_ins: StandIns | None
+) -> JobOptions:
     name = files.says_who_speaks
-    check_output(files.output, files.who_speaks)
+    if stand_ins is None or files.output != stand_ins.output:
+        check_output(files.output, files.who_speaks)
     if files.video is None:
         expected, advice = f"{ref(VIDEO)} beside {ref(name)}", "Prepared clips are made for one face"
         raise UsageError(expected=expected, got=ref(PREPARED), advice=advice)
@@ -91,7 +101,7 @@ def _job_of_scene(files: JobFiles, given: Mapping[str, object], front_end: Front
     if files.script is not None and VOICE_CHANNEL.name in given:
         raise channels_named_already()
     values = read_options(given, front_end)
-    return JobOptions(files.video, None, files.output, values, script=read_scene(files, values))
+    return JobOptions(files.video, None, files.output, values, script=read_scene(files, values, stand_ins))
 
 
 def channels_named_already() -> UsageError:
@@ -100,14 +110,14 @@ def channels_named_already() -> UsageError:
     return UsageError(expected=f"no {ref(VOICE_CHANNEL.name)} beside {ref(SCRIPT)}", got="both", advice=advice)
 
 
-def read_scene(files: JobFiles, values: OptionValues) -> Scene:
+def read_scene(files: JobFiles, values: OptionValues, stand_ins: StandIns | None = None) -> Scene:
     """Read who speaks when from a script, or from a diarization or boxes that belong to the audio.
 
     Raises:
         UsageError: the script, or a file that it names, cannot be read or breaks a rule.
     """
     if files.script is not None:
-        return read_script(files.script)
+        return read_script(files.script, files_beside if stand_ins is None else stand_ins.beside)
     document: dict[str, object] = {"voice": {"file": str(files.audio), "channel": values[VOICE_CHANNEL]}}
     for name, path in ((DIARIZATION, files.diarization), (SPEAKER_BOXES, files.speaker_boxes)):
         if path is not None:

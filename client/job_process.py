@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from client.errors import LipSyncError, ServerUnavailable, error_from_dict
 from client.job_options import JobOptions, job_from_json
+from client.job_urls import JobCopies
 from client.logs import LogProgress, set_up_logs
 from client.process import EndedBySignal, end_on_signals, end_with_parent
 from client.progress import SilentProgress
@@ -38,6 +40,7 @@ class JobRequest:
         repository: the models of a server that is started.
         log_json: whether requests are logged as JSON on stderr.
         part: what is drawn of the job; None to run it to its end.
+        urls: stand-in in the job -> URL of the file, see `client.job_urls`.
     """
 
     job: JobOptions
@@ -45,6 +48,7 @@ class JobRequest:
     repository: Path
     log_json: bool = False
     part: JobPart | None = None
+    urls: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> str:
         """Return the request for stdin; it holds the servers' token."""
@@ -55,6 +59,7 @@ class JobRequest:
                 "repository": str(self.repository),
                 "log_json": self.log_json,
                 "part": None if self.part is None else self.part.as_json(),
+                "urls": dict(self.urls),
             }
         )
 
@@ -64,28 +69,38 @@ class JobRequest:
         fields = json.loads(text)
         access = ServerAccess.from_json(fields["access"])
         part = None if fields["part"] is None else JobPart(**fields["part"])
-        return cls(job_from_json(fields["job"]), access, Path(fields["repository"]), fields["log_json"], part)
+        job, repository = job_from_json(fields["job"]), Path(fields["repository"])
+        return cls(job, access, repository, fields["log_json"], part, fields["urls"])
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """What the process answers: the job's report, or its error and exit code."""
+    """What the process answers: the job's report, or its error and exit code.
+
+    Attributes:
+        exit_code: the process's exit code.
+        report: the report of a job that is done.
+        error: the error of one that is not.
+        tags: URL in S3 -> what changes with its file's content, of the files that the job has fetched and stored.
+    """
 
     exit_code: int
     report: dict[str, object] | None = None
     error: LipSyncError | None = None
+    tags: Mapping[str, str | None] = field(default_factory=dict)
 
     def as_json(self) -> str:
         """Return one line of JSON."""
         error = None if self.error is None else self.error.as_dict()
-        return json.dumps({"exit_code": self.exit_code, "report": self.report, "error": error})
+        tags = dict(self.tags)
+        return json.dumps({"exit_code": self.exit_code, "report": self.report, "error": error, "tags": tags})
 
     @classmethod
     def from_json(cls, text: str) -> JobResult:
         """Rebuild what `as_json` wrote."""
         fields = json.loads(text)
         error = None if fields["error"] is None else error_from_dict(fields["error"])
-        return cls(fields["exit_code"], fields["report"], error)
+        return cls(fields["exit_code"], fields["report"], error, fields.get("tags", {}))
 
 
 def main() -> int:
@@ -103,14 +118,26 @@ def main() -> int:
 
 
 def answer(request: JobRequest) -> JobResult:
-    """Run a job and return its report or its error; only signals leave it as exceptions."""
+    """Run a job and return its report or its error; no exception leaves it. Copies of its files go at the end."""
+    with JobCopies(request.job, request.urls) as copies:
+        result = _result(request, copies)
+        if result.error is not None:
+            copies.name_in(result.error)
+        return result
+
+
+def _result(request: JobRequest, copies: JobCopies) -> JobResult:
     progress = LogProgress(request.job.job_id) if request.log_json else SilentProgress()
     try:
+        if request.urls:
+            progress.stage("fetching the files")
+        job = copies.fetch()
         if request.part is not None:
-            draw_part(request.job, request.part, request.access, request.repository, progress)
+            draw_part(job, request.part, request.access, request.repository, progress)
             return JobResult(0, report={})
-        report = run_job(request.job, request.access, request.repository, progress)
-        return JobResult(0, report=report.as_dict())
+        report = run_job(job, request.access, request.repository, progress)
+        copies.store()
+        return JobResult(0, report=copies.named(report.as_dict()), tags=copies.tags)
     except LipSyncError as error:
         return JobResult(error.exit_code, error=error)
     except ServerStartError as error:

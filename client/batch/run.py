@@ -16,6 +16,7 @@ from client.option_kinds import Json
 from client.options import OPTIONS, RESUME, read_options
 from client.running.runner import EndedJob, JobRunner, run_all
 from client.servers.access import ServerAccess
+from client.storage.urls import is_url, recorded_url
 
 Status = Literal["done", "failed"]
 
@@ -40,11 +41,13 @@ class Batch:
     def options_in_report(self) -> dict[str, Json]:
         """The shared options that the results depend on."""
         kept = [option for option in OPTIONS if option is not RESUME]
-        return read_options(self.shared).chosen_as_json(kept)
+        texts = {name: text for name, text in self.shared.items() if isinstance(text, str)}
+        urls = {name: recorded_url(text) for name, text in texts.items() if is_url(text)}
+        return {**read_options(self.shared).chosen_as_json(kept), **urls}
 
-    def request(self, job: JobOptions) -> JobRequest:
-        """Return what runs one of its jobs."""
-        return JobRequest(job, self.access, self.repository, self.log_json)
+    def request(self, job: JobOptions, urls: Mapping[str, str]) -> JobRequest:
+        """Return what runs one of its jobs, whose files these URLs name."""
+        return JobRequest(job, self.access, self.repository, self.log_json, urls=urls)
 
 
 def run_jobs(jobs: Iterable[BatchJob], batch: Batch, report: IO[str], runner: JobRunner) -> Iterator[dict[str, object]]:
@@ -60,7 +63,7 @@ def run_jobs(jobs: Iterable[BatchJob], batch: Batch, report: IO[str], runner: Jo
 def _what_to_run(job: BatchJob, batch: Batch) -> JobRequest | JobResult:
     """Return the request of a job, or its failure if its line cannot be used."""
     if job.options is not None:
-        return batch.request(job.options)
+        return batch.request(job.options, job.urls)
     error = job.problem or UsageError("the line cannot be used")
     return JobResult(error.exit_code, error=error)
 
@@ -77,4 +80,4 @@ def _entry(job: BatchJob, ended: EndedJob, options: Mapping[str, Json]) -> dict[
         entry["tries"] = ended.tries
     if result.exit_code:
         return {**entry, "error": str(result.error)}
-    return {**entry, "files": job.stamps(), "report": result.report}
+    return {**entry, "files": job.stamps(result.tags), "report": result.report}

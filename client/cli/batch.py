@@ -8,7 +8,9 @@ import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import compress, islice
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from client.errors import BatchError
 from client.options import read_options
 from client.servers.access import BATCH_PRIORITY
 
+READ_AT_ONCE = 1000  # jobs of which is found out together whether they are done
+ASKED_AT_ONCE = 16  # questions to a storage
 SHARD_NUMBER = re.compile(r"[0-9]{1,9}")
 
 log = logging.getLogger(__name__)
@@ -107,7 +111,12 @@ def _waiting(jobs: Iterator[BatchJob], finished: Finished, total: int) -> bytear
     """Return a byte per job: 1 if it is to be run, 0 if it was done before."""
     if not finished:
         return bytearray(b"\1") * total
-    return bytearray(not is_done(job, finished) for job in jobs)
+    is_waiting = bytearray()
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
+        while some := list(islice(jobs, READ_AT_ONCE)):
+            each = threads.map if any(job.urls for job in some) else map
+            is_waiting.extend(not done for done in each(partial(is_done, finished=finished), some))
+    return is_waiting
 
 
 def _report_suffix(shard: tuple[int, int] | None) -> str:

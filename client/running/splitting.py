@@ -42,7 +42,7 @@ class _LongJob:
 
 
 class SplittingRunner:
-    """Runs jobs with long videos in parts, and all others as they are; see JobRunner.
+    """Runs jobs with long videos in parts, and all others as they are, also those with URLs; see JobRunner.
 
     The parts of a job leave their answers in its work folder, and its last task finds them there: it alone decodes and
     encodes, so that the output is that of one machine. A part that fails is done by the last task.
@@ -66,7 +66,7 @@ class SplittingRunner:
     def submit(self, request: JobRequest) -> None:
         """Take a job; see JobRunner."""
         count = min(MAX_PARTS, math.ceil(video_length_s(request.job) / self._part_s))
-        if count < 2 or request.job.values[RESUME] is False:
+        if count < 2 or request.urls or request.job.values[RESUME] is False:
             self._runner.submit(request)
             return
         self._next_step(_LongJob(request, _steps(request, count)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,17 @@ SPEAKER_BOXES = "speaker_boxes"  # the property of a script
 AUTO = FaceChoice("auto")
 
 
-def read_script(path: Path) -> Scene:
-    """Read a script's file; files that it names are beside it, unless their paths are absolute.
+def read_script(path: Path, find_files: Callable[[Path], FindFile] = files_beside) -> Scene:
+    """Read a script's file.
+
+    Args:
+        path: the file.
+        find_files: script -> what finds the files that it names: beside it, unless their paths are absolute.
 
     Raises:
         UsageError: the script, or a file that it names, cannot be read or breaks a rule; the place is named.
     """
-    return parse_script(read_content(path, MAX_SCRIPT_BYTES), path.name, files_beside(path))
+    return parse_script(read_content(path, MAX_SCRIPT_BYTES), path.name, find_files(path))
 
 
 def parse_script(content: bytes, name: str, find_file: FindFile) -> Scene:

@@ -11,6 +11,10 @@ class StorageUnavailable(LipSyncError):
     title = "The storage of the files cannot be reached"
 
 
+class StorageRefused(StorageUnavailable):
+    """The storage refuses what it is asked, as the keys or the bucket are wrong: waiting does not help."""
+
+
 class FileMissing(MediaError):
     """The storage has no such file."""
 

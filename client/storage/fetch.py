@@ -31,11 +31,13 @@ class Fetcher:
         max_bytes: size limit of one file.
         disk: checked while writing.
         guard: checks every address.
+        total_s: timeout of a whole download, in seconds.
     """
 
     max_bytes: int
     disk: DiskGuard
     guard: UrlGuard = PUBLIC_WEB
+    total_s: float = TOTAL_TIMEOUT_S
 
     async def fetch(self, name: str, url: str, path: Path) -> str:
         """Download a web address to a file; returns the address's file name, for display.
@@ -51,7 +53,7 @@ class Fetcher:
             DiskFull: there is no room for it.
         """
         try:
-            async with asyncio.timeout(TOTAL_TIMEOUT_S), new_client(TIMEOUT_S) as client:
+            async with asyncio.timeout(self.total_s), new_client(TIMEOUT_S) as client:
                 for _ in range(MAX_REDIRECTS + 1):
                     target = await self.guard.check(name, url)
                     request = target.request(client, "GET", timeout_s=TIMEOUT_S, headers=ANY_FILE)

@@ -15,10 +15,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import obstore
-from obstore.exceptions import BaseError, NotFoundError
+from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
-from client.storage.errors import FileMissing, StorageUnavailable
+from client.storage.errors import FileMissing, StorageRefused, StorageUnavailable
 from client.storage.part import writing_whole
 from client.storage.storage import CHUNK_BYTES, StoredFacts
 
@@ -29,6 +29,8 @@ SILENCE_S = 60  # longest time without a byte of an answer; a part of an upload 
 WHOLE_S = 7 * 24 * 3600  # timeout of a whole answer, which may take long; obstore's own is 30 s
 PART_BYTES, PARTS_AT_ONCE = 5 << 20, 4  # of an upload; S3 takes no smaller parts
 ERROR_CODE = re.compile(r"<Code>(\w+)</Code>")  # in a server's answer, such as NoSuchBucket or InvalidAccessKeyId
+PASSING_CODES = ("InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown")  # trying again may help
+REFUSALS = (PermissionDeniedError, UnauthenticatedError)  # answers to HEAD have no code
 RETRY_S = 10  # longest time of attempts within a call; callers that can wait longer try again
 
 
@@ -64,7 +66,7 @@ class S3Storage:
         except FileMissing as error:
             if not path.exists():
                 raise
-            raise StorageUnavailable("the storage has no such bucket", about=key) from error
+            raise StorageRefused("the storage has no such bucket", about=key) from error
 
     def check(self) -> None:
         """Check that the bucket is there and can be listed.
@@ -133,4 +135,6 @@ def _mapped_errors(key: str) -> Iterator[None]:
     except BaseError as error:
         code = ERROR_CODE.search(str(error))
         reason = f"refuses ({code[1]})" if code else f"does not answer ({type(error).__name__})"
-        raise StorageUnavailable(f"the storage {reason}", about=key) from error
+        is_final = code[1] not in PASSING_CODES if code else isinstance(error, REFUSALS)
+        kind = StorageRefused if is_final else StorageUnavailable
+        raise kind(f"the storage {reason}", about=key) from error
