@@ -24,6 +24,7 @@ def main() -> int:
         from client.running import process
 
         process.JOB_COMMAND = COMMAND
+        process.JobProcess.__init__.__kwdefaults__["command"] = COMMAND
         from client.lipsync import main as command_line  # after the change: imports take the command
 
         return command_line(sys.argv[1:])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from client.job_urls import FOLDER_PREFIX
 from client.options import RESUME
 from client.report import Report
 from client.running.local import LocalRunner
+from client.running.process import JobProcess
 from client.running.runner import EndedJob
 from client.running.splitting import SplittingRunner
 from client.servers.access import ServerAccess
@@ -29,7 +33,9 @@ from client.sound.options import BACKGROUND
 from client.storage import StorageUnavailable, open_storage, url_guard, urls
 from client.storage.urls import copy_name, recorded_url, shown_url
 from client.temporary import temporary_folder
+from tests.open_guard import COMMAND
 from tests.s3_server import S3Server
+from tests.waiting import wait_until
 from tests.web_receiver import Receiver, receiving
 
 SECRET = "X-Amz-Signature=a-secret"
@@ -432,3 +438,27 @@ def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delattr("client.storage.url_guard")
     (job,) = read(tmp_path, {"video": "https://host/v.mp4", "audio": "a.wav", "output": "o.mp4"})
     assert "pip install 'lipsync-triton[urls]'" in str(job.problem)
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_job_that_is_ended_while_it_fetches_leaves_nothing(
+    tmp_path: Path, site: Receiver, temporary: Path, kill: bool
+) -> None:
+    """At once, or after kill -9 with the next job."""
+    site.hold.clear()
+    (job,) = read(tmp_path, line_of(site, audio=str(tmp_path / "a.wav"), output=str(tmp_path / "o.mp4")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(temporary))
+        process = JobProcess(request_of(job), command=COMMAND)
+    with ThreadPoolExecutor() as threads:
+        result = threads.submit(process.result)
+        wait_until(lambda: list(temporary.glob(f"{FOLDER_PREFIX}*/*/*.part")))
+        if kill:
+            os.kill(process.pid, signal.SIGKILL)
+        else:
+            process.terminate()
+        assert result.result().exit_code == (-signal.SIGKILL if kill else 128 + signal.SIGTERM)
+    assert len(list(temporary.iterdir())) == int(kill)
+    with temporary_folder(FOLDER_PREFIX):
+        pass
+    assert list(temporary.iterdir()) == []
