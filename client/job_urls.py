@@ -6,6 +6,7 @@ process, on whichever machine it is, fetches the inputs into a temporary folder 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -192,8 +193,8 @@ def _is_an_input(url: str) -> OutputError:
 
 
 def _stand_in(url: str) -> Path:
-    """Return an absolute path for a URL, the same on every machine, where no file is."""
-    return Path(Path.cwd().anchor, f"lipsync-url-{url_digest(url)}", copy_name(url))
+    """Return an absolute path for a URL where no file is."""
+    return Path(os.sep).absolute() / f"lipsync-url-{url_digest(url)}" / copy_name(url)
 
 
 def _replaced(value: Any, texts: Mapping[str, str]) -> Any:

@@ -74,9 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="lipsync batch",
         description="Run many jobs. Each line of the file is a JSON object with video (or prepared), audio (or"
-        " script) and output, and any option of lipsync run by its name, such as crf or face. Inputs may be paths, https://"
-        " or s3://BUCKET/KEY, outputs paths or s3://BUCKET/KEY. Options given here apply to all jobs that do not choose"
-        " otherwise. Run again, the command skips what is done and continues with what"
+        " script) and output, and any option of lipsync run by its name, such as crf or face. Video, audio and other"
+        " sounds may be paths, https:// or s3://BUCKET/KEY, outputs paths or s3://BUCKET/KEY. Options given here apply"
+        " to all jobs that do not choose otherwise. Run again, the command skips what is done and continues with what"
         " is not.",
     )
     parser.add_argument("--batch", type=Path, required=True, metavar="JOBS.jsonl", help="file of jobs")

@@ -52,7 +52,7 @@ VARIANTS: dict[str, Document] = {
     "cpu": {"models": {"flavour": "cpu"}},
     "stateless": {"web": STATELESS, "autoscaling": {"enabled": True}},
     "batch": {
-        "batch": {**BATCH, "queue": "gpus", "arguments": ["--model=wav2lip"]},
+        "batch": {**BATCH, "queue": "gpus", "s3Secret": "media-keys", "arguments": ["--model=wav2lip"]},
         "tls": TLS,
         "web": {"enabled": False, "clientCertificateSecret": "batch-tls"},
     },

@@ -134,6 +134,20 @@ def test_pods_reach_their_database_and_storage(ending: str) -> None:
     assert {port["port"] for rule in alone for port in rule["ports"]} == {"grpc", 53}
 
 
+@pytest.mark.parametrize(("part", "values"), [("batch", BATCH), ("ray", RAY)])
+def test_batches_reach_s3_where_they_have_its_keys(part: str, values: Document) -> None:
+    """Each pod that runs jobs has the secret; without one nothing outside the release is open."""
+    policy = {"storage": {"to": [], "port": 9000}}
+    documents = render({part: {**values, "s3Secret": "media-keys"}, "networkPolicy": policy})
+    containers = [container for pod in pods(documents) for container in pod["spec"]["containers"]]
+    found = [container["envFrom"] for container in containers if container["name"] == part]
+    assert found == [[{"secretRef": {"name": "media-keys"}}]] * len(found) != []
+    open_port = {"ports": [{"protocol": "TCP", "port": 9000}]}
+    assert open_port in of_kind(documents, "NetworkPolicy", f"-{part}")["spec"]["egress"]
+    without = render({part: values, "networkPolicy": policy})
+    assert open_port not in of_kind(without, "NetworkPolicy", f"-{part}")["spec"]["egress"]
+
+
 @pytest.mark.parametrize("part", ["web-worker", "batch"])
 def test_triton_lets_every_client_of_the_release_in(part: str) -> None:
     """Also where `networkPolicy.clients` names nobody."""

@@ -26,6 +26,9 @@ spec:
           valueFrom: { secretKeyRef: { name: {{ $ray.tokenSecret }}, key: auth_token } }
         - { name: RAY_USAGE_STATS_ENABLED, value: "0" }
         - { name: HOME, value: /tmp }
+      {{- with $ray.s3Secret }}
+      {{- include "lipsync.storageEnvironment" . | nindent 6 }}
+      {{- end }}
       ports: [{ name: ray, containerPort: {{ .port }} }]
       securityContext:
         {{- include "lipsync.containerSecurity" $root | nindent 8 }}
