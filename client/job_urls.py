@@ -58,6 +58,7 @@ class StandIns:
         Raises:
             UsageError: neither a file nor an input can be named so.
             AddressRefused: it is no address of the public web.
+            OutputError: it is the output.
         """
         path = checked_path(text)
         if not is_url(text):

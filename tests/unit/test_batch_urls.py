@@ -18,10 +18,10 @@ from client import job_process
 from client.batch import read_jobs
 from client.batch.jobs import BatchJob
 from client.cli.batch import batch_command
-from client.errors import BatchError, LipSyncError, MediaError
+from client.errors import BatchError, LipSyncError, MediaError, OutputError
 from client.job_options import JobOptions
 from client.job_process import JobRequest, JobResult, answer
-from client.job_urls import FOLDER_PREFIX
+from client.job_urls import FOLDER_PREFIX, StandIns
 from client.options import RESUME
 from client.report import Report
 from client.running.local import LocalRunner
@@ -158,6 +158,25 @@ def test_bad_url_fails_before_its_job_starts(tmp_path: Path, choices: dict[str, 
     assert "a-secret" not in f"{job.problem} {json.dumps(job.choices)}"
 
 
+def test_output_that_is_an_input_fails() -> None:
+    """Whichever is named first."""
+    url = "s3://media/v.mp4"
+    for first, second in ((StandIns.input, StandIns.result), (StandIns.result, StandIns.input)):
+        stand_ins = StandIns()
+        first(stand_ins, url)
+        with pytest.raises(OutputError, match="s3://media/v.mp4: expected a new file, got one of the inputs"):
+            second(stand_ins, url)
+
+
+def test_what_only_files_can_be_fails_by_its_url(tmp_path: Path) -> None:
+    """Who speaks when is read before the job is sent anywhere."""
+    scene = {"voice": "a.wav", "diarization": f"https://host/turns.rttm?{SECRET}"}
+    (tmp_path / "scene.json").write_text(json.dumps(scene))
+    (job,) = read(tmp_path, {"video": "v.mp4", "script": str(tmp_path / "scene.json"), "output": "s3://media/o.mp4"})
+    assert "https://host/turns.rttm" in str(job.problem)
+    assert "lipsync-url" not in str(job.problem)
+
+
 @pytest.mark.parametrize(
     ("url", "shown", "name"),
     [
@@ -224,7 +243,7 @@ def test_files_beside_the_output_are_stored(
     run[0] = write
     (job,) = read(tmp_path, line_of(site, output="s3://media/out/o.mkv"))
     assert answer(request_of(job)).error is None
-    assert [name for name in s3.names() if name.startswith("out/")] == ["out/o.mkv", "out/o.mkv.c2pa"]
+    assert open_storage("s3://media").keys("out") == ["out/o.mkv", "out/o.mkv.c2pa"]
 
 
 @pytest.mark.parametrize(
