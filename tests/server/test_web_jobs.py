@@ -20,13 +20,14 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 
+from client.media import AudioSource
 from client.web.store import JobStore
 from lipsync_core.serving.processes import descendants
 from lipsync_core.serving.server import EmbeddedServer
 from tests.chaos.traces import command_line
 from tests.postgresql import PASSWORD, new_database, postgresql
 from tests.s3_server import S3Server
-from tests.server.clips import SPEECH, empty_frame, head_frame, swaying_head, write_video
+from tests.server.clips import SPEECH, empty_frame, head_frame, swaying_head, write_video, write_wave
 from tests.waiting import is_gone, wait_until
 from tests.web_service import WebProcess, wait_for_state
 
@@ -100,11 +101,17 @@ def test_result_and_video_come_in_parts(client: httpx.Client, clip: Path) -> Non
 def test_contract_of_the_predecessor_is_served(wav2lip_server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
     """/submit, /status and /result do a whole job."""
     with WebProcess(tmp_path, "--url", wav2lip_server.url) as web, web.client() as client:
-        sent = {"video": clip.read_bytes(), "audio": SPEECH.read_bytes()}
+        sent = {"video": clip.read_bytes(), "audio": second_of_speech(tmp_path).read_bytes()}
         job_id = client.post("/submit", files=sent, data={"mode": "wav2lip"}).json()["jobId"]
         wait_until(lambda: client.get(f"/status/{job_id}").json()["status"] in ("completed", "failed"))
         assert client.get(f"/status/{job_id}").json() == {"jobId": job_id, "status": "completed"}
         assert client.get(f"/result/{job_id}").content[4:8] == b"ftyp"
+
+
+def second_of_speech(folder: Path) -> Path:
+    """Write a second of the speech, for jobs that follow its length."""
+    with AudioSource(SPEECH) as audio:
+        return write_wave(folder / "second.wav", audio.window(8000, 24_000))
 
 
 def test_running_job_is_cancelled(web: WebProcess, client: httpx.Client, clip: Path) -> None:
