@@ -83,6 +83,7 @@ class Job:
         with ExitStack() as stack:
             self._sound = stack.enter_context(open_sound(options.scene, values, self._video, options.output))
             check_job(options, self._video, self._sound.duration_s)
+            self._check.hear(self._sound.plans, self._sound.voices)
             heard = {voice: voice.ahead(ahead_s) if ahead_s else voice for voice in self._sound.voices}
             voices = [heard[voice] for voice in self._sound.voices]
             self._lanes = JobLanes(options, self._video, voices, prepared, self._clock)

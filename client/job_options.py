@@ -16,7 +16,7 @@ from client.pipeline import Pipeline
 from client.pipelines import pipeline_named
 from client.pipelines.face_options import DETECTOR, FACE_BOX
 from client.pipelines.silence_options import IN_SILENCE
-from client.quality.options import check_of
+from client.quality.options import ALIGNMENT, check_of
 from client.scene.options import SYNC_ONLY, VOICE_CHANNEL, VOICE_CHANNELS
 from client.scene.overrides import all_values, values_of
 from client.scene.scene import Scene, Segment, Speaker, simple_scene
@@ -70,6 +70,7 @@ class JobOptions:
                 if self.values.has(option):
                     raise faces_named_already(option, "script")
             list(all_values(self.values, self.script))
+            _check_alignment(self.values, self.script)
 
     @property
     def scene(self) -> Scene:
@@ -174,6 +175,22 @@ def job_from_json(fields: Mapping[str, Any]) -> JobOptions:
         None if fields["script"] is None else scene_from_json(fields["script"]),
         fields["is_watched"],
     )
+
+
+def _check_alignment(values: OptionValues, script: Scene) -> None:
+    """Check that an alignment belongs to what all speakers say.
+
+    Raises:
+        UsageError: they say different recordings.
+    """
+    recordings = {(speaker.voice.path, speaker.voice.channel) for speaker in script.speakers}
+    if values[ALIGNMENT] is not None and len(recordings) > 1:
+        raise UsageError(
+            option=ALIGNMENT.name,
+            expected="speakers of one recording",
+            got=f"{len(recordings)} recordings or channels",
+            advice="Leave it out",
+        )
 
 
 def faces_named_already(option: Option[Any], source: str) -> UsageError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -262,6 +263,11 @@ class Text(Generic[T]):
             "example": self.example,
             "suggestions": list(self.suggestions),
         }
+
+
+def absolute(text: str) -> Path:
+    """Make a path absolute, so that it holds in the processes of a batch."""
+    return Path(os.path.abspath(text))
 
 
 PATH = Text(Path, "a path", "DIR", show=str, max_length=4096)

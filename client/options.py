@@ -26,7 +26,7 @@ from client.pipelines.length_options import IF_AUDIO_LONGER, IF_AUDIO_SHORTER
 from client.pipelines.live_options import LIVE_WINDOWS
 from client.pipelines.silence_options import IN_SILENCE
 from client.provenance.options import PROVENANCE_OPTIONS
-from client.quality.options import QUALITY_OPTIONS
+from client.quality.options import QUALITY_OPTIONS, check_quality
 from client.scene.options import SPEAKING, SYNC_ONLY, VOICE_CHANNEL
 from client.sound.options import SOUND_OPTIONS, check_sound
 from client.tracking.faces import LARGEST, FaceChoice, parse_face_choice, show_face_choice
@@ -348,3 +348,4 @@ def check_options(values: OptionValues) -> None:
     if values[PROGRESSIVE] and values[CODEC] != AUTOMATIC:
         check_held(values[CODEC])
     check_sound(values)
+    check_quality(values)

@@ -44,12 +44,17 @@ LONG = "A very long name of a video that somebody exported from their telephone 
 FOLLOWS = Finding("good", 0.71, "the mouth follows the speech")
 LOOSELY = Finding("doubtful", 0.38, "the mouth follows the speech loosely")
 FOREIGN = Finding("bad", 0.12, "the mouth does not follow the speech")
+CLOSES = Finding("doubtful", 0.708, "the lips close in 17 of 24 closures")
 STILL = Finding("good", 0.08, "the mouth is still in silence")
 QUALITY = QualityReport(
     "full",
     150,
     1.2,
-    [SpeakerQuality("speaker", 150, FOLLOWS, STILL, Finding("good", 0.0, "lips and speech are in time"))],
+    [
+        SpeakerQuality(
+            "speaker", 150, FOLLOWS, STILL, Finding("good", 0.0, "lips and speech are in time"), closures=CLOSES
+        )
+    ],
     [
         SpanQuality("speaker", 10.0 * part, 10.0 * part + 9.8, 50, follows, NO_SILENCE)
         for part, follows in enumerate((FOLLOWS, LOOSELY, FOREIGN))

@@ -9,18 +9,13 @@ from urllib.parse import urlsplit
 
 from client.errors import UsageError
 from client.option import COMMAND_LINE, WITHOUT_FORM, Option, OptionValues
-from client.option_kinds import Switch, Text
+from client.option_kinds import Switch, Text, absolute
 from client.provenance.label import MAX_LETTERS, read_label
 
 CERTIFICATE_VARIABLE = "LIPSYNC_SIGN_CERT"
 KEY_VARIABLE = "LIPSYNC_SIGN_KEY"
 TIMESTAMP_VARIABLE = "LIPSYNC_TIMESTAMP_URL"
 MARK_VARIABLE = "LIPSYNC_MARK"  # 1 or 0: whether results are marked where a job does not choose
-
-
-def _read_path(text: str) -> Path:
-    """Make a path absolute, so that it holds in the processes of a batch."""
-    return Path(os.path.abspath(text))
 
 
 def read_timestamp_url(text: str) -> str:
@@ -57,7 +52,7 @@ def marks_by_default(environment: Mapping[str, str]) -> bool:
     return text == "1"
 
 
-FILE = Text(_read_path, "a path", "PEM", show=str, max_length=4096)
+FILE = Text(absolute, "a path", "PEM", show=str, max_length=4096)
 SIGN_CERT: Option[Path | None] = Option(
     "sign_cert",
     FILE,

@@ -8,13 +8,14 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from client.lanes.lane import Lane
 from client.lanes.stage import DrawnFrame
 from client.media import AudioSource
+from client.quality.closures import SeenClosures, closed_below, frames_at_closures
 from client.quality.guard import Guard
 from client.quality.judging import (
     LAGS_S,
@@ -29,9 +30,9 @@ from client.quality.judging import (
     judge_silence,
 )
 from client.quality.mouths import MouthMeter
-from client.quality.options import Check
+from client.quality.options import QUICK_FRAMES, Check
 from client.quality.pictures import FlickerMeter, count_outside, edge_step
-from client.quality.plan import frames_to_check
+from client.quality.plan import RUNS, frames_to_check
 from client.quality.report import Finding, QualityReport, SpanQuality, SpeakerQuality
 from client.quality.speech import VoiceCurves
 from client.servers.calls import TritonCalls
@@ -76,6 +77,7 @@ class QualityCheck:
         most_at_once: int,
         guard: Guard,
         sync: SyncMeter | None = None,
+        closures: Sequence[np.ndarray] | None = None,
     ) -> None:
         """Choose the frames.
 
@@ -88,12 +90,15 @@ class QualityCheck:
             most_at_once: how many frames a request may hold.
             guard: measures the time, and keeps a failure; after one nothing more is looked at.
             sync: measures the speakers by SyncNet, which needs all frames; None to leave that out.
+            closures: when each speaker should close the lips, float64 [C, 2] in seconds of the result; None if it is
+                not known.
         """
         self._guard, self._sync = guard, sync
         self._check = check
         self._lanes = lanes
         self._span_frames = max(SPAN_FRAMES, round(SPAN_S * rate))
-        self._chosen = _choose(check, lanes, total, rate)
+        self._closures = closures
+        self._chosen = _choose(check, lanes, total, rate, closures)
         self._mouths = MouthMeter(triton, most_at_once)
         self._flicker = FlickerMeter()
         self._edges: array[float] = array("d")
@@ -161,6 +166,11 @@ class QualityCheck:
             spans.append(_span(speaker.name, times_s[rows], part))
             kept.append(part.thinned(every))
         whole = joined(kept)
+        closures = None
+        if self._closures is not None:
+            seen = SeenClosures(self._closures[position], times_s, openings, closed_below(whole))
+            spans = [replace(span, closures=seen.judged(span.start_s, span.end_s)) for span in spans]
+            closures = seen.judged()
         quality = SpeakerQuality(
             speaker=speaker.name,
             frames=int(np.isfinite(openings).sum()),
@@ -168,6 +178,7 @@ class QualityCheck:
             silence=judge_silence(whole),
             offset=judge_offset(whole),
             syncnet=None if self._sync is None else self._sync.figures(position),
+            closures=closures,
         )
         return quality, spans
 
@@ -176,7 +187,9 @@ class QualityCheck:
         return min(max(frames // self._span_frames, 1), MOST_SPANS) if self._check == "full" else 1
 
 
-def _choose(check: Check, lanes: Sequence[Lane], total: int, rate: float) -> frozenset[int] | None:
+def _choose(
+    check: Check, lanes: Sequence[Lane], total: int, rate: float, closures: Sequence[np.ndarray] | None
+) -> frozenset[int] | None:
     """Choose among the frames in which each speaker may be drawn; None for all frames."""
     if check == "full":
         return None
@@ -184,8 +197,16 @@ def _choose(check: Check, lanes: Sequence[Lane], total: int, rate: float) -> fro
     drawn: defaultdict[int, np.ndarray] = defaultdict(lambda: np.zeros(total, bool))
     for lane in lanes:
         drawn[lane.speaker] |= lane.times.shares(times_s) > 0
-    places = [np.flatnonzero(shown) for shown in drawn.values()]
-    return frozenset(int(own[i]) for own in places for i in frames_to_check(check, len(own)))
+    chosen: set[int] = set()
+    for speaker, shown in drawn.items():
+        own = np.flatnonzero(shown)
+        runs: list[list[int]] = []
+        if closures is not None and len(own) > QUICK_FRAMES:
+            runs = frames_at_closures(closures[speaker], shown, rate)
+        at_closures = [number for run in runs for number in run]
+        others = frames_to_check(check, len(own), QUICK_FRAMES - len(at_closures), max(RUNS - len(runs), 0))
+        chosen.update(at_closures, (int(own[i]) for i in others))
+    return frozenset(chosen)
 
 
 def samples_of(times_s: np.ndarray, openings: np.ndarray, speaker: SpokenVoice, curves: VoiceCurves) -> MouthSamples:

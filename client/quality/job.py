@@ -6,21 +6,26 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from client.errors import RequestRejected
+from client.errors import RequestRejected, UsageError
 from client.job_lanes import JobLanes
 from client.lanes.lane import Lane
 from client.lanes.stage import DrawnFrame
 from client.media import AudioSource
 from client.option import OptionValues
+from client.quality.alignment import read_alignment
 from client.quality.check import Activity, QualityCheck, SpokenVoice
+from client.quality.closures import closures_of
 from client.quality.guard import Guard
-from client.quality.options import FIX_OFFSET, check_of
+from client.quality.options import ALIGNMENT, FIX_OFFSET, check_of
 from client.quality.report import QualityReport
 from client.report import Report
 from client.servers.calls import TritonCalls
+from client.sound.voices import VoicePlan
 from client.syncnet.quality import SyncMeter
 from client.syncnet.towers import towers_of
 from client.tracking.finder import MEDIAPIPE
+
+END_SLACK_S = 1.0  # by which an alignment may outlast its speech
 
 
 class LipsOffError(Exception):
@@ -47,13 +52,44 @@ class JobCheck:
         Args:
             values: the options of the job.
             ahead_s: how much earlier than usual its lips are drawn, in seconds.
+
+        Raises:
+            UsageError: the alignment cannot be used.
         """
         self._fixes = values[FIX_OFFSET]
         self._how = check_of(values)
         self._ahead_s = ahead_s
+        path = values[ALIGNMENT]
+        self._phones = None if path is None else read_alignment(path)
+        self._closures: list[np.ndarray] | None = None
         self._guard = Guard()
         self._is_open = False
         self._check: QualityCheck | None = None
+
+    def hear(self, plans: Sequence[VoicePlan], voices: Sequence[AudioSource]) -> None:
+        """Find out where the result has closures, if there is an alignment.
+
+        Args:
+            plans: how the voices are made of their recordings, in the order of the speakers.
+            voices: the voices.
+
+        Raises:
+            UsageError: the alignment goes on behind the end of the speech.
+        """
+        if self._phones is None:
+            return
+        end_s = self._phones[-1].end_s
+        for plan, voice in zip(plans, voices, strict=True):
+            if plan.heard_at(np.array(end_s)) > voice.duration + END_SLACK_S:
+                raise UsageError(
+                    option=ALIGNMENT.name,
+                    expected=f"phones of {plan.path.name}, which is heard until {voice.duration:.2f} s",
+                    got=f"one that ends at {end_s:g} s",
+                    advice="Check that the file belongs to the speech, and that its times are seconds",
+                )
+        closures = closures_of(self._phones)
+        heard = [plan.heard_at(closures) for plan in plans]
+        self._closures = [spans[np.isfinite(spans).all(axis=1)] for spans in heard]
 
     def open(
         self,
@@ -74,7 +110,8 @@ class JobCheck:
                 raise RequestRejected(about=MEDIAPIPE.model, expected="a model that is served", got="none")
             towers = towers_of(triton) if self._how == "full" else None
             sync = None if towers is None else SyncMeter(towers, voices)
-            self._check = QualityCheck(self._how, triton, lanes, total, rate, most_at_once, self._guard, sync)
+            guard, closures = self._guard, self._closures
+            self._check = QualityCheck(self._how, triton, lanes, total, rate, most_at_once, guard, sync, closures)
 
     def see(self, frame: DrawnFrame) -> None:
         """Take a frame as it goes to the encoder."""

@@ -37,6 +37,7 @@ class SpanQuality:
         frames: frames of it that were looked at.
         follows: correlation of the mouth's opening with the one that the speech suggests, -1 to 1.
         silence: how much the mouth moves while nobody speaks, as a share of its range in speech.
+        closures: the share of p, b and m at which the lips close; None without an alignment.
     """
 
     speaker: str
@@ -45,6 +46,7 @@ class SpanQuality:
     frames: int
     follows: Finding
     silence: Finding
+    closures: Finding | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class SpeakerQuality:
         silence: as for a span.
         offset: how much later than the speech the mouth moves, in seconds; negative if it is early.
         syncnet: SyncNet's figures; None without its networks, in a quick check, or for a face that is hardly in view.
+        closures: as for a span.
     """
 
     speaker: str
@@ -66,6 +69,7 @@ class SpeakerQuality:
     silence: Finding
     offset: Finding
     syncnet: SyncFigures | None = None
+    closures: Finding | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,8 @@ class QualityReport:
             yield found.silence.text
         if found.offset.verdict in ("doubtful", "bad"):
             yield found.offset.text
+        if found.closures is not None:
+            yield found.closures.text
         if found.syncnet is not None:
             yield f"LSE-C {found.syncnet.lse_c:.2f}, LSE-D {found.syncnet.lse_d:.2f}"
 

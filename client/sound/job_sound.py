@@ -28,6 +28,7 @@ class JobSound:
 
     Attributes:
         voices: what drives each speaker's lips, in the order of the scene; speakers with equal voices share one.
+        plans: how each of them is made of its recording.
         written: the output's audio track. Without options of the sound it is the only voice itself.
         duration_s: when the last voice ends, in seconds, for the rules of the length.
         ends_with_video: whether the track is no voice, so that it should end with the pictures.
@@ -38,6 +39,7 @@ class JobSound:
     voices: tuple[AudioSource, ...]
     written: AudioSource
     duration_s: float
+    plans: tuple[VoicePlan, ...] = ()
     ends_with_video: bool = False
     done: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -95,6 +97,7 @@ def open_sound(scene: Scene, values: OptionValues, video: VideoSource, output: P
         return JobSound(
             voices=tuple(voices[speaker.voice] for speaker in scene.speakers),
             written=written,
+            plans=tuple(opener.plans[speaker.voice] for speaker in scene.speakers),
             duration_s=max(ends_s(scene, voice, source) for voice, source in voices.items()),
             ends_with_video=track is not None,
             done=done,
@@ -108,18 +111,20 @@ class _VoiceOpener:
 
     Attributes:
         done: what was done to them.
+        plans: how they are made of their recordings.
     """
 
     def __init__(self, scene: Scene, values: OptionValues, video: VideoSource, output: Path | None) -> None:
         self._scene, self._values, self._video, self._output = scene, values, video, output
         self.done: list[str] = []
+        self.plans: Mapping[Voice, VoicePlan] = {}
 
     def open(self, stack: ExitStack) -> Voices:
         """Open the voices, at another speed where the options say so; they are closed with the stack."""
         self._check_segments()
         delay_s = self._video.speech_delay_s
         recordings = dict.fromkeys(speaker.voice for speaker in self._scene.speakers)
-        plans = {voice: VoicePlan.of(voice, self._values, delay_s) for voice in recordings}
+        self.plans = plans = {voice: VoicePlan.of(voice, self._values, delay_s) for voice in recordings}
         self.done += [line for plan in plans.values() for line in plan.changes()]
         if not stretches(self._values):
             return self._open_each(stack, plans)
@@ -129,7 +134,7 @@ class _VoiceOpener:
             if speed == 1:
                 stack.push(trial.pop_all())
                 return voices
-            plans = {voice: _at_speed(plan, voices[voice], speed) for voice, plan in plans.items()}
+            self.plans = plans = {voice: _at_speed(plan, voices[voice], speed) for voice, plan in plans.items()}
         return self._open_each(stack, plans)
 
     def _open_each(self, stack: ExitStack, plans: Mapping[Voice, VoicePlan]) -> Voices:

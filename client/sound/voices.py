@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 from av.audio.frame import AudioFrame
 
 from client.errors import MediaError
@@ -84,6 +86,16 @@ class VoicePlan:
     def until(self) -> str:
         """Where the used part ends, in words."""
         return "its end" if self.end_s is None else f"{self.end_s:g} s"
+
+    def heard_at(self, times_s: np.ndarray) -> np.ndarray:
+        """Return when parts of the recording are heard, in seconds of the result; NaN for what is left out.
+
+        Args:
+            times_s: float64, seconds of the recording, of any shape.
+        """
+        end_s = math.inf if self.end_s is None else self.end_s
+        is_used = (times_s >= self.start_s) & (times_s <= end_s)
+        return np.where(is_used, (times_s - self.start_s) / self.speed + self.delay_s, np.nan)
 
     def open(self, output: Path | None) -> AudioSource:
         """Open the voice.

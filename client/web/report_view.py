@@ -66,6 +66,9 @@ class SpanQualityView(BaseModel):
     frames: int = Field(description="Frames that show the mouth, of those that were looked at.")
     follows: FindingView = Field(description="Correlation of the mouth's opening with what the speech suggests.")
     silence: FindingView = Field(description="Motion while nobody speaks, as a share of the range in speech.")
+    closures: FindingView | None = Field(
+        default=None, description="Share of p, b and m at which the lips close; null without an alignment."
+    )
 
 
 class SyncFiguresView(BaseModel):
@@ -92,6 +95,7 @@ class SpeakerQualityView(BaseModel):
     syncnet: SyncFiguresView | None = Field(
         default=None, description="SyncNet's figures, of a full check where the server has its networks."
     )
+    closures: FindingView | None = Field(default=None, description="As for a span.")
 
 
 class QualityView(BaseModel):

@@ -58,8 +58,9 @@ export function qualityOf(job, result) {
 function track(name, spans, total, result) {
   const bar = element("div", { className: "quality-track", role: "group", "aria-label": name ? `Quality, ${name}` : "Quality" });
   for (const span of spans) {
-    const verdict = WORST[Math.max(...[span.follows, span.silence].map((one) => WORST.indexOf(one.verdict)))];
-    const said = [span.follows, span.silence].filter((one) => one.verdict !== "unknown" || one === span.follows);
+    const found = [span.follows, span.silence, span.closures].filter(Boolean);
+    const verdict = WORST[Math.max(...found.map((one) => WORST.indexOf(one.verdict)))];
+    const said = found.filter((one) => one.verdict !== "unknown" || one === span.follows);
     const text = `${clock(span.start_s)} to ${clock(span.end_s)}: ${said.map((one) => one.text).join("; ")}`;
     const part = element("button", { type: "button", title: text, "aria-label": text, onclick: () => { result.currentTime = span.start_s; } }, MARKS[verdict]);
     part.dataset.verdict = verdict;
@@ -72,10 +73,10 @@ function track(name, spans, total, result) {
 
 function findings(found) {
   const several = found.speakers.length > 1;
-  const ofSpeakers = found.speakers.flatMap(({ speaker, follows, silence, offset }) =>
-    [follows, silence, offset]
-      .filter((one) => one === follows || one.verdict !== "unknown")
-      .map((one) => ({ ...one, name: several ? short(speaker) : "", value: one === offset ? null : one.value })));
+  const ofSpeakers = found.speakers.flatMap(({ speaker, follows, silence, offset, closures }) =>
+    [follows, silence, offset, closures]
+      .filter((one) => one && (one === follows || one === closures || one.verdict !== "unknown"))
+      .map((one) => ({ ...one, name: several ? short(speaker) : "", value: one === offset || one === closures ? null : one.value })));
   const outside = found.outside_samples
     ? { verdict: "bad", value: null, text: `${counted(found.outside_samples, "sample")} outside the face ${found.outside_samples === 1 ? "was" : "were"} changed` }
     : { verdict: "good", value: null, text: "nothing outside the face was changed" };
