@@ -24,9 +24,8 @@ POSITION = re.compile(r"_[BIES]$")  # in a word, as Kaldi writes it
 MARKS = ("Mn", "Lm")  # such as those of aspirated, palatal and long sounds
 SILENCES = frozenset({"", "sil", "sp", "spn", "silence", "pau", "<eps>", "<sil>", "<unk>", "h#", "#"})
 GAP_S = 0.03  # between phones that follow each other; more is a pause
-REACH_S = 0.02  # before the first phone and after the last one, in which the lips may close
 STEP_S = 0.04  # between the frames of a closure that a quick check looks at
-LONGEST_GAP_S = 0.07  # that is not looked at; lips are closed for longer
+LONGEST_GAP_S = 0.07  # of a closure that is not looked at
 RANGE_PERCENTILE = 95  # of the openings in speech
 CLOSED_BELOW = 0.20  # of the opening there
 LEAST_CLOSURES = 6
@@ -72,7 +71,7 @@ def frames_at_closures(closures: np.ndarray, shown: np.ndarray, rate: float) -> 
     step = max(1, int(STEP_S * rate))
     chosen: list[list[int]] = []
     left = CLOSURE_FRAMES
-    for start_s, end_s in _widened(closures)[np.argsort(np.arange(len(closures)) * SPREAD % 1)].tolist():
+    for start_s, end_s in closures[np.argsort(np.arange(len(closures)) * SPREAD % 1)].tolist():
         first, last = math.ceil(start_s * rate - 0.5), math.floor(end_s * rate - 0.5)
         if not 0 <= first <= last < len(shown) or not shown[first : last + 1].all():
             continue
@@ -112,10 +111,9 @@ class SeenClosures:
         rows = np.flatnonzero(np.isfinite(openings))
         rows = rows[np.argsort(times_s[rows], kind="stable")]
         times_s, openings = times_s[rows], openings[rows]
-        windows = _widened(closures)
-        self.least = np.full(len(windows), np.nan)
-        for i, (first, stop) in enumerate(np.searchsorted(times_s, windows).tolist()):
-            gaps_s = np.diff(np.concatenate([windows[i, :1], times_s[first:stop], windows[i, 1:]]))
+        self.least = np.full(len(closures), np.nan)
+        for i, (first, stop) in enumerate(np.searchsorted(times_s, closures).tolist()):
+            gaps_s = np.diff(np.concatenate([closures[i, :1], times_s[first:stop], closures[i, 1:]]))
             if first < stop and gaps_s.max() <= LONGEST_GAP_S:
                 self.least[i] = openings[first:stop].min()
 
@@ -124,13 +122,17 @@ class SeenClosures:
         if math.isnan(self._limit):
             return Finding("unknown", None, f"{CANNOT_TELL}: the mouth hardly moves")
         seen = self.least[(self._middles_s >= start_s) & (self._middles_s <= end_s) & np.isfinite(self.least)]
-        if len(seen) < LEAST_CLOSURES:
-            are = "closure that is seen is" if len(seen) == 1 else "closures that are seen are"
-            return Finding("unknown", None, f"{CANNOT_TELL}: {len(seen)} {are} too few")
-        closed = int((seen < self._limit).sum())
-        share = closed / len(seen)
-        verdict: Verdict = "good" if share >= CLOSES else "doubtful" if share >= LEAVES_OPEN else "bad"
-        return Finding(verdict, round(share, 3), f"the lips close in {closed} of {len(seen)} closures")
+        return judge_closures(int((seen < self._limit).sum()), len(seen))
+
+
+def judge_closures(closed: int, seen: int) -> Finding:
+    """Tell whether the lips close where they should, in so many of the closures that were seen."""
+    if seen < LEAST_CLOSURES:
+        are = "closure that is seen is" if seen == 1 else "closures that are seen are"
+        return Finding("unknown", None, f"{CANNOT_TELL}: {seen} {are} too few")
+    share = closed / seen
+    verdict: Verdict = "good" if share >= CLOSES else "doubtful" if share >= LEAVES_OPEN else "bad"
+    return Finding(verdict, round(share, 3), f"the lips close in {closed} of {seen} closures")
 
 
 def _with_pauses(phones: Sequence[Phone]) -> Iterator[Phone]:
@@ -146,7 +148,3 @@ def _with_pauses(phones: Sequence[Phone]) -> Iterator[Phone]:
 
 def _is_pause(phone: Phone) -> bool:
     return phone.name.casefold() in SILENCES
-
-
-def _widened(closures: np.ndarray) -> np.ndarray:
-    return closures + np.array([-REACH_S, REACH_S])

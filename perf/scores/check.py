@@ -1,6 +1,7 @@
 """How well the check of results tells mouths that follow the speech from others, on clips of people who speak.
 
-Each clip's mouth is judged with the clip's own sound, with that of other clips, and with its own moved by some time.
+Each clip's mouth is judged with the clip's own sound, with that of other clips, and with its own moved by some time;
+and so are closures of the lips, where phones lie beside the clip (CLIP.phones.json).
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from client.errors import UsageError
 from client.flow import batched
 from client.media import AudioSource, VideoSource
 from client.pipelines.voice import VOICE_MODEL, VoiceActivity
+from client.quality.alignment import Phone
 from client.quality.check import SpokenVoice, samples_of
+from client.quality.closures import closures_of
 from client.quality.judging import MouthSamples, correlation_near, judge_following, judge_offset
 from client.quality.mouths import MouthMeter
 from client.quality.speech import VoiceCurves
@@ -30,8 +33,10 @@ from client.servers.connection import TritonConnection
 from client.servers.embedded import open_server
 from client.tracking.faces import LARGEST
 from client.tracking.finder import MEDIAPIPE, FaceFinder
+from export.mouth_shapes.phones import read_phones
 from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.failures import run_command
+from perf.scores.closures import ClipClosures, measure_closures
 
 NAME = "perf check"
 MOVES_S = (-0.2, -0.12, 0.12, 0.2)  # of the sound: later if positive
@@ -48,12 +53,14 @@ class SpokenClip:
         times_s: float64 [F], the frames' centres.
         openings: float64 [F], NaN where the mouth is not seen.
         voice: the sound.
+        closures: float64 [C, 2], when the lips should be closed, in seconds; empty where that is not known.
     """
 
     name: str
     times_s: np.ndarray
     openings: np.ndarray
     voice: AudioSource
+    closures: np.ndarray
 
     def said(self, triton: TritonCalls, voice: AudioSource) -> MouthSamples:
         """Put the mouth beside a voice."""
@@ -78,7 +85,8 @@ def open_clip(triton: TritonCalls, path: Path, voice: AudioSource) -> SpokenClip
                 meter.add(0, middle_s, found.frame.picture, found.faces[position])
     meter.finish()
     times_s, openings = np.array(meter.openings.get(0, [])).reshape(-1, 2).T
-    return SpokenClip(path.stem, times_s, openings, voice)
+    phones = [Phone(phone.name, phone.start_s, phone.end_s) for phone in read_phones(path)]
+    return SpokenClip(path.stem, times_s, openings, voice, closures_of(phones))
 
 
 def measure(triton: TritonCalls, clips: Sequence[SpokenClip]) -> dict[str, object]:
@@ -103,6 +111,11 @@ def measure(triton: TritonCalls, clips: Sequence[SpokenClip]) -> dict[str, objec
             if found.verdict == "bad" and found.value is not None:
                 errors_s.append(abs(found.value + move_s))
     in_time = [judge_offset(samples).verdict == "bad" for samples in said]
+    beside = [
+        ClipClosures(clip.times_s[: len(samples.openings)], samples, clip.closures)
+        for clip, samples in zip(clips, said, strict=True)
+    ]
+    others = [others_of(number, len(clips)) for number in range(len(clips))]
     return {
         "clips": len(clips),
         "own": _quartiles(own),
@@ -113,6 +126,7 @@ def measure(triton: TritonCalls, clips: Sequence[SpokenClip]) -> dict[str, objec
         "shifts told": round(told / (len(clips) * len(MOVES_S)), 3),
         "of those within a frame": round(float(np.mean(np.array(errors_s) <= FRAME_S)), 3) if errors_s else None,
         "own told as shifted": round(float(np.mean(in_time)), 3),
+        "closures": measure_closures(beside, MOVES_S, others) if any(len(clip.closures) for clip in clips) else None,
     }
 
 
