@@ -77,6 +77,31 @@ def test_check_only_reads(server: EmbeddedServer, clip: Path, checked: tuple[Rep
         assert (tmp_path / name).read_bytes() == expected
 
 
+@pytest.fixture
+def alignment(tmp_path: Path) -> Path:
+    """Phones that need closed lips twice a second, whatever is said."""
+    path = tmp_path / "phones.txt"
+    path.write_text("".join(f"{i / 2} {i / 2 + 0.4} AA1\n{i / 2 + 0.4} {i / 2 + 0.5} M\n" for i in range(8)))
+    return path
+
+
+def test_closures_are_reported_where_an_alignment_is_given(
+    server: EmbeddedServer, clip: Path, checked: tuple[Report, Path], alignment: Path, tmp_path: Path
+) -> None:
+    """And the result is the same to the byte."""
+    run = job_runner(server, **CUT)
+    report = run(clip, SPEECH, tmp_path / "out.mp4", check="full", alignment=str(alignment))
+    assert (tmp_path / "out.mp4").read_bytes() == checked[1].read_bytes()
+    assert report.quality is not None
+    assert report.quality.failure is None
+    (speaker,) = report.quality.speakers
+    assert speaker.closures is not None
+    assert speaker.closures.verdict != "unknown"
+    assert f"; {speaker.closures.text}" in report.summary()
+    assert checked[0].quality is not None
+    assert checked[0].quality.speakers[0].closures is None
+
+
 class SlowForChecks(TritonConnection):
     """A server that takes a second more for the pictures of a check."""
 
@@ -161,8 +186,11 @@ def test_runner_runs_again_with_what_was_found(clip: Path, tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_batch_reports_quality(server: EmbeddedServer, clip: Path, tmp_path: Path, lipsync_command: list[str]) -> None:
+def test_batch_reports_quality(
+    server: EmbeddedServer, clip: Path, alignment: Path, tmp_path: Path, lipsync_command: list[str]
+) -> None:
     line = {"video": str(clip), "audio": str(SPEECH), "output": str(tmp_path / "a.mp4"), **CUT, "check": "quick"}
+    line["alignment"] = alignment.name
     (tmp_path / "jobs.jsonl").write_text(json.dumps(line))
     ended = subprocess.run(
         [*lipsync_command, "batch", "--batch", "jobs.jsonl", "--url", server.url],
@@ -175,6 +203,7 @@ def test_batch_reports_quality(server: EmbeddedServer, clip: Path, tmp_path: Pat
     assert ended.returncode == 0, ended.stderr
     quality = json.loads((tmp_path / "jobs.report.jsonl").read_text())["report"]["quality"]
     assert quality["speakers"][0]["follows"]["verdict"] == "good"
+    assert quality["speakers"][0]["closures"]["text"].startswith("the lips close in ")
 
 
 @pytest.mark.long

@@ -29,7 +29,7 @@ from client.quality.closures import (
 from client.quality.guard import Guard
 from client.quality.job import JobCheck
 from client.quality.judging import MouthSamples
-from client.quality.options import CLOSURE_FRAMES, QUICK_FRAMES
+from client.quality.options import ALIGNMENT, CLOSURE_FRAMES, QUICK_FRAMES
 from client.quality.report import QualityReport, SpeakerQuality
 from client.scene.scene import Scene, Speaker, Voice
 from client.sound.voices import VoicePlan
@@ -171,10 +171,6 @@ def test_quick_checks_choose_closures_that_are_shown() -> None:
     assert frames_at_closures(CLOSURES[:0], shown, FPS) == []
 
 
-class Late(StraightCurves):
-    """Stands for the voice's curve."""
-
-
 def checked(how: Any, closures: Sequence[np.ndarray] | None, frames: int = 1500) -> QualityCheck:
     return QualityCheck(how, FacelessTriton(), [lane(0)], frames, FPS, 16, Guard(), None, closures)  # type: ignore[arg-type]
 
@@ -269,3 +265,12 @@ def test_an_alignment_of_several_recordings_fails(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="alignment: expected speakers of one recording, got 2 recordings or channels"):
         job("a.wav", "b.wav")
     assert job("a.wav", "a.wav").values.chosen
+
+
+def test_the_api_takes_no_path_of_an_alignment() -> None:
+    """It would read files of the service."""
+    for front_end in ("api", "page"):
+        with pytest.raises(UsageError, match="alignment: expected an option of a job, got no such option"):
+            read_options({"alignment": "/etc/passwd"}, front_end)
+    values = read_options({"alignment": "phones.ctm"}, "batch")
+    assert values[ALIGNMENT] == Path("phones.ctm").absolute()
