@@ -32,7 +32,7 @@ from client.quality.judging import (
 from client.quality.mouths import MouthMeter
 from client.quality.options import QUICK_FRAMES, Check
 from client.quality.pictures import FlickerMeter, count_outside, edge_step
-from client.quality.plan import RUNS, frames_to_check
+from client.quality.plan import RUNS, frames_to_check, shows_flicker
 from client.quality.report import Finding, QualityReport, SpanQuality, SpeakerQuality
 from client.quality.speech import VoiceCurves
 from client.servers.calls import TritonCalls
@@ -204,7 +204,8 @@ def _choose(
         if closures is not None and len(own) > QUICK_FRAMES:
             runs = frames_at_closures(closures[speaker], shown, rate)
         at_closures = [number for run in runs for number in run]
-        others = frames_to_check(check, len(own), QUICK_FRAMES - len(at_closures), max(RUNS - len(runs), 0))
+        further = max(RUNS - sum(map(shows_flicker, runs)), 0)
+        others = frames_to_check(check, len(own), QUICK_FRAMES - len(at_closures), further)
         chosen.update(at_closures, (int(own[i]) for i in others))
     return frozenset(chosen)
 

@@ -12,7 +12,7 @@ from client.option_kinds import Choice, Switch, Text, absolute
 Check = Literal["quick", "full", "off"]
 
 QUICK_FRAMES = 50  # of each speaker, at most, are looked at by a quick check
-CLOSURE_FRAMES = 24  # of these, at most, show closures, where an alignment says when there are any
+CLOSURE_FRAMES = 20  # of these, at most, show closures, where an alignment says when there are any
 
 CHECK: Option[Check] = Option(
     "check",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -11,6 +11,11 @@ from client.quality.options import QUICK_FRAMES, Check
 RUN = 3  # adjacent frames, in which flicker shows
 RUNS = 6  # of so many frames in a quick check; the others are single ones
 SPREAD = (np.sqrt(5) - 1) / 2  # uneven steps, as even ones might fall into the rhythm of speech
+
+
+def shows_flicker(numbers: Sequence[int]) -> bool:
+    """Return whether there are enough frames to see flicker in them, and they are adjacent."""
+    return len(numbers) >= RUN and numbers[-1] - numbers[0] == len(numbers) - 1
 
 
 def frames_to_check(check: Check, total: int, most: int = QUICK_FRAMES, runs: int = RUNS) -> Collection[int]:

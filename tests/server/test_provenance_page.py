@@ -66,7 +66,11 @@ def test_quality_report_is_on_the_timeline(stand: Stand) -> None:
     assert box is not None
     assert track is not None
     assert box["x"] - track["x"] == pytest.approx(track["width"] * 2 / 3, abs=4)
-    expect(stand.page.get_by_role("list", name="Quality")).to_contain_text("The mouth follows the speech (0.71)")
+    findings = stand.page.get_by_role("list", name="Quality")
+    expect(findings).to_contain_text("The mouth follows the speech (0.71)")
+    expect(findings.get_by_role("listitem").filter(has_text="The lips close in 17 of 24 closures")).to_have_attribute(
+        "data-verdict", "doubtful"
+    )
 
 
 def test_results_of_older_versions_have_neither(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:

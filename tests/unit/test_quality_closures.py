@@ -30,6 +30,7 @@ from client.quality.guard import Guard
 from client.quality.job import JobCheck
 from client.quality.judging import MouthSamples
 from client.quality.options import ALIGNMENT, CLOSURE_FRAMES, QUICK_FRAMES
+from client.quality.plan import RUNS
 from client.quality.report import QualityReport, SpeakerQuality
 from client.scene.scene import Scene, Speaker, Voice
 from client.sound.voices import VoicePlan
@@ -173,6 +174,13 @@ def test_quick_checks_choose_closures_that_are_shown() -> None:
 
 def checked(how: Any, closures: Sequence[np.ndarray] | None, frames: int = 1500) -> QualityCheck:
     return QualityCheck(how, FacelessTriton(), [lane(0)], frames, FPS, 16, Guard(), None, closures)  # type: ignore[arg-type]
+
+
+def test_quick_checks_still_see_flicker() -> None:
+    """Closures of two frames are no run of adjacent ones; others are looked at besides."""
+    chosen = sorted(checked("quick", [every(0.5, 119, 0.08)])._chosen or ())
+    runs = sum(b - a == 1 and c - b == 1 for a, b, c in zip(chosen, chosen[1:], chosen[2:], strict=False))
+    assert runs >= RUNS
 
 
 @pytest.mark.parametrize("how", ["quick", "full"])
