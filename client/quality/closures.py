@@ -132,7 +132,8 @@ def judge_closures(closed: int, seen: int) -> Finding:
         return Finding("unknown", None, f"{CANNOT_TELL}: {seen} {are} too few")
     share = closed / seen
     verdict: Verdict = "good" if share >= CLOSES else "doubtful" if share >= LEAVES_OPEN else "bad"
-    return Finding(verdict, round(share, 3), f"the lips close in {closed} of {seen} closures")
+    few = "only " if verdict == "bad" else ""
+    return Finding(verdict, round(share, 3), f"the lips close in {few}{closed} of {seen} closures")
 
 
 def _with_pauses(phones: Sequence[Phone]) -> Iterator[Phone]:

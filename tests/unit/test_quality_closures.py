@@ -105,7 +105,7 @@ def test_mouth_that_closes_is_told_from_one_that_closes_later() -> None:
     good = seen(mouth(TIMES_S, CLOSURES)).judged()
     assert (good.verdict, good.value, good.text) == ("good", 1.0, "the lips close in 24 of 24 closures")
     late = seen(mouth(TIMES_S, CLOSURES, late_s=0.2)).judged()
-    assert (late.verdict, late.value, late.text) == ("bad", 0.0, "the lips close in 0 of 24 closures")
+    assert (late.verdict, late.value, late.text) == ("bad", 0.0, "the lips close in only 0 of 24 closures")
     some = mouth(TIMES_S, CLOSURES[:17])
     assert seen(some).judged().text == "the lips close in 17 of 24 closures"
     assert seen(some).judged().verdict == "doubtful"
