@@ -27,7 +27,8 @@ GAP_S = 0.03  # between phones that follow each other; more is a pause
 STEP_S = 0.06  # between the frames of a closure that a quick check looks at
 LONGEST_GAP_S = 0.07  # of a closure that is not looked at
 RANGE_PERCENTILE = 95  # of the openings in speech
-CLOSED_BELOW = 0.20  # of the opening there
+CLOSED_SHARE = 0.20  # of the opening there
+SURELY_CLOSED = 0.02  # distances of the outer eye corners, 2 mm: a quick check hardly sees how far the mouth opens
 LEAST_CLOSURES = 6
 CLOSES, LEAVES_OPEN = 0.80, 0.60  # shares of the closures
 CANNOT_TELL = "cannot tell whether the lips close at p, b and m"
@@ -84,10 +85,11 @@ def frames_at_closures(closures: np.ndarray, shown: np.ndarray, rate: float) -> 
 
 
 def closed_below(samples: MouthSamples) -> float:
-    """Return the opening below which a mouth is closed; NaN for one that hardly moves, or is hardly seen in speech."""
-    if samples.range < LEAST_RANGE:
+    """Return the opening below which a mouth is closed; NaN for one that hardly moves in speech."""
+    seen = samples.openings[samples.spoken]
+    if not len(seen) or float(np.ptp(seen)) < LEAST_RANGE:
         return math.nan
-    return CLOSED_BELOW * float(np.percentile(samples.openings[samples.spoken], RANGE_PERCENTILE))
+    return max(CLOSED_SHARE * float(np.percentile(seen, RANGE_PERCENTILE)), SURELY_CLOSED)
 
 
 class SeenClosures:
