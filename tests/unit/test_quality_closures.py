@@ -122,7 +122,7 @@ def test_closed_means_nearly_shut() -> None:
 def test_verdicts_do_not_depend_on_how_often_the_mouth_is_open() -> None:
     """A quick check looks at few frames besides closures, in which the mouth may be hardly open."""
     times_s = TIMES_S[mouth(TIMES_S, CLOSURES) == SHUT]
-    openings = np.full(len(times_s), 0.009)
+    openings = np.full(len(times_s), 0.015)
     openings[::7] = 0.05
     openings[::40] = 0.2
     found = SeenClosures(CLOSURES, times_s, openings, closed_below(spoken(openings))).judged()
