@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,47 +15,59 @@ from lipsync_core.audio.rates import AUDIO_SAMPLE_RATE
 
 NAME = Path("voice")  # what messages call it
 SILENCE_S = 0.02  # of silence added at once
+ROUNDING = 1e-6  # samples: times within it are the same, though they were computed differently
 
 
 class Track:
-    """Samples at one rate, of which the first ones are let go of."""
+    """Samples at one rate, of which the first ones are let go of; adding some takes no longer where many are held."""
 
     def __init__(self, first: int = 0) -> None:
         """Start at a sample."""
         self._start = first
-        self._samples = np.zeros(0, np.float32)
+        self._room = np.zeros(0, np.float32)
+        self._held = 0
 
     @property
     def end(self) -> int:
         """Number of the sample after the last one."""
-        return self._start + len(self._samples)
+        return self._start + self._held
 
     @property
     def held(self) -> int:
         """How many samples are held."""
-        return len(self._samples)
+        return self._held
 
     def append(self, samples: np.ndarray) -> None:
         """Add samples, float32 [S]."""
-        self._samples = np.concatenate([self._samples, samples])
+        held = self._held + len(samples)
+        if held > len(self._room):
+            self._make_room(0, max(held, 2 * self._held))
+        self._room[self._held : held] = samples
+        self._held = held
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return samples start..stop-1, float32; zeros where there are none."""
         found = np.zeros(max(0, stop - start), np.float32)
         first, last = max(start, self._start), min(stop, self.end)
         if first < last:
-            found[first - start : last - start] = self._samples[first - self._start : last - self._start]
+            found[first - start : last - start] = self._room[first - self._start : last - self._start]
         return found
 
     def cut(self, end: int) -> None:
         """Drop the samples from a number on."""
-        self._samples = self._samples[: max(0, end - self._start)]
+        self._held = min(self._held, max(0, end - self._start))
 
     def forget(self, before: int) -> None:
         """Let go of the samples before a number."""
-        gone = min(max(0, before - self._start), len(self._samples))
-        self._samples = self._samples[gone:].copy()
+        gone = min(max(0, before - self._start), self._held)
+        self._make_room(gone, self._held - gone)
         self._start += gone
+        self._held -= gone
+
+    def _make_room(self, gone: int, size: int) -> None:
+        room = np.zeros(size, np.float32)
+        room[: self._held - gone] = self._room[gone : self._held]
+        self._room = room
 
 
 class GrowingVoice:
@@ -104,7 +117,7 @@ class GrowingVoice:
     def sound(self, start_s: float, end_s: float) -> np.ndarray:
         """Return the sound of a part of the timeline, float32 mono at `rate`; zeros outside what is held."""
         with self._guard:
-            return self._sound.read(round(start_s * self.rate), round(end_s * self.rate))
+            return self._sound.read(self._sample_at(start_s), self._sample_at(end_s))
 
     def append(self, samples: np.ndarray) -> None:
         """Add samples, float32 mono [S] at `rate`."""
@@ -134,7 +147,7 @@ class GrowingVoice:
     def cut(self, time_s: float) -> None:
         """Drop what comes after a time, in seconds; what follows is added there."""
         with self._guard:
-            self._sound.cut(round(time_s * self.rate))
+            self._sound.cut(self._sample_at(time_s))
             self._speech.cut(round(time_s * AUDIO_SAMPLE_RATE))
             self._resampler = self._new_resampler()
             self._is_finished = False
@@ -144,6 +157,10 @@ class GrowingVoice:
         with self._guard:
             self._sound.forget(round(before_s * self.rate))
             self._speech.forget(round(before_s * AUDIO_SAMPLE_RATE))
+
+    def _sample_at(self, time_s: float) -> int:
+        """Return the first sample from a time on: one number for a frame's end and the next one's beginning."""
+        return math.floor(time_s * self.rate + 0.5 + ROUNDING)
 
     def _new_resampler(self) -> AudioResampler:
         return AudioResampler("flt", "mono", AUDIO_SAMPLE_RATE)

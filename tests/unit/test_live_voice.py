@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from client.errors import UsageError
-from client.live.voice import GrowingVoice
+from client.live.voice import GrowingVoice, Track
 from client.media import AudioSource
 from client.options import read_options
 from client.pipeline import LiveWindows
@@ -98,6 +98,33 @@ def test_silence_and_cuts_keep_the_voice_on_its_timeline() -> None:
     assert voice.held_s == pytest.approx(0.1 + 100 / 16_000)
     assert not voice.window(0, 6_400).any()
     assert voice.sound(0.4, 0.5).all()
+
+
+@pytest.mark.parametrize(("rate", "fps"), [(44_100, 24), (22_050, 60), (11_025, 50)])
+def test_frames_share_the_sound_among_them(rate: int, fps: int) -> None:
+    """No sample is lost or heard twice where frames end in the middle of one."""
+    voice = GrowingVoice(rate)
+    voice.append(np.arange(2 * rate, dtype=np.float32))
+    duration_s = 1 / fps
+    sounds = [voice.sound(number / fps, number / fps + duration_s) for number in range(2 * fps)]
+    assert np.array_equal(np.concatenate(sounds), np.arange(2 * rate))
+
+
+def test_a_piece_is_added_without_copying_what_waits() -> None:
+    """So that a minute of voice in small pieces keeps no other stream waiting."""
+    track = Track()
+    rooms = []
+    for piece in np.arange(100_000, dtype=np.float32).reshape(-1, 10):
+        track.append(piece)
+        if not rooms or track._room is not rooms[-1]:
+            rooms.append(track._room)
+    assert len(rooms) < 20
+    track.forget(30_000)
+    track.cut(60_000)
+    track.append(np.ones(5, np.float32))
+    assert (track.held, track.end) == (30_005, 60_005)
+    expected = np.concatenate([np.zeros(1), np.arange(30_000, 60_000), np.ones(5), np.zeros(2)])
+    assert np.array_equal(track.read(29_999, 60_007), expected)
 
 
 def test_nothing_that_is_said_later_changes_a_frame() -> None:
