@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -17,7 +17,9 @@ from client.media import SourceFrame, TimelineFrame, VideoSource
 from client.media.timeline import STILL_RATE
 from client.options import END, START
 from client.prepared.clip import FACES_PER_PART, PreparedClip
+from client.prepared.known import Part
 from client.prepared.options import kept_values
+from lipsync_core.mouth import MouthProfile
 
 NAME = re.compile(r"[a-z0-9_-]{1,64}")
 CLIPS_VARIABLE = "LIPSYNC_CLIPS"
@@ -26,48 +28,58 @@ ROOMS_PER_FRAME = 3  # as many bytes as the frames themselves, and twice as many
 
 
 class HeldClip:
-    """A prepared clip with its frames decoded, to be shown back and forth without an end.
+    """A prepared clip in memory, to be shown back and forth without an end; what becomes of its folder changes nothing.
 
     Attributes:
-        prepared: what is known of its faces.
+        manifest: what the folder said about itself.
         video_fps: frames per second; the average where the rate varies.
         size: width and height, in pixels.
         nbytes: how much memory it may take.
         idle: pictures with closed mouths.
     """
 
-    def __init__(self, prepared: PreparedClip, limit_bytes: int) -> None:
-        """Decode all frames.
+    def __init__(self, prepared: PreparedClip, reserve: Callable[[HeldClip], None]) -> None:
+        """Read the folder.
+
+        Args:
+            prepared: the clip.
+            reserve: takes the memory before the frames are decoded; it is given this clip, of which `nbytes`, `size`
+                and `manifest` are known by then.
 
         Raises:
-            MediaError: the clip is damaged, or needs more memory than all clips together may take.
+            MediaError: the clip is damaged.
         """
         prepared.check_video()
-        _check_parts(prepared)
         values = kept_values(prepared)
         video = VideoSource(prepared.video, values[START], values[END])
-        self.prepared = prepared
+        self.manifest = prepared.manifest
+        self._mouth = prepared.mouth_profile()
         self.size = (video.width, video.height)
         self.video_fps = float(video.rate)
+        self._faces = _parts(prepared.faces, self.manifest.frames, FACES_PER_PART)
+        self._analyses = _parts(prepared.analysis, self.manifest.frames, self.manifest.analysed)
+        self.nbytes = _nbytes([*self._faces, *self._analyses])
+        self.nbytes += self.manifest.frames * ROOMS_PER_FRAME * video.frame_bytes
+        reserve(self)
         self._time_base: Fraction = video.time_base
-        self._frames: list[SourceFrame] = []
-        self.nbytes = 0
-        for frame in video.frames():
-            frame.picture.shared = True
-            self._frames.append(frame)
-            self.nbytes += ROOMS_PER_FRAME * video.frame_bytes
-            if self.nbytes > limit_bytes:
-                raise MediaError(
-                    about=prepared.folder.name,
-                    expected=f"a clip whose frames fit into {limit_bytes / 1e6:.0f} MB, closed mouths included",
-                    got=f"a longer one; {len(self._frames)} frames of {video.width}x{video.height} fit",
-                    advice="Prepare a shorter or smaller one, or raise the server's limit",
-                )
+        self._frames = [_shared(frame) for frame in video.frames()]
         if len(self._frames) == 1 and video.is_still:
             self.video_fps = float(STILL_RATE)
             self._time_base = 1 / STILL_RATE
             self._frames = [SourceFrame(self._frames[0].picture, 0, 1, 0, 0.0)]
         self.idle = IdlePictures(2 * len(self._frames) * video.frame_bytes)
+
+    def faces(self, number: int) -> Part:
+        """Return all faces of FACES_PER_PART frames, see `client.prepared.known`."""
+        return self._faces[number]
+
+    def analysis(self, number: int) -> Part:
+        """Return what the pipeline knows of the next `manifest.analysed` frames, see `client.prepared.known`."""
+        return self._analyses[number]
+
+    def mouth_profile(self) -> MouthProfile | None:
+        """Return the speaker's mouth; None where no sample showed it."""
+        return self._mouth
 
     def frames(self) -> Iterator[TimelineFrame]:
         """Yield the frames forward, backward from the last but one, forward from the second, and so on."""
@@ -94,18 +106,22 @@ class HeldClip:
                 yield frame, frame.duration
 
 
-def _check_parts(prepared: PreparedClip) -> None:
-    """Read all that is known of a clip once, so that damage is told before a stream begins.
+def _parts(read: Callable[[int], Part], frames: int, frames_per_part: int) -> list[Part]:
+    """Read all parts of a kind; there are none where `frames_per_part` is 0.
 
     Raises:
-        MediaError: a part is damaged.
+        MediaError: one is damaged.
     """
-    frames, analysed = prepared.manifest.frames, prepared.manifest.analysed
-    for number in range(-(-frames // FACES_PER_PART)):
-        prepared.faces(number)
-    for number in range(-(-frames // analysed) if analysed else 0):
-        prepared.analysis(number)
-    prepared.mouth_profile()
+    return [read(number) for number in range(-(-frames // frames_per_part) if frames_per_part else 0)]
+
+
+def _nbytes(parts: Sequence[Part]) -> int:
+    return sum(array.nbytes for part in parts for array in part.values())
+
+
+def _shared(frame: SourceFrame) -> SourceFrame:
+    frame.picture.shared = True
+    return frame
 
 
 @dataclass
@@ -115,11 +131,13 @@ class _Entry:
     Attributes:
         guard: held while it is decoded.
         clip: the clip; None before.
+        nbytes: memory that is taken or reserved.
         users: sessions that show it.
     """
 
     guard: threading.Lock = field(default_factory=threading.Lock)
     clip: HeldClip | None = None
+    nbytes: int = 0
     users: int = 0
 
 
@@ -138,20 +156,20 @@ class ClipStore:
         self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
 
     @contextmanager
-    def use(self, name: str) -> Iterator[HeldClip]:
-        """Give a clip to a session.
+    def use(self, prepared: PreparedClip) -> Iterator[HeldClip]:
+        """Give a clip that was found to a session.
 
         Raises:
-            MediaError: there is no such clip, it is damaged or of another version, or there is no room for it.
+            MediaError: it is damaged, or needs more memory than all clips together may take.
+            LipSyncError: the clips that are shown leave no room for it at present.
         """
-        prepared = self.find(name)
-        key = (name, prepared.manifest.digest)
+        key = (prepared.folder.name, prepared.manifest.digest)
         with self._guard:
             entry = self._entries.setdefault(key, _Entry())
             self._entries.move_to_end(key)
             entry.users += 1
         try:
-            yield self._decoded(key, entry, prepared)
+            yield self._decoded(entry, prepared)
         finally:
             with self._guard:
                 entry.users -= 1
@@ -194,21 +212,43 @@ class ClipStore:
         with self._guard:
             return self._held_bytes()
 
-    def _decoded(self, key: tuple[str, str], entry: _Entry, prepared: PreparedClip) -> HeldClip:
+    def _decoded(self, entry: _Entry, prepared: PreparedClip) -> HeldClip:
         with entry.guard:
             if entry.clip is None:
-                clip = HeldClip(prepared, self._limit)
-                with self._guard:
-                    self._make_room(clip.nbytes)
-                    if self._held_bytes() + clip.nbytes > self._limit:
-                        raise LipSyncError(
-                            about=key[0],
-                            expected=f"room for its frames, {clip.nbytes / 1e6:.0f} MB",
-                            got="a server whose other clips are all in use",
-                            advice="Try again later, or raise the server's limit",
-                        )
-                    entry.clip = clip
+                try:
+                    entry.clip = HeldClip(prepared, lambda clip: self._reserve(entry, prepared.folder.name, clip))
+                except BaseException:
+                    with self._guard:
+                        entry.nbytes = 0
+                    raise
             return entry.clip
+
+    def _reserve(self, entry: _Entry, name: str, clip: HeldClip) -> None:
+        """Take the memory that a clip needs, before anything is decoded.
+
+        Raises:
+            MediaError: all clips together may not take so much.
+            LipSyncError: other clips take it at present.
+        """
+        needed = f"{clip.nbytes / 1e6:.0f} MB"
+        if clip.nbytes > self._limit:
+            width, height = clip.size
+            raise MediaError(
+                about=name,
+                expected=f"a clip whose frames fit into {self._limit / 1e6:.0f} MB, closed mouths included",
+                got=f"{clip.manifest.frames} frames of {width}x{height}, which need {needed}",
+                advice="Prepare a shorter or smaller one, or raise the server's limit",
+            )
+        with self._guard:
+            self._make_room(clip.nbytes)
+            if self._held_bytes() + clip.nbytes > self._limit:
+                raise LipSyncError(
+                    about=name,
+                    expected=f"room for its frames, {needed}",
+                    got="a server whose other clips are all in use",
+                    advice="Try again later, or raise the server's limit",
+                )
+            entry.nbytes = clip.nbytes
 
     def _make_room(self, wanted: int) -> None:
         """Drop clips that nobody shows, the oldest first, until there is room."""
@@ -219,4 +259,4 @@ class ClipStore:
                 del self._entries[key]
 
     def _held_bytes(self) -> int:
-        return sum(entry.clip.nbytes for entry in self._entries.values() if entry.clip is not None)
+        return sum(entry.nbytes for entry in self._entries.values())

@@ -169,21 +169,20 @@ class LiveEngine:
         return replace(frame, picture=known.picture, reasons=known.reasons, regions=known.regions)
 
     def _open_lane(self, triton: TritonCalls, clip: HeldClip, values: OptionValues, pipeline: Pipeline) -> Lane:
-        prepared = clip.prepared
         media = JobMedia(
             triton,
             values,
             self.voice,
             self.video_fps,
-            prepared.mouth_profile,
-            known_faces=PreparedAnalyses(prepared) if prepared.manifest.analysed else None,
+            clip.mouth_profile,
+            known_faces=PreparedAnalyses(clip) if clip.manifest.analysed else None,
             live=pipeline.live,
         )
         return Lane(0, values[FACE], layers_for(pipeline, media, self._heard))
 
     def _follow(self, triton: TritonCalls, clip: HeldClip, values: OptionValues, lane: Lane) -> Iterator[DrawnFrame]:
         box = values[FACE_BOX]
-        finder = PreparedFaces(clip.prepared) if box is None else FixedFace(np.array(box, np.float32))
+        finder = PreparedFaces(clip) if box is None else FixedFace(np.array(box, np.float32))
         rate = values[FPS]
         shown = clip.frames() if rate is None else at_rate(clip.frames(), rate)
         synchroniser = Synchroniser(triton, [lane], finder, 0, self.live.chunk_frames, StageClock())

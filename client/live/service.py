@@ -119,10 +119,11 @@ class LiveService:
         stream.session.confirm(request.number)
 
     def _open_engine(self, settings: StreamSettings, voice: GrowingVoice, stack: ExitStack) -> LiveEngine:
-        values = live_values(self.clips.find(settings.clip), settings.options)
+        clip = self.clips.find(settings.clip)
+        values = live_values(clip, settings.options)
         for model in live_models(values):
             check_served(self.triton, model, "a server with this model", "Export and serve it too")
-        return LiveEngine(self.triton, stack.enter_context(self.clips.use(settings.clip)), values, voice)
+        return LiveEngine(self.triton, stack.enter_context(self.clips.use(clip)), values, voice)
 
     def _stream(self, name: str) -> _Stream:
         with self._guard:

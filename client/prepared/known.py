@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from client.chunks import region_around
 from client.media import TimelineFrame
 from client.pipeline import FaceAnalysis, KnownFaces
-from client.prepared.clip import FACES_PER_PART, PreparedClip
+from client.prepared.clip import FACES_PER_PART, Manifest
 from client.servers.calls import InferRequest, TritonCalls
 from client.tracking.faces import Face, faces_of_frame
 from client.tracking.finder import FoundFrame
@@ -26,10 +27,22 @@ Part = dict[str, np.ndarray]
 FacesOfFrame = tuple[list[Face], np.ndarray]  # and the frame's thumbnail
 
 
+class ClipParts(Protocol):
+    """A prepared clip, on disk or in memory."""
+
+    manifest: Manifest
+
+    def faces(self, number: int) -> Part:
+        """Return all faces of FACES_PER_PART frames."""
+
+    def analysis(self, number: int) -> Part:
+        """Return what the pipeline knows of the next `manifest.analysed` frames."""
+
+
 class PreparedFaces:
     """Takes the faces of a prepared clip instead of finding them; replaces a FaceFinder."""
 
-    def __init__(self, clip: PreparedClip) -> None:
+    def __init__(self, clip: ClipParts) -> None:
         """Take the clip."""
         self._parts = PartReader(clip.faces)
 
@@ -47,7 +60,7 @@ class PreparedFaces:
 class PreparedAnalyses:
     """The analyses of a prepared clip's frames."""
 
-    def __init__(self, clip: PreparedClip) -> None:
+    def __init__(self, clip: ClipParts) -> None:
         """Take the clip."""
         self._parts = PartReader(clip.analysis)
         self._frames_per_part = clip.manifest.analysed

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 
@@ -9,13 +12,20 @@ import numpy as np
 import pytest
 
 from client.errors import LipSyncError, MediaError
-from client.live.clips import ROOMS_PER_FRAME, ClipStore
-from client.media import VideoSource, timeline
+from client.live.clips import ROOMS_PER_FRAME, ClipStore, HeldClip
+from client.media import SourceFrame, VideoSource, timeline
+from client.prepared.clip import FACES_PER_PART
+from client.prepared.known import PARTS_KEPT, PreparedFaces
 from tests.server.clips import swaying_head, write_video
 from tests.unit.test_prepared import prepare
 
 FRAMES = 5
-CLIP_BYTES = FRAMES * 256 * 256 * 3 // 2 * ROOMS_PER_FRAME
+FRAMES_BYTES = FRAMES * 256 * 256 * 3 // 2 * ROOMS_PER_FRAME
+
+
+def use(store: ClipStore, name: str) -> AbstractContextManager[HeldClip]:
+    """Find a clip and show it."""
+    return store.use(store.find(name))
 
 
 @pytest.fixture
@@ -28,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_frames_are_those_of_a_jobs_timeline(folder: Path) -> None:
     """Forward, backward, and so on: the same pictures at the same times."""
-    with ClipStore(folder).use("ann") as clip:
+    with use(ClipStore(folder), "ann") as clip:
         shown = list(islice(clip.frames(), 20))
     expected = list(timeline(VideoSource(folder / "ann.mp4"), 20 / 25))
     assert [frame.index for frame in shown] == [0, 1, 2, 3, 4, 3, 2, 1, 0, 1, 2, 3, 4, 3, 2, 1, 0, 1, 2, 3]
@@ -41,27 +51,60 @@ def test_frames_are_those_of_a_jobs_timeline(folder: Path) -> None:
 def test_a_clip_is_decoded_once_for_all_who_show_it(folder: Path) -> None:
     """And kept for the next one; a clip that was prepared again is decoded again."""
     store = ClipStore(folder)
-    with store.use("ann") as first, store.use("ann") as second:
+    with use(store, "ann") as first, use(store, "ann") as second:
         assert first is second
-    with store.use("ann") as third:
+    with use(store, "ann") as third:
         assert third is first
     prepare(write_video(folder / "ann.mp4", swaying_head(FRAMES + 1)), folder / "ann")
-    with store.use("ann") as other:
+    with use(store, "ann") as other:
         assert other is not first
 
 
 def test_clips_that_nobody_shows_make_room(folder: Path) -> None:
     """The one that was shown longest ago goes first; those in use stay, and a further one is refused."""
-    store = ClipStore(folder, 2 * CLIP_BYTES)
-    with store.use("ann") as ann:
+    with use(ClipStore(folder), "ann") as ann:
+        assert FRAMES_BYTES < ann.nbytes < 1.1 * FRAMES_BYTES  # with what is known of its faces
+    store = ClipStore(folder, 2 * ann.nbytes)
+    with use(store, "ann") as ann:
         pass
-    with store.use("bob"), store.use("eve"):
-        assert store.held_bytes() == 2 * CLIP_BYTES
-        with pytest.raises(LipSyncError, match="ann: expected room for its frames"), store.use("ann"):
+    with use(store, "bob"), use(store, "eve"):
+        assert store.held_bytes() == 2 * ann.nbytes
+        with pytest.raises(LipSyncError, match="ann: expected room for its frames"), use(store, "ann"):
             pass
-    with store.use("ann") as again:
+    with use(store, "ann") as again:
         assert again is not ann
-    assert store.held_bytes() == 2 * CLIP_BYTES
+    assert store.held_bytes() == 2 * ann.nbytes
+
+
+def test_memory_is_taken_before_frames_are_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that many clips that are opened at once take no more of it than they may together."""
+    held: list[int] = []
+    decode = VideoSource.frames
+
+    def frames(video: VideoSource) -> Iterator[SourceFrame]:
+        held.append(store.held_bytes())
+        return decode(video)
+
+    with use(ClipStore(folder), "ann") as ann:
+        store = ClipStore(folder, ann.nbytes)
+    monkeypatch.setattr(VideoSource, "frames", frames)
+    with use(store, "bob"):
+        assert held == [ann.nbytes]
+        with pytest.raises(LipSyncError, match="eve: expected room for its frames"), use(store, "eve"):
+            pass
+    assert len(held) == 1
+
+
+def test_a_clip_in_memory_needs_its_folder_no_more(folder: Path) -> None:
+    """Also beyond the first few parts of what is known of it, which are as many as jobs keep."""
+    frames = FACES_PER_PART * (PARTS_KEPT + 1) + 1
+    picture = swaying_head(1)
+    prepare(write_video(folder / "long.mp4", picture * frames), folder / "long")
+    store = ClipStore(folder)
+    with use(store, "long") as clip:
+        shutil.rmtree(folder / "long")
+        found = [PreparedFaces(clip).find([frame])[0] for frame in islice(clip.frames(), 2 * frames)]
+        assert all(len(one.faces) == 2 for one in found)
 
 
 @pytest.mark.parametrize("name", ["", "..", "Ann", "a/b", "/etc", "a" * 65, "ann\n"])
@@ -87,7 +130,7 @@ def test_a_clip_that_never_fits_is_refused(folder: Path) -> None:
     """It says what would."""
     with (
         pytest.raises(MediaError, match="expected a clip whose frames fit into 1 MB"),
-        ClipStore(folder, 10**6).use("ann"),
+        use(ClipStore(folder, 10**6), "ann"),
     ):
         pass
 
