@@ -23,6 +23,7 @@ from client.live.run import stream_voice
 from client.live.settings import DEFAULT_RATE, Pace, SlowReader
 from client.live.sound import voice_of_file, voice_of_pipe
 from client.live.stream import LiveSession
+from client.media.output import check_no_input
 from client.servers.access import ServerAccess
 from client.servers.embedded import open_server
 
@@ -38,6 +39,7 @@ def live_command(arguments: Sequence[str]) -> int:
         stdin = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115  (it stays open)
         rate, voice = namespace.rate, voice_of_pipe(stdin, namespace.rate)
     else:
+        check_no_input(Path(namespace.output), [Path(namespace.audio)])
         rate, voice = voice_of_file(Path(namespace.audio))
     with (
         _server(access, namespace, options) as url,

@@ -34,6 +34,7 @@ class HeldClip:
         manifest: what the folder said about itself.
         video_fps: frames per second; the average where the rate varies.
         size: width and height, in pixels.
+        color_tags: tags of its colours.
         nbytes: how much memory it may take.
         idle: pictures with closed mouths.
     """
@@ -55,6 +56,7 @@ class HeldClip:
         self.manifest = prepared.manifest
         self._mouth = prepared.mouth_profile()
         self.size = (video.width, video.height)
+        self.color_tags = video.tags
         self.video_fps = float(video.rate)
         self._faces = _parts(prepared.faces, self.manifest.frames, FACES_PER_PART)
         self._analyses = _parts(prepared.analysis, self.manifest.frames, self.manifest.analysed)

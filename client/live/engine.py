@@ -93,6 +93,7 @@ class LiveEngine:
         live: how much of it is heard for a frame.
         size: width and height of the pictures, in pixels.
         video_fps: frames per second; the average where the rate varies.
+        color_tags: tags of the clip's colours.
     """
 
     def __init__(self, triton: TritonCalls, clip: HeldClip, values: OptionValues, voice: GrowingVoice) -> None:
@@ -107,6 +108,7 @@ class LiveEngine:
         self.voice = voice
         self.live: LiveWindows = pipeline.live
         self.size = clip.size
+        self.color_tags = clip.color_tags
         self.video_fps = float(values[FPS] or clip.video_fps)
         self._heard = HeardVoice(triton, voice, pipeline.live)
         self._idle = clip.idle

@@ -82,7 +82,7 @@ class LiveOutput:
             self._write_sound(picture)
             height, width = (edge - edge % 2 for edge in picture.rgb.shape[:2])  # of 4:2:0
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture.rgb[:height, :width]), "rgb24")
-            frame = frame.reformat(format="yuv420p")
+            frame = frame.reformat(format="yuv420p", dst_colorspace=self._facts.color_tags.swscale[0])
             frame.pts, frame.time_base = round(picture.time_s / VIDEO_TIME_BASE), VIDEO_TIME_BASE
             self._container.mux(self._video.encode(frame))
 
@@ -122,8 +122,11 @@ class LiveOutput:
         stream: VideoStream = self._container.add_stream("libx264", rate=rate, options=dict(ENCODER_OPTIONS))
         stream.width, stream.height = (edge - edge % 2 for edge in (self._facts.width, self._facts.height))
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = VIDEO_TIME_BASE
-        stream.codec_context.gop_size = max(1, round(KEYFRAME_S * self._facts.video_fps))
+        context, tags = stream.codec_context, self._facts.color_tags
+        context.color_range, context.colorspace = tags.range, tags.space
+        context.color_primaries, context.color_trc = tags.primaries, tags.transfer
+        context.time_base = VIDEO_TIME_BASE
+        context.gop_size = max(1, round(KEYFRAME_S * self._facts.video_fps))
         return stream
 
     def _add_audio(self) -> AudioStream:

@@ -176,6 +176,9 @@ class _Viewer:
             look_ahead_s=engine.live.look_ahead_s,
             is_marked=engine.is_marked,
             is_signed=False,
+            color_space=engine.color_tags.space,
+            color_primaries=engine.color_tags.primaries,
+            color_transfer=engine.color_tags.transfer,
         )
         with self._guard:
             self._has_begun = True

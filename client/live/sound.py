@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from client.errors import MediaError
 from client.media.audio_reader import AudioReader
 from client.media.mono import MonoMixer
 
@@ -23,7 +24,9 @@ def voice_of_file(path: Path) -> tuple[int, Iterator[np.ndarray]]:
         MediaError: the file cannot be used, or has no sound.
     """
     frames = AudioReader(path).frames()
-    first = next(frames)
+    first = next(frames, None)
+    if first is None:
+        raise MediaError(about=path, expected="a voice", got="sound without a sample")
 
     def pieces() -> Iterator[np.ndarray]:
         mixer = MonoMixer()

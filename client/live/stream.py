@@ -19,6 +19,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from client.errors import LipSyncError, NoAnswer, RequestRejected, ServerBusy, UsageError
 from client.live.messages import ID_BYTES, MODEL, Event, Request, as_float, read_event
 from client.live.settings import DEFAULT_RATE, Pace, SlowReader, StreamSettings
+from client.media.pixels import COLOR_UNSPECIFIED, LIMITED_RANGE, ColorTags
 from client.servers.addresses import Address, parse_address
 from client.servers.channel import open_channel
 from client.servers.security import IN_THE_CLEAR, Security
@@ -76,6 +77,9 @@ class StreamFacts:
         look_ahead_s: how much of the voice after a picture must be there before it is drawn, in seconds.
         is_marked: whether changed pictures carry the imperceptible mark.
         is_signed: whether the stream carries signed credentials: it does not, as only complete files can.
+        color_space: matrix of the clip's colours by ITU-T H.273; unspecified as a rule means that of BT.601.
+        color_primaries: its primaries.
+        color_transfer: its transfer function.
     """
 
     width: int
@@ -85,6 +89,14 @@ class StreamFacts:
     look_ahead_s: float
     is_marked: bool
     is_signed: bool
+    color_space: int = COLOR_UNSPECIFIED
+    color_primaries: int = COLOR_UNSPECIFIED
+    color_transfer: int = COLOR_UNSPECIFIED
+
+    @property
+    def color_tags(self) -> ColorTags:
+        """Tags of a video of its pictures."""
+        return ColorTags(LIMITED_RANGE, self.color_space, self.color_primaries, self.color_transfer)
 
 
 class LiveSession:

@@ -56,15 +56,24 @@ def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
             raise OutputError(
                 about=path, expected="the name of a file", got="a folder or device", advice="Add a file name"
             )
-        for other in inputs:
-            if path.exists() and other.exists() and path.samefile(other):
-                raise OutputError(
-                    about=path, expected="a new file", got="one of the inputs", advice="Choose another output name"
-                )
+        check_no_input(path, inputs)
     except (OSError, RuntimeError) as error:  # pathlib raises RuntimeError for links that lead to themselves
         raise output_error(path, error) from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise output_error(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
+def check_no_input(path: Path, inputs: Iterable[Path]) -> None:
+    """Check that an output replaces none of the inputs.
+
+    Raises:
+        OutputError: it is one of them.
+    """
+    for other in inputs:
+        if path.exists() and other.exists() and path.samefile(other):
+            raise OutputError(
+                about=path, expected="a new file", got="one of the inputs", advice="Choose another output name"
+            )
 
 
 class PendingFile:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from client.errors import OutputError
+from client.errors import MediaError, OutputError
 from client.live.output import LiveOutput
-from client.live.sound import voice_of_pipe
+from client.live.sound import voice_of_file, voice_of_pipe
 from client.live.stream import LivePicture, StreamFacts
+from client.media import VideoSource
+from client.media.pixels import BT709, COLOR_UNSPECIFIED
+from tests.media_clips import write_sound
 
 RATE = 24_000
 PER_PICTURE = RATE // 25
@@ -83,6 +87,25 @@ def test_pictures_that_were_left_out_leave_sound_and_pictures_together() -> None
     flashes, beeps = flashes_and_beeps(pipe.content)
     assert np.abs(flashes - beeps)[1:].max() < 0.04
     assert flashes[-1] == pytest.approx(30 / 25, abs=0.03)
+
+
+@pytest.mark.parametrize("space", [COLOR_UNSPECIFIED, BT709, 9])
+def test_colours_are_those_of_the_clip(tmp_path: Path, space: int) -> None:
+    """As its own tags say them: players guess from the size of a picture where there are none."""
+    path = tmp_path / "out.mp4"
+    shown = picture(0)
+    shown.rgb[:] = (200, 40, 60)
+    with LiveOutput(path, replace(facts(), color_space=space, color_transfer=space, color_primaries=space)) as output:
+        output.write(shown)
+    (read,) = VideoSource(path).frames()
+    assert (read.picture.tags.space, read.picture.tags.transfer, read.picture.tags.primaries) == (space, space, space)
+    assert np.abs(read.picture.rgb().astype(int) - (200, 40, 60)).max() <= 4  # 4:2:0 of a quality of 20
+
+
+def test_a_file_without_a_sample_fails_in_one_line(tmp_path: Path) -> None:
+    """A recording that was never begun."""
+    with pytest.raises(MediaError, match="empty.wav: expected a voice, got sound without a sample"):
+        voice_of_file(write_sound(tmp_path / "empty.wav", np.zeros(0, np.float32)))
 
 
 def test_odd_sizes_lose_a_line_and_a_column(tmp_path: Path) -> None:
