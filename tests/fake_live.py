@@ -25,6 +25,8 @@ class FakeSession:
 
     Attributes:
         asked: what the caller asked for, in order.
+        sent_s: voice that was sent, in seconds.
+        shown_s: voice that was shown or dropped, in seconds.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class FakeSession:
         """
         self.settings = settings
         self.asked: list[str] = []
+        self.sent_s = self.shown_s = 0.0
         self._pace_s = pace_s
         self._frames = frames or [np.full((64, 64, 3), 90, np.uint8)]
         self._per_picture = settings.rate // FPS
@@ -54,6 +57,7 @@ class FakeSession:
             if self.is_closed:
                 raise LipSyncError(about="stream", expected="one that goes on", got="one that has ended")
             self.asked.append(f"{len(pcm)} samples")
+            self.sent_s += len(pcm) / self.settings.rate
             self._voice = np.concatenate([self._voice, pcm.astype(np.float32) / 32768])
 
     def interrupt(self) -> None:
@@ -61,6 +65,7 @@ class FakeSession:
         with self._changed:
             self.asked.append("interrupt")
             self._voice = self._voice[:0]
+            self.shown_s = self.sent_s
 
     def end(self) -> None:
         """End after the voice."""
@@ -80,6 +85,7 @@ class FakeSession:
             with self._changed:
                 self._changed.wait_for(lambda: self.is_closed, began + number * self._pace_s - time.monotonic())
                 sound, self._voice = self._voice[: self._per_picture], self._voice[self._per_picture :]
+                self.shown_s += len(sound) / self.settings.rate
             speaks = bool(np.abs(sound).max(initial=0) > LOUD)
             sound = np.pad(sound, (0, self._per_picture - len(sound)))
             rgb = self._frames[number % len(self._frames)]

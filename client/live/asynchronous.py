@@ -15,11 +15,11 @@ import numpy as np
 from client.errors import UsageError
 from client.live.messages import as_float
 from client.live.stream import LivePicture, LiveSession, StreamFacts
+from client.live.waiting import WaitingVoice
 from client.servers.security import IN_THE_CLEAR, Security
 from lipsync_core.audio.pcm import FULL_SCALE
 
 PIECE_S = 0.1  # of voice that is sent at once
-AHEAD_S = 20.0  # of voice that waits on the server; more waits here
 MOST_UNREAD = 5  # pictures that may wait here; beyond, those of a silence are left out
 ROUNDING_S = 1e-3
 Mark = TypeVar("Mark")
@@ -52,7 +52,7 @@ class AsyncLiveSession(Generic[Mark]):
         self.facts: StreamFacts = live.facts
         self._live = live
         self._reader = ThreadPoolExecutor(1, "live reader")
-        self._waiting: deque[np.ndarray] = deque()
+        self._waiting = WaitingVoice(live)
         self._given_s = 0.0  # voice that was sent or waits here
         self._shown_s = 0.0
         self._marks: deque[tuple[float, Mark]] = deque()
@@ -86,9 +86,9 @@ class AsyncLiveSession(Generic[Mark]):
                 advice="Open the stream with the voice's rate",
             )
         samples, length = as_float(pcm), round(PIECE_S * self.facts.rate)
-        self._waiting += (samples[start : start + length] for start in range(0, len(samples), length))
         self._given_s += len(samples) / self.facts.rate
-        self._pass_on()
+        for start in range(0, len(samples), length):
+            self._waiting.add(samples[start : start + length])
 
     def mark(self, mark: Mark) -> None:
         """Let something be given back between the pictures, once all voice before it was shown."""
@@ -100,7 +100,7 @@ class AsyncLiveSession(Generic[Mark]):
         Raises:
             LipSyncError: the stream has ended.
         """
-        self._waiting.clear()
+        self._waiting.drop()
         self._given_s = self._shown_s = self._live.sent_s
         dropped = self.drop_marks()
         self._live.interrupt()
@@ -132,15 +132,11 @@ class AsyncLiveSession(Generic[Mark]):
                 return
             has_voice = self._live.shown_s > self._shown_s + ROUNDING_S
             self._shown_s = max(self._shown_s, self._live.shown_s)
-            self._pass_on()
+            self._waiting.pass_on()
             if has_voice or self._live.unread <= MOST_UNREAD:
                 yield ShownPicture(picture, has_voice)
             while self._marks and self._marks[0][0] <= self._shown_s + ROUNDING_S:
                 yield self._marks.popleft()[1]
-
-    def _pass_on(self) -> None:
-        while self._waiting and self._live.sent_s - self._live.shown_s < AHEAD_S:
-            self._live.send(self._waiting.popleft())
 
 
 def as_pcm(samples: np.ndarray) -> np.ndarray:

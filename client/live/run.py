@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from client.live.output import LiveOutput
-from client.live.stream import LiveSession, StreamEnded
+from client.live.stream import LivePicture, LiveSession, StreamEnded
 
 JOIN_S = 1.0  # a thread that still reads a pipe is left behind
 
@@ -33,6 +33,14 @@ class LiveReport:
     left_out: int = 0
     seconds: float = 0.0
     is_marked: bool = False
+
+    def note(self, picture: LivePicture) -> None:
+        """Count a picture."""
+        self.pictures += 1
+        self.spoken += picture.speaks
+        self.held += picture.is_held
+        self.left_out += picture.left_out
+        self.seconds = round(picture.time_s + picture.duration_s, 3)
 
     def summary(self) -> str:
         """Describe it in a line."""
@@ -71,11 +79,7 @@ def stream_voice(live: LiveSession, voice: Iterable[np.ndarray], open_output: Ca
         try:
             for picture in live:
                 output.write(picture)
-                report.pictures += 1
-                report.spoken += picture.speaks
-                report.held += picture.is_held
-                report.left_out += picture.left_out
-                report.seconds = round(picture.time_s + picture.duration_s, 3)
+                report.note(picture)
         finally:
             live.close()
             sender.join(JOIN_S)

@@ -159,6 +159,7 @@ class LiveSession:
         self._is_over = False
         self._is_closed = False
         self._unconfirmed = 0
+        self._interruptions = 0
         self._sent_s = self._shown_s = 0.0  # of voice; what was dropped counts as shown
         self._last_rgb = np.zeros((0, 0, 3), np.uint8)
         self._rate = rate
@@ -199,6 +200,8 @@ class LiveSession:
     def send(self, pcm: np.ndarray, rate: int | None = None) -> None:
         """Add voice behind what was sent before; waits while too much of it waits to be shown.
 
+        An interruption meanwhile drops it, too.
+
         Args:
             pcm: mono samples [S], int16 or float from -1 to 1; 20 to 100 ms are a good length.
             rate: samples per second, which must be the stream's; None for that.
@@ -214,7 +217,7 @@ class LiveSession:
             raise UsageError(about="voice", expected="at least one sample", got="none")
         length_s = len(samples) / (rate or self._rate)
         with self._changed:
-            deadline = time.monotonic() + self._timeout_s
+            deadline, interruptions = time.monotonic() + self._timeout_s, self._interruptions
             while self._sent_s - self._shown_s > MAX_AHEAD_S and not self._is_over and not self._errors:
                 if not self._changed.wait(deadline - time.monotonic()):
                     raise NoAnswer(
@@ -223,6 +226,8 @@ class LiveSession:
                         got=f"{MAX_AHEAD_S:g} s of voice that wait",
                         advice="Read the pictures in another thread",
                     )
+                if self._interruptions > interruptions:
+                    return
             self._raise_error()
             self._check_open()
             self._sent_s += length_s
@@ -231,6 +236,9 @@ class LiveSession:
     def interrupt(self) -> None:
         """Drop the voice that is not shown yet; the mouth closes within 100 ms of the stream's time."""
         self._check_open()
+        with self._changed:
+            self._interruptions += 1
+            self._changed.notify_all()
         self._ask(Request("interrupt", self._id))
 
     def end(self) -> None:

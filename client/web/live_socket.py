@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -15,6 +17,7 @@ from client.errors import LipSyncError
 from client.live.output import LiveOutput
 from client.live.run import LiveReport
 from client.live.stream import LivePicture, LiveSession
+from client.live.waiting import WaitingVoice
 from client.media.playable import media_type_with_codecs
 from client.web.live_messages import Opening, as_text, read_text, read_voice
 from client.web.live_outbox import Outbox, OutboxClosed
@@ -24,6 +27,7 @@ from client.web.problems import ProblemError
 
 OPEN_WITHIN_S = 10.0  # of the connection
 IDLE_S = 60.0  # without a message of the page, until its stream is ended
+MOST_WAITING_S = 300.0  # of voice that waits for the server; then no message is read until some was shown
 DONE, GONE, REFUSED = 1000, 1005, 1008  # why a WebSocket is closed; source: RFC 6455, 7.4.1
 logger = logging.getLogger("client.web")
 
@@ -78,26 +82,30 @@ class _Conversation:
         self._samples_left = round(max_voice_s * session.facts.rate)
         self._max_voice_s = max_voice_s
         self._has_ended = False  # the page sends no more voice
+        self._voice = WaitingVoice(session)
+        self._shown = asyncio.Event()  # another picture, and so room for voice
+        self._room = asyncio.Event()  # for more voice
+        self._room.set()
         self._outbox = Outbox()
-        self._drawing = Drawing(session, self._outbox)
+        self._drawing = Drawing(session, self._outbox, partial(_set, asyncio.get_running_loop(), self._shown))
 
     async def run(self) -> None:
         thread = threading.Thread(target=self._drawing.run, name="live pictures", daemon=True)
         thread.start()
-        both = [asyncio.create_task(work) for work in (self._send(), self._receive())]
-        for task in both:
+        tasks = [asyncio.create_task(work) for work in (self._send(), self._receive(), self._pass_on())]
+        for task in tasks:
             task.add_done_callback(_note_error)
         try:
-            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
             self._outbox.close()
             closing = threading.Thread(target=self._session.close, name="close live stream", daemon=True)
             closing.start()  # a thread, as nothing can be waited for where the service cancels this
-            for task in both:
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait(both)
+            await asyncio.wait(tasks)
             await run_in_threadpool(closing.join)
 
     async def _send(self) -> None:
@@ -112,11 +120,22 @@ class _Conversation:
 
     async def _receive(self) -> None:
         while True:
+            await self._room.wait()
             message = await self._next_message()
-            try:
-                await (self._add_voice(message) if isinstance(message, bytes) else self._obey(message))
-            except LipSyncError as error:
-                raise stream_problem(error) from error
+            with _problems_of_the_stream():
+                if isinstance(message, bytes):
+                    self._add_voice(message)
+                else:
+                    self._obey(message)
+
+    async def _pass_on(self) -> None:
+        """Give the stream the voice that waits, as it is shown."""
+        while True:
+            await self._shown.wait()
+            self._shown.clear()
+            with _problems_of_the_stream():
+                self._voice.pass_on()
+            self._limit_voice()
 
     async def _next_message(self) -> str | bytes:
         try:
@@ -131,17 +150,18 @@ class _Conversation:
                 people="No voice arrived for a minute, so the stream was ended.",
             ) from None
 
-    async def _obey(self, text: str) -> None:
+    def _obey(self, text: str) -> None:
         sent = read_text(text)
         if isinstance(sent, Opening):
             raise ProblemError(UNUSABLE, name="kind", expected="`interrupt` or `end` while it is open", got="'open'")
         if sent.kind == "end":
             self._has_ended = True
-            await run_in_threadpool(self._session.end)
+            self._voice.end()
         else:
-            await run_in_threadpool(self._session.interrupt)
+            self._voice.drop()
+            self._session.interrupt()
 
-    async def _add_voice(self, content: bytes) -> None:
+    def _add_voice(self, content: bytes) -> None:
         if self._has_ended:
             raise ProblemError(UNUSABLE, name="voice", expected="none after the message `end`", got="some")
         samples = read_voice(content)
@@ -151,7 +171,29 @@ class _Conversation:
             raise ProblemError(
                 TOO_LONG, expected=f"at most {self._max_voice_s:g} s of voice in a stream", got="more", people=people
             )
-        await run_in_threadpool(self._session.send, samples)
+        self._voice.add(samples)
+        self._limit_voice()
+
+    def _limit_voice(self) -> None:
+        if self._voice.samples < MOST_WAITING_S * self._session.facts.rate:
+            self._room.set()
+        else:
+            self._room.clear()
+
+
+@contextmanager
+def _problems_of_the_stream() -> Iterator[None]:
+    """Tell a page what its stream says."""
+    try:
+        yield
+    except LipSyncError as error:
+        raise stream_problem(error) from error
+
+
+def _set(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    """Set an event from another thread."""
+    with suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(event.set)
 
 
 def _note_error(task: asyncio.Task[None]) -> None:
@@ -168,12 +210,13 @@ class Drawing:
         failed: why it ended before its time; None if it did not.
     """
 
-    def __init__(self, session: LiveSession, outbox: Outbox) -> None:
-        """Draw the pictures of an open stream."""
+    def __init__(self, session: LiveSession, outbox: Outbox, tell: Callable[[], None]) -> None:
+        """Draw the pictures of an open stream; `tell` is called with each."""
         self.report = LiveReport(is_marked=session.facts.is_marked)
         self.failed: ProblemError | None = None
         self._session = session
         self._outbox = outbox
+        self._tell = tell
         self._encoded = bytearray()
         self._is_told = False  # the page knows what it gets
         self._speaks: bool | None = None
@@ -184,6 +227,7 @@ class Drawing:
             with LiveOutput(self, self._session.facts) as output:  # type: ignore[arg-type]  # it needs `write` alone
                 self._pass_on()
                 for picture in self._session:
+                    self._tell()
                     output.write(picture)
                     self._note(picture)
                     self._pass_on()
@@ -218,12 +262,7 @@ class Drawing:
             self._encoded.clear()
 
     def _note(self, picture: LivePicture) -> None:
-        report = self.report
-        report.pictures += 1
-        report.spoken += picture.speaks
-        report.held += picture.is_held
-        report.left_out += picture.left_out
-        report.seconds = round(picture.time_s + picture.duration_s, 3)
+        self.report.note(picture)
         if picture.speaks != self._speaks and self._is_told:
             self._speaks = picture.speaks
             self._outbox.put(as_text("speaks", speaks=picture.speaks, time_s=picture.time_s))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from client.errors import LipSyncError, UsageError
-from client.live.asynchronous import AHEAD_S, AsyncLiveSession, ShownPicture, as_pcm, mono
+from client.live.asynchronous import AsyncLiveSession, ShownPicture, as_pcm, mono
+from client.live.waiting import AHEAD_S
 from tests.live_stand_in import RATE, StandInStream, voice
 
 

@@ -16,7 +16,9 @@ from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketT
 from starlette.websockets import WebSocketDisconnect
 
 from client.errors import RequestRejected, ServerBusy, ServerLost
+from client.live import waiting
 from client.live.settings import StreamSettings
+from client.live.waiting import AHEAD_S
 from client.web import live_socket
 from client.web.app import create_app
 from client.web.live_messages import MAX_PIECE_BYTES
@@ -53,6 +55,7 @@ class Desk:
     def __init__(self, data: Path, folder: Path, **given: Any) -> None:
         self.sessions: list[FakeSession] = []
         self.error: Exception | None = None
+        self.pace_s = 0.002
         settings = {"models": SERVES_LIVE, "open_session": self.open, "clips": folder} | given
         self.service = make_service(data, **settings)
         self.client = TestClient(create_app(self.service))
@@ -60,7 +63,7 @@ class Desk:
     def open(self, settings: StreamSettings) -> FakeSession:
         if self.error is not None:
             raise self.error
-        self.sessions.append(FakeSession(settings, pace_s=0.002))
+        self.sessions.append(FakeSession(settings, self.pace_s))
         return self.sessions[-1]
 
     def socket(self, **headers: str) -> WebSocketTestSession:
@@ -167,6 +170,34 @@ def test_interruption_reaches_the_stream(desk: Desk) -> None:
         read_until(socket, "opened")
         wait_until(lambda: len(desk.sessions[0].asked) == 3)
     assert desk.sessions[0].asked == ["800 samples", "interrupt", "800 samples"]
+
+
+def test_interruption_drops_all_that_waits(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, also after more voice than the server takes ahead."""
+    monkeypatch.setattr(desk, "pace_s", 100.0)
+    with desk.socket() as socket:
+        socket.send_json(OPEN)
+        for _ in range(2 * round(AHEAD_S)):
+            socket.send_bytes(bytes(2 * RATE))
+        socket.send_json({"kind": "interrupt"})
+        wait_until(lambda: "interrupt" in desk.sessions[0].asked)
+        socket.send_json({"kind": "end"})
+        wait_until(lambda: "end" in desk.sessions[0].asked)
+    assert desk.sessions[0].asked == [f"{RATE} samples"] * (round(AHEAD_S) + 1) + ["interrupt", "end"]
+
+
+def test_voice_that_comes_faster_than_it_is_shown_waits(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is passed on in time, and the end after it."""
+    monkeypatch.setattr(waiting, "AHEAD_S", 0.2)
+    monkeypatch.setattr(live_socket, "MOST_WAITING_S", 0.5)
+    with desk.socket() as socket:
+        socket.send_json(OPEN)
+        for _ in range(60):
+            socket.send_bytes(VOICE)
+        socket.send_json({"kind": "end"})
+        texts, _ = read_until(socket, "ended")
+    assert desk.sessions[0].asked == ["800 samples"] * 60 + ["end"]
+    assert texts[-1]["seconds"] >= 3.0
 
 
 def test_page_that_goes_ends_its_stream(desk: Desk) -> None:
