@@ -24,9 +24,9 @@ from lipsync_core.repository import DEFAULT_REPOSITORY, missing_networks
 from perf.arguments import whole_number
 from perf.jobs.benchmark_rows import Benchmark, Key, Row, load_benchmark
 from perf.jobs.timing import JobTimes, job_in_child, time_job
-from perf.load.results import JSON_FILE, check_identity, set_aside
 from perf.machine.conditions import limit_cores, machine_conditions, now
 from perf.machine.gpu import Gpu, list_gpus
+from perf.result_files import JSON_FILE, check_identity, set_aside
 
 DEFAULT_OUTPUT = DEFAULT_REPOSITORY.parent / "build" / "perf" / "benchmark"
 IDENTITY = ("machine", "cores", "gpus", "commit", "options")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from perf.load.results import CSV_FILE, JSON_FILE, csv_text, flat_conditions, read_document, write_text
+from perf.result_files import reading, save_results
 
 KIND = "benchmark"
 PUBLISHED_FIGURES = Path(__file__).with_name("published_figures.csv")
@@ -68,17 +68,8 @@ class Benchmark:
 
     def save(self, folder: Path) -> None:
         """Write both files, each whole or not at all; the CSV begins with the predecessor's columns."""
-        folder.mkdir(parents=True, exist_ok=True)
         rows = [dataclasses.asdict(row) for row in self.rows.values()]
-        document = {"kind": KIND, "conditions": self.conditions, "rows": rows}
-        write_text(folder / JSON_FILE, json.dumps(document, indent=1) + "\n")
-        write_text(folder / CSV_FILE, csv_text([self._flat(row) for row in self.rows.values()]))
-
-    def _flat(self, row: Row) -> dict[str, Any]:
-        known = {**dataclasses.asdict(row.key), "video": row.video, "audio": row.audio, **row.figures}
-        first = {name: known.get(name, "") for name in FIRST_COLUMNS}
-        stages = {"stages": json.dumps(row.stages), "note": row.note, "time": row.time}
-        return {**first, **known, **stages, **flat_conditions(self.conditions)}
+        save_results(folder, KIND, self.conditions, {"rows": rows}, [_flat(row) for row in self.rows.values()])
 
 
 def load_benchmark(path: Path) -> Benchmark:
@@ -87,12 +78,9 @@ def load_benchmark(path: Path) -> Benchmark:
     Raises:
         ValueError: the file is missing, or holds something else.
     """
-    document = read_document(path, KIND)
-    try:
+    with reading(path, KIND) as document:
         rows = [Row(key=Key(**entry.pop("key")), **entry) for entry in document["rows"]]
         return Benchmark(document["conditions"], {row.key: row for row in rows})
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: expected results of a benchmark, got {error}") from error
 
 
 def published_rows() -> list[Row]:
@@ -104,3 +92,9 @@ def published_rows() -> list[Row]:
             figures = {name: float(entry[name]) for name in ("time_sec", "video_s", "seconds_per_second")}
             rows.append(Row(key, entry["video"], entry["audio"], note=entry["source"], figures=figures))
     return rows
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    known = {**dataclasses.asdict(row.key), "video": row.video, "audio": row.audio, **row.figures}
+    first = {name: known.get(name, "") for name in FIRST_COLUMNS}
+    return {**first, **known, "stages": json.dumps(row.stages), "note": row.note, "time": row.time}

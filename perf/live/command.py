@@ -33,11 +33,11 @@ from perf.arguments import whole_number
 from perf.live.clip import utterances_of, write_clip
 from perf.live.measure import Target, measure
 from perf.live.rows import Key, LiveResults, Row, load_live
-from perf.load.results import JSON_FILE, set_aside
 from perf.load.sweep import metadata_version
 from perf.load.sweep_options import positive, say, whole_numbers
 from perf.machine.conditions import limit_cores, machine_conditions
 from perf.machine.gpu import list_gpus, local_look
+from perf.result_files import JSON_FILE, set_aside
 
 DEFAULT_OUTPUT = DEFAULT_REPOSITORY.parent / "build" / "perf" / "live"
 CLIP = "clip"

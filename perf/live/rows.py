@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from client.live.settings import Pace
-from perf.load.results import CSV_FILE, JSON_FILE, csv_text, flat_conditions, read_document, write_text
+from perf.result_files import reading, save_results
 
 KIND = "live"
 Status = Literal["in real time", "behind", "done", "failed"]
@@ -59,15 +58,8 @@ class LiveResults:
 
     def save(self, folder: Path) -> None:
         """Write the JSON and the CSV file, each whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
         rows = [dataclasses.asdict(row) for row in self.rows.values()]
-        document = {"kind": KIND, "conditions": self.conditions, "rows": rows}
-        write_text(folder / JSON_FILE, json.dumps(document, indent=1) + "\n")
-        write_text(folder / CSV_FILE, csv_text([self._flat(row) for row in self.rows.values()]))
-
-    def _flat(self, row: Row) -> dict[str, Any]:
-        own = {"status": row.status, "note": row.note, "time": row.time, **row.figures}
-        return {**dataclasses.asdict(row.key), **own, **flat_conditions(self.conditions)}
+        save_results(folder, KIND, self.conditions, {"rows": rows}, [_flat(row) for row in self.rows.values()])
 
 
 def load_live(path: Path) -> LiveResults:
@@ -76,12 +68,14 @@ def load_live(path: Path) -> LiveResults:
     Raises:
         ValueError: the file is missing, or holds something else.
     """
-    document = read_document(path, KIND)
-    try:
+    with reading(path, KIND) as document:
         rows = [_row(entry) for entry in document["rows"]]
         return LiveResults(document["conditions"], {row.key: row for row in rows})
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: expected results of live streams, got {error}") from error
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    own = {"status": row.status, "note": row.note, "time": row.time, **row.figures}
+    return {**dataclasses.asdict(row.key), **own}
 
 
 def _row(entry: dict[str, Any]) -> Row:

@@ -22,22 +22,19 @@ from lipsync_core.serving.server import EmbeddedServer, ServerOptions
 from perf.load.measure import Target, measure_point
 from perf.load.perf_analyzer import PerfAnalyzer, find_perf_analyzer
 from perf.load.results import (
-    CSV_FILE,
     IDENTITY,
-    JSON_FILE,
     Load,
     Point,
     Results,
     Transport,
-    check_identity,
     load_results,
-    set_aside,
 )
 from perf.load.sample_data import SampleMaker
 from perf.load.sweep_options import SweepOptions, build_parser, planned_loads, say, sweep_options
 from perf.machine.conditions import limit_cores, machine_conditions, now, processor_peaks
 from perf.machine.gpu import Look, list_gpus, local_look, metrics_look
 from perf.reporting.roofline import served_work
+from perf.result_files import CSV_FILE, JSON_FILE, check_identity, set_aside
 
 TRANSPORT: Transport = "grpc"  # for requests of this process: perf_analyzer unregisters all shared memory of the server
 

@@ -15,8 +15,9 @@ from typing import Any, Literal
 from perf.jobs.benchmark_rows import KIND as BENCHMARK
 from perf.jobs.benchmark_rows import load_benchmark
 from perf.load.results import KIND as SWEEP
-from perf.load.results import load_results, read_kind
+from perf.load.results import load_results
 from perf.reporting.page import Block, Heading, Paragraph, Table, write_page
+from perf.result_files import read_kind
 
 Mark = Literal["faster", "slower", "same", "only before", "only after"]
 DEFAULT_LIMIT = 0.1

@@ -18,12 +18,13 @@ from perf.jobs.benchmark_rows import load_benchmark
 from perf.live.rows import KIND as LIVE
 from perf.live.rows import load_live
 from perf.load.results import KIND as SWEEP
-from perf.load.results import load_results, read_kind
+from perf.load.results import load_results
 from perf.reporting.benchmark_part import benchmark_blocks
 from perf.reporting.compare import DEFAULT_LIMIT, compare, comparison_blocks
 from perf.reporting.live_part import live_blocks
 from perf.reporting.page import Block, Heading, Paragraph, Table, write_page
 from perf.reporting.sweep_part import sweep_blocks
+from perf.result_files import read_kind
 
 DEFAULT_OUTPUT = DEFAULT_REPOSITORY.parent / "build" / "perf" / "report"
 TITLE = "How fast it runs here"

@@ -14,9 +14,10 @@ from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer
 from perf.__main__ import main
 from perf.load.perf_analyzer import find_perf_analyzer
-from perf.load.results import JSON_FILE, Load, Results, load_results
+from perf.load.results import Load, Results, load_results
 from perf.load.sample_data import SampleMaker
 from perf.load.sweep_options import measurable_models
+from perf.result_files import JSON_FILE
 from tests.perf_fakes import write_analyzer
 
 pytestmark = pytest.mark.server

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from perf.load.results import CSV_FILE, JSON_FILE, Load, Point, load_results
+from perf.load.results import Load, Point, load_results
+from perf.result_files import CSV_FILE, JSON_FILE
 from tests.perf_fakes import sweep_results
 
 
