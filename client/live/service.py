@@ -12,8 +12,9 @@ from typing import Protocol
 from client.errors import LipSyncError, ServerBusy, UsageError
 from client.live.clips import ClipStore
 from client.live.engine import LiveEngine, live_models, live_values
+from client.live.frame_queue import Shown
 from client.live.messages import NO_FRAME, Event, Request, plain_event
-from client.live.session import Session, Shown
+from client.live.session import Session
 from client.live.settings import StreamLimits, StreamSettings
 from client.live.voice import GrowingVoice
 from client.servers.calls import TritonCalls, check_served

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from client.errors import LipSyncError, UsageError
-from client.live.session import Session, Shown
+from client.live.frame_queue import Shown
+from client.live.session import Session
 from client.live.settings import StreamLimits, StreamSettings, read_settings
 from client.live.voice import GrowingVoice
 from tests.waiting import wait_until
