@@ -16,7 +16,7 @@ import numpy as np
 from tritonclient.grpc import InferInput
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from client.errors import LipSyncError, NoAnswer, RequestRejected, ServerBusy, UsageError
+from client.errors import LipSyncError, NoAnswer, RequestRejected, ServerBusy, ServerLost, UsageError
 from client.live.messages import ID_BYTES, MODEL, Event, Request, as_float, read_event
 from client.live.settings import DEFAULT_RATE, Pace, SlowReader, StreamSettings
 from client.media.pixels import COLOR_UNSPECIFIED, LIMITED_RANGE, ColorTags
@@ -32,6 +32,7 @@ CONFIRM_EVERY = 5  # pictures
 MAX_AHEAD_S = 50.0  # of voice that waits on the server; it takes 60 s by default
 CLOSE_TIMEOUT_S = 5.0
 BUSY_MARK = "streams at once"
+UNLOADED_MARK = "no available versions"  # of the model, while its server stops
 
 
 class StreamEnded(LipSyncError):
@@ -356,14 +357,21 @@ def _take(session: LiveSession, result: Any, error: InferenceServerException | N
 def _take_error(session: LiveSession, error: InferenceServerException) -> None:
     if session._is_closed:
         return
-    known = client_error(session._url, error)
-    is_answer = error.status() is None  # of the model; the others are gRPC's own, and end the channel
-    if is_answer and BUSY_MARK in error.message():
-        known = ServerBusy(error.message())
-    elif is_answer and type(known) is RequestRejected:
-        known = RequestRejected(error.message())
+    known = _known_error(session, error)
     session._errors.append(known)
-    session._is_over = session._is_over or not is_answer
+    session._is_over = session._is_over or error.status() is not None or isinstance(known, ServerLost)
+
+
+def _known_error(session: LiveSession, error: InferenceServerException) -> LipSyncError:
+    """Map an answer of the model, or an error of gRPC, which has a status and ends the channel."""
+    known = client_error(session._url, error)
+    if error.status() is not None:
+        return known
+    if BUSY_MARK in error.message():
+        return ServerBusy(error.message())
+    if UNLOADED_MARK in error.message() and session._opened is not None:
+        return ServerLost(about=session._url, expected="a running Triton", got="one that is stopping")
+    return RequestRejected(error.message()) if type(known) is RequestRejected else known
 
 
 def _take_event(session: LiveSession, event: Event) -> None:
@@ -373,7 +381,7 @@ def _take_event(session: LiveSession, event: Event) -> None:
     if event.kind == "ended":
         session._expected = event.facts["pictures"]
         if event.facts["error"] is not None:
-            session._errors.append(RequestRejected(event.facts["error"]))
+            session._errors.append(_known_error(session, InferenceServerException(event.facts["error"])))
     else:
         session._early[event.facts["position"]] = event
     while session._received in session._early:
