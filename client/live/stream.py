@@ -21,7 +21,7 @@ from client.live.messages import ID_BYTES, MODEL, Event, Request, as_float, read
 from client.live.settings import DEFAULT_RATE, Pace, SlowReader, StreamSettings
 from client.media.pixels import COLOR_UNSPECIFIED, LIMITED_RANGE, ColorTags
 from client.servers.addresses import Address, parse_address
-from client.servers.channel import open_channel
+from client.servers.channel import open_channel, stop_stream
 from client.servers.security import IN_THE_CLEAR, Security
 from client.servers.status import client_error
 from client.tracing import trace_headers
@@ -254,7 +254,7 @@ class LiveSession:
                 return
             self._is_closed = self._is_over = True
             self._changed.notify_all()
-        self._client.stop_stream(cancel_requests=True)
+        stop_stream(self._client)
         self._client.close()
 
     def __iter__(self) -> Iterator[LivePicture]:

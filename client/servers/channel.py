@@ -42,3 +42,14 @@ def open_channel(address: Address, security: Security) -> triton_grpc.InferenceS
     if security.token is not None:
         client.register_plugin(_TokenPlugin(security.token))
     return client
+
+
+def stop_stream(client: triton_grpc.InferenceServerClient) -> None:
+    """Cancel a client's stream, if it has one, and end the thread that sends its requests.
+
+    That thread waits for a request, and tritonclient 2.73 tells it of the end only where the stream is not cancelled.
+    """
+    stream = client._stream
+    client.stop_stream(cancel_requests=True)
+    if stream is not None:
+        stream._request_queue.put(None)

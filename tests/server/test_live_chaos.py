@@ -174,9 +174,11 @@ def test_no_part_of_a_stream_reads_a_clock_that_may_jump() -> None:
 
 
 def test_streams_leave_nothing_behind(server: EmbeddedServer) -> None:
-    """Neither threads nor open files nor memory, however they ended."""
+    """Neither threads nor open files, here and on the server, however they ended."""
+    own = threading.active_count()
     for turn in range(6):
         run_stream(server, turn)
+    wait_until(lambda: threading.active_count() <= own, seconds=15)
     settled = wait_until(lambda: holdings(server), seconds=5)
     for turn in range(24):
         run_stream(server, turn)

@@ -31,6 +31,8 @@ class Channel:
         asked: actions, in order.
     """
 
+    _stream = None
+
     def __init__(self) -> None:
         self.asked: list[str] = []
 
