@@ -30,7 +30,6 @@ TIMEOUT_S = 10.0
 OPEN_TIMEOUT_S = 60.0  # a clip is decoded at its first use
 CONFIRM_EVERY = 5  # pictures
 MAX_AHEAD_S = 50.0  # of voice that waits on the server; it takes 60 s by default
-CLOSE_TIMEOUT_S = 5.0
 BUSY_MARK = "streams at once"
 UNLOADED_MARK = "no available versions"  # of the model, while its server stops
 
@@ -254,7 +253,7 @@ class LiveSession:
                 return
             self._is_closed = self._is_over = True
             self._changed.notify_all()
-        stop_stream(self._client)
+        stop_stream(self._client, has_ended=self._received == self._expected)
         self._client.close()
 
     def __iter__(self) -> Iterator[LivePicture]:

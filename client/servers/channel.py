@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import tritonclient.grpc as triton_grpc
 from tritonclient.grpc import InferenceServerClientPlugin
 
@@ -9,6 +11,7 @@ from client.servers.addresses import Address
 from client.servers.security import Security
 from lipsync_core.serving.endpoints import NO_PROXY
 
+CLOSE_TIMEOUT_S = 5.0
 # The first is for a gateway in front of Triton; the second for Triton itself, see its grpc-restricted-protocol.
 TOKEN_HEADERS = ("authorization", "triton-grpc-protocol-authorization")
 OPTIONS: list[tuple[str, int | str]] = [
@@ -44,12 +47,24 @@ def open_channel(address: Address, security: Security) -> triton_grpc.InferenceS
     return client
 
 
-def stop_stream(client: triton_grpc.InferenceServerClient) -> None:
-    """Cancel a client's stream, if it has one, and end the thread that sends its requests.
+def stop_stream(client: triton_grpc.InferenceServerClient, *, has_ended: bool) -> None:
+    """End a client's stream, if it has one, and the thread that sends its requests.
 
     That thread waits for a request, and tritonclient 2.73 tells it of the end only where the stream is not cancelled.
+
+    Args:
+        client: the client.
+        has_ended: whether its last answer has come. It is closed in order then: of streams that are cancelled just
+            when they end, Triton 2.51 keeps a file descriptor now and then.
     """
     stream = client._stream
-    client.stop_stream(cancel_requests=True)
-    if stream is not None:
+    if stream is None:
+        return
+    if has_ended:
+        late = threading.Timer(CLOSE_TIMEOUT_S, stream._response_iterator.cancel)
+        late.start()
+        client.stop_stream(cancel_requests=False)
+        late.cancel()
+    else:
+        client.stop_stream(cancel_requests=True)
         stream._request_queue.put(None)
