@@ -108,7 +108,7 @@ live-long: $(MODELS)
 # Damages media and breaks servers, clients, disks and clocks. make chaos CHAOS='--only client --json chaos.json'
 chaos: $(MODELS)
 	$(BIN)/python -m tests.chaos $(CHAOS)
-	$(BIN)/python -m pytest tests/server/test_live_faults.py tests/server/test_live_chaos.py
+	$(BIN)/python -m pytest -m server tests/server/test_live_faults.py tests/server/test_live_chaos.py
 
 # Measures a batch on a Ray cluster of three nodes on this machine. make scale SCALE='--only accidents --jobs 50'
 scale: $(READY)

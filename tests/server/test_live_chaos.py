@@ -72,6 +72,7 @@ def without_silence(sound: np.ndarray) -> np.ndarray:
     return sound[sound != 0]
 
 
+@pytest.mark.long  # in real time, which a busy machine does not keep
 def test_others_go_on_while_clients_fail(server: EmbeddedServer) -> None:
     """One is killed while it speaks, one sends nonsense, one leaves without a word."""
     code = (

@@ -153,6 +153,7 @@ def test_streams_beyond_the_limit_are_refused(server: EmbeddedServer) -> None:
         assert live.next_picture() is not None
 
 
+@pytest.mark.long  # in real time, which a busy machine does not keep
 def test_a_slow_reader_does_not_stall_others(server: EmbeddedServer) -> None:
     """It misses pictures, and is told how many; the other stream is on time."""
     with opened(server) as slow, opened(server) as other:
