@@ -183,7 +183,10 @@ def test_interruption_drops_all_that_waits(desk: Desk, monkeypatch: pytest.Monke
         wait_until(lambda: "interrupt" in desk.sessions[0].asked)
         socket.send_json({"kind": "end"})
         wait_until(lambda: "end" in desk.sessions[0].asked)
-    assert desk.sessions[0].asked == [f"{RATE} samples"] * (round(AHEAD_S) + 1) + ["interrupt", "end"]
+    *pieces, interruption, end = desk.sessions[0].asked
+    assert (interruption, end) == ("interrupt", "end")
+    assert set(pieces) == {f"{RATE} samples"}
+    assert AHEAD_S <= len(pieces) <= AHEAD_S + 1  # one more where a picture was shown before the interruption
 
 
 def test_voice_that_comes_faster_than_it_is_shown_waits(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
