@@ -26,6 +26,7 @@ from client.errors import (
     UsageError,
     ref,
 )
+from client.provenance.report import ProvenanceReport
 from client.servers.access import ServerAccess
 from client.servers.security import Security
 from client.web import database, job_process, recovery, worker
@@ -191,7 +192,9 @@ def test_result_reaches_a_folder_by_its_relative_path(tmp_path: Path, monkeypatc
 
     def run(*_: object) -> SimpleNamespace:
         Path("result.mp4").write_bytes(b"the result")
-        return SimpleNamespace(as_dict=lambda _: {"output": "x", "frames": 3, "seconds": 1.0, "warnings": []})
+        Path("result.mp4.c2pa").write_bytes(b"its credentials")
+        fields = {"output": "x", "frames": 3, "seconds": 1.0, "warnings": []}
+        return SimpleNamespace(as_dict=lambda _: fields, provenance=ProvenanceReport(sidecar="result.mp4.c2pa"))
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(job_process, "ServerPool", nullcontext)
@@ -206,6 +209,7 @@ def test_result_reaches_a_folder_by_its_relative_path(tmp_path: Path, monkeypatc
         assert client.get(job["links"]["self"]).json()["state"] == "finished"
         assert client.get(f"{job['links']['self']}/result").content == b"the result"
     assert (tmp_path / "kept" / job["id"] / "result.mp4").is_file()
+    assert (tmp_path / "kept" / job["id"] / "result.mp4.c2pa").read_bytes() == b"its credentials"
 
 
 def test_running_jobs_end_before_a_worker_that_drains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
