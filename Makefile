@@ -15,9 +15,10 @@ CHAOS  ?=
 SCALE  ?=
 LIVE   ?=
 comma  := ,
-# Test processes, 0 for one alone; each starts its own servers and takes whole files.
+# Test processes, 0 for one alone; each starts its own servers and takes whole files, those of unit tests last, so that
+# none works alone on a long one at the end.
 WORKERS  ?= 0
-PARALLEL := $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadfile)
+PARALLEL := $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
 # ONNX Runtime would report its use to Microsoft.
 export ORT_DISABLE_TELEMETRY := 1
 

@@ -42,7 +42,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("clips") / "head.mp4", swaying_head(20))
 
 
-@pytest.mark.parametrize("speed", ["exact", "cached"])
+@pytest.mark.parametrize("speed", ["exact", pytest.param("cached", marks=pytest.mark.long)])
 def test_faces_are_drawn_and_the_rest_stays(
     simple_latentsync_server: EmbeddedServer, speed: str, clip: Path, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ def test_slow_server_gets_less(trio: list[EmbeddedServer], transport: str) -> No
     assert min(fast, fast_too) > slow
 
 
+@pytest.mark.long
 def test_job_survives_a_killed_and_a_frozen_server(model_repository: Path, tmp_path: Path) -> None:
     """With one of three servers killed and one frozen mid-job, the file is bit for bit that of a single server."""
     clip = write_video(tmp_path / "head.mp4", swaying_head(60))

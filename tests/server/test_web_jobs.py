@@ -180,6 +180,7 @@ def test_models_and_readiness(client: httpx.Client) -> None:
     assert 'lipsync_web_jobs_ended_total{state="finished"}' in client.get("/metrics").text
 
 
+@pytest.mark.long
 def test_jobs_survive_kill_9(server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
     """After kill -9, finished jobs stay, the running one goes on with its finished parts, and the queued one runs."""
     with WebProcess(tmp_path / "data", "--url", server.url) as web, web.client() as client:
