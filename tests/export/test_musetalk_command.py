@@ -123,6 +123,7 @@ def test_musetalk_version_is_refused_by_its_hash(
     assert "expected 64 hexadecimal digits, got '0123'" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("networks_of_the_tests", "small_unet_as_full")
 def test_musetalk_settings_that_differ_from_the_weights_are_told(
     tmp_path: Path, repository: Path, unet_weights: Weights, capsys: pytest.CaptureFixture[str]
@@ -141,6 +142,7 @@ def test_musetalk_settings_that_differ_from_the_weights_are_told(
         assert (line in capsys.readouterr().out) is told
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("networks_of_the_tests", "small_unet_as_full")
 def test_musetalk_without_parser_says_what_it_costs(
     tmp_path: Path, repository: Path, unet_weights: Weights, capsys: pytest.CaptureFixture[str]
@@ -163,6 +165,7 @@ def test_musetalk_downloads_are_pinned() -> None:
     assert [file.file for file in files if file.sha256 is None] == ["musetalk/pytorch_model.bin"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("networks_of_the_tests", "small_unet_as_full")
 def test_musetalk_download_of_unknown_hash_prints_it(
     imitation_hub: ImitationHub,

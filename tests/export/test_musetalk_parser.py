@@ -41,7 +41,7 @@ def parser_image(parser_goldens: dict[str, np.ndarray]) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
-@pytest.mark.parametrize("kind", ["torch", "onnx"])
+@pytest.mark.parametrize("kind", ["torch", pytest.param("onnx", marks=pytest.mark.long)])  # its export takes a minute
 def test_musetalk_parser_holds(
     kind: str, parser: BiSeNet, parser_image: np.ndarray, parser_goldens: dict[str, np.ndarray]
 ) -> None:

@@ -84,6 +84,7 @@ def test_batch_runs_all_jobs_and_reports_each(
     assert {path.name for path in tmp_path.iterdir()} == {"jobs.jsonl", "jobs.report.jsonl", "a.mp4", "b.mkv"}
 
 
+@pytest.mark.long
 def test_second_run_does_only_what_is_missing(
     lipsync_command: list[str], server: EmbeddedServer, clips: Path, tmp_path: Path
 ) -> None:

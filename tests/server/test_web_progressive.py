@@ -78,6 +78,7 @@ def test_job_is_watched_to_its_end(web: WebProcess, clip: Path, tmp_path: Path) 
     assert left_in(tmp_path / "web") == ["audio", "result.mp4", "video"]
 
 
+@pytest.mark.long
 def test_nothing_is_left_of_cancelled_and_killed_jobs(web: WebProcess, clip: Path, tmp_path: Path) -> None:
     """What a killed process was writing goes, and so does what a cancelled one was."""
     with web.client() as client:
