@@ -1,4 +1,4 @@
-"""Files of a batch by URL: refused early, fetched where the job runs, stored whole, skipped when done."""
+"""Files of a batch by URL: refused early, skipped when done, never told with what grants access."""
 
 from __future__ import annotations
 
@@ -6,127 +6,45 @@ import json
 import os
 import signal
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from client import job_process
-from client.batch import read_jobs
-from client.batch.jobs import BatchJob
 from client.cli.batch import batch_command
-from client.errors import BatchError, LipSyncError, MediaError, OutputError
-from client.job_options import JobOptions
+from client.errors import BatchError, OutputError
 from client.job_process import JobRequest, JobResult, answer
 from client.job_urls import FOLDER_PREFIX, StandIns
-from client.options import RESUME
-from client.report import Report
 from client.running.local import LocalRunner
 from client.running.process import JobProcess
 from client.running.runner import EndedJob
 from client.running.splitting import SplittingRunner
-from client.servers.access import ServerAccess
-from client.sound.options import BACKGROUND
-from client.storage import StorageUnavailable, open_storage, url_guard, urls
+from client.storage import StorageUnavailable, open_storage
 from client.storage.urls import copy_name, recorded_url, shown_url
 from client.temporary import temporary_folder
+from tests.batch_urls import (
+    SECRET,
+    VIDEO,
+    Run,
+    content,
+    line_of,
+    put,
+    read,
+    request_of,
+    run,
+    s3,
+    s3_running,
+    site,
+    temporary,
+)
 from tests.open_guard import COMMAND
 from tests.s3_server import S3Server
 from tests.waiting import wait_until
-from tests.web_receiver import Receiver, receiving
+from tests.web_receiver import Receiver
 
-SECRET = "X-Amz-Signature=a-secret"
-VIDEO = f"/v.mp4?{SECRET}"
-
-
-@pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    """A site of the public web with a video."""
-    with receiving() as running:
-        running.content = {VIDEO: b"video of the web", "/empty.mp4": b""}
-        monkeypatch.setattr(url_guard, "PUBLIC_WEB", running.guard())
-        yield running
-
-
-@pytest.fixture(scope="module")
-def s3_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """An S3-compatible server."""
-    with S3Server(tmp_path_factory.mktemp("s3")) as running:
-        yield running
-
-
-@pytest.fixture
-def s3(s3_running: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    """The server, named in the environment, with speech and music."""
-    for name, value in s3_running.environment.items():
-        monkeypatch.setenv(name, value)
-    urls._bucket.cache_clear()
-    for key in ("speech.wav", "music.mp3"):
-        put(key, key.encode())
-    yield s3_running
-    open_storage("s3://media").remove("out")
-    urls._bucket.cache_clear()
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of temporary files, empty."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
-
-
-def put(key: str, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile() as file:
-        Path(file.name).write_bytes(content)
-        open_storage("s3://media").put(Path(file.name), key)
-
-
-def content(key: str) -> bytes:
-    return b"".join(open_storage("s3://media").read(key, 0, 1000))
-
-
-def line_of(site: Receiver, **choices: object) -> dict[str, object]:
-    files = {"video": site.url(VIDEO), "audio": "s3://media/speech.wav"}
-    return {**files, "output": "s3://media/out/o.mp4", **choices}
-
-
-def read(folder: Path, *lines: dict[str, object]) -> list[BatchJob]:
-    (folder / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return list(read_jobs(folder / "jobs.jsonl", {}))
-
-
-def request_of(job: BatchJob) -> JobRequest:
-    """A job's request as its process reads it."""
-    assert job.options is not None, job.problem
-    request = JobRequest(job.options, ServerAccess(), Path("models"), urls=job.urls)
-    return JobRequest.from_json(request.as_json())
-
-
-Run = Callable[[JobOptions], None]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
-    """What jobs do in place of lip-sync: by default, join their inputs."""
-
-    def join(job: JobOptions) -> None:
-        voices = job.script.files if job.script else [job.audio]
-        inputs = [job.video, *voices, *filter(lambda sound: isinstance(sound, Path), [job.values[BACKGROUND]])]
-        job.output.write_bytes(b"; ".join(path.read_bytes() for path in inputs if path))
-
-    runs = [join]
-
-    def run_job(job: JobOptions, *_: object) -> Report:
-        runs[0](job)
-        return Report(output=str(job.output), job_id=job.job_id, model="", transport="", width=1, height=1, video_fps=1)
-
-    monkeypatch.setattr(job_process, "run_job", run_job)
-    return runs
+__all__ = ["run", "s3", "s3_running", "site", "temporary"]  # fixtures
 
 
 @pytest.mark.parametrize(
@@ -194,169 +112,6 @@ def test_names_of_urls(url: str, shown: str, name: str) -> None:
     assert copy_name(url) == name
     assert recorded_url(url).startswith(shown)
     assert (recorded_url(url) == url) == (shown == url)
-
-
-def test_job_is_fetched_and_stored(
-    tmp_path: Path, site: Receiver, s3: S3Server, temporary: Path, run: list[Run]
-) -> None:
-    """A video of the web and sounds in S3 become a result in S3, and nothing stays on the machine."""
-    (job,) = read(tmp_path, line_of(site, background="s3://media/music.mp3"))
-    result = answer(request_of(job))
-    assert result.error is None
-    assert content("out/o.mp4") == b"video of the web; speech.wav; music.mp3"
-    assert result.report is not None
-    assert result.report["output"] == "s3://media/out/o.mp4"
-    assert set(result.tags) == {"s3://media/out/o.mp4", "s3://media/speech.wav", "s3://media/music.mp3"}
-    assert site.asked == [VIDEO]
-    assert list(temporary.iterdir()) == []
-
-
-def test_script_names_voices_by_url(
-    tmp_path: Path, site: Receiver, s3: S3Server, temporary: Path, run: list[Run]
-) -> None:
-    """Beside voices that are files; a voice that changes in S3 brings the job back."""
-    (tmp_path / "ann.wav").write_bytes(b"ann")
-    speakers = [{"name": "ann", "voice": "ann.wav"}, {"name": "bob", "voice": "s3://media/speech.wav"}]
-    (tmp_path / "scene.json").write_text(json.dumps({"speakers": speakers}))
-    line = line_of(site, script=str(tmp_path / "scene.json"))
-    del line["audio"]
-    (job,) = read(tmp_path, line)
-    result = answer(request_of(job))
-    assert result.error is None
-    assert content("out/o.mp4") == b"video of the web; ann; speech.wav"
-    assert job.stamps(result.tags) == job.stamps()
-    assert "voice s3://media/speech.wav" in job.stamps()
-    put("speech.wav", b"other")
-    assert job.stamps(result.tags) != job.stamps()
-
-
-def test_files_beside_the_output_are_stored(
-    tmp_path: Path, site: Receiver, s3: S3Server, temporary: Path, run: list[Run]
-) -> None:
-    """Credentials that the result cannot hold go with it, hidden files do not; the report names all by URL."""
-
-    def write(job: JobOptions) -> None:
-        assert job.values[RESUME] is False
-        for name in ("o.mkv", "o.mkv.c2pa", ".o.mkv.work"):
-            job.output.with_name(name).write_bytes(name.encode())
-
-    run[0] = write
-    (job,) = read(tmp_path, line_of(site, output="s3://media/out/o.mkv"))
-    assert answer(request_of(job)).error is None
-    assert open_storage("s3://media").keys("out") == ["out/o.mkv", "out/o.mkv.c2pa"]
-
-
-@pytest.mark.parametrize(
-    ("choices", "code", "reason"),
-    [
-        (
-            {"video": "{site}/none.mp4?{secret}"},
-            3,
-            "{site}/none.mp4: expected an address that returns the file, got",
-        ),
-        (
-            {"video": "{site}/empty.mp4"},
-            3,
-            "{site}/empty.mp4: expected an address that returns a media file, got",
-        ),
-        ({"video": "{inside}/v.mp4?{secret}"}, 3, "{inside}/v.mp4: expected an address of the public web, got another"),
-        ({"audio": "s3://media/none.wav"}, 3, "s3://media/none.wav: expected a stored file, got none"),
-        ({"output": "s3://none/o.mp4"}, 1, "s3://none/o.mp4: the storage refuses (NoSuchBucket)"),
-    ],
-)
-def test_file_that_cannot_be_had_fails_its_job(
-    tmp_path: Path,
-    site: Receiver,
-    s3: S3Server,
-    temporary: Path,
-    run: list[Run],
-    choices: dict[str, str],
-    code: int,
-    reason: str,
-) -> None:
-    """One line names the URL without its query; no file stays, and none is stored."""
-    places = {"site": site.url(""), "inside": site.url("", "inside.example"), "secret": SECRET}
-    (job,) = read(tmp_path, line_of(site, **{key: text.format(**places) for key, text in choices.items()}))
-    result = answer(request_of(job))
-    assert result.exit_code == code
-    assert str(result.error).startswith(reason.format(**places))
-    assert SECRET not in str(result.error)
-    assert not any(name.startswith("out/") for name in s3.names())
-    assert list(temporary.iterdir()) == []
-
-
-def test_job_that_fails_names_urls(
-    tmp_path: Path, site: Receiver, s3: S3Server, temporary: Path, run: list[Run]
-) -> None:
-    """What the job says of its copies is said of the URLs; what it wrote is not stored, and what was there stays."""
-    put("out/o.mp4", b"of yesterday")
-
-    def fail(job: JobOptions) -> None:
-        job.output.write_bytes(b"half")
-        raise MediaError(about=job.video, expected="a video", got=job.output)
-
-    run[0] = fail
-    (job,) = read(tmp_path, line_of(site))
-    result = answer(request_of(job))
-    assert str(result.error) == f"{site.url('/v.mp4')}: expected a video, got s3://media/out/o.mp4"
-    assert content("out/o.mp4") == b"of yesterday"
-    assert list(temporary.iterdir()) == []
-
-
-@pytest.mark.parametrize("name", ["MAX_INPUT_BYTES", "MIN_FREE_BYTES"])
-@pytest.mark.parametrize("video", ["s3://media/music.mp3", ""])
-def test_disk_is_bounded(
-    tmp_path: Path,
-    site: Receiver,
-    s3: S3Server,
-    temporary: Path,
-    run: list[Run],
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    video: str,
-) -> None:
-    """Inputs that are too large together, or that the disk has no room for, fail the job and go."""
-    monkeypatch.setattr(f"client.job_urls.{name}", 12 if name == "MAX_INPUT_BYTES" else 10**18)
-    (job,) = read(tmp_path, line_of(site, **({"video": video} if video else {})))
-    reason = "expected at most" if name == "MAX_INPUT_BYTES" else "expected room for the files on the disk"
-    assert reason in str(answer(request_of(job)).error)
-    assert list(temporary.iterdir()) == []
-
-
-def test_storage_that_is_gone_for_a_moment_delays_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is asked again, but not for ever, and not where it refuses."""
-    now, answers = [0.0], [StorageUnavailable("gone"), StorageUnavailable("gone"), "stored"]
-    monkeypatch.setattr(urls.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(urls.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
-
-    def call() -> str:
-        found = answers.pop(0)
-        if isinstance(found, LipSyncError):
-            raise found
-        return str(found)
-
-    assert urls.patiently(call) == "stored"
-    answers[:] = [StorageUnavailable("gone")] * 1000
-    with pytest.raises(StorageUnavailable):
-        urls.patiently(call)
-    assert now[0] < 3 * urls.PATIENCE_S
-    answers[:] = [urls.StorageRefused("no such bucket"), "stored"]
-    with pytest.raises(StorageUnavailable, match="no such bucket"):
-        urls.patiently(call)
-
-
-def test_folder_of_a_killed_job_goes_with_the_next(temporary: Path) -> None:
-    """One that is in use stays."""
-    with temporary_folder(FOLDER_PREFIX) as used, temporary_folder(FOLDER_PREFIX) as other:
-        killed = temporary / f"{FOLDER_PREFIX}killed"
-        killed.mkdir()
-        (killed / "lock").touch()
-        (killed / "video.mp4").write_bytes(b"half")
-        with temporary_folder(FOLDER_PREFIX):
-            assert used.is_dir()
-            assert other.is_dir()
-            assert not killed.exists()
-    assert list(temporary.iterdir()) == []
 
 
 class AnswersHere(LocalRunner):
