@@ -13,8 +13,6 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-PUT_POLL_S = 0.1  # how soon a producer notices that its consumer has stopped
-
 
 def split(items: Iterable[Item], count: int) -> list[Iterator[Item]]:
     """Give several consumers the same items, each at its own pace.
@@ -39,32 +37,24 @@ def split(items: Iterable[Item], count: int) -> list[Iterator[Item]]:
 
 
 def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
-    """Produce items in a thread, with at most `ahead` of them waiting.
+    """Produce items in a thread, at most `ahead` of them before they are asked for, the one being made included.
 
     An error in the producer is raised in place of its item. Closing the generator ends the thread, and closes `items`
     if it is a generator.
     """
-    waiting: queue.Queue[tuple[str, Item | BaseException | None]] = queue.Queue(ahead)
+    ready: queue.SimpleQueue[tuple[str, Item | BaseException | None]] = queue.SimpleQueue()
+    room = threading.Semaphore(ahead)
     stopped = threading.Event()
-
-    def put(kind: str, value: Item | BaseException | None) -> bool:
-        while not stopped.is_set():
-            try:
-                waiting.put((kind, value), timeout=PUT_POLL_S)
-                return True
-            except queue.Full:
-                continue
-        return False
 
     def produce() -> None:
         iterator = iter(items)
         try:
-            for item in iterator:
-                if not put("item", item):
-                    break
-            put("end", None)
+            while room.acquire() and not stopped.is_set():
+                ready.put(("item", next(iterator)))
+        except StopIteration:
+            ready.put(("end", None))
         except BaseException as error:  # noqa: BLE001  (raised again in the consumer)
-            put("error", error)
+            ready.put(("error", error))
         finally:
             close(iterator)
 
@@ -72,16 +62,18 @@ def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
     thread.start()
     try:
         while True:
-            kind, value = waiting.get()
+            kind, value = ready.get()
             if kind == "end":
                 return
             if kind == "error":
                 assert isinstance(value, BaseException)
                 raise value
+            room.release()
             yield value  # type: ignore[misc]
             del value
     finally:
         stopped.set()
+        room.release()
         thread.join()
 
 

@@ -22,7 +22,8 @@ from client.progress import JobProgress
 from client.report import StageClock
 from client.scene.options import SPEAKING
 from client.servers.calls import TritonCalls
-from client.tracking.finder import FaceFinder, FindsFaces, FixedFace, open_finder
+from client.tracking.consecutive import open_finder
+from client.tracking.finder import FindsFaces, FixedFace, needs_every_face
 from client.tracking.mouth_scan import MouthProfiles
 from lipsync_core.mouth import MouthProfile
 from lipsync_core.reasons import Reason
@@ -100,7 +101,7 @@ class JobLanes:
     def _find_speakers(self, calls: TritonCalls, progress: JobProgress, window_frames: int) -> RememberedFaces | None:
         """Give lanes whose face is auto the faces of those who speak; None if there is no such lane."""
         finder = self._finder(calls)
-        if not any(map(is_auto, self.plans)) or not isinstance(finder, FaceFinder):
+        if not any(map(is_auto, self.plans)) or isinstance(finder, (FixedFace, PreparedFaces)):
             return None
         found = find_auto_faces(
             calls,
@@ -118,11 +119,12 @@ class JobLanes:
         self.warnings += found.active.warnings
         return self._remembered
 
-    def _finder(self, calls: TritonCalls) -> FaceFinder | FixedFace | PreparedFaces:
+    def _finder(self, calls: TritonCalls) -> FindsFaces:
         box = self.options.values[FACE_BOX]
         if self.prepared is not None and box is None:
             return PreparedFaces(self.prepared)
-        return open_finder(calls, self.clock, self.options.detector, box, [plan.face for plan in self.plans])
+        every_face = needs_every_face(plan.face for plan in self.plans)
+        return open_finder(calls, self.clock, self.options.detector, box, every_face=every_face)
 
     def _profiles(self, calls: TritonCalls, window_frames: int) -> Callable[[LinkKey], MouthProfile | None]:
         prepared, values = self.prepared, self.options.values

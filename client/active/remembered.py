@@ -18,10 +18,10 @@ from client.prepared.clip import FACES_PER_PART
 from client.prepared.known import FacesOfFrame, Part, PartReader, faces_part
 from client.stored_arrays import pack_arrays, unpack_arrays
 from client.tracking.faces import Face, faces_of_frame
-from client.tracking.finder import FoundFrame
+from client.tracking.finder import AnyWindows, FoundFrame
 
 
-class RememberedFaces:
+class RememberedFaces(AnyWindows):
     """Gives the faces and thumbnails of a video's frames as they were found; replaces a FaceFinder.
 
     Memory does not grow with the video: per frame, about 4 KB and 5 KB more per face go to a temporary file. It has no

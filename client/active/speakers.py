@@ -25,7 +25,7 @@ from client.active.syncnet_scores import SyncNetScores
 from client.active.voices import faces_of_voices, largest_faces
 from client.chunks import IN_FLIGHT
 from client.errors import MediaError, RequestRejected
-from client.flow import batched, ordered_map, prefetch
+from client.flow import ordered_map, prefetch
 from client.media import SourceFrame, VideoSource
 from client.progress import JobProgress
 from client.scene.scene import TimeSpan
@@ -33,7 +33,7 @@ from client.servers.calls import TritonCalls
 from client.syncnet.towers import towers_of
 from client.tracking.face_boxes import FaceBoxes
 from client.tracking.faces import LARGEST, FaceChoice
-from client.tracking.finder import FaceFinder, FixedFace
+from client.tracking.finder import FindsFaces
 from client.tracking.identity import PeopleTracker
 from client.tracking.people import SpeakerLinks
 
@@ -113,7 +113,7 @@ def _spoken_face(person: Presence, speaking: np.ndarray) -> FaceBoxes:
 
 def find_active_speakers(
     triton: TritonCalls,
-    finder: FaceFinder | FixedFace,
+    finder: FindsFaces,
     video: VideoSource,
     voices: Sequence[Sequence[TimeSpan]],
     others: Sequence[FaceChoice | FaceBoxes] = (),
@@ -220,7 +220,7 @@ class _Seen:
 
 def _look_through(
     triton: TritonCalls,
-    finder: FaceFinder | FixedFace,
+    finder: FindsFaces,
     video: VideoSource,
     others: Sequence[FaceChoice | FaceBoxes],
     measure: Scores | None,
@@ -233,7 +233,7 @@ def _look_through(
     recorder, remembered = PresenceRecorder(), RememberedFaces(video.path)
     times, durations, shots = [], [], []
     theirs: list[dict[int, np.ndarray]] = [{} for _ in others]
-    windows = prefetch(batched(video.frames(), window_frames), ahead=1)
+    windows = prefetch(finder.windows(video.frames(), window_frames), ahead=1)
     with closing(ordered_map(finder.find, windows, IN_FLIGHT, triton.cancel)) as searched:
         found = (item for window in searched for item in window)
         for item in found:

@@ -15,7 +15,7 @@ from client.scene.scene import Scene, TimeSpan
 from client.servers.calls import TritonCalls
 from client.tracking.face_boxes import FaceBoxes
 from client.tracking.faces import FaceChoice
-from client.tracking.finder import FaceFinder, FixedFace
+from client.tracking.finder import FindsFaces
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def is_auto(plan: LanePlan) -> bool:
 
 def find_auto_faces(
     triton: TritonCalls,
-    finder: FaceFinder | FixedFace,
+    finder: FindsFaces,
     video: VideoSource,
     scene: Scene,
     plans: Sequence[LanePlan],

@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import TypeVar
 
 from client.chunks import requests_in_flight
-from client.flow import batched, ordered_map, prefetch, split
+from client.flow import ordered_map, prefetch, split
 from client.lanes.lane import Lane, LinkKey
 from client.lanes.stage import DrawnFrame, LaneGroup, LaneStage
 from client.media import TimelineFrame
@@ -49,7 +49,8 @@ class Synchroniser:
 
     def sync(self, shown: Iterable[TimelineFrame]) -> Generator[DrawnFrame, None, None]:
         """Decode, find faces, follow the speakers' and lip-sync them; yields all frames in order, in bounded memory."""
-        windows = prefetch(batched(self.clock.time_items("decode", shown), self.window_frames), ahead=1)
+        decoded = self.clock.time_items("decode", shown)
+        windows = prefetch(self.finder.windows(decoded, self.window_frames), ahead=1)
         with ExitStack() as stack:
             searched = stack.enter_context(closing(self._overlap(self.finder.find, windows, self.window_frames)))
             frames: Iterator[DrawnFrame] = self.follow(found for window in searched for found in window)

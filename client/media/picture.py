@@ -101,6 +101,14 @@ class Picture:
             change = after[y1:y2, x1:x2].astype(np.float32) - before[y1:y2, x1:x2]
             self._add(change, (region[0] + x1, region[1] + y1, region[0] + x2, region[1] + y2))
 
+    def thumbnail(self, side: int) -> np.ndarray:
+        """Return the picture in grey, float32 [side, side], 0 to 255: coded, not upright; luma, or green of RGB."""
+        plane = plane_array(self.frame, 0, self.native)
+        sampled = cv2.resize(plane, (4 * side, 4 * side), interpolation=cv2.INTER_LINEAR)
+        grey = cv2.resize(sampled, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
+        low, high = ColorMatrix(self.native, self.tags).legal(0)
+        return (grey - low) * np.float32(255 / (high - low))
+
     def copy(self) -> Picture:
         """Return a deep copy."""
         frame = av.VideoFrame(self.frame.width, self.frame.height, self.native.name)

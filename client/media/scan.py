@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from client.media.reader import VideoReader
 from client.media.source import SourceFrame, VideoSource
 
 MAX_SCANNED_FRAMES = 64  # however long the clip
+ALL = sys.maxsize  # timestamp before which frames that no others refer to are skipped
 BURST = 8  # consecutive frames, enough to see a mouth move
+MANY_PER_SAMPLE = 3  # frames for each one yielded; encoders refer to every second one or more
 FRAMES_READ_PER_FRAME_YIELDED = 8  # at most; longer clips are sampled by seeking
 
 
@@ -19,9 +22,9 @@ def scan_frames(
 ) -> Iterator[SourceFrame]:
     """Yield at most max_frames frames that represent a video, in order.
 
-    Short clips are sampled at equal distances. Longer ones are sampled in bursts of consecutive frames at key frames
-    spread over the clip or, if the file is not seekable, in bursts within its first frames. In bursts, the index of a
-    frame is an estimate.
+    Short clips are sampled at equal distances; if the frames that others refer to are enough, no others are decoded.
+    Longer ones are sampled in bursts of consecutive frames at key frames spread over the clip or, if the file is not
+    seekable, in bursts within its first frames. The index of a frame may be an estimate.
 
     Args:
         path: the file.
@@ -36,7 +39,9 @@ def scan_frames(
     effort = max_frames * FRAMES_READ_PER_FRAME_YIELDED
     estimate = source.frame_estimate
     if estimate is not None and estimate <= effort:
-        yield from _evenly(source, estimate, max_frames)
+        referenced = _evenly_referenced(source, estimate, max_frames)
+        first = next(referenced, None)
+        yield from _evenly(source, estimate, max_frames) if first is None else chain([first], referenced)
         return
     count = max(1, max_frames // BURST)
     bursts, last_pts = 0, None
@@ -59,6 +64,27 @@ def _evenly(source: VideoSource, estimate: int, max_frames: int) -> Iterator[Sou
             yielded += 1
         if yielded >= max_frames:
             return
+
+
+def _evenly_referenced(source: VideoSource, estimate: int, max_frames: int) -> Iterator[SourceFrame]:
+    """Yield frames at equal distances in time, and decode no frame that no other refers to.
+
+    Nothing is yielded if these may be too few, or if timestamps may jump.
+    """
+    if estimate < MANY_PER_SAMPLE * max_frames:
+        return
+    yielded, start_pts, rate = 0, source.pts_at(source.start), float(source.rate * source.time_base)
+    with source.open_reader() as reader:
+        if reader.clock_may_jump:
+            return
+        for frame in reader.decode_around(start_pts, ALL) if source.start else reader.decode(ALL):
+            if frame.pts is None or not source.holds(frame.pts):
+                continue
+            if (frame.pts - start_pts) * rate >= yielded * estimate / max_frames:
+                yield source.loose_frame(frame)
+                yielded += 1
+            if yielded >= max_frames:
+                return
 
 
 def _spread(source: VideoSource, count: int) -> list[float]:

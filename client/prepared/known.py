@@ -15,7 +15,7 @@ from client.pipeline import FaceAnalysis, KnownFaces
 from client.prepared.clip import FACES_PER_PART, Manifest
 from client.servers.calls import InferRequest, TritonCalls
 from client.tracking.faces import Face, faces_of_frame
-from client.tracking.finder import FoundFrame
+from client.tracking.finder import AnyWindows, FoundFrame
 from lipsync_core.face import LANDMARKS
 
 NUMBERS = "frame_numbers"  # int32 [F]: which of a part's frames have a face
@@ -39,7 +39,7 @@ class ClipParts(Protocol):
         """Return what the pipeline knows of the next `manifest.analysed` frames."""
 
 
-class PreparedFaces:
+class PreparedFaces(AnyWindows):
     """Takes the faces of a prepared clip instead of finding them; replaces a FaceFinder."""
 
     def __init__(self, clip: ClipParts) -> None:

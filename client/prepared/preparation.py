@@ -39,8 +39,9 @@ from client.progress import JobProgress
 from client.report import StageClock
 from client.resume.work_folder import file_digest
 from client.servers.calls import TritonCalls
+from client.tracking.consecutive import open_finder
 from client.tracking.faces import Face
-from client.tracking.finder import FoundFrame, follow, open_finder
+from client.tracking.finder import FoundFrame, follow, needs_every_face
 from client.tracking.follow import Observation
 from client.tracking.mouth_scan import MouthProfiles
 from lipsync_core.locks import lock_file
@@ -156,9 +157,10 @@ class Preparation:
         """Write all parts; returns the number of frames, and of those with the face."""
         analysis = self._options.make_analysis(triton)
         shown = timeline(self._video, 0.0, "cut", "keep")
-        windows = prefetch(batched(shown, window_frames), ahead=1)
         values = self._options.values
-        finder = open_finder(triton, self._clock, self._options.detector, values[FACE_BOX], [values[FACE]])
+        every_face = needs_every_face([values[FACE]])
+        finder = open_finder(triton, self._clock, self._options.detector, values[FACE_BOX], every_face=every_face)
+        windows = prefetch(finder.windows(shown, window_frames), ahead=1)
         with closing(ordered_map(finder.find, windows, IN_FLIGHT, triton.cancel)) as searched:
             found = self._keep_faces(item for window in searched for item in window)
             observations: Iterable[Observation[TimelineFrame]] = follow(found, self._options.values[FACE])

@@ -27,7 +27,7 @@ from client.servers.calls import TritonCalls
 from client.servers.embedded import open_pool
 from client.sound.job_sound import open_sound
 from client.syncnet.served import syncnet_to_serve
-from client.tracking.finder import FaceFinder
+from client.tracking.consecutive import open_finder
 
 ALWAYS = Segment(TimeSpan(0.0))
 
@@ -70,7 +70,7 @@ def plan_scene(
 ) -> Plan:
     """Plan a job on connected servers; `voices` has the voice of each speaker."""
     scene = options.scene
-    finder = FaceFinder(triton, StageClock(), options.detector, every_face=True, consecutive=True)
+    finder = open_finder(triton, StageClock(), options.detector, every_face=True)
     started = time.perf_counter()
     found = find_auto_faces(
         triton,

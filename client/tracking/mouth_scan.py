@@ -11,16 +11,19 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from client.chunks import IN_FLIGHT, region_around
-from client.flow import batched, ordered_map
+from client.flow import ordered_map
 from client.media import Picture, SourceFrame, relative_to
 from client.report import StageClock
 from client.servers.calls import TritonCalls
+from client.tracking.consecutive import open_finder
 from client.tracking.face_boxes import FaceBoxes
 from client.tracking.faces import Face, FaceChoice
-from client.tracking.finder import FaceFinder, FoundFrame, needs_every_face
+from client.tracking.finder import MEDIAPIPE, FoundFrame, needs_every_face
 from client.tracking.landmarks import face_extent
 from client.tracking.people import SpeakerLinks
 from lipsync_core.mouth import MouthProfile, MouthProfileBuilder
+
+MAX_SAMPLE_STEP = 8  # frames; on moving heads, samples as far apart as this are followed as well as frames are
 
 FaceOfClip = FaceChoice | FaceBoxes
 Key = TypeVar("Key", bound=Hashable)
@@ -53,7 +56,8 @@ class MouthProfiles(Generic[Key]):
         self._sampled = sampled
         self._faces = faces
         self._wanted = wanted
-        self._finder = FaceFinder(triton, clock, every_face=needs_every_face(faces.values()))
+        every_face = needs_every_face(faces.values())
+        self._finder = open_finder(triton, clock, MEDIAPIPE, every_face=every_face, max_step=MAX_SAMPLE_STEP)
         self._window_frames = window_frames
 
     def of(self, key: Key) -> MouthProfile | None:
@@ -63,7 +67,7 @@ class MouthProfiles(Generic[Key]):
     @cached_property
     def _profiles(self) -> dict[Key, MouthProfile | None]:
         builders = {key: MouthProfileBuilder() for key in self._faces}
-        windows = batched(self._sampled, self._window_frames)
+        windows = self._finder.windows(self._sampled, self._window_frames)
         with closing(ordered_map(self._finder.find, windows, IN_FLIGHT, self._triton.cancel)) as looked_at:
             for found, faces in self._faces_in(chain.from_iterable(looked_at)):
                 for builder, face in zip(builders.values(), faces, strict=True):

@@ -8,7 +8,6 @@ face landmark modules, 0.10.21, and the tensors of their models.
 """
 
 from lipsync_core.face.boxes import box_areas
-from lipsync_core.face.consecutive import find_consecutive, key_frames, landmark_consecutive
 from lipsync_core.face.detection import (
     SHORT_RANGE_DETECTOR,
     Detections,
@@ -23,6 +22,7 @@ from lipsync_core.face.landmarks import (
     alignment_points,
     find_landmarks,
     fit_keypoints,
+    fit_landmarks,
     landmark_detections,
     landmarks_in_frame,
 )
@@ -49,13 +49,11 @@ __all__ = [
     "crop_regions",
     "decode_detections",
     "fill_slots",
-    "find_consecutive",
     "find_faces",
     "find_landmarks",
     "fit_keypoints",
+    "fit_landmarks",
     "in_batches",
-    "key_frames",
-    "landmark_consecutive",
     "landmark_detections",
     "landmarks_in_frame",
     "largest_faces",

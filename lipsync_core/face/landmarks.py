@@ -78,9 +78,29 @@ def fit_keypoints(landmarks: np.ndarray, keypoints: np.ndarray, boxes: np.ndarra
     Returns:
         bool [N].
     """
+    return _are_near(_nose_and_mouth(landmarks), keypoints[:, [NOSE_KEYPOINT, MOUTH_KEYPOINT]], boxes)
+
+
+def fit_landmarks(landmarks: np.ndarray, expected: np.ndarray, box: np.ndarray) -> bool:
+    """Return whether nose and mouth are about where they are expected.
+
+    Args:
+        landmarks: float [468, 3].
+        expected: float [468, 3].
+        box: float [4], of the face.
+    """
+    return bool(_are_near(_nose_and_mouth(landmarks[None]), _nose_and_mouth(expected[None]), box[None])[0])
+
+
+def _nose_and_mouth(landmarks: np.ndarray) -> np.ndarray:
+    """Return two points of each face, [N, 468, 3] -> [N, 2, 2]."""
     points = landmarks[..., :2]
-    nose_and_mouth = np.stack([points[:, NOSE_TIP], points[:, list(INNER_LIPS)].mean(axis=1)], axis=1)
-    apart = np.linalg.norm(nose_and_mouth - keypoints[:, [NOSE_KEYPOINT, MOUTH_KEYPOINT]], axis=-1).max(axis=1)
+    return np.stack([points[:, NOSE_TIP], points[:, list(INNER_LIPS)].mean(axis=1)], axis=1)
+
+
+def _are_near(points: np.ndarray, others: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Return for which faces points [N, K, 2] lie close to others, for the size of their boxes [N, 4]; bool [N]."""
+    apart = np.linalg.norm(points - others, axis=-1).max(axis=1)
     return np.asarray(apart <= MAX_APART * (boxes[:, 2:] - boxes[:, :2]).max(axis=1))
 
 

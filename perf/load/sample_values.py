@@ -63,7 +63,6 @@ class SampleValues:
             "window_starts": lambda count: window_starts_at(np.arange(count) / FPS),
             "audio_positions": lambda count: positions_at(np.arange(count) / FPS),
             "every_face": lambda _: np.array([False]),  # jobs that follow the largest face leave it out
-            "consecutive": lambda _: np.array([True]),
             "hard_box": lambda _: np.array([False]),
             "first_mel_frame": lambda _: np.array([0], np.int32),
             "mel_frame_count": lambda count: np.array([mel_frame_count(len(audio(count)))], np.int32),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from client.flow import batched, ordered_map, prefetch, split
+from tests.waiting import wait_until
 
 
 def test_order_survives_calls_that_overtake_each_other() -> None:
@@ -33,6 +34,23 @@ def test_calls_are_bounded() -> None:
     next(results)
     assert len(taken) == 3
     results.close()
+
+
+def test_no_more_is_prefetched_than_stated() -> None:
+    """An item that is being made counts, so that what is held at once has a limit."""
+    begun: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(10):
+            begun.append(item)
+            yield item
+
+    stream = prefetch(items(), ahead=2)
+    assert next(stream) == 0
+    wait_until(lambda: len(begun) == 3)
+    time.sleep(0.05)
+    assert begun == [0, 1, 2]
+    stream.close()
 
 
 def test_prefetch_fails_where_its_producer_failed() -> None:

@@ -22,7 +22,7 @@ from client.scene.scene import Scene, Segment, Speaker, TimeSpan, Voice
 from client.scene.spans import parse_spans
 from client.tracking.face_boxes import FaceBoxes
 from client.tracking.faces import LARGEST, Face, FaceChoice
-from client.tracking.finder import FoundFrame
+from client.tracking.finder import AnyWindows, FoundFrame
 from lipsync_core.reasons import Reason
 from tests.media_clips import write_clip
 from tests.unit.painting import CLOSED, COLOURS, FRAMES, NETWORK, RATE, Painter, PaintingTriton
@@ -32,7 +32,7 @@ BOXES = {LEFT: (32, 32, 64, 64), RIGHT: (160, 32, 192, 64)}  # on the grid of re
 VOICE = Voice(Path("voice.wav"))
 
 
-class TwoFaces:
+class TwoFaces(AnyWindows):
     """Finds the same two faces in every frame."""
 
     def find(self, window: Sequence[TimelineFrame]) -> list[FoundFrame[TimelineFrame]]:

@@ -124,6 +124,17 @@ def decoded_frames(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counted
 
 
+def test_scanning_leaves_frames_that_no_others_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the others are enough, at about equal distances, only these are decoded."""
+    path = write_clip(tmp_path / "clip.mp4", frames=80, options={"bf": "3", "b-pyramid": "none", "b-adapt": "0"})
+    counted = decoded_frames(monkeypatch)
+    frames = list(scan_frames(path, max_frames=10))
+    assert len(frames) == 10
+    assert len(counted) < 30
+    assert np.diff([frame.time_s for frame in frames]) == pytest.approx(0.32, abs=0.17)
+    assert [frame.index for frame in frames] == [round(frame.time_s * RATE) for frame in frames]
+
+
 def test_scanning_a_long_clip_takes_bursts_at_key_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long clip gives rising bursts over its whole length, and few frames are decoded for that."""
     path = write_clip(tmp_path / "clip.mp4", frames=1000, size=(16, 16), options={"g": "20"})

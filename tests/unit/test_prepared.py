@@ -26,8 +26,8 @@ from client.prepared.preparation import Preparation
 from client.prepared.weights import check_weights, weights_of
 from client.progress import SilentProgress
 from client.servers.calls import InferRequest
+from client.tracking.consecutive import ConsecutiveFinder
 from client.tracking.faces import parse_face_choice
-from client.tracking.finder import FaceFinder
 from lipsync_core.weights import WeightsNote, write_note
 from tests.limits import small_files
 from tests.server.clips import head_landmarks, swaying_head, write_video
@@ -37,7 +37,7 @@ LANDMARKS = head_landmarks()
 
 
 class FaceTriton:
-    """Finds the same two faces in every frame, the second smaller; or none."""
+    """Finds the same two faces in every frame, the second smaller, or none; does not follow them."""
 
     transport, server_count = "grpc", 1
 
@@ -45,6 +45,9 @@ class FaceTriton:
         self._faces = faces
 
     def infer(self, request: InferRequest) -> dict[str, np.ndarray]:
+        if request.model == "face_landmarks":
+            count = len(request.inputs["images"])
+            return {"landmarks": np.zeros((count, 468, 3), np.float32), "presence_logits": np.full((count, 1), -1.0)}
         count = len(request.inputs["frames"])
         boxes = np.array([[70, 50, 180, 190], [0, 0, 40, 40]], np.float32)[: self._faces]
         landmarks = np.stack([LANDMARKS, LANDMARKS / 4])[: self._faces].astype(np.float32)
@@ -140,14 +143,14 @@ def test_frames_are_not_held(tmp_path: Path, video: Path) -> None:
     alive: list[weakref.ref[Any]] = []
 
     most: list[int] = []
-    find = FaceFinder.find
+    find = ConsecutiveFinder.find
 
-    def watched(finder: FaceFinder, window: Any) -> Any:
-        alive.extend(weakref.ref(frame.picture) for frame in window)
+    def watched(finder: ConsecutiveFinder, window: Any) -> Any:
+        alive.extend(weakref.ref(frame.picture) for frame in window.frames)
         most.append(sum(picture() is not None for picture in alive))
         return find(finder, window)
 
-    with mock.patch.object(FaceFinder, "find", watched):
+    with mock.patch.object(ConsecutiveFinder, "find", watched):
         prepare(video, tmp_path / "ann.prepared")
     assert len(alive) >= 70
     assert max(most) < 64

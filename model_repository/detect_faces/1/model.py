@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lipsync_core.checks import check_frames
-from lipsync_core.face import Detections, fill_slots, find_consecutive, find_faces, in_batches, largest_faces
+from lipsync_core.face import fill_slots, find_faces, in_batches, largest_faces
 from lipsync_core.triton.picture_step import PictureStep
 
 
@@ -30,16 +29,12 @@ class TritonPythonModel(PictureStep):
 
     Parameters = DetectFacesParameters
 
-    def run(
-        self, frames: np.ndarray, every_face: np.ndarray | None = None, consecutive: np.ndarray | None = None
-    ) -> dict[str, np.ndarray]:
+    def run(self, frames: np.ndarray, every_face: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Detect faces in whole frames, and in tiles of frames where none was found, or of all frames.
 
         Args:
             frames: uint8 RGB [F, H, W, 3].
             every_face: bool [1], whether all frames are searched in tiles too; not if absent.
-            consecutive: bool [1], whether the frames follow each other, so that only some need to be searched, see
-                `find_consecutive`; not if absent.
 
         Returns:
             detected_boxes, float32 [F, N, 4]; detected_keypoints, float32 [F, N, 6, 2]; detected_scores, float32
@@ -47,13 +42,8 @@ class TritonPythonModel(PictureStep):
         """
         check_frames(frames)
         thorough = every_face is not None and bool(every_face[0])
-
-        def find(numbers: Sequence[int]) -> list[Detections]:
-            found = find_faces(frames[numbers], self._run_detector, every_face=thorough)
-            return [largest_faces(detections, self.parameters.max_faces) for detections in found]
-
-        follows = consecutive is not None and bool(consecutive[0])
-        found = find_consecutive(len(frames), find) if follows else find(range(len(frames)))
+        searched = find_faces(frames, self._run_detector, every_face=thorough)
+        found = [largest_faces(detections, self.parameters.max_faces) for detections in searched]
         frame_indices = np.repeat(np.arange(len(frames)), [len(detections.scores) for detections in found])
         boxes, keypoints, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return {

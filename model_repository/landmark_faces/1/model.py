@@ -11,7 +11,6 @@ from lipsync_core.face import (
     fill_slots,
     fit_keypoints,
     in_batches,
-    landmark_consecutive,
     landmark_detections,
     regions_from_detections,
 )
@@ -40,7 +39,6 @@ class TritonPythonModel(PictureStep):
         detected_boxes: np.ndarray,
         detected_keypoints: np.ndarray,
         detected_scores: np.ndarray,
-        consecutive: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
         """Find the landmarks of all faces of all frames together.
 
@@ -49,7 +47,6 @@ class TritonPythonModel(PictureStep):
             detected_boxes: float32 [F, N, 4].
             detected_keypoints: float32 [F, N, 6, 2].
             detected_scores: float32 [F, N], 0 for slots without a face.
-            consecutive: bool [1], whether the frames follow each other, see `landmark_consecutive`; not if absent.
 
         Returns:
             boxes, float32 [F, N, 4]; scores, float32 [F, N]; landmarks, float32 [F, N, 468, 3]; alignment_points,
@@ -58,10 +55,7 @@ class TritonPythonModel(PictureStep):
         faces = np.nonzero(detected_scores > 0)  # frame and slot of each
         boxes, keypoints = detected_boxes[faces], detected_keypoints[faces]
         regions = regions_from_detections(boxes, keypoints)
-        if consecutive is not None and consecutive[0]:
-            landmarks, present = landmark_consecutive(frames, faces[0], boxes, regions, self._run_landmarks)
-        else:
-            landmarks, present = landmark_detections(frames, faces[0], regions, self._run_landmarks)
+        landmarks, present = landmark_detections(frames, faces[0], regions, self._run_landmarks)
         present &= fit_keypoints(landmarks, keypoints, boxes)
         kept = faces[0][present]
         results = {
