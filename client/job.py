@@ -26,7 +26,7 @@ from client.media import (
     stop_as_original,
     timeline,
 )
-from client.options import CODEC, CRF, ENCODER, END, FPS, LOSSLESS, NO_METADATA, PRESET, START
+from client.options import CODEC, CRF, DECODER, ENCODER, END, FPS, LOSSLESS, NO_METADATA, PRESET, START
 from client.pipelines.length_options import IF_AUDIO_LONGER, IF_AUDIO_SHORTER
 from client.pipelines.live_options import LIVE_WINDOWS
 from client.prepared.clip import PreparedClip
@@ -75,7 +75,7 @@ class Job:
         prepared = None if options.prepared is None else PreparedClip(options.prepared)
         if prepared is not None:
             prepared.check_video()
-        self._video = VideoSource(options.video, values[START], values[END])
+        self._video = VideoSource(options.video, values[START], values[END], values[DECODER])
         self._chunk_frames = chunk_frames(self._video.frame_bytes)
         live = options.pipeline.live if values[LIVE_WINDOWS] else None
         if live is not None:

@@ -13,6 +13,7 @@ from typing import Any
 from client.errors import UsageError, ref
 from client.media import DEFAULT_CRF, DEFAULT_PRESET, PRESETS
 from client.media.codecs import AUTOMATIC, CODECS, MAX_CRF
+from client.media.decoders import DecoderKind
 from client.media.nvenc import EncoderKind
 from client.media.progressive import OPTION as PROGRESSIVE_OPTION
 from client.media.progressive import SUFFIX as PROGRESSIVE_SUFFIX
@@ -144,6 +145,16 @@ ENCODER: Option[EncoderKind] = Option(
     changes_answers=False,
     front_ends=WITHOUT_FORM,
 )
+DECODER: Option[DecoderKind] = Option(
+    "decoder",
+    Choice({"cpu": "The processor", "auto": "A graphics card if there is one", "nvdec": "A graphics card"}),
+    "cpu",
+    "What decodes the video: the processor (cpu), an NVIDIA graphics card if one gives the same frames (auto), or"
+    " nothing but such a card (nvdec).",
+    "What decodes",
+    changes_answers=False,
+    front_ends=WITHOUT_FORM,
+)
 LOSSLESS: Option[bool] = Option(
     "lossless",
     Switch(),
@@ -223,6 +234,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     CRF,
     PRESET,
     ENCODER,
+    DECODER,
     LOSSLESS,
     NO_METADATA,
     *PROVENANCE_OPTIONS,

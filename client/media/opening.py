@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
 from client.errors import MediaError
@@ -49,12 +50,15 @@ class _UnnamedFile(io.BufferedReader):
 
 
 @contextmanager
-def open_media(path: Path, *, options: dict[str, str] | None = None) -> Iterator[InputContainer]:
+def open_media(
+    path: Path, *, options: dict[str, str] | None = None, accelerator: HWAccel | None = None
+) -> Iterator[InputContainer]:
     """Open one media file for reading, and close it at the end.
 
     Args:
         path: the file.
         options: more demuxer options.
+        accelerator: opens a decoder in a graphics card for its video.
 
     Raises:
         MediaError: the file is missing, empty, not a regular file, not media, or refers to other files.
@@ -64,7 +68,13 @@ def open_media(path: Path, *, options: dict[str, str] | None = None) -> Iterator
     with _UnnamedFile(path) as file:
         try:
             container = av.open(
-                file, "r", options=safe, buffer_size=READ_BUFFER, io_open=_refuse_other_files, **METADATA
+                file,
+                "r",
+                options=safe,
+                buffer_size=READ_BUFFER,
+                io_open=_refuse_other_files,
+                hwaccel=accelerator,
+                **METADATA,
             )
         except _OtherFile as error:
             raise MediaError(

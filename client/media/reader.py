@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from client.media.choosing import choose_stream
 from client.media.heif import decode_grid, find_grid
+from client.media.nvdec import CardDecoder, planar
 from client.media.opening import DECODER_OPTIONS, JUMP_AHEAD_S, clock_may_jump, open_media, read_packets
 from client.shortage import raise_if_short
 
@@ -127,10 +128,11 @@ class VideoReader:
         origin: timestamp of the last seek; None if the file is read from its start.
     """
 
-    def __init__(self, path: Path, threads: int) -> None:
-        """Open the file."""
+    def __init__(self, path: Path, threads: int, card: CardDecoder | None = None) -> None:
+        """Open the file; a graphics card decodes it, or some threads of the processor."""
         self._path = path
-        self._threads = threads
+        self._card = card
+        self._threads = threads if card is None else 1
         self.damage = Damage()
         self._open()
 
@@ -195,7 +197,7 @@ class VideoReader:
                 continue
             for frame in frames:
                 self.damage.concealed_frames += frame.is_corrupt
-                yield frame
+                yield frame if self._card is None else planar(frame, self._card.pix_fmt)
 
     def decode_from(self, pts: int) -> Iterator[av.VideoFrame]:
         """Yield the frames from a timestamp on, after seeking to the key frame before it."""
@@ -290,7 +292,8 @@ class VideoReader:
 
     def _open(self) -> None:
         with ExitStack() as stack:
-            self._container = stack.enter_context(open_media(self._path))
+            accelerator = None if self._card is None else self._card.accelerator
+            self._container = stack.enter_context(open_media(self._path, accelerator=accelerator))
             self.stream: VideoStream = choose_stream(self._container, "video", self._path)
             self.grid = find_grid(self._container, self.stream, self._path)
             self._stack = stack.pop_all()

@@ -13,6 +13,7 @@ import av
 
 from client.errors import MediaError
 from client.media.audio_reader import sound_start_s
+from client.media.decoders import DecoderKind, choose_decoder
 from client.media.facts import VideoFacts, read_facts
 from client.media.opening import animated_webp
 from client.media.picture import Picture
@@ -54,25 +55,26 @@ class VideoSource:
         path: the file; a still picture is a video of one frame.
         start: start of the span, in seconds from the first frame.
         end: end of the span, in seconds from the first frame; None for the end of the file.
-        threads: decoder threads.
+        decoder: what decodes it, see `choose_decoder`.
 
     Raises:
         MediaError: the file cannot be used.
-        UsageError: the span lies outside the file.
+        UsageError: the span lies outside the file, or the decoder cannot be used.
     """
 
     def __init__(
-        self, path: str | Path, start: float = 0.0, end: float | None = None, threads: int = DECODER_THREADS
+        self, path: str | Path, start: float = 0.0, end: float | None = None, decoder: DecoderKind = "cpu"
     ) -> None:
         """Read the first frames."""
         self.path = Path(path)
         self.start = start
         self.end = end
-        self._threads = threads
         self._warnings: dict[str, None] = {}
         self._index: SpanIndex | None = None  # once the span was read to its end
         self._seekable = True
         self.facts = self._probe()
+        self._card, notes = choose_decoder(self.path, self.facts, decoder)
+        self._warnings |= dict.fromkeys(notes)
         self._span = Span.of_video(self.facts, start, end)
         if self._may_start_after_end():
             next(self.frames())  # raises UsageError
@@ -193,7 +195,7 @@ class VideoSource:
         """
         pending: tuple[Picture, int, int] | None = None
         index = SpanIndex()
-        with VideoReader(self.path, self._threads) as reader:
+        with self.open_reader() as reader:
             check = reader.timestamps()
             for frame, file_pts, own_duration in self._decode(reader, check):
                 pts = max(file_pts, self._span.start_pts)
@@ -229,7 +231,7 @@ class VideoSource:
 
     def open_reader(self) -> VideoReader:
         """Open the file again, for `block`."""
-        return VideoReader(self.path, self._threads)
+        return VideoReader(self.path, DECODER_THREADS, self._card)
 
     @property
     def frames_read(self) -> int:
