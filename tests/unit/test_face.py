@@ -160,13 +160,13 @@ def see_bright_tops(calls: list[int]) -> Network:
 
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])
 def test_rolled_faces_are_turned_upright(quarters: int) -> None:
-    """The keypoints say which way up the face is, and the second look is one call for all doubtful faces."""
+    """The keypoints say which way up the face is, and each further look is one call for all doubtful faces."""
     upright = np.zeros((128, 128, 3), np.uint8)
     upright[:64] = 200
     frame = np.rot90(upright, -quarters)  # clockwise
     calls: list[int] = []
     found = find_faces(np.stack([frame, frame]), see_bright_tops(calls))
-    assert calls == ([2] if quarters == 0 else [2, 8])
+    assert calls == ([2] if quarters == 0 else [2, 2, 6])
     for faces in found:
         region = regions_from_detections(faces.boxes, faces.keypoints)[0]
         assert np.degrees(region[3]) % 360 == pytest.approx(90 * quarters)
@@ -182,8 +182,23 @@ def test_doubtful_faces_that_no_turn_improves_stay_as_they_were() -> None:
     found = find_faces(frame[None], see_bright_tops(calls))[0]
     regressors, logits = see_bright_tops([])(frame[None])
     alone = decode_detections(SHORT_RANGE_DETECTOR, regressors[0], logits[0], np.array([64.0, 64.0, 128.0, 0.0]))
-    assert calls == [1, 4]
+    assert calls == [1, 1, 3]
     assert all(np.array_equal(new, old) for new, old in zip(found, alone, strict=True))
+
+
+def test_faces_that_are_sure_when_seen_closer_are_not_turned() -> None:
+    """Small faces are found with doubts; one more look at each is enough, and leaves them as they were."""
+    calls: list[int] = []
+
+    def run_detector(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        calls.append(len(images))
+        faces = [raw_face(16 * 16 + 16, logit=1.0 if len(calls) == 1 else 4.0) for _ in images]
+        return tuple(np.stack(parts) for parts in zip(*faces, strict=True))  # type: ignore[return-value]
+
+    frames = np.full((2, 128, 128, 3), 128, np.uint8)
+    found = find_faces(frames, run_detector)
+    assert calls == [2, 2]
+    assert [faces.scores.round(3).tolist() for faces in found] == [[0.731], [0.731]]
 
 
 def test_turned_regions_are_one_square_in_four_turns() -> None:
