@@ -21,6 +21,8 @@ WORKERS  ?= 0
 PARALLEL := $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
 # ONNX Runtime would report its use to Microsoft.
 export ORT_DISABLE_TELEMETRY := 1
+# Containers often set it; each of the many processes would then compile all that it imports, which doubles their start.
+export PYTHONDONTWRITEBYTECODE :=
 
 # $(call check_python,CONDITION,WANTED,TARGET) fails in one line where Python's version v does not fit.
 check_python = $(PYTHON) -c 'import sys; v = sys.version_info[:2]; $(1) or sys.exit("make: expected Python $(2), got %d.%d. Name another: make $(3) PYTHON=python3.12" % v)'
