@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from skimage import data
 
+from client.media import AudioSource
 from tests.unit.mouth_samples import LANDMARKS
 
 SPEECH = Path(__file__).resolve().parent.parent / "data" / "speech.flac"
@@ -100,6 +101,12 @@ def write_wave(path: Path, samples: np.ndarray, rate: int = 16_000, codec: str =
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def write_speech(path: Path, seconds: float) -> Path:
+    """Write the beginning of the speech, 16 kHz mono, for jobs that follow its length."""
+    with AudioSource(SPEECH) as audio:
+        return write_wave(path, audio.window(0, round(16_000 * seconds)))
 
 
 def read_frames(path: Path) -> list[np.ndarray]:

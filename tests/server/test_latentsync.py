@@ -24,7 +24,9 @@ from lipsync_core.latentsync.windows import audio_tokens, features_for_frames
 from lipsync_core.serving.server import EmbeddedServer
 from lipsync_core.whisper.mel import log_mel_peak, segment_count, segment_part
 from tests.conftest import LATENTSYNC_RESOLUTION as RESOLUTION
-from tests.server.clips import head_frame
+from tests.server.clips import SPEECH as SPEECH_FILE
+from tests.server.clips import head_frame, read_planes, swaying_head, write_video
+from tests.server.jobs import job_runner
 
 torch = pytest.importorskip("torch", reason="no torch; run: make test")
 pytest.importorskip("diffusers", reason="no diffusers; run: make test")
@@ -244,6 +246,22 @@ def test_the_order_of_chunks_does_not_count(latentsync: TritonConnection) -> Non
     for index in (2, 0, 3, 1):
         assert np.array_equal(ask(latentsync, **requests[index]), in_order[index])
     assert not np.array_equal(in_order[0], in_order[3])  # the same frames, other noise and speech
+
+
+@pytest.mark.parametrize("speed", ["exact", pytest.param("cached", marks=pytest.mark.long)])
+def test_a_job_changes_faces_and_nothing_else(
+    simple_latentsync_server: EmbeddedServer, speed: str, tmp_path: Path
+) -> None:
+    """Every frame's face changes, also in a rest of four; what lies outside of the aligned face is bit-identical."""
+    clip = write_video(tmp_path / "head.mp4", swaying_head(CHUNK + 4))
+    run = job_runner(simple_latentsync_server, model="latentsync", in_silence="model", if_audio_longer="cut")
+    report = run(clip, SPEECH_FILE, tmp_path / "out.mkv", speed=speed, steps=3, lossless=True)
+    assert report.frames_synced == CHUNK + 4
+    changed = [(a != b)[:256] for a, b in zip(read_planes(clip), read_planes(tmp_path / "out.mkv"), strict=True)]
+    assert all(frame.sum() > 300 for frame in changed)
+    _, columns = np.nonzero(np.any(changed, axis=0))
+    assert columns.min() > 256 * 0.1
+    assert columns.max() < 256 * 0.9
 
 
 @pytest.mark.parametrize("served", EXPORTED[:1], indirect=True)

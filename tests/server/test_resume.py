@@ -16,6 +16,7 @@ from client.resume.work_folder import default_work_dir
 from lipsync_core.serving.server import EmbeddedServer
 from tests.server.clips import SPEECH, empty_frame, head_frame, swaying_head, write_video
 from tests.server.resuming import interrupt, run
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.server
 
@@ -116,8 +117,7 @@ def test_killed_command_goes_on_to_the_same_file(
     files = ["--video", str(clip), "--audio", str(SPEECH), "--output", str(broken), "--crf", "20"]
     command = [*lipsync_command, *files, "--url", server.url, "--json", "--work-dir", str(work)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and (not work.is_dir() or len(list(work.iterdir())) < 20):
-            pass
+        wait_until(lambda: process.poll() is not None or (work.is_dir() and len(list(work.iterdir())) >= 20))
         os.kill(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert not broken.exists()

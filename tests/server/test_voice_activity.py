@@ -17,9 +17,9 @@ from lipsync_core.mouth import speaker_template, wanted_lips
 from lipsync_core.mouth.lips import LIPS, openings
 from lipsync_core.serving.server import EmbeddedServer
 from tests.closeness import assert_close
-from tests.server.clips import head_frame, read_planes, swaying_head, write_video, write_wave
+from tests.server.clips import read_planes, swaying_head, write_video, write_wave
 from tests.server.jobs import job_runner
-from tests.sounds import WITHOUT_SPEECH, music, silence, speech
+from tests.sounds import WITHOUT_SPEECH, music, speech
 from tests.unit.mouth_samples import LANDMARKS
 
 pytestmark = pytest.mark.server
@@ -71,27 +71,6 @@ def test_silence_keeps_the_sources_own_mouth(server: EmbeddedServer, tmp_path: P
     assert any("no speech was found" in warning for warning in report.warnings)
     for before, after in zip(read_planes(clip), read_planes(tmp_path / "out.mkv"), strict=True):
         np.testing.assert_array_equal(before, after)
-
-
-def test_other_pipelines_close_the_mouth_without_their_network(wav2lip_server: EmbeddedServer, tmp_path: Path) -> None:
-    """In silence Wav2Lip's frames are the default pipeline's, with landmarks or a box alone, and cost no network."""
-    clip = write_video(tmp_path / "head.mp4", [head_frame()] * 10)
-    sound = write_wave(tmp_path / "silence.wav", silence(0.4))
-    asked = []
-
-    class Watched(TritonConnection):
-        def infer(self, request: InferRequest) -> dict[str, np.ndarray]:
-            asked.append(request.model)
-            return super().infer(request)
-
-    run = job_runner(wav2lip_server, connect=Watched, lossless=True)
-    run(clip, sound, tmp_path / "default.mkv")
-    run(clip, sound, tmp_path / "wav2lip.mkv", model="wav2lip")
-    box = (80, 30, 180, 170)
-    assert run(clip, sound, tmp_path / "box.mkv", model="wav2lip", face_box=box).frames_synced == 10
-    assert "wav2lip" not in asked
-    default, other = (np.stack(read_planes(tmp_path / f"{name}.mkv")) for name in ("default", "wav2lip"))
-    np.testing.assert_array_equal(default, other)
 
 
 def _ask(connection: TritonConnection, *parts: np.ndarray) -> list[np.ndarray]:

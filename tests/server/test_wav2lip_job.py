@@ -12,10 +12,24 @@ import pytest
 from client.errors import NoFaceError, UsageError
 from client.job_options import JobOptions
 from client.lipsync import main
+from client.servers.calls import InferRequest
+from client.servers.connection import TritonConnection
 from lipsync_core.serving.server import EmbeddedServer
 from lipsync_core.wav2lip.boxes import Pads
-from tests.server.clips import SPEECH, read_frames, read_planes, swaying_head, write_video, write_wave
+from tests.server.clips import (
+    SPEECH,
+    head_frame,
+    read_frames,
+    read_planes,
+    swaying_head,
+    write_speech,
+    write_video,
+    write_wave,
+)
 from tests.server.jobs import Run, job_runner
+from tests.sounds import silence
+from tests.waiting import wait_until
+from tests.web_service import WebProcess
 
 pytest.importorskip("torch", reason="no torch; run: make test")
 
@@ -61,6 +75,37 @@ def test_a_job_gives_the_originals_frames(run: Run, reference_dir: Path, tmp_pat
     difference = np.abs(found.astype(int) - expected)
     assert difference.max() <= 1
     assert (difference > 0).any(axis=-1).mean() <= 0.001
+
+
+def test_silence_closes_the_mouth_without_the_network(wav2lip_server: EmbeddedServer, tmp_path: Path) -> None:
+    """In silence Wav2Lip's frames are the default pipeline's, with landmarks or a box alone, and cost no network."""
+    clip = write_video(tmp_path / "head.mp4", [head_frame()] * 10)
+    sound = write_wave(tmp_path / "silence.wav", silence(0.4))
+    asked = []
+
+    class Watched(TritonConnection):
+        def infer(self, request: InferRequest) -> dict[str, np.ndarray]:
+            asked.append(request.model)
+            return super().infer(request)
+
+    run = job_runner(wav2lip_server, connect=Watched, lossless=True)
+    run(clip, sound, tmp_path / "default.mkv")
+    run(clip, sound, tmp_path / "wav2lip.mkv", model="wav2lip")
+    box = (80, 30, 180, 170)
+    assert run(clip, sound, tmp_path / "box.mkv", model="wav2lip", face_box=box).frames_synced == 10
+    assert "wav2lip" not in asked
+    default, other = (np.stack(read_planes(tmp_path / f"{name}.mkv")) for name in ("default", "wav2lip"))
+    np.testing.assert_array_equal(default, other)
+
+
+def test_contract_of_the_predecessor_is_served(wav2lip_server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
+    """/submit, /status and /result do a whole job."""
+    with WebProcess(tmp_path, "--url", wav2lip_server.url) as web, web.client() as client:
+        sent = {"video": clip.read_bytes(), "audio": write_speech(tmp_path / "speech.wav", 0.4).read_bytes()}
+        job_id = client.post("/submit", files=sent, data={"mode": "wav2lip"}).json()["jobId"]
+        wait_until(lambda: client.get(f"/status/{job_id}").json()["status"] in ("completed", "failed"))
+        assert client.get(f"/status/{job_id}").json() == {"jobId": job_id, "status": "completed"}
+        assert client.get(f"/result/{job_id}").content[4:8] == b"ftyp"
 
 
 @pytest.mark.long
