@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -391,10 +392,18 @@ def open_stand(
                 yield Stand(page, service, *clips, open_files)
 
 
+@cache
+def _before_and_after(video: Path) -> bytes:
+    """Return the file that compares the example with a video; encoded once for all pages."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_before_and_after(portrait(), VideoSource(video), Path(folder) / LOOP)
+        return (Path(folder) / LOOP).read_bytes()
+
+
 def _write_example(folder: Path, video: Path) -> None:
     folder.mkdir()
     write_inputs(folder)
-    write_before_and_after(portrait(), VideoSource(video), folder / LOOP)
+    (folder / LOOP).write_bytes(_before_and_after(video))
 
 
 def _one_face(route: Route) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -53,22 +54,12 @@ DESCRIPTION = "Takes a video and recorded speech; returns the video lip-synced t
 def create_app(service: Service) -> FastAPI:
     """Create the app that serves the API and the page of a service."""
     settings = service.settings
-    app = FastAPI(
-        title="lipsync",
-        description=DESCRIPTION,
-        version=_version(),
-        docs_url=None,
-        redoc_url=None,
-        generate_unique_id_function=lambda route: route.name,
-    )
+    app = _api()
     app.state.service = service
     app.state.gatekeeper = Gatekeeper(settings, service.store)
     app.state.planner = plan_routes.Planner()
     app.state.verifier = verify_routes.Verifier()
     app.state.metrics = Metrics(service)
-    add_problem_handlers(app)
-    for routes in ROUTES:
-        app.include_router(routes.router)
 
     @app.get("/", include_in_schema=False, response_model=None)
     def page() -> StoredFile:
@@ -91,13 +82,30 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(DefectMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
     app.add_middleware(SecurityMiddleware, settings=settings)
-    _complete_openapi(app)
+    app.openapi = _openapi_document  # type: ignore[method-assign]  # as FastAPI advises
     return app
 
 
-def _complete_openapi(app: FastAPI) -> None:
+def _api() -> FastAPI:
+    """Make an app of the API's routes alone."""
+    app = FastAPI(
+        title="lipsync",
+        description=DESCRIPTION,
+        version=_version(),
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    add_problem_handlers(app)
+    for routes in ROUTES:
+        app.include_router(routes.router)
+    return app
+
+
+@cache  # the same for every service
+def _openapi_document() -> dict[str, Any]:
     """Add what FastAPI cannot know to the OpenAPI document: problems, events, bodies, settings, and the token."""
-    document = app.openapi()
+    document = _api().openapi()
     components: dict[str, Any] = document.setdefault("components", {})
     schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     components["schemas"] |= {**schema.pop("$defs"), "Problem": schema, **EVENT_SCHEMAS, **BODY_SCHEMAS}
@@ -112,7 +120,7 @@ def _complete_openapi(app: FastAPI) -> None:
         components["schemas"].pop(unused, None)
     components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"token": []}, {}]
-    app.openapi_schema = document
+    return document
 
 
 def _version() -> str:

@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 
+from client.web import media_probe
 from client.web.media_probe import MediaFacts, Span, check_lengths, in_words, probe
 from client.web.problems import ProblemError
 from tests.server.clips import head_frame, write_video
@@ -28,8 +29,9 @@ def write_silence(path: Path, seconds: int) -> Path:
     return path
 
 
-def test_lengths_and_codecs_are_read_in_another_process(tmp_path: Path) -> None:
+def test_lengths_and_codecs_are_read_in_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are measured by their content; what cannot be read is unknown, and no error."""
+    monkeypatch.setattr(media_probe, "TIMEOUT_S", 120.0)  # a busy machine starts processes slowly
     video = write_video(tmp_path / "head.mp4", [head_frame()] * 25)
     broken = tmp_path / "broken"
     broken.write_bytes(b"no media")
