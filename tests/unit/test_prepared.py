@@ -61,15 +61,24 @@ class FaceTriton:
         pass
 
 
-@pytest.fixture
-def video(tmp_path: Path) -> Path:
-    return write_video(tmp_path / "ann.mp4", swaying_head(70))
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a video, and the clip prepared from it for the default pipeline."""
+    folder = tmp_path_factory.mktemp("made")
+    prepare(write_video(folder / "ann.mp4", swaying_head(70)), folder / "ann.prepared")
+    return folder
 
 
 @pytest.fixture
-def prepared(tmp_path: Path, video: Path) -> Path:
-    """A clip prepared for the default pipeline."""
-    return prepare(video, tmp_path / "ann.prepared")
+def video(made: Path, tmp_path: Path) -> Path:
+    """A copy of the video."""
+    return Path(shutil.copy(made / "ann.mp4", tmp_path))
+
+
+@pytest.fixture
+def prepared(made: Path, tmp_path: Path, video: Path) -> Path:
+    """A copy of the prepared clip, beside the video."""
+    return Path(shutil.copytree(made / "ann.prepared", tmp_path / "ann.prepared"))
 
 
 def prepare(
