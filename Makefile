@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
-TORCH  := $(VENV)/.torch
-HELM   := $(VENV)/.helm
-MODELS := $(VENV)/.models
+READY    := $(VENV)/.ready
+TORCH    := $(VENV)/.torch
+HELM     := $(VENV)/.helm
+MODELS   := $(VENV)/.models
+COMPILED := $(VENV)/.compiled
 # Wheels are not compiled whole: Python compiles the modules that it imports.
 PIP    := --quiet --disable-pip-version-check --no-compile
 VIDEO  ?=
@@ -59,8 +60,14 @@ $(MODELS): $(READY) $(wildcard export/*/*.py export/*.py)
 demo: $(MODELS)
 	$(BIN)/python -m client.demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(AUDIO),--audio '$(AUDIO)')
 
-test: lint $(MODELS) $(TORCH) $(HELM)
+test: $(MODELS) $(TORCH) $(HELM)
+	$(MAKE) --no-print-directory --jobs 2 lint $(COMPILED)
 	REQUIRE_SERVER=1 $(if $(PARALLEL),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(PARALLEL)
+
+# Lets Python compile what the tests import, while the other core checks types: several processes would each do it.
+$(COMPILED): $(TORCH)
+	-$(BIN)/python -m pytest --collect-only --quiet > /dev/null
+	touch $@
 
 # The client alone, with the newest packages: make test-client PYTHON=python3.13
 CLIENT_TESTS := $(addprefix tests/unit/test_,batch.py command_line.py extras.py flow.py job.py latentsync_length.py media_*.py musetalk_client.py portability.py report.py server*.py signals.py silence.py speaking.py speech_*.py terminal.py tracking.py wav2lip_client.py work_folder.py)

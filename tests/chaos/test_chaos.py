@@ -19,13 +19,15 @@ QUICK = (
     "video: playlist of an address",
     "output: is the video",
     "server: nobody at the port",
-    "embedded server: a network's process killed",
-    "disk: file size limited",
     "shared memory: read-only",
-    "shared memory: 64 MB, Docker's default",
     "shared memory: full from the start, frames in messages",
     "ray: not installed",
     "ray: nobody at the address",
+)
+LONGER = (
+    "embedded server: a network's process killed",
+    "disk: file size limited",
+    "shared memory: 64 MB, Docker's default",
 )
 
 
@@ -33,9 +35,10 @@ def by_name(name: str) -> Case:
     return next(case for case in CASES if case.name == name)
 
 
-def test_faults_are_taken_as_expected(model_repository: Path) -> None:
-    """A case of each kind ends as the table says, and leaves nothing behind."""
-    results = run_cases([by_name(name) for name in QUICK], at_once=2)
+@pytest.mark.parametrize("names", [QUICK, pytest.param(LONGER, marks=pytest.mark.long)], ids=["quick", "longer"])
+def test_faults_are_taken_as_expected(model_repository: Path, names: tuple[str, ...]) -> None:
+    """Cases of all kinds end as the table says, and leave nothing behind."""
+    results = run_cases([by_name(name) for name in names], at_once=2)
     assert [result for result in results if result.verdict not in ("as expected", "skipped")] == []
 
 

