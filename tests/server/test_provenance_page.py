@@ -36,16 +36,6 @@ def stand(browser: Browser, clip: Path) -> Iterator[Stand]:
         assert errors == []
 
 
-def test_provenance_badge_says_who_when_and_what(stand: Stand) -> None:
-    done(stand)
-    badge = stand.page.locator(".credentials")
-    expect(badge).to_have_attribute("data-state", "signed")
-    expect(badge).to_contain_text("Signed by Test Studio")
-    expect(badge).to_contain_text("2026")
-    expect(badge).to_contain_text("lip-synced by Mouth motion, 148 of 150 frames · marked")
-    expect(badge.get_by_role("link")).to_have_count(0)
-
-
 def test_provenance_beside_the_result_can_be_downloaded(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the container cannot hold it."""
     monkeypatch.setitem(REPORT, "provenance", {**REPORT["provenance"], "sidecar": "result.webm.c2pa"})
@@ -53,9 +43,15 @@ def test_provenance_beside_the_result_can_be_downloaded(stand: Stand, monkeypatc
     expect(stand.page.get_by_role("link", name="Download the credentials")).to_be_visible()
 
 
-def test_quality_report_is_on_the_timeline(stand: Stand) -> None:
-    """Each part says how well it does, and leads to its place."""
+def test_provenance_and_quality_of_a_result_are_shown(stand: Stand) -> None:
+    """A badge says who, when and what. On the timeline each part says how well it does, and leads to its place."""
     done(stand)
+    badge = stand.page.locator(".credentials")
+    expect(badge).to_have_attribute("data-state", "signed")
+    expect(badge).to_contain_text("Signed by Test Studio")
+    expect(badge).to_contain_text("2026")
+    expect(badge).to_contain_text("lip-synced by Mouth motion, 148 of 150 frames · marked")
+    expect(badge.get_by_role("link")).to_have_count(0)
     parts = stand.page.get_by_role("group", name="Quality").get_by_role("button")
     expect(parts).to_have_count(3)
     last = stand.page.get_by_role("button", name="0:20 to 0:29: the mouth does not follow the speech")
