@@ -43,11 +43,12 @@ def postgresql() -> Iterator[str]:
 
 
 def _serving(bin_folder: Path, folder: Path, as_user: list[str]) -> Iterator[str]:
-    secret, data, port = folder / "password", folder / "data", free_port()
+    secret, data = folder / "password", folder / "data"
     secret.write_text(PASSWORD)
     secret.chmod(0o644)
     init = [bin_folder / "initdb", "-D", data, "-U", "ann", f"--pwfile={secret}", "--auth=scram-sha-256"]
     subprocess.run([*as_user, *init, "--no-sync", "-E", "UTF8"], check=True, cwd=folder, stdout=subprocess.DEVNULL)
+    port = free_port()  # only now, as others may take it
     settings = [f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off"]
     command = [*as_user, bin_folder / "postgres", "-D", data, *(word for each in settings for word in ("-c", each))]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as server:

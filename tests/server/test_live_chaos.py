@@ -152,11 +152,11 @@ def test_a_clients_clock_that_jumps_changes_nothing(server: EmbeddedServer, tmp_
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment},
     )  # fmt: skip
     try:
-        wait_until(lambda: output.is_file() and output.stat().st_size > 0, seconds=30)
+        wait_until(lambda: output.is_file() and output.stat().st_size > 0)
         for seconds in (TWO_HOURS, -TWO_HOURS):
             set_clock(tmp_path, seconds)
             time.sleep(1.5)
-        told, said = job.communicate(timeout=30)
+        told, said = job.communicate(timeout=120)
     finally:
         job.kill()
         job.communicate()
@@ -164,7 +164,7 @@ def test_a_clients_clock_that_jumps_changes_nothing(server: EmbeddedServer, tmp_
     report = json.loads(told)
     assert report["left_out"] == 0
     assert report["pictures"] / 25 == pytest.approx(report["seconds"], abs=0.05)
-    assert 5.0 <= report["seconds"] < 7.0
+    assert 5.0 <= report["seconds"] < 60  # a clock that counts would add hours
 
 
 def test_no_part_of_a_stream_reads_a_clock_that_may_jump() -> None:
@@ -220,7 +220,7 @@ def test_the_command_tells_that_its_server_was_killed(server: EmbeddedServer, cl
             pid for pid in descendants(job.pid) if traces.command_line(pid).split(" ")[0].endswith("tritonserver")
         ]
         os.kill(triton, signal.SIGKILL)
-        _, said = job.communicate(timeout=30)
+        _, said = job.communicate(timeout=120)
     finally:
         job.kill()
         job.communicate()

@@ -74,17 +74,20 @@ def test_pieces_of_16_bits_and_of_another_rate_give_the_same(
     assert np.array_equal(np.rint(sound_of(pictures) * 32_768)[: len(pcm)], pcm)
 
 
-def test_a_voice_in_real_time_is_shown_soon_and_whole(server: EmbeddedServer) -> None:
-    """The mouth moves well before a second has passed, and no sample is lost; sound and pictures have one clock."""
+@pytest.mark.long  # in real time, which a busy machine does not keep
+def test_a_voice_in_real_time_is_shown_soon(server: EmbeddedServer) -> None:
+    """The mouth moves well before a second has passed."""
+    with opened(server) as live, speaking(live, speech_of(1.5)) as sent:
+        first_s = next(time.monotonic() - sent[0] for picture in live if picture.speaks and picture.sound.any())
+    assert first_s < 1.0  # 0.42 s by design
+
+
+def test_a_voice_in_real_time_is_shown_whole(server: EmbeddedServer) -> None:
+    """No sample is lost; sound and pictures have one clock."""
     voice = speech_of(1.5)
-    with opened(server) as live, speaking(live, voice) as sent:
-        pictures, first_s = [], None
-        for picture in live:
-            pictures.append(picture)
-            if first_s is None and picture.speaks and picture.sound.any():
-                first_s = time.monotonic() - sent[0]
-    assert first_s is not None
-    assert first_s < 1.0  # 0.42 s by design; the rest is for a busy machine
+    with opened(server) as live, speaking(live, voice):
+        pictures = list(live)
+    assert any(picture.speaks for picture in pictures)
     assert np.array_equal(spoken_part(sound_of(pictures)), spoken_part(voice))
     times = np.array([picture.time_s for picture in pictures])
     assert np.allclose(np.diff(times), 0.04, atol=1e-6)

@@ -77,7 +77,6 @@ def test_voice_is_spoken_by_a_clip(service: Service, address: str) -> None:
     with av.open(io.BytesIO(content)) as container:
         frames = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
     assert len(frames) == texts[-1]["pictures"]
-    assert texts[-1]["seconds"] < 3.0
     with av.open(io.BytesIO(content)) as container:
         sound = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
     loud = np.flatnonzero(np.abs(sound) > 0.05) / 48_000

@@ -18,7 +18,6 @@ from websockets.sync.client import ClientConnection, connect
 
 from client.live.settings import StreamSettings
 from client.web import connections
-from client.web.__main__ import LAST_ANSWERS_S
 from client.web.live_messages import MAX_MESSAGE_BYTES
 from client.web.live_outbox import MAX_WAITING_BYTES, Outbox, OutboxClosed
 from client.web.service import Service
@@ -125,8 +124,6 @@ def test_service_that_ends_takes_its_streams_along(service: Service) -> None:
     with ExitStack() as stack:
         with listening(service) as found:
             socket = stack.enter_context(opened(found.replace("http", "ws") + "/live"))
-            began = time.monotonic()
-        assert time.monotonic() - began < 2 * LAST_ANSWERS_S
         with pytest.raises(ConnectionClosed) as closed:
             read_all(socket)
     assert closed.value.rcvd is not None
