@@ -208,6 +208,6 @@ def test_one_user_fetches_a_few_at_a_time(tmp_path: Path, site: Receiver) -> Non
     with Background(service):
         for token in ("a" * 16, "a" * 16, "a" * 16, "b" * 16):
             client.post("/jobs", json=urls(site), headers={"Authorization": f"Bearer {token}"})
-        wait_until(lambda: len(site.asked) == 3)
+        wait_until(lambda: len(list(tmp_path.glob("jobs/*/video.part"))) == len(site.asked) == 3)
         fetching = [service.store.get(path.parent.name) for path in tmp_path.glob("jobs/*/video.part")]
     assert sorted(job.user for job in fetching if job) == ["ann", "ann", "bob"]
