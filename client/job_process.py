@@ -10,12 +10,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from client.errors import LipSyncError, ServerUnavailable, error_from_dict
 from client.job_options import JobOptions, job_from_json
 from client.job_urls import JobCopies
 from client.logs import LogProgress, set_up_logs
-from client.process import EndedBySignal, end_on_signals, end_with_parent
+from client.process import EndedBySignal, end_on_signals, end_with_named_parent
 from client.progress import SilentProgress
 from client.resume.job_part import JobPart
 from client.run import draw_part, run_job
@@ -27,7 +28,6 @@ from lipsync_core.serving.runtime import ServerStartError
 from lipsync_core.terminal import forgive_streams
 
 EXIT_INTERNAL = 1
-END_WITH_PARENT = "--end-with-parent"  # followed by the parent's process id; the only argument
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,18 @@ class JobRequest:
     log_json: bool = False
     part: JobPart | None = None
     urls: Mapping[str, str] = field(default_factory=dict)
+
+    command: ClassVar[tuple[str, ...]] = (sys.executable, "-m", "client.job_process")
+
+    @property
+    def job_id(self) -> str:
+        """The job's id."""
+        return self.job.job_id
+
+    @property
+    def shows_log(self) -> bool:
+        """Whether stderr is the log."""
+        return self.log_json
 
     def as_json(self) -> str:
         """Return the request for stdin; it holds the servers' token."""
@@ -107,8 +119,7 @@ def main() -> int:
     """Run the job that stdin describes; returns its exit code."""
     forgive_streams()
     end_on_signals()
-    if END_WITH_PARENT in sys.argv:
-        end_with_parent(int(sys.argv[-1]))
+    end_with_named_parent(sys.argv)
     return_freed_frames()
     request = JobRequest.from_json(sys.stdin.read())
     set_up_logs(as_json=request.log_json, quiet=True)

@@ -6,11 +6,13 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 from client.system import ending_signals
 
 PR_SET_PDEATHSIG = 1  # prctl option: signal for a child whose parent dies; source: man 2 prctl
 EXIT_SIGNAL = 128  # plus the signal's number
+END_WITH_PARENT = "--end-with-parent"  # argument of processes, followed by the parent's id
 
 
 class EndedBySignal(SystemExit):
@@ -43,6 +45,12 @@ def end_with_parent(parent: int | None = None) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if parent is not None and os.getppid() != parent:
             signal.raise_signal(signal.SIGTERM)
+
+
+def end_with_named_parent(arguments: Sequence[str]) -> None:
+    """Do as `end_with_parent` where the command line says so."""
+    if END_WITH_PARENT in arguments:
+        end_with_parent(int(arguments[arguments.index(END_WITH_PARENT) + 1]))
 
 
 def _leave(number: int, frame: object) -> None:  # noqa: ARG001  (the signal module's own signature)

@@ -21,12 +21,10 @@ def main() -> int:
     """Run either."""
     url_guard.PUBLIC_WEB = url_guard.UrlGuard(_resolve, lambda address: address == LOOPBACK, tuple(range(65_536)))
     if sys.argv[1:2] == ["batch"]:
-        from client.running import process
+        from client.job_process import JobRequest
+        from client.lipsync import main as command_line
 
-        process.JOB_COMMAND = COMMAND
-        process.JobProcess.__init__.__kwdefaults__["command"] = COMMAND
-        from client.lipsync import main as command_line  # after the change: imports take the command
-
+        JobRequest.command = COMMAND
         return command_line(sys.argv[1:])
     from client.job_process import main as run_job
 

@@ -19,10 +19,10 @@ STARTS = "starts.txt"  # beside the outputs: a line per process that was started
 
 def main() -> int:
     """Run the command line."""
-    from client.running import process
+    from client.job_process import JobRequest
+    from client.lipsync import main as command_line
 
-    process.JOB_COMMAND = COMMAND
-    from client.lipsync import main as command_line  # after the change: imports take the command
+    JobRequest.command = COMMAND
 
     return command_line(sys.argv[1:])
 

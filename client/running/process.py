@@ -4,41 +4,40 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from client.errors import LipSyncError
-from client.job_process import END_WITH_PARENT, JobRequest, JobResult
+from client.job_process import JobResult
+from client.process import END_WITH_PARENT
+from client.running.request import ProcessRequest
 
 HOME = Path(__file__).resolve().parents[2]  # where `client` is found
-JOB_COMMAND = (sys.executable, "-m", "client.job_process")
 LOOK_EVERY_S = 0.5  # a signal that Python only notes is noticed then
-KILL_AFTER_S = 10.0  # a job that was asked to end has closed its files and its server by then
+KILL_AFTER_S = 20.0  # a job that was asked to end has closed its files and its server by then
 
 
 class JobProcess:
     """A job that runs in a process."""
 
-    def __init__(
-        self, request: JobRequest, *, command: tuple[str, ...] = JOB_COMMAND, ends_with_parent: bool = False
-    ) -> None:
+    def __init__(self, request: ProcessRequest, *, ends_with_parent: bool = False) -> None:
         """Start it.
 
         Args:
             request: the job.
-            command: reads the request from stdin and writes the result to stdout, see `client.job_process`.
             ends_with_parent: whether it ends when the thread that starts it is gone, also by kill -9. Linux only.
 
         Raises:
             OSError: no process can be started.
         """
         self._request = request
+        self._kill_at: float | None = None
         self._process = subprocess.Popen(
-            [*command, *([END_WITH_PARENT, str(os.getpid())] if ends_with_parent else [])],
+            [*request.command, *([END_WITH_PARENT, str(os.getpid())] if ends_with_parent else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=None if request.log_json else subprocess.PIPE,
+            stderr=None if request.shows_log else subprocess.PIPE,
             encoding="utf-8",
             errors="replace",  # of what a killed process has left
             cwd=HOME,
@@ -66,9 +65,15 @@ class JobProcess:
                 return self._process.communicate(request, timeout=LOOK_EVERY_S)
             except subprocess.TimeoutExpired:
                 request = None  # it is on its way
+            if self._kill_at is not None and time.monotonic() > self._kill_at:
+                self._process.kill()
 
     def terminate(self) -> None:
-        """Ask it to end; what it has finished is kept for the next run."""
+        """Ask it to end; what it has finished is kept for the next run.
+
+        While its result is awaited, it is killed if it takes longer than KILL_AFTER_S.
+        """
+        self._kill_at = self._kill_at or time.monotonic() + KILL_AFTER_S
         self._process.terminate()
 
     def end(self) -> None:

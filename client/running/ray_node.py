@@ -13,9 +13,10 @@ from typing import Any
 import ray
 
 from client.errors import LipSyncError, ServerUnavailable
-from client.job_process import JobRequest, JobResult
+from client.job_process import JobResult
 from client.offer import models_to_serve
 from client.running.process import JobProcess
+from client.running.request import SentRequest
 from client.servers.embedded import start_error
 from lipsync_core.serving.flavours import AUTO, choose_flavour
 from lipsync_core.serving.gpus import VISIBLE_VARIABLE
@@ -109,24 +110,24 @@ def servers_name(node_id: str) -> str:
     return f"lipsync-servers-{node_id}"
 
 
-def run_job(request: str, command: tuple[str, ...]) -> str:
+def run_job(line: str) -> str:
     """Run a job on the machine that Ray has chosen.
 
     Args:
-        request: the job, as JSON; see `JobRequest`.
-        command: runs it.
+        line: the job, as JSON; see `SentRequest`.
 
     Returns:
         An Answer as JSON.
     """
     started = time.monotonic()
     node = ray.get_runtime_context().get_node_id()
-    parsed = JobRequest.from_json(request)
-    uses_own_server = not parsed.access.urls
+    request, uses_own_server = SentRequest.from_line(line), False
     try:
+        access = request.access
+        uses_own_server = not access.urls
         if uses_own_server:
-            parsed = replace(parsed, access=replace(parsed.access, urls=(_own_url(node),)))
-        result = _result(JobProcess(parsed, command=command, ends_with_parent=True))
+            request = request.with_access(replace(access, urls=(_own_url(node),)))
+        result = _result(JobProcess(request, ends_with_parent=True))
     except LipSyncError as error:
         result = JobResult(error.exit_code, error=error)
     except OSError as error:

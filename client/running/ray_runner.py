@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -12,39 +13,21 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from client.errors import LipSyncError, ServerUnavailable, UsageError
-from client.job_process import JobRequest, JobResult
-from client.running.process import JOB_COMMAND
+from client.job_process import JobResult
 from client.running.ray_cluster import RayCluster, RayNode
 from client.running.ray_node import Answer, NodeServers, run_job, servers_name
+from client.running.ray_place import MAX_IN_FLIGHT, JobNeeds
+from client.running.request import ProcessRequest, SentRequest
 from client.running.runner import ENDED_EARLY, EndedJob
 
 MAX_TRIES = 3
 MAX_LOST_MACHINES = 10  # by one job: it may be what takes them down
 LOSS_SEEN_S = 60.0  # within which Ray notices that a machine is gone, whose processes it saw end one by one
-MAX_IN_FLIGHT = 1000
 TASKS_PER_PLACE = 2  # so that a machine has the next job when one ends
 LOOK_EVERY_S = 2.0
 WAIT_S = 1.0
 HEAD_GONE_S = 30.0  # Ray itself gives up after 60 s, and ends this process
-CLOSE_S = 20.0
-
-
-@dataclass(frozen=True)
-class JobNeeds:
-    """What Ray sets aside for a job, on one machine.
-
-    Attributes:
-        cpus: cores, for decoding and encoding.
-        gpus: share of a GPU; jobs with shares of one GPU call one server. 0: the server runs on the CPU.
-    """
-
-    cpus: float
-    gpus: float = 0.0
-
-    def places(self, node: RayNode) -> int:
-        """Return how many jobs fit on a machine at once."""
-        by_gpu = int(node.gpus / self.gpus + 1e-6) if self.gpus else MAX_IN_FLIGHT
-        return min(int(node.cpus / self.cpus + 1e-6), by_gpu)
+CLOSE_S = 30.0  # longer than jobs may take to end
 
 
 @dataclass
@@ -59,7 +42,7 @@ class _Try:
         crashed_at: when the last try crashed, by the monotonic clock; None if it did not.
     """
 
-    request: JobRequest
+    request: ProcessRequest
     number: int = 1
     crashes: int = 0
     losses: int = 0
@@ -91,7 +74,7 @@ class RayRunner:
     """Runs each job in a process on some machine of a cluster, and again elsewhere if it is lost; see JobRunner.
 
     A job that ended MAX_TRIES times without a result is set aside as failed. A machine that is lost with a job does not
-    count, up to MAX_LOST_MACHINES of them.
+    count, up to MAX_LOST_MACHINES of them. Who has a queue of their own can leave the next try to it.
     """
 
     def __init__(
@@ -100,7 +83,8 @@ class RayRunner:
         needs: JobNeeds,
         repository: Path | None,
         at_once: int | None = None,
-        command: tuple[str, ...] = JOB_COMMAND,
+        *,
+        tries_again: bool = True,
     ) -> None:
         """Prepare to run jobs.
 
@@ -109,13 +93,14 @@ class RayRunner:
             needs: what each job takes.
             repository: models of the servers that are started on each machine; None if jobs name servers.
             at_once: the most jobs at once; None for as many as fit.
-            command: runs a job, see `JobProcess`.
+            tries_again: whether lost jobs are tried again and the next jobs are kept ready; else they are returned as
+                lost, and only as many are in flight as have room.
 
         Raises:
             UsageError: no machine has room for a job.
         """
-        self._cluster, self._needs, self._repository, self._command = cluster, needs, repository, command
-        self._at_once = at_once
+        self._cluster, self._needs, self._repository = cluster, needs, repository
+        self._at_once, self._tries_again = at_once, tries_again
         self._lock = threading.Lock()
         self._running: dict[Any, _Try] = {}
         self._nodes: dict[str, RayNode] = {}
@@ -129,31 +114,34 @@ class RayRunner:
     @property
     def in_flight_limit(self) -> int:
         """How many jobs are submitted at once: a few more than fit, so that no machine waits for the next."""
-        room = min(MAX_IN_FLIGHT, max(1, TASKS_PER_PLACE * self._places()))
+        per_place = TASKS_PER_PLACE if self._tries_again else 1
+        room = min(MAX_IN_FLIGHT, max(1, per_place * self._places()))
         return room if self._at_once is None else min(self._at_once, room)
 
-    def submit(self, request: JobRequest) -> None:
+    def submit(self, request: ProcessRequest) -> None:
         """Take a job; see JobRunner."""
         self._start(_Try(request))
 
-    def wait(self) -> EndedJob:
+    def wait(self, timeout_s: float | None = None) -> EndedJob | None:
         """Wait for the next job that ends; see JobRunner.
 
         Raises:
             ServerUnavailable: the head of the cluster is gone.
         """
+        until = math.inf if timeout_s is None else time.monotonic() + timeout_s
         while True:
             self._look_around_sometimes()
-            ready, _ = ray.wait(list(self._running), num_returns=1, timeout=WAIT_S)
-            for ref in ready:
+            for ref in self._ready(min(WAIT_S, max(0.0, until - time.monotonic()))):
                 ended = self._ended(ref)
                 if ended is not None:
                     return ended
+            if time.monotonic() >= until:
+                return None
 
     def cancel(self, job_id: str) -> None:
         """End a job early; see JobRunner."""
         with self._lock:
-            refs = [ref for ref, one in self._running.items() if one.request.job.job_id == job_id]
+            refs = [ref for ref, one in self._running.items() if one.request.job_id == job_id]
         for ref in refs:
             ray.cancel(ref)
 
@@ -171,15 +159,24 @@ class RayRunner:
             ray.wait(stops, num_returns=len(stops), timeout=CLOSE_S)
 
     def _start(self, one: _Try) -> None:
-        ref = self._task.remote(one.request.as_json(), self._command)
+        ref = self._task.remote(SentRequest.of(one.request).as_line())
         with self._lock:
             self._running[ref] = one
+
+    def _ready(self, timeout_s: float) -> list[Any]:
+        """Wait until one of the running tries has ended, or for some time."""
+        refs = list(self._running)
+        if not refs:
+            time.sleep(timeout_s)
+            return []
+        ready: list[Any] = ray.wait(refs, num_returns=1, timeout=timeout_s)[0]
+        return ready
 
     def _ended(self, ref: Any) -> EndedJob | None:
         """Return how a try ended; None if the job is tried again."""
         with self._lock:
             one = self._running.pop(ref)
-        job_id = one.request.job.job_id
+        job_id = one.request.job_id
         try:
             answer = Answer.from_json(ray.get(ref))
         except (ray.exceptions.TaskCancelledError, KeyboardInterrupt) as error:
@@ -195,15 +192,16 @@ class RayRunner:
         else:
             if answer.is_lost:
                 one.count_crash()
-        if answer.is_lost and one.has_more:
+        if answer.is_lost and self._tries_again and one.has_more:
             self._start(replace(one, number=one.number + 1))
             return None
         result = JobResult.from_json(answer.result)
-        if answer.is_lost:
+        if answer.is_lost and self._tries_again:
             reason = LipSyncError(f"set aside after {one.number} tries, the last of which ended so: {result.error}")
             result = JobResult(max(1, result.exit_code), error=reason)
         node = self._nodes.get(answer.node)
-        return EndedJob(job_id, result, answer.seconds, node.name if node else answer.node, one.number)
+        name = node.name if node else answer.node
+        return EndedJob(job_id, result, answer.seconds, name, one.number, answer.is_lost)
 
     def _look_around_sometimes(self) -> None:
         """Notice machines that join or leave.

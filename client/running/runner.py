@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from client.job_process import JobRequest, JobResult
+from client.running.request import ProcessRequest
 
 Item = TypeVar("Item")
 ENDED_EARLY = "the job was ended"
@@ -22,6 +23,7 @@ class EndedJob:
         seconds: how long it ran, the last time if it was tried again; the wait for a place is not included.
         node: the machine that ran it; empty for this one.
         tries: how often it was started.
+        is_lost: whether it did not end by itself, as its machine or process was lost, so that another try may help.
     """
 
     job_id: str
@@ -29,23 +31,36 @@ class EndedJob:
     seconds: float
     node: str = ""
     tries: int = 1
+    is_lost: bool = False
+
+    def as_dict(self) -> dict[str, object]:
+        """Return all fields as JSON for `from_dict`."""
+        return {**vars(self), "result": self.result.as_json()}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> EndedJob:
+        """Rebuild what `as_dict` wrote."""
+        return cls(**{**fields, "result": JobResult.from_json(fields["result"])})
 
 
 class JobRunner(Protocol):
     """Runs jobs, each apart from the others, so that none can harm another.
 
-    One thread submits and waits; others may cancel.
+    One thread waits; any may submit and cancel.
     """
 
     @property
     def in_flight_limit(self) -> int:
         """How many jobs are submitted at once; it may change while machines come and go."""
 
-    def submit(self, request: JobRequest) -> None:
+    def submit(self, request: ProcessRequest) -> None:
         """Take a job; it begins as soon as there is a place."""
 
-    def wait(self) -> EndedJob:
+    def wait(self, timeout_s: float | None = None) -> EndedJob | None:
         """Wait until any of the submitted jobs has ended, and return it; each is returned once.
+
+        Args:
+            timeout_s: how long to wait, in seconds; None is returned then. Without it there is always a job.
 
         Raises:
             LipSyncError: no job can be run any more.
@@ -77,8 +92,9 @@ def run_all(runner: JobRunner, jobs: Iterable[tuple[Item, JobRequest | JobResult
             elif isinstance(job, JobResult):
                 yield cast(Item, item), EndedJob("", job, 0.0)
             else:
-                in_flight[job.job.job_id] = cast(Item, item)
+                in_flight[job.job_id] = cast(Item, item)
                 runner.submit(job)
             continue
         ended = runner.wait()
+        assert ended is not None
         yield in_flight.pop(ended.job_id), ended

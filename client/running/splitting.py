@@ -13,6 +13,7 @@ from client.job_process import JobRequest
 from client.media import VideoSource
 from client.options import END, RESUME, START
 from client.resume.job_part import JobPart
+from client.running.request import ProcessRequest
 from client.running.runner import EndedJob, JobRunner
 
 MAX_PARTS = 1000
@@ -63,18 +64,23 @@ class SplittingRunner:
         """How many jobs are submitted at once; see JobRunner."""
         return self._runner.in_flight_limit
 
-    def submit(self, request: JobRequest) -> None:
+    def submit(self, request: ProcessRequest) -> None:
         """Take a job; see JobRunner."""
+        if not isinstance(request, JobRequest):
+            self._runner.submit(request)
+            return
         count = min(MAX_PARTS, math.ceil(video_length_s(request.job) / self._part_s))
         if count < 2 or request.urls or request.job.values[RESUME] is False:
             self._runner.submit(request)
             return
         self._next_step(_LongJob(request, _steps(request, count)))
 
-    def wait(self) -> EndedJob:
+    def wait(self, timeout_s: float | None = None) -> EndedJob | None:
         """Wait for the next job that ends; see JobRunner."""
         while True:
-            ended = self._runner.wait()
+            ended = self._runner.wait(timeout_s)
+            if ended is None:
+                return None
             job = self._long.pop(ended.job_id, None)
             if job is None:
                 return ended

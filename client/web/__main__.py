@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 
 from client.errors import LipSyncError, ServerUnavailable, UsageError, ref
 from client.logs import set_up_logs, take_down_logs
@@ -21,6 +22,8 @@ with interrupts_end("lipsync web"), needs_extra("web"):
     import uvicorn
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+    from client.cli.server_arguments import server_access
+    from client.running.ray_link import RayLink
     from client.servers.embedded import start_error
     from client.web.app import create_app
     from client.web.background import Background
@@ -35,7 +38,7 @@ with interrupts_end("lipsync web"), needs_extra("web"):
     from client.web.signing import set_up_signing
     from client.web.store import open_store
     from client.web.triton import LoadedModels, open_triton
-    from client.web.worker import Workers
+    from client.web.worker import Workers, trouble_on_ray
 
 LAST_ANSWERS_S = 2  # time for open responses when the service ends; streams are cut off then
 
@@ -48,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = settings_from(options, os.environ)
         set_up_signing(options, os.environ)
-        if options.worker_only and options.url is None:
+        if options.worker_only and options.url is None and settings.ray is None:
             raise UsageError(
                 option="worker_only", expected=f"{ref('url')} with the address of a running Triton", got="none"
             )
@@ -58,13 +61,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings.create_folders()
             if listening is not None:
                 stack.enter_context(hold_uploads(settings))
-            triton = stack.enter_context(open_triton(options))
+            own = server_access(options)
+            triton = own if options.worker_only else stack.enter_context(open_triton(options))
             store, media = open_store(settings), JobMedia(settings)
             stack.callback(store.close)
             media.check()
             check_same_files(store, media)
             take_over(settings.data, store)
-            stack.enter_context(Workers(settings, store, media, triton))
+            if settings.ray is None:
+                workers = Workers(settings, store, media, triton)
+            else:
+                link = RayLink(settings.ray, None if own.urls else options.model_repository, settings.workers)
+                workers = Workers(settings, store, media, own, partial(trouble_on_ray, link), link)
+            stack.enter_context(workers)
             if listening is None:
                 threading.Event().wait()
             else:

@@ -2,7 +2,7 @@
 
 `python -m client.web.job_process` reads a request as JSON from stdin. A signal ends it as it ends the command line:
 requests in progress are cancelled, so that the server is free within a step. The outcome goes into the job's record;
-the exit code only tells whether the job is to be tried again.
+the answer on stdout, a `JobResult` as of all jobs' processes, only tells whether the job is to be tried again.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import sqlalchemy as sa
 
 from client.errors import LipSyncError, MediaError, ServerUnavailable, UsageError, ref
+from client.job_process import JobResult
 from client.logs import set_up_logs
 from client.options import CONTAINER
-from client.process import end_on_signals, end_with_parent
+from client.process import end_on_signals, end_with_named_parent
 from client.quality.fixing import run_corrected
 from client.report import Report
 from client.servers.access import ServerAccess
@@ -30,6 +32,7 @@ from client.servers.pool import ServerPool
 from client.shortage import shortage_of
 from client.storage import FileMissing
 from client.system import return_freed_frames
+from client.temporary import temporary_folder
 from client.web.child import EXIT_RETRY
 from client.web.failures import failure, servers_failure
 from client.web.job_media import JobMedia, wait_for_storage
@@ -43,6 +46,7 @@ from client.web.stored_file import is_stored
 
 NOTE_EVERY_S = 0.4
 INSIST_EVERY_S = 2.0
+FOLDER_PREFIX = "lipsync-web-"
 logger = logging.getLogger("client.web")
 
 
@@ -54,26 +58,31 @@ class WebJobRequest:
         job_id: the job.
         store: where the jobs' records are; an address may hold a password.
         owner: in whose name the job is claimed.
-        data: the service's folder on this machine.
+        attempt: number of this start.
+        data: the service's folder; None for a temporary one, where another machine may run the job.
         media: address of the storage of the jobs' files; None if they are in the folder.
-        parent: id of the process that this one ends with.
         access: the servers.
         progressive: see `Settings`.
+        environment: variables that the job needs beside those of the machine that runs it.
     """
 
     job_id: str
     store: Path | str
     owner: str
-    data: Path
+    attempt: int
+    data: Path | None
     media: str | None
-    parent: int
     access: ServerAccess
     progressive: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    command: ClassVar[tuple[str, ...]] = (sys.executable, "-m", "client.web.job_process")
+    shows_log: ClassVar[bool] = True
 
     def as_json(self) -> str:
         """Return the request for stdin; it holds the servers' token."""
-        fields = {**vars(self), "store": str(self.store), "data": str(self.data), "access": self.access.as_json()}
-        return json.dumps(fields)
+        data = None if self.data is None else str(self.data)
+        return json.dumps({**vars(self), "store": str(self.store), "data": data, "access": self.access.as_json()})
 
     @classmethod
     def from_json(cls, text: str) -> WebJobRequest:
@@ -81,8 +90,9 @@ class WebJobRequest:
         fields = json.loads(text)
         store: Path | str = fields["store"]
         store = store if "://" in fields["store"] else Path(fields["store"])
+        data = None if fields["data"] is None else Path(fields["data"])
         access = ServerAccess.from_json(fields["access"])
-        return cls(**fields | {"store": store, "data": Path(fields["data"]), "access": access})
+        return cls(**fields | {"store": store, "data": data, "access": access})
 
 
 class ClaimLost(Exception):
@@ -128,26 +138,40 @@ class StoredProgress:
 def main() -> int:
     """Run the job that stdin describes; returns 0 if its record has the outcome, EXIT_RETRY if it is to be retried."""
     end_on_signals()
-    end_with_parent()
+    end_with_named_parent(sys.argv)
     return_freed_frames()
     request = WebJobRequest.from_json(sys.stdin.read())
-    if os.getppid() != request.parent:  # it died before this process could ask for a signal
-        return EXIT_RETRY
+    os.environ.update(request.environment)
     set_up_logs(as_json=False, quiet=False)
+    code = _code_of(request)
+    print(JobResult(code).as_json(), flush=True)
+    return code
+
+
+def _code_of(request: WebJobRequest) -> int:
     try:
-        store = JobStore(request.store, request.owner)
+        store = JobStore(request.store, request.owner, process_name(os.getpid()))
     except UsageError as error:
         logger.warning("job %s: %s", request.job_id, str(error))
         return EXIT_RETRY
-    return record_job(store, request)
+    if request.data is not None:
+        return record_job(store, request, request.data)
+    with temporary_folder(FOLDER_PREFIX) as folder:
+        return record_job(store, request, folder)
 
 
-def record_job(store: JobStore, request: WebJobRequest) -> int:
-    """Run a claimed job and record how it ends; returns what `main` does."""
+def record_job(store: JobStore, request: WebJobRequest, data: Path) -> int:
+    """Run a claimed job and record how it ends; returns what `main` does.
+
+    Args:
+        store: the jobs' records.
+        request: the job.
+        data: the service's folder, or one in its place.
+    """
     try:
-        if not store.enter(request.job_id, process_name(os.getpid())):
+        if not store.enter(request.job_id, request.attempt):
             return 0
-        settings = Settings(request.data, media=request.media, progressive=request.progressive)
+        settings = Settings(data, media=request.media, progressive=request.progressive)
         run_job(store, JobMedia(settings), request.job_id, request.access, is_watched=settings.progressive)
     except sa.exc.OperationalError as error:
         logger.warning("job %s: the records do not answer: %s", request.job_id, type(error.orig).__name__)

@@ -63,18 +63,21 @@ class Lease:
 class JobTurns(JobTable):
     """The order in which jobs run, and the claims. All claims through this object are of one owner."""
 
-    def __init__(self, place: Path | str, owner: str | None = None) -> None:
+    def __init__(self, place: Path | str, owner: str | None = None, process: str | None = None) -> None:
         """Open the records.
 
         Args:
             place: a SQLite file, or the address of a PostgreSQL database.
             owner: in whose name jobs are claimed; a new one if None.
+            process: the process that runs a job of the owner and changes only what it has entered; None for the owner
+                itself.
 
         Raises:
             UsageError: the records cannot be opened.
         """
         super().__init__(place)
         self.owner = owner or new_owner()
+        self.process = process
         self._news = threading.Condition()
         self._has_news = False
 
@@ -160,9 +163,10 @@ class JobTurns(JobTable):
             values = {"owner": self.owner, "lease_ends_at": self.clock(db) + LEASE_S}
             return bool(db.execute(claimed.values(**values)).rowcount)
 
-    def enter(self, job_id: str, process: str) -> bool:
-        """Record the process that a claimed job runs in; False if the job is no longer this owner's."""
-        return self._update({"process": process}, *self._mine(job_id), jobs.c.state.in_(RUNNING))
+    def enter(self, job_id: str, attempt: int) -> bool:
+        """Record that a claimed job runs in this process; False if it is no longer this owner's, or started again."""
+        claimed = jobs.c.id == job_id, jobs.c.owner == self.owner, jobs.c.attempts == attempt
+        return self._update({"process": self.process}, *claimed, jobs.c.state.in_(RUNNING))
 
     def renew(self, job_ids: Collection[str]) -> None:
         """Keep jobs claimed."""
@@ -171,7 +175,7 @@ class JobTurns(JobTable):
             db.execute(mine.values(lease_ends_at=self.clock(db) + LEASE_S))
 
     def is_mine(self, job_id: str) -> bool:
-        """Return whether a job is claimed by this owner."""
+        """Return whether a job is claimed by this owner, and runs in this process if that runs one."""
         return self._count(*self._mine(job_id)) > 0
 
     def leases(self) -> list[Lease]:
@@ -244,7 +248,13 @@ class JobTurns(JobTable):
         return True
 
     def _mine(self, job_id: str) -> tuple[sa.ColumnElement[bool], ...]:
-        return jobs.c.id == job_id, jobs.c.owner == self.owner
+        return jobs.c.id == job_id, *self._of(self.owner)
+
+    def _of(self, owner: str | None) -> list[sa.ColumnElement[bool]]:
+        """Return the conditions that a job is an owner's and in this process; none if anybody may change it."""
+        if owner is None:
+            return []
+        return [jobs.c.owner == owner, *([] if self.process is None else [jobs.c.process == self.process])]
 
 
 def _standing() -> tuple[sa.ScalarSelect[int], sa.ScalarSelect[float]]:

@@ -65,9 +65,9 @@ def queue_view(service: Service) -> QueueView:
     running, queued = [*store.in_state("running"), *store.in_state("cancelling")], store.in_state("queued")
     views = [service.view(job) for job in (*running, *queued)]
     left = [view.eta_s if view.eta_s is not None else view.estimate_s for view in views]
-    workers = max(service.settings.workers, 1)
+    at_once = service.settings.workers if service.settings.ray is None else len(running)
     known = [seconds for seconds in left if seconds is not None]
-    wait_s = round(sum(known) / workers, 1) if len(known) == len(left) else None
+    wait_s = round(sum(known) / max(at_once, 1), 1) if len(known) == len(left) else None
     return QueueView(ahead=len(views), wait_s=wait_s)
 
 

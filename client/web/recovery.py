@@ -20,6 +20,7 @@ from client.web.settings import Settings
 from client.web.store import JobStore
 
 MAX_ATTEMPTS = 5
+LOST_TOO_OFTEN = "The job was interrupted too often"  # of a failure, for people
 STALE_UPLOAD_S = 6 * 3600.0
 STALE_COPY_S = 3600.0  # how long copies stay of what was looked at, and of jobs that have ended
 SWEEP_EVERY_S = 30.0
@@ -39,7 +40,7 @@ def recover(store: JobStore, media: JobMedia, held: Collection[str] = ()) -> Non
     for lease in store.leases():
         if lease.job_id not in held and lease.is_lost:
             if lease.attempts >= MAX_ATTEMPTS:
-                store.give_up(lease, servers_failure("The job was interrupted too often"))
+                store.give_up(lease, servers_failure(LOST_TOO_OFTEN))
             if store.free(lease):
                 store.end_cancelled(lease.job_id)
     for record in store.in_state("queued") if media.storage is None else []:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from client.cli.parser import OneLineParser
+from client.cli.ray_arguments import add_ray_arguments
 from client.cli.server_arguments import add_server_arguments
 from client.errors import UsageError
 from client.live.clips import CLIPS_VARIABLE
-from client.web.places import STORE_VARIABLE, add_place_arguments, store_of
+from client.running.ray_place import MAX_IN_FLIGHT, RayPlace
+from client.web.places import RAY_VARIABLES, STORE_VARIABLE, add_place_arguments, ray_of, store_of
 from client.web.signing import add_signing_arguments
 
 HOST, PORT = "127.0.0.1", 8080
@@ -47,6 +49,7 @@ class Settings:
             again.
         store: address of the PostgreSQL database of the records; None for a file in the data folder.
         media: address of the storage of the jobs' files; None for the data folder.
+        ray: the Ray cluster that runs the jobs; None for processes of this machine.
         tokens: user name -> token; empty if no token is needed.
         cors_origins: origins of other sites whose pages may call the service; NULL_ORIGIN for pages opened from files,
             which may call the predecessor's routes alone.
@@ -74,6 +77,7 @@ class Settings:
     drain_s: float = 0.0
     store: str | None = field(default=None, repr=False)
     media: str | None = None
+    ray: RayPlace | None = None
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)  # no secret is to get into a log
     cors_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
@@ -137,13 +141,16 @@ def build_parser() -> argparse.ArgumentParser:
         description="Serve the web page and its API, with an embedded Triton, until interrupted.",
         epilog=f"{TOKENS_VARIABLE}=NAME:TOKEN[,NAME:TOKEN...] in the environment requires a bearer token of callers;"
         f" {SECRETS_VARIABLE}=NAME:SECRET[,...] lets them ask for callbacks."
-        f" {STORE_VARIABLE} is --store with a password; {CLIPS_VARIABLE}=DIR names the clips of live streams.",
+        f" {STORE_VARIABLE} is --store with a password; {', '.join(RAY_VARIABLES.values())} are the options of those"
+        f" names; {CLIPS_VARIABLE}=DIR names the clips of live streams.",
     )
     default = Settings(DEFAULT_DATA)
     parser.add_argument("--host", default=HOST, help="address to listen on (%(default)s, this machine only)")
     parser.add_argument("--port", type=int, default=PORT, help="port to listen on (%(default)s)")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR", help="jobs and files (%(default)s)")
-    parser.add_argument("--workers", type=int, default=default.workers, help="jobs run at a time (%(default)s)")
+    parser.add_argument(
+        "--workers", type=int, help=f"jobs run at a time ({default.workers}; with --ray as many as have room)"
+    )
     parser.add_argument(
         "--drain",
         type=float,
@@ -156,6 +163,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--worker-only", action="store_true", help="only run jobs of the same --data folder or --store; serve no page"
     )
     add_place_arguments(parser)
+    add_ray_arguments(parser, "this service")
     _add_limits(parser, default)
     parser.add_argument(
         "--allowed-host",
@@ -257,10 +265,12 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
         if not getattr(options, name) > 0:  # nor is NaN
             raise UsageError(option=name, expected="more than 0", got=getattr(options, name))
     for name in ("workers", "drain", "min_free_mb", "max_live_per_user", "max_live"):
-        if not getattr(options, name) >= 0:
+        if not (getattr(options, name) or 0) >= 0:
             raise UsageError(option=name, expected="0 or more", got=getattr(options, name))
     tokens = parse_tokens(environment.get(TOKENS_VARIABLE, ""))
     clips = environment.get(CLIPS_VARIABLE)
+    store = store_of(options.store, environment)
+    ray = ray_of(options, environment, store)
     return Settings(
         data=options.data.resolve(),
         max_upload_bytes=options.max_upload_mb * MB,
@@ -270,9 +280,10 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
         max_duration_s=options.max_duration,
         max_plan_s=options.max_plan_duration,
         keep_s=options.keep_hours * 3600,
-        workers=options.workers,
+        workers=_workers(options.workers, ray),
         drain_s=options.drain,
-        store=store_of(options.store, environment),
+        store=store,
+        ray=ray,
         media=options.media,
         tokens=tokens,
         cors_origins=tuple(options.cors_origin),
@@ -287,6 +298,12 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
         max_live=options.max_live,
         progressive=not options.no_progressive,
     )
+
+
+def _workers(chosen: int | None, ray: RayPlace | None) -> int:
+    if chosen is None:
+        return Settings.workers if ray is None else MAX_IN_FLIGHT
+    return chosen
 
 
 def _hosts(options: argparse.Namespace) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ Jobs run in processes of their own, which read them from the environment. Files 
 from __future__ import annotations
 
 import argparse
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 from typing import Any
 
 from client.option import Option, OptionValues, flag
@@ -63,3 +64,10 @@ def set_up_signing(options: argparse.Namespace, environment: MutableMapping[str,
         environment[MARK_VARIABLE] = "1"
     marks_by_default(environment)
     return None if found is None else found.signer
+
+
+def signing_of_jobs(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that `set_up_signing` has put there, for jobs on other machines: files must be there too."""
+    found = {name: environment[name] for name in (*VARIABLES.values(), MARK_VARIABLE) if name in environment}
+    files = {name: str(Path(found[name]).absolute()) for name in (CERTIFICATE_VARIABLE, KEY_VARIABLE) if name in found}
+    return found | files

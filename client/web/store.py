@@ -105,16 +105,16 @@ class JobStore(JobTurns, JobLists):
     def begin_stage(self, job_id: str, stage: str, total_frames: int | None, owner: str | None = None) -> bool:
         """Record the stage that a running job enters; False if it is not running, or no longer this owner's."""
         values = {"stage": stage, "stage_started_at": CLOCK, "frames": 0, "total_frames": total_frames}
-        return self._update(values, *_running(job_id, owner))
+        return self._update(values, *self._running(job_id, owner))
 
     def note_frames(self, job_id: str, frames: int, owner: str | None = None) -> bool:
         """Record how many frames of the stage are done; False as with `begin_stage`."""
-        return self._update({"frames": frames}, *_running(job_id, owner))
+        return self._update({"frames": frames}, *self._running(job_id, owner))
 
     def advance(self, job_id: str) -> bool:
         """Record how far a job that this owner runs has come; False if it had come as far before."""
         is_further = jobs.c.stage == LIP_SYNCING, jobs.c.frames > jobs.c.furthest
-        return self._update({"furthest": jobs.c.frames}, *_running(job_id, self.owner), *is_further)
+        return self._update({"furthest": jobs.c.frames}, *self._running(job_id, self.owner), *is_further)
 
     def retry(self, job_id: str, *, is_to_fetch: bool = False) -> bool:
         """Queue a failed or cancelled job again, as if it had never run; False if it is in another state."""
@@ -139,7 +139,7 @@ class JobStore(JobTurns, JobLists):
     def cancel(self, job_id: str) -> None:
         """Cancel a queued job, or request the cancellation of a running one."""
         if not self._end(job_id, "cancelled", ("queued",)):
-            self._update({"state": "cancelling"}, *_running(job_id, None))
+            self._update({"state": "cancelling"}, *self._running(job_id, None))
 
     def end_cancelled(self, job_id: str, owner: str | None = None) -> None:
         """Record that a job whose cancellation was requested has ended, if it is the owner's."""
@@ -213,8 +213,7 @@ class JobStore(JobTurns, JobLists):
         with self.transaction() as db:
             revision = next_revision(db)
             now = self.clock(db)
-            owned = [] if owner is None else [jobs.c.owner == owner]
-            ended = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(before), *owned, *where)
+            ended = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(before), *self._of(owner), *where)
             values = {"state": state, "fetching": False, "ended_at": now, "report": report, "error": error, **FREED}
             if not db.execute(ended.values(**values, revision=revision)).rowcount:
                 db.rollback()
@@ -223,9 +222,8 @@ class JobStore(JobTurns, JobLists):
             _add_callback(db, job_id, now, revision)
         return True
 
-
-def _running(job_id: str, owner: str | None) -> list[sa.ColumnElement[bool]]:
-    return [jobs.c.id == job_id, jobs.c.state == "running", *([] if owner is None else [jobs.c.owner == owner])]
+    def _running(self, job_id: str, owner: str | None) -> list[sa.ColumnElement[bool]]:
+        return [jobs.c.id == job_id, jobs.c.state == "running", *self._of(owner)]
 
 
 def _count_end(db: Connection, state: State, report: Mapping[str, Any]) -> None:

@@ -1,14 +1,13 @@
-"""Claims jobs and runs each in a process of its own; keeps the claims alive, and looks after lost jobs."""
+"""Claims jobs and has them run; keeps the claims alive, and looks after lost jobs. Does not know where they run."""
 
 from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
 
@@ -16,6 +15,10 @@ from sqlalchemy.exc import OperationalError
 
 from client.errors import LipSyncError, ServerUnavailable
 from client.offer import models_on_server
+from client.running.local import LocalRunner
+from client.running.process import KILL_AFTER_S
+from client.running.ray_link import RayLink
+from client.running.runner import EndedJob, JobRunner
 from client.servers.access import ServerAccess
 from client.web.child import EXIT_RETRY
 from client.web.failures import servers_failure
@@ -23,14 +26,14 @@ from client.web.job_media import JobMedia
 from client.web.job_process import WebJobRequest
 from client.web.job_record import ENDED, JobRecord
 from client.web.job_turns import RENEW_EVERY_S
-from client.web.recovery import MAX_ATTEMPTS, SWEEP_EVERY_S, recover, sweep
+from client.web.recovery import LOST_TOO_OFTEN, MAX_ATTEMPTS, SWEEP_EVERY_S, recover, sweep
 from client.web.settings import Settings
+from client.web.signing import signing_of_jobs
 from client.web.store import JobStore
 
-JOB_COMMAND = (sys.executable, "-m", "client.web.job_process")
 POLL_EVERY_S = 1.0  # how often an idle worker looks for jobs of other processes; those of its own wake it at once
 WATCH_EVERY_S = 0.25  # how soon a cancellation reaches the process
-END_GRACE_S = 20.0  # time for a process to cancel its requests and exit
+STOP_S = 2 * KILL_AFTER_S  # within which jobs that are told to end have ended
 LOOK_AFTER_EVERY_S = 2.0
 RETRY_DELAY_S = 2.0
 READY_EVERY_S = 1.0  # between two questions to servers that are not ready
@@ -48,8 +51,13 @@ def trouble_with_servers(access: ServerAccess) -> str | None:
     return None
 
 
+def trouble_on_ray(link: RayLink, access: ServerAccess) -> str | None:
+    """Return why no job can be run on a cluster; None if one can. Machines start servers where none is named."""
+    return link.trouble or (trouble_with_servers(access) if access.urls else None)
+
+
 class Workers:
-    """Threads that run jobs until the context is left, and two that keep claims and recover jobs."""
+    """Claims jobs and has a runner run them until the context is left; keeps the claims, and recovers lost jobs."""
 
     def __init__(
         self,
@@ -58,6 +66,7 @@ class Workers:
         media: JobMedia,
         access: ServerAccess,
         trouble: Callable[[ServerAccess], str | None] = trouble_with_servers,
+        runner: JobRunner | None = None,
     ) -> None:
         """Prepare the threads; nothing runs before the context is entered.
 
@@ -66,29 +75,31 @@ class Workers:
             store: the jobs' records.
             media: the jobs' files.
             access: the servers.
-            trouble: says why no server is ready; None if one is. No job starts before.
+            trouble: says why no job can be run; None if one can. No job starts before.
+            runner: runs the jobs, and is closed at the end; None for processes of this machine.
         """
         self._settings = settings
         self._store = store
         self._media = media
         self._access = access
         self._trouble = trouble
+        self._runner: JobRunner = runner or LocalRunner(settings.workers, end_with_parent=True)
         self._is_closing = threading.Event()  # no further job is claimed
         self._stop = threading.Event()  # those that run are ended
-        self._held: set[str] = set()
-        self._running = [
-            threading.Thread(target=self._take_turns, name=f"worker {number}", daemon=True)
-            for number in range(settings.workers)
-        ]
+        self._has_ended = threading.Event()  # none runs any more
+        self._held: dict[str, threading.Thread] = {}
+        self._endings: dict[str, Future[EndedJob]] = {}
+        self._taking = threading.Thread(target=self._take_turns, name="claim jobs", daemon=True)
         self._others = [
             threading.Thread(target=self._repeat, args=arguments, name=arguments[0].__name__, daemon=True)
             for arguments in ((self._look_after, LOOK_AFTER_EVERY_S), (self._renew, RENEW_EVERY_S))
         ]
+        self._others.append(threading.Thread(target=self._note_endings, name="note endings", daemon=True))
         self._sweep_at = self._recover_at = 0.0
 
     def __enter__(self) -> Workers:
         """Start, and recover the jobs of a service that died."""
-        for thread in (*self._others, *self._running):
+        for thread in (*self._others, self._taking):
             thread.start()
         return self
 
@@ -97,61 +108,77 @@ class Workers:
     ) -> None:
         """Let running jobs end for a while, then end their processes; what has not ended is queued again."""
         self._is_closing.set()
+        self._store.tell_of_jobs()
         try:
             self._join(self._settings.drain_s)
         finally:  # also after a second signal
             self._stop.set()
-        self._join()
+        self._join(STOP_S)
+        self._runner.close()
+        self._join(STOP_S)
+        self._has_ended.set()
         for thread in self._others:
             thread.join()
         with suppress(OperationalError):
             self._store.leave_duties()
 
-    def _join(self, timeout_s: float | None = None) -> None:
-        """Wait until no job runs, or for some time."""
-        until = None if timeout_s is None else time.monotonic() + timeout_s
-        for thread in self._running:
-            self._store.tell_of_jobs()
-            thread.join(None if until is None else max(0.0, until - time.monotonic()))
+    def _join(self, timeout_s: float) -> None:
+        """Wait until no job is claimed or runs, or for some time."""
+        until = time.monotonic() + timeout_s
+        self._taking.join(timeout_s)
+        for thread in list(self._held.values()):
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _take_turns(self) -> None:
-        """Run jobs one after the other, each time the one whose turn it is."""
+        """Start jobs while there is room, each time the one whose turn it is."""
         while not self._is_closing.is_set():
             try:
-                if not (self._store.has_waiting() and self._wait_for_server() and self._run_next()):
+                is_wanted = self._has_room() and self._store.has_waiting()
+                if not (is_wanted and self._wait_for_server() and self._start_next()):
                     self._store.wait_for_jobs(POLL_EVERY_S)
             except Exception:
                 logger.exception("running jobs")
                 self._is_closing.wait(AFTER_TROUBLE_S)
 
-    def _run_next(self) -> bool:
-        """Run one job to its end; False if none waits."""
+    def _has_room(self) -> bool:
+        return len(self._held) < self._runner.in_flight_limit
+
+    def _start_next(self) -> bool:
+        """Start a job; False if none waits."""
         record = None if self._is_closing.is_set() else self._store.claim_next()
         if record is None:
             return False
-        self._held.add(record.id)
+        thread = threading.Thread(target=self._run_claimed, args=(record,), name=f"job {record.id}", daemon=True)
+        self._held[record.id] = thread
+        thread.start()
+        return True
+
+    def _run_claimed(self, record: JobRecord) -> None:
+        """Run a job to its end."""
         try:
             self._run_job(record)
+        except Exception:
+            logger.exception("job %s", record.id)
         finally:
-            self._held.discard(record.id)
-        return True
+            del self._held[record.id]
+            self._store.tell_of_jobs()  # there is room for another
 
     def _run_job(self, record: JobRecord) -> None:
         if record.deleted:
             self._store.cancel(record.id)
             self._store.end_cancelled(record.id, self._store.owner)
             return
-        code = self._run_process(record)
-        if code == EXIT_RETRY:
+        ended = self._run_process(record)
+        if ended.is_lost or ended.result.exit_code == EXIT_RETRY:
             self._stop.wait(RETRY_DELAY_S)  # the job stays claimed meanwhile
-        while not self._is_settled(record, code) and not self._stop.wait(AFTER_TROUBLE_S):
+        while not self._is_settled(record, ended) and not self._stop.wait(AFTER_TROUBLE_S):
             pass
 
-    def _is_settled(self, record: JobRecord, code: int) -> bool:
+    def _is_settled(self, record: JobRecord, ended: EndedJob) -> bool:
         """Update the record and remove what is not needed any more; False if the database does not answer."""
         try:
             if self._store.is_mine(record.id):
-                self._note_end(record, code)
+                self._note_end(record, ended)
             self._tidy(record.id)
         except OperationalError as error:
             logger.warning("the end of job %s waits for the database: %s", record.id, type(error.orig).__name__)
@@ -164,39 +191,49 @@ class Workers:
             self._media.drop_copies(job_id)
 
     def _wait_for_server(self) -> bool:
-        """Wait until a server is ready: the queue pauses, and jobs keep their attempts. False if the service ends."""
+        """Wait until jobs can be run: the queue pauses, and they keep their attempts. False if the service ends."""
         is_told = False
         while not self._is_closing.is_set():
             trouble = self._trouble(self._access)
             if trouble is None:
                 return True
             if not is_told:
-                logger.warning("jobs wait until a lip-sync server is ready: %s", trouble)
+                logger.warning("jobs wait until they can be run: %s", trouble)
             is_told = True
             self._is_closing.wait(READY_EVERY_S)
         return False
 
-    def _run_process(self, record: JobRecord) -> int:
-        """Run a job in a process and return its exit code."""
-        request = WebJobRequest(
+    def _run_process(self, record: JobRecord) -> EndedJob:
+        """Have a job run, and ended early where it is cancelled or this process ends; returns how it ended."""
+        ending = self._endings[record.id] = Future()
+        self._runner.submit(self._request(record))
+        is_told = False
+        while True:
+            with suppress(TimeoutError):
+                return ending.result(WATCH_EVERY_S)
+            if not is_told and self._is_to_end(record.id):
+                is_told = True
+                self._runner.cancel(record.id)
+
+    def _request(self, record: JobRecord) -> WebJobRequest:
+        is_elsewhere = self._settings.ray is not None
+        return WebJobRequest(
             job_id=record.id,
             store=self._store.place,
             owner=self._store.owner,
-            data=self._settings.data,
-            media=self._settings.media,
-            parent=os.getpid(),
+            attempt=record.attempts,
+            data=None if is_elsewhere else self._settings.data,
+            media=self._media.address if is_elsewhere else self._settings.media,
             access=self._access,
-            progressive=self._settings.progressive,
+            progressive=self._settings.progressive and not is_elsewhere,  # nobody sees another machine's folders
+            environment=signing_of_jobs(os.environ) if is_elsewhere else {},
         )
-        process = subprocess.Popen(JOB_COMMAND, stdin=subprocess.PIPE, text=True)
-        try:
-            send(process, request.as_json())
-            while process.poll() is None and not self._is_to_end(record.id):
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(WATCH_EVERY_S)
-        finally:
-            code = _end(process)
-        return code
+
+    def _note_endings(self) -> None:
+        while not self._has_ended.is_set():
+            ended = self._runner.wait(WATCH_EVERY_S)
+            if ended is not None and ended.job_id in self._endings:
+                self._endings.pop(ended.job_id).set_result(ended)
 
     def _is_to_end(self, job_id: str) -> bool:
         """Return whether a job's process is to end; while the database does not answer, it goes on."""
@@ -205,22 +242,29 @@ class Workers:
             is_cancelled = self._store.state_of(job_id) == "cancelling"
         return self._stop.is_set() or is_cancelled
 
-    def _note_end(self, record: JobRecord, code: int) -> None:
+    def _note_end(self, record: JobRecord, ended: EndedJob) -> None:
         """Update the record after a process has ended without doing so."""
         self._store.end_cancelled(record.id, self._store.owner)
         if self._store.state_of(record.id) != "running":
             return
         if self._stop.is_set():
             self._store.requeue(record.id, counted=False)
-        elif code != EXIT_RETRY:
-            logger.error("job %s: its process ended with code %d", record.id, code)
-            self._store.fail(record.id, servers_failure("The job ended unexpectedly"), self._store.owner)
+        elif ended.is_lost:
+            logger.warning("job %s: %s", record.id, ended.result.error)
+            self._try_again(record, LOST_TOO_OFTEN)
+        elif ended.result.exit_code == EXIT_RETRY:
+            self._try_again(record, ServerUnavailable.title)
         else:
-            has_advanced = self._store.advance(record.id)  # then its server may go away again: it costs no attempt
-            if has_advanced or record.attempts < MAX_ATTEMPTS:
-                self._store.requeue(record.id, counted=not has_advanced)
-            else:
-                self._store.fail(record.id, servers_failure(ServerUnavailable.title), self._store.owner)
+            logger.error("job %s: %s", record.id, ended.result.error or "its process has recorded no end")
+            self._store.fail(record.id, servers_failure("The job ended unexpectedly"), self._store.owner)
+
+    def _try_again(self, record: JobRecord, title: str) -> None:
+        """Queue a job again, or fail it with this title where that was done too often."""
+        has_advanced = self._store.advance(record.id)  # then its server may go away again: it costs no attempt
+        if has_advanced or record.attempts < MAX_ATTEMPTS:
+            self._store.requeue(record.id, counted=not has_advanced)
+        else:
+            self._store.fail(record.id, servers_failure(title), self._store.owner)
 
     def _repeat(self, step: Callable[[], None], every_s: float) -> None:
         while True:
@@ -246,20 +290,3 @@ class Workers:
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + SWEEP_EVERY_S
             sweep(self._settings, self._store, self._media)
-
-
-def send(process: subprocess.Popen[str], text: str) -> None:
-    """Write to a process's stdin and close it; a process that has ended already is no error."""
-    assert process.stdin is not None
-    with suppress(BrokenPipeError), process.stdin:
-        process.stdin.write(text)
-
-
-def _end(process: subprocess.Popen[str]) -> int:
-    """End a process, by force if it does not exit in time. Returns its exit code."""
-    process.terminate()
-    try:
-        return process.wait(END_GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()

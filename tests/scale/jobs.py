@@ -82,11 +82,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _command_line(command: tuple[str, ...], arguments: list[str]) -> int:
-    from client.running import process
+    from client.job_process import JobRequest
+    from client.lipsync import main as lipsync
 
-    process.JOB_COMMAND = command
-    from client.lipsync import main as lipsync  # after the change: imports take the command
-
+    JobRequest.command = command
     try:
         return lipsync(arguments)
     finally:

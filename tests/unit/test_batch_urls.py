@@ -124,7 +124,7 @@ class AnswersHere(LocalRunner):
     def submit(self, request: JobRequest) -> None:
         self._requests.append(JobRequest.from_json(request.as_json()))
 
-    def wait(self) -> EndedJob:
+    def wait(self, timeout_s: float | None = None) -> EndedJob:
         request = self._requests.pop()
         return EndedJob(request.job.job_id, JobResult.from_json(answer(request).as_json()), 0.1)
 
@@ -223,7 +223,8 @@ def test_job_that_is_ended_while_it_fetches_leaves_nothing(
     (job,) = read(tmp_path, line_of(site, audio=str(tmp_path / "a.wav"), output=str(tmp_path / "o.mp4")))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(temporary))
-        process = JobProcess(request_of(job), command=COMMAND)
+        patch.setattr(JobRequest, "command", COMMAND)
+        process = JobProcess(request_of(job))
     with ThreadPoolExecutor() as threads:
         result = threads.submit(process.result)
         wait_until(lambda: list(temporary.glob(f"{FOLDER_PREFIX}*/*/*.part")))

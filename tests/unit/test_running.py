@@ -15,6 +15,7 @@ from client.job_process import JobRequest
 from client.running import local
 from client.running.local import LocalRunner
 from client.running.process import JobProcess
+from client.running.request import SentRequest
 from client.servers.access import ServerAccess
 
 
@@ -26,7 +27,7 @@ def request_for_job(tmp_path: Path) -> JobRequest:
 def test_defect_around_a_job_ends_it(request_for_job: JobRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is raised, the job is returned as failed."""
 
-    def defect(_: JobRequest) -> JobProcess:
+    def defect(*_: object, **__: object) -> JobProcess:
         raise RuntimeError
 
     monkeypatch.setattr(local, "JobProcess", defect)
@@ -40,7 +41,8 @@ def test_defect_around_a_job_ends_it(request_for_job: JobRequest, monkeypatch: p
 def test_process_that_writes_no_text_fails(request_for_job: JobRequest) -> None:
     """Bytes that are no UTF-8, as libraries print them, are shown as far as they can be."""
     code = "import sys; sys.stdin.read(); sys.stderr.buffer.write(b'caf\\xe9 is broken'); sys.exit(3)"
-    result = JobProcess(request_for_job, command=(sys.executable, "-c", code)).result()
+    sent = SentRequest("job", (sys.executable, "-c", code), False, request_for_job.as_json())
+    result = JobProcess(sent).result()
     assert (result.exit_code, str(result.error)) == (3, "caf\ufffd is broken")
 
 
@@ -48,7 +50,8 @@ def ray_runner(at_once: int | None = None) -> Any:
     """Make a runner on a cluster of one machine with two cores, without Ray."""
     pytest.importorskip("ray")
     from client.running.ray_cluster import RayNode
-    from client.running.ray_runner import JobNeeds, RayRunner
+    from client.running.ray_place import JobNeeds
+    from client.running.ray_runner import RayRunner
 
     cluster: Any = SimpleNamespace(nodes=lambda: [RayNode(id="a", name="one", cpus=2.0, gpus=0.0)])
     return RayRunner(cluster, JobNeeds(1.0), None, at_once)

@@ -154,7 +154,7 @@ def test_silent_owner_loses_its_job(opened: Opened) -> None:
     assert not first.note_frames("a1", 7, first.owner)
     assert not first.finish("a1", {"frames": 1}, first.owner)
     assert not first.fail("a1", servers_failure("No"), first.owner)
-    assert not first.enter("a1", "x/1/1")
+    assert not first.enter("a1", 1)
     assert not first.free(lease)
     assert second.finish("a1", {"frames": 3, "seconds": 2.0, "duration_s": 1.0}, second.owner)
     assert first.totals()["finished"] == (1, 3, 2.0)

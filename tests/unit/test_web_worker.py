@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -25,7 +24,10 @@ from client.errors import (
     UsageError,
     ref,
 )
+from client.job_process import JobResult
 from client.provenance.report import ProvenanceReport
+from client.running.request import SentRequest
+from client.running.runner import EndedJob
 from client.servers.access import ServerAccess
 from client.servers.security import Security
 from client.web import database, job_process, recovery, worker
@@ -55,6 +57,10 @@ from tests.web_service import (
 )
 
 
+def ended(record: JobRecord, code: int) -> EndedJob:
+    return EndedJob(record.id, JobResult(code), 0.0)
+
+
 def add_for(service: Service, user: str, *names: str) -> None:
     for name in names:
         service.settings.job_folder(name).mkdir()
@@ -81,10 +87,10 @@ def test_workers_run_jobs_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """The queue's own order does not matter: every job runs once, users in turns."""
     ran: list[str] = []
 
-    def run(workers: Workers, record: JobRecord) -> int:
+    def run(workers: Workers, record: JobRecord) -> EndedJob:
         ran.append(record.id)
         workers._store.finish(record.id, {})
-        return 0
+        return ended(record, 0)
 
     monkeypatch.setattr(Workers, "_run_process", run)
     service = make_service(tmp_path)
@@ -108,7 +114,7 @@ sys.exit(0 if store.finish(request["job_id"], dict(), store.owner) else 9)
 
 def run_some_jobs(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let workers run processes that finish their jobs after a while."""
-    monkeypatch.setattr(worker, "JOB_COMMAND", (sys.executable, "-c", SOME_JOB.format(seconds=seconds)))
+    monkeypatch.setattr(WebJobRequest, "command", (sys.executable, "-c", SOME_JOB.format(seconds=seconds)))
 
 
 def test_job_outlasts_an_outage_of_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,11 +154,11 @@ def test_end_of_a_job_waits_for_the_database(tmp_path: Path, monkeypatch: pytest
     job_id, codes, failures = add_job(service), [75, 0], [None] * 4
     is_mine = JobStore.is_mine
 
-    def run(workers: Workers, record: JobRecord) -> int:
+    def run(workers: Workers, record: JobRecord) -> EndedJob:
         code = codes.pop(0)
         if code == 0:
             workers._store.finish(record.id, {}, workers._store.owner)
-        return code
+        return ended(record, code)
 
     def may_fail(store: JobStore, job_id: str) -> bool:
         if failures:
@@ -169,10 +175,10 @@ def test_end_of_a_job_waits_for_the_database(tmp_path: Path, monkeypatch: pytest
 
 def test_job_process_is_run_again_without_its_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Records that cannot be opened or that do not answer fail no job: its process asks to be started again."""
-    request = WebJobRequest("a" * 32, "postgresql://ann@127.0.0.1:1/jobs", "me", tmp_path, None, os.getpid(), NO_TRITON)
-    command = [sys.executable, "-m", "client.web.job_process"]
-    ended = subprocess.run(command, input=request.as_json(), text=True, check=False, stderr=subprocess.PIPE)
-    assert (ended.returncode, "expected a database at" in ended.stderr) == (EXIT_RETRY, True)
+    request = WebJobRequest("a" * 32, "postgresql://ann@127.0.0.1:1/jobs", "me", 1, tmp_path, None, NO_TRITON)
+    done = subprocess.run(request.command, input=request.as_json(), text=True, check=False, capture_output=True)
+    assert (done.returncode, JobResult.from_json(done.stdout).exit_code) == (EXIT_RETRY, EXIT_RETRY)
+    assert "expected a database at" in done.stderr
     service = make_service(tmp_path)
     job_id = add_job(service)
     service.store.claim(job_id)
@@ -181,7 +187,7 @@ def test_job_process_is_run_again_without_its_database(tmp_path: Path, monkeypat
         raise OperationalError("select 1", None, ConnectionError("gone"))
 
     monkeypatch.setattr(JobStore, "get", is_away)
-    assert record_job(service.store, replace(request, store=tmp_path / "jobs.sqlite3")) == EXIT_RETRY
+    assert record_job(service.store, replace(request, store=tmp_path / "jobs.sqlite3"), tmp_path) == EXIT_RETRY
     assert service.store.state_of(job_id) == "running"
 
 
@@ -202,8 +208,8 @@ def test_result_reaches_a_folder_by_its_relative_path(tmp_path: Path, monkeypatc
         job = client.post("/jobs", files=files()).json()
         service.store.claim_next()
         place = tmp_path / "data"
-        request = WebJobRequest(job["id"], service.store.place, service.store.owner, place, "kept", 1, NO_TRITON)
-        assert record_job(service.store, request) == 0
+        request = WebJobRequest(job["id"], service.store.place, service.store.owner, 1, place, "kept", NO_TRITON)
+        assert record_job(service.store, request, place) == 0
         assert client.get(job["links"]["self"]).json()["state"] == "finished"
         assert client.get(f"{job['links']['self']}/result").content == b"the result"
     assert (tmp_path / "kept" / job["id"] / "result.mp4").is_file()
@@ -270,7 +276,12 @@ def test_time_of_a_job_is_estimated_from_earlier_ones(tmp_path: Path) -> None:
 def test_queue_pauses_while_no_server_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long an outage lasts, it costs no attempt; the job starts when a server is ready again."""
     monkeypatch.setattr(worker, "READY_EVERY_S", 0.01)
-    monkeypatch.setattr(Workers, "_run_process", lambda workers, record: workers._store.finish(record.id, {}))
+
+    def run(workers: Workers, record: JobRecord) -> EndedJob:
+        workers._store.finish(record.id, {})
+        return ended(record, 0)
+
+    monkeypatch.setattr(Workers, "_run_process", run)
     service = make_service(tmp_path)
     job_id = add_job(service)
     asked: list[None] = []
@@ -384,8 +395,12 @@ def test_request_of_a_job_comes_back_whole(tmp_path: Path) -> None:
     """The job's process reads what the worker wrote, the token included."""
     access = ServerAccess(("a:1",), security=Security(tls=True, token="secret"))
     for store in (tmp_path / "jobs.sqlite3", "postgresql://ann:secret@host/jobs"):
-        request = WebJobRequest("a" * 32, store, "owner", tmp_path, "s3://bucket/jobs", 7, access=access)
-        assert WebJobRequest.from_json(request.as_json()) == request
+        for data in (tmp_path, None):
+            request = WebJobRequest(
+                "a" * 32, store, "owner", 2, data, "s3://bucket/jobs", access, environment={"A": "b"}
+            )
+            assert WebJobRequest.from_json(request.as_json()) == request
+            assert SentRequest.of(request).access == access
 
 
 def test_job_left_running_is_queued_again(tmp_path: Path) -> None:
