@@ -48,6 +48,11 @@ class RayTestCluster:
         }
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
 
+    @property
+    def names(self) -> list[str]:
+        """The machines that run."""
+        return list(self._nodes)
+
     def __enter__(self) -> RayTestCluster:
         """Start the head, which runs jobs as any other machine."""
         try:

@@ -118,6 +118,8 @@ class RayLink:
                 error = self._follow()
             except OSError as refused:
                 error = LipSyncError(f"ray: no process can be started: {refused.strerror}")
+            if self._first.done():
+                error.advice = ""  # is for whoever starts a command
             with self._lock:
                 self._process, self.in_flight_limit, self.trouble = None, 1, str(error)
                 self._lose_all()

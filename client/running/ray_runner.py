@@ -262,9 +262,11 @@ def _servers_of(node_id: str, repository: Path) -> Any:
 
 def _no_answer(what: str, error: BaseException) -> Answer:
     """Return the answer of a try that gave none."""
-    lost = JobResult(1, error=LipSyncError(f"{what}: {_first_line(error)}"))
+    lost = JobResult(1, error=LipSyncError(f"{what}: {_first_words(error)}"))
     return Answer(lost.as_json(), True, "", 0.0)
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+def _first_words(error: BaseException) -> str:
+    """Return the first sentence of what Ray says, which goes on with advice for its own commands."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return line.partition(". ")[0]
