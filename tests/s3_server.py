@@ -48,6 +48,11 @@ class S3Server:
         self._process.kill()
         self._process.wait()
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def _answers(self) -> bool:
         try:
             httpx.get(self.environment["AWS_ENDPOINT_URL"], trust_env=False)

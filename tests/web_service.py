@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 from starlette.testclient import TestClient
@@ -102,12 +102,18 @@ def listening(service: Service) -> Iterator[str]:
 class WebProcess:
     """`python -m client.web` on a free port, as a context that ends it."""
 
-    def __init__(self, data: Path, *arguments: str, example: bool = False, **environment: str) -> None:
+    def __init__(
+        self, data: Path, *arguments: str, example: bool = False, stderr: IO[str] | None = None, **environment: str
+    ) -> None:
         """Start it; the context waits until it serves."""
         command = [sys.executable, "-m", "client.web", "--data", str(data), "--port", "0", "--min-free-mb", "0"]
         without = [] if example else ["--no-example"]
         self.process = subprocess.Popen(
-            [*command, *without, *arguments], stdout=subprocess.PIPE, text=True, env=os.environ | environment
+            [*command, *without, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=os.environ | environment,
         )
         self.address = ""
 

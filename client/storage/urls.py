@@ -121,11 +121,11 @@ def tag_of(url: str) -> str | None:
     """Return what changes with the content of a file in S3; None if there is none.
 
     Raises:
-        StorageUnavailable: the storage does not answer.
+        StorageUnavailable: the storage did not answer for PATIENCE_S, or refuses.
     """
     with _named(url):
         storage, key = _s3_file(url)
-        facts = storage.facts(key)
+        facts = patiently(lambda: storage.facts(key))
         return None if facts is None else facts.etag
 
 
@@ -172,7 +172,7 @@ def store_url(path: Path, url: str) -> str | None:
     with _named(url):
         storage, key = _s3_file(url)
         patiently(lambda: storage.put(path, key))
-    return patiently(lambda: tag_of(url))
+    return tag_of(url)
 
 
 def patiently(call: Callable[[], T]) -> T:

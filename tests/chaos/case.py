@@ -47,6 +47,7 @@ class Case:
         serve: starts what the job talks to; gives the options that name it.
         video: makes the video.
         audio: makes the speech.
+        program: what is run in place of the command; empty for the command itself.
         command: gives the first arguments of the command, which name the files.
         options: further ones of the command.
         says: a pattern that the command's last words must match.
@@ -68,6 +69,7 @@ class Case:
     video: Callable[[Path], Path]
     audio: Callable[[Path], Path]
     output: Callable[[Path], Path]
+    program: tuple[str, ...] = ()
     command: Callable[[Scene], tuple[str, ...]] = one_job
     options: tuple[str, ...] = ()
     says: str = ""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.chaos import clusters, faults, media
+from tests.chaos import clusters, faults, media, storages
 from tests.chaos.case import Case
 from tests.media_clips import tone
 
@@ -49,7 +49,7 @@ def link(folder: Path) -> Path:
 def one_of_the_inputs(folder: Path) -> Path:
     """Name the video itself."""
     path = folder / "out.mp4"
-    os.link(folder.parent / "in" / "video.mp4", path)
+    os.link(folder.parent / "inputs" / "video.mp4", path)
     return path
 
 
@@ -246,7 +246,26 @@ RAY = [
            fault=clusters.restart_all, again=True, same=True),
 ]  # fmt: skip
 
+on_storage = partial(case, command=storages.batch_of_urls, options=ON_RAY, timeout_s=240)
+on_service = partial(case, serve=storages.service, program=storages.CLIENT, command=storages.web_job, after=0,
+                     timeout_s=240, output=named("out.mp4"))  # fmt: skip
+STORAGE = [
+    on_storage("storage: away while a batch begins", (DONE,), storages.away, fault=storages.come_back, after=0,
+               same=True),
+    on_storage("storage: away while a result is stored", (DONE,), storages.here, fault=storages.go_until_result,
+               same=True),
+    on_storage("storage: frozen while a result is stored", (DONE,), storages.here, fault=storages.freeze_for_result,
+               same=True),
+    on_storage("storage: away for too long, then run again", (FAILED,), storages.here, fault=storages.go_for_good,
+               again=True, same=True, says="1 of 1 jobs failed"),
+    on_storage("storage: away while a batch asks what is done", (DONE,), storages.here, fault=storages.ask_while_away,
+               same=True),
+    on_service("storage: away while the web service takes an upload", (DONE,), fault=storages.go_while_uploaded),
+    on_service("storage: away while the web service runs a job", (DONE,), fault=storages.go_while_it_runs),
+    on_service("storage: away while the web service serves a result", (DONE,), fault=storages.go_while_served),
+]  # fmt: skip
+
 CASES: tuple[Case, ...] = (
     *GOOD_BUT_ODD, *DAMAGED, *NOT_MEDIA, *OUTPUTS, *WIRE, *FAILING_SERVERS, *ENDED_CLIENTS, *FULL, *AROUND, *CLOCKS,
-    *RAY,
+    *RAY, *STORAGE,
 )  # fmt: skip

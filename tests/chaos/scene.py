@@ -21,6 +21,7 @@ from lipsync_core.serving.processes import descendants
 from tests.chaos import traces
 from tests.chaos.case import Case, Launch, Unexpected, one_job
 from tests.ray_cluster import RayTestCluster
+from tests.s3_server import S3Server
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMAND = (sys.executable, str(ROOT / "client" / "lipsync.py"))
@@ -190,6 +191,7 @@ class Scene:
         temporary: TMPDIR of all its processes.
         token: marks all its processes.
         cluster: the cluster of a batch, once it was started.
+        storage: the storage of the files, once it was started.
     """
 
     def __init__(self, case: Case, bench: Bench) -> None:
@@ -197,13 +199,14 @@ class Scene:
         self.case, self.bench = case, bench
         self.token = secrets.token_hex(8)
         self.folder = bench.folder / self.token
-        self.inputs, self.results, self.temporary = (self.folder / name for name in ("in", "out", "tmp"))
+        self.inputs, self.results, self.temporary = (self.folder / name for name in ("inputs", "results", "tmp"))
         for folder in (self.inputs, self.results, self.temporary):
             folder.mkdir(parents=True)
         self.video, self.audio = case.video(self.inputs), case.audio(self.inputs)
         self.output = case.output(self.results)
         self.servers: list[Served] = []
         self.cluster: RayTestCluster | None = None
+        self.storage: S3Server | None = None
         self.stack = ExitStack()
         self._jobs = 0
 
@@ -221,7 +224,8 @@ class Scene:
         """Return the environment of a case's process."""
         own = {traces.MARK: self.token, "TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "2"}
         cluster = self.cluster.environment if self.cluster else {}
-        return {**os.environ, **cluster, **own, **(launch.environment if launch else {})}
+        storage = self.storage.environment if self.storage else {}
+        return {**os.environ, **cluster, **storage, **own, **(launch.environment if launch else {})}
 
     def start_servers(self, count: int) -> list[Served]:
         """Start servers of the case's own, and wait until they are ready."""
@@ -236,7 +240,8 @@ class Scene:
         launch = launch or Launch()
         self._jobs += 1
         first = self.case.command(self)
-        command = [*launch.prefix, *COMMAND, *first, "--log-json", *self.case.options, *options]
+        program = self.case.program or COMMAND
+        command = [*launch.prefix, *program, *first, "--log-json", *self.case.options, *options]
         job = Running(command, self.environment(launch), self.folder / f"job{self._jobs}.log")
         self.stack.callback(lambda: traces.kill_all(job.pids if job.process.poll() is None else []))
         return job
