@@ -150,8 +150,7 @@ class JobMedia:
         try:
             self.keep(job_id)
         except BaseException:
-            with suppress(StorageUnavailable):  # its first files may be stored already
-                self.remove(job_id)
+            self.forget(job_id)  # its first files may be stored already
             raise
 
     def drop_unfinished(self, job_id: str) -> None:
@@ -176,6 +175,23 @@ class JobMedia:
             shutil.rmtree(self._settings.shown_folder / job_id, ignore_errors=True)
             self.storage.remove(job_id)
 
+    def forget(self, job_id: str) -> None:
+        """Remove all files of a job that is not recorded; if the storage does not answer, `remove_leftovers` does."""
+        try:
+            self.remove(job_id)
+        except StorageUnavailable:
+            with suppress(OSError):
+                self._settings.leftovers_folder.mkdir(mode=0o700, exist_ok=True)
+                (self._settings.leftovers_folder / job_id).touch()
+
+    def remove_leftovers(self) -> None:
+        """Remove what could not be removed before, as far as the storage answers."""
+        folder = self._settings.leftovers_folder
+        with suppress(StorageUnavailable):
+            for name in folder.iterdir() if folder.is_dir() else ():
+                self.remove(name.name)
+                name.unlink(missing_ok=True)
+
 
 def check_same_files(store: JobStore, media: JobMedia) -> None:
     """Check that all services and workers of the records keep the files in one place; the first to start says where.
@@ -195,11 +211,13 @@ def check_same_files(store: JobStore, media: JobMedia) -> None:
 
 def wait_for_storage(step: Callable[[], None], what: str) -> None:
     """Do what needs the storage, however long that does not answer; a signal ends the wait."""
-    wait_s = WAIT_FIRST_S
+    wait_s, is_told = WAIT_FIRST_S, False
     while True:
         try:
             return step()
         except StorageUnavailable as error:
-            logger.warning("%s waits for the storage: %s", what, error)
+            if not is_told:
+                logger.warning("%s waits for the storage: %s", what, error)
+            is_told = True
         time.sleep(wait_s)
         wait_s = min(2 * wait_s, WAIT_MOST_S)

@@ -56,6 +56,7 @@ def sweep(settings: Settings, store: JobStore, media: JobMedia) -> None:
         store.forget_sessions()
     _remove_old(settings.uploads_folder, STALE_UPLOAD_S)
     if media.storage is not None:
+        media.remove_leftovers()
         _remove_old(settings.shown_folder, STALE_COPY_S)
         _remove_ended(settings, store)
 

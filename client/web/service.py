@@ -258,9 +258,9 @@ class Service(Admission):
         try:
             return self.store.add(job_id, place.user, settings.model_dump(), *titles_of(names), duration_s, order)
         except BaseException:
-            with suppress(StorageUnavailable, OperationalError):
+            with suppress(OperationalError):
                 if self.store.state_of(job_id) is None:  # it may be recorded although the answer was lost
-                    self.media.remove(job_id)
+                    self.media.forget(job_id)
             raise
 
 

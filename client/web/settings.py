@@ -111,6 +111,11 @@ class Settings:
         return self.data / "shown"
 
     @property
+    def leftovers_folder(self) -> Path:
+        """Folder of the names of jobs that were not accepted and whose files the storage may still have."""
+        return self.data / "leftovers"
+
+    @property
     def example_folder(self) -> Path:
         """Folder of the example that the page offers to try."""
         return self.data / "example"

@@ -23,8 +23,9 @@ from client.storage import (
     open_storage,
 )
 from client.storage import s3 as s3_storage
-from client.web import previews
+from client.web import job_media, previews
 from client.web.job_media import JobMedia, check_same_files, wait_for_storage
+from client.web.recovery import sweep
 from client.web.service import Service
 from client.web.settings import Settings
 from client.web.store import JobStore
@@ -242,6 +243,48 @@ def test_first_file_goes_if_the_second_cannot_be_stored(tmp_path: Path, monkeypa
     with open_client(tmp_path / "data", media=str(tmp_path / "kept")) as client:
         problem(client.post("/jobs", files=files()), 503)
     assert [path for path in (tmp_path / "kept").rglob("*") if path.is_file()] == []
+
+
+def test_first_file_goes_when_a_storage_is_back_that_went_before_the_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else would find it: no record leads to it."""
+    put, kept = FolderStorage.put, tmp_path / "kept"
+
+    def is_away(*_: object) -> None:
+        raise StorageUnavailable("the storage does not answer")
+
+    with monkeypatch.context() as away, open_client(tmp_path / "data", media=str(kept)) as client:
+        service: Service = client.app.state.service  # type: ignore[attr-defined]
+
+        def put_one(self: FolderStorage, path: Path, key: str) -> None:
+            put(self, path, key)
+            away.setattr(FolderStorage, "put", is_away)
+
+        away.setattr(FolderStorage, "put", put_one)
+        away.setattr(FolderStorage, "remove", is_away)
+        problem(client.post("/jobs", files=files()), 503)
+        sweep(service.settings, service.store, service.media)
+        assert [path.name for path in kept.rglob("*") if path.is_file()] == ["audio"]
+    for _ in range(2):
+        sweep(service.settings, service.store, service.media)
+    assert [path for path in kept.rglob("*") if path.is_file()] == []
+    assert list(service.settings.leftovers_folder.iterdir()) == []
+
+
+def test_wait_for_a_storage_is_told_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it does not answer."""
+    monkeypatch.setattr(job_media, "WAIT_FIRST_S", 0.001)
+    failures = [StorageUnavailable("the storage does not answer")] * 3
+
+    def step() -> None:
+        if failures:
+            raise failures.pop()
+
+    wait_for_storage(step, "a job")
+    assert [record.getMessage() for record in caplog.records] == [
+        "a job waits for the storage: the storage does not answer"
+    ]
 
 
 def test_storage_that_is_gone_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
