@@ -126,7 +126,7 @@ class Workers:
         """Wait until no job is claimed or runs, or for some time."""
         until = time.monotonic() + timeout_s
         self._taking.join(timeout_s)
-        for thread in list(self._held.values()):
+        for thread in [] if self._taking.is_alive() else list(self._held.values()):
             thread.join(max(0.0, until - time.monotonic()))
 
     def _take_turns(self) -> None:
@@ -150,7 +150,11 @@ class Workers:
             return False
         thread = threading.Thread(target=self._run_claimed, args=(record,), name=f"job {record.id}", daemon=True)
         self._held[record.id] = thread
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the machine gives no more threads; the claim ends by itself
+            del self._held[record.id]
+            raise
         return True
 
     def _run_claimed(self, record: JobRecord) -> None:
