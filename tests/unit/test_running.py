@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -12,11 +13,12 @@ import pytest
 
 from client.job_options import JobOptions
 from client.job_process import JobRequest
-from client.running import local
+from client.running import local, process
 from client.running.local import LocalRunner
 from client.running.process import JobProcess
 from client.running.request import SentRequest
 from client.servers.access import ServerAccess
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -44,6 +46,36 @@ def test_process_that_writes_no_text_fails(request_for_job: JobRequest) -> None:
     sent = SentRequest("job", (sys.executable, "-c", code), False, request_for_job.as_json())
     result = JobProcess(sent).result()
     assert (result.exit_code, str(result.error)) == (3, "caf\ufffd is broken")
+
+
+def sent(code: str) -> SentRequest:
+    return SentRequest("job", (sys.executable, "-c", f"import sys; sys.stdin.read(); {code}"), False, "{}")
+
+
+def test_late_cancellation_does_not_end_the_next_start() -> None:
+    """A job that is cancelled just as it ends may be tried again under its name."""
+    done = sent('print(\'{"exit_code": 0, "report": null, "error": null}\')')
+    with closing(LocalRunner(1)) as runner:
+        for _ in range(2):
+            runner.submit(done)
+            ended = runner.wait()
+            assert ended is not None
+            assert (ended.job_id, ended.result.exit_code) == ("job", 0)
+            runner.cancel("job")
+        assert runner.wait(0.0) is None
+
+
+def test_job_that_does_not_end_when_told_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it for ever."""
+    monkeypatch.setattr(process, "KILL_AFTER_S", 0.1)
+    deaf = "import signal, pathlib, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    with closing(LocalRunner(1)) as runner:
+        runner.submit(sent(f"{deaf}; pathlib.Path({str(tmp_path / 'begun')!r}).touch(); time.sleep(600)"))
+        wait_until((tmp_path / "begun").exists)
+        runner.cancel("job")
+        ended = runner.wait()
+    assert ended is not None
+    assert ended.result.exit_code == -signal.SIGKILL
 
 
 def ray_runner(at_once: int | None = None) -> Any:
