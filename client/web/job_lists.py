@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 
@@ -32,6 +32,12 @@ class JobLists(JobTable):
         with self.connection() as db:
             state: State | None = db.execute(sa.select(jobs.c.state).where(jobs.c.id == job_id)).scalar()
         return state
+
+    def cancelling_of(self, job_ids: Collection[str]) -> set[str]:
+        """Return which of some jobs are to be cancelled."""
+        asked = sa.select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.state == "cancelling")
+        with self.connection() as db:
+            return set(db.execute(asked).scalars())
 
     def jobs_of(
         self, user: str, limit: int, offset: int = 0, *, states: Sequence[State] = (), before: int | None = None

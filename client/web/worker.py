@@ -88,13 +88,17 @@ class Workers:
         self._stop = threading.Event()  # those that run are ended
         self._has_ended = threading.Event()  # none runs any more
         self._held: dict[str, threading.Thread] = {}
+        self._to_cancel: set[str] = set()  # when the records were last asked
         self._endings: dict[str, Future[EndedJob]] = {}
         self._taking = threading.Thread(target=self._take_turns, name="claim jobs", daemon=True)
         self._others = [
             threading.Thread(target=self._repeat, args=arguments, name=arguments[0].__name__, daemon=True)
             for arguments in ((self._look_after, LOOK_AFTER_EVERY_S), (self._renew, RENEW_EVERY_S))
         ]
-        self._others.append(threading.Thread(target=self._note_endings, name="note endings", daemon=True))
+        self._others += [
+            threading.Thread(target=self._note_endings, name="note endings", daemon=True),
+            threading.Thread(target=self._note_cancellations, name="note cancellations", daemon=True),
+        ]
         self._sweep_at = self._recover_at = 0.0
 
     def __enter__(self) -> Workers:
@@ -242,9 +246,17 @@ class Workers:
     def _is_to_end(self, job_id: str) -> bool:
         """Return whether a job's process is to end; while the database does not answer, it goes on."""
         is_cancelled = False
-        with suppress(OperationalError):
-            is_cancelled = self._store.state_of(job_id) == "cancelling"
+        if job_id in self._to_cancel:  # it may have been sent again since
+            with suppress(OperationalError):
+                is_cancelled = self._store.state_of(job_id) == "cancelling"
         return self._stop.is_set() or is_cancelled
+
+    def _note_cancellations(self) -> None:
+        """Ask for all jobs at once: a service may run hundreds on a cluster."""
+        while not self._stop.wait(WATCH_EVERY_S):
+            with suppress(OperationalError):
+                held = tuple(self._held)
+                self._to_cancel = self._store.cancelling_of(held) if held else set()
 
     def _note_end(self, record: JobRecord, ended: EndedJob) -> None:
         """Update the record after a process has ended without doing so."""

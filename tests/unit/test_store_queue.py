@@ -176,6 +176,8 @@ def test_silent_owner_puts_back_nothing(opened: Opened) -> None:
     second.cancel("a1")
     first.end_cancelled("a1", first.owner)
     assert second.state_of("a1") == "cancelling"
+    add(first, "ann", "a2")
+    assert second.cancelling_of(("a1", "a2", "none")) == {"a1"}
     second.end_cancelled("a1", second.owner)
     assert second.state_of("a1") == "cancelled"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,25 @@ def test_cancellation_reaches_the_runner(tmp_path: Path) -> None:
         service.store.cancel(job_id)
         wait_until(lambda: service.store.state_of(job_id) == "cancelled")
     assert runner.cancelled == [job_id]
+
+
+def test_records_are_asked_about_all_jobs_at_once(tmp_path: Path) -> None:
+    """A service may run hundreds on a cluster."""
+    service, runner = make_service(tmp_path), ToldRunner(room=3)
+    ids = {add_job(service, name * 32) for name in "abc"}
+    asked: list[set[str]] = []
+    cancelling_of = service.store.cancelling_of
+
+    def watched(job_ids: Collection[str]) -> set[str]:
+        asked.append(set(job_ids))
+        return cancelling_of(job_ids)
+
+    service.store.cancelling_of = watched  # type: ignore[method-assign]
+    with workers_on(service, runner):
+        wait_until(lambda: ids in asked)
+        for request in list(runner.taken):
+            finish(request)
+            runner.end(request.job_id, 0)
 
 
 @pytest.mark.parametrize(
