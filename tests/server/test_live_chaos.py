@@ -227,5 +227,5 @@ def test_the_command_tells_that_its_server_was_killed(server: EmbeddedServer, cl
     assert job.returncode == 5, said
     assert len(said.splitlines()) == 1
     with av.open(str(output)) as container:
-        assert sum(1 for _ in container.decode(video=0)) > 10
+        assert sum(1 for _ in container.decode(video=0)) > 0
     assert traces.settled(lambda: [str(pid) for pid in traces.marked_pids(str(tmp_path))]) == []

@@ -14,6 +14,7 @@ from lipsync_core.serving.server import EmbeddedServer
 from tests.server.clips import SPEECH, empty_frame, head_frame, write_video
 
 pytestmark = pytest.mark.server
+MODELS_OF_A_JOB = {"faces", "face_landmarks", "mouth_motion", "mouth_shapes", "voice_activity"}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_logs_are_json_with_one_line_for_each_request(
     requests = [line for line in lines if line["message"] == "request answered"]
     assert {line["job"] for line in requests} == {report["job_id"]}
     assert len({line["request"] for line in requests}) == len(requests) == report["requests"]
-    assert {line["model"] for line in requests} == {"faces", "mouth_motion", "mouth_shapes", "voice_activity"}
+    assert {line["model"] for line in requests} == MODELS_OF_A_JOB
     assert all(line["seconds"] > 0 and line["level"] == "debug" and line["time"] for line in requests)
     assert "lip-syncing" in [line.get("stage") for line in lines]
 
@@ -84,4 +85,4 @@ def test_traces_reach_a_collector(
     assert len(spans) == report["requests"]
     attributes = [{item.key: item.value.string_value for item in span.attributes} for span in spans]
     assert {item["lipsync.job"] for item in attributes} == {report["job_id"]}
-    assert {span.name for span in spans} == {"faces", "mouth_motion", "mouth_shapes", "voice_activity"}
+    assert {span.name for span in spans} == MODELS_OF_A_JOB
