@@ -21,7 +21,7 @@ from client.running.local import LocalRunner
 from client.running.process import JobProcess
 from client.running.runner import EndedJob
 from client.running.splitting import SplittingRunner
-from client.storage import StorageUnavailable, open_storage
+from client.storage import StorageUnavailable, open_storage, urls
 from client.storage.urls import copy_name, recorded_url, shown_url
 from client.temporary import temporary_folder
 from tests.batch_urls import (
@@ -183,9 +183,14 @@ def test_report_holds_no_secret(
 
 
 def test_storage_that_is_gone_ends_the_question_what_is_done(
-    tmp_path: Path, site: Receiver, s3: S3Server, batch: Callable[..., dict[str, int]]
+    tmp_path: Path,
+    site: Receiver,
+    s3: S3Server,
+    batch: Callable[..., dict[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Rather than run all again."""
+    """Rather than run all again; after a while."""
+    monkeypatch.setattr(urls, "PATIENCE_S", 0.5)
     assert batch(line_of(site))["done"] == 1
     s3.stop()
     try:

@@ -120,7 +120,7 @@ class RecordingRunner:
         self.submitted.append(request)
         self._waiting.append(request)
 
-    def wait(self) -> EndedJob:
+    def wait(self, timeout_s: float | None = None) -> EndedJob:
         from client.job_process import JobResult
 
         job_id = self._waiting.pop(0).job.job_id
