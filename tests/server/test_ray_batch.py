@@ -141,7 +141,7 @@ def test_job_on_a_cluster_equals_one_on_this_machine(
     subprocess.run([*local, *job], check=True)
     assert (tmp_path / "ray.mp4").read_bytes() == (tmp_path / "l.mp4").read_bytes()
     requests, reused = entry["report"]["requests"], entry["report"]["requests_reused"]
-    assert reused == (requests if split else 0)
+    assert (reused == requests) == bool(split)
     assert leftovers(tmp_path) == []
 
 
