@@ -279,7 +279,7 @@ def many(stand: Stand) -> None:
 def long_names(stand: Stand) -> None:
     for number, state in enumerate(("finished", "failed", "running")):
         stand.job(state, f"{LONG}{number}.mp4", number + 1)
-    path = Path(tempfile.mkdtemp()) / f"{'long-name-without-any-space' * 7}.mp4"
+    path = stand.video.with_name(f"{'long-name-without-any-space' * 7}.mp4")
     shutil.copy(stand.video, path)
     stand.show()
     stand.choose(path)
