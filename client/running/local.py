@@ -7,13 +7,12 @@ import queue
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 from client.errors import LipSyncError
 from client.job_process import JobResult
 from client.running.process import JobProcess
 from client.running.request import ProcessRequest
-from client.running.runner import ENDED_EARLY, EndedJob
+from client.running.runner import ENDED_EARLY, EndedJob, next_ended
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +45,7 @@ class LocalRunner:
 
     def wait(self, timeout_s: float | None = None) -> EndedJob | None:
         """Wait for the next job that ends; see JobRunner."""
-        with suppress(queue.Empty):
-            return self._ended.get(timeout=timeout_s)
-        return None
+        return next_ended(self._ended, timeout_s)
 
     def cancel(self, job_id: str) -> None:
         """End a job early; see JobRunner."""

@@ -20,7 +20,7 @@ from client.process import END_WITH_PARENT
 from client.running.process import HOME
 from client.running.ray_place import RayPlace
 from client.running.request import ProcessRequest, SentRequest
-from client.running.runner import EndedJob
+from client.running.runner import EndedJob, next_ended
 
 COMMAND = (sys.executable, "-m", "client.running.ray_link_process")
 JOIN_AGAIN_S = 5.0
@@ -87,9 +87,7 @@ class RayLink:
 
     def wait(self, timeout_s: float | None = None) -> EndedJob | None:
         """Wait for the next job that ends; see JobRunner."""
-        with suppress(queue.Empty):
-            return self._ended.get(timeout=timeout_s)
-        return None
+        return next_ended(self._ended, timeout_s)
 
     def cancel(self, job_id: str) -> None:
         """End a job early; see JobRunner."""

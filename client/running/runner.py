@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
@@ -41,6 +43,13 @@ class EndedJob:
     def from_dict(cls, fields: Mapping[str, Any]) -> EndedJob:
         """Rebuild what `as_dict` wrote."""
         return cls(**{**fields, "result": JobResult.from_json(fields["result"])})
+
+
+def next_ended(ended: queue.SimpleQueue[EndedJob], timeout_s: float | None) -> EndedJob | None:
+    """Take the next job that ended; None after `timeout_s` seconds without one."""
+    with suppress(queue.Empty):
+        return ended.get(timeout=timeout_s)
+    return None
 
 
 class JobRunner(Protocol):

@@ -215,7 +215,7 @@ def test_the_command_tells_that_its_server_was_killed(server: EmbeddedServer, cl
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, traces.MARK: str(tmp_path)},
     )  # fmt: skip
     try:
-        wait_until(lambda: output.is_file() and output.stat().st_size > 20_000, seconds=60)
+        wait_until(lambda: output.is_file() and output.stat().st_size > 40_000, seconds=60)
         (triton,) = [
             pid for pid in descendants(job.pid) if traces.command_line(pid).split(" ")[0].endswith("tritonserver")
         ]
@@ -227,5 +227,5 @@ def test_the_command_tells_that_its_server_was_killed(server: EmbeddedServer, cl
     assert job.returncode == 5, said
     assert len(said.splitlines()) == 1
     with av.open(str(output)) as container:
-        assert sum(1 for _ in container.decode(video=0)) > 0
+        assert sum(1 for _ in container.decode(video=0)) > 10
     assert traces.settled(lambda: [str(pid) for pid in traces.marked_pids(str(tmp_path))]) == []

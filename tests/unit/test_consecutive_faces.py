@@ -15,11 +15,13 @@ from client.media import Picture
 from client.media.pixels import ColorTags
 from client.report import StageClock
 from client.servers.calls import InferRequest, TritonCalls
-from client.tracking.consecutive import ConsecutiveFinder
+from client.tracking.consecutive import IMAGES_PER_CALL, ConsecutiveFinder
 from client.tracking.faces import Face
 from client.tracking.finder import MEDIAPIPE, FaceFinder, FoundFrame, FoundPicture
 from client.tracking.follow import THUMBNAIL_SIDE
+from lipsync_core.config_file import read_contract
 from lipsync_core.face import LANDMARK_IMAGE_SIZE, LANDMARKS
+from tests.conftest import ROOT
 
 SIZE = (1920, 1080)  # twice what the detector sees
 SIDE = 200.0
@@ -206,6 +208,11 @@ def test_a_held_picture_is_searched_once() -> None:
     search = Search(frames[:1], [[(900.0, 600.0)]])
     assert [len(faces) for faces in run(frames, search)] == [1] * 12
     assert search.asked == [0]
+
+
+def test_calls_of_the_network_are_no_larger_than_it_takes() -> None:
+    """A request with more crops would be refused."""
+    assert read_contract(ROOT / "model_repository" / "face_landmarks").max_batch_size == IMAGES_PER_CALL
 
 
 def test_a_stretch_fails_with_the_one_before() -> None:
