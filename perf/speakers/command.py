@@ -31,7 +31,8 @@ from client.servers.calls import TritonCalls
 from client.servers.connection import TritonConnection
 from client.servers.embedded import open_server
 from client.syncnet.served import syncnet_to_serve
-from client.tracking.finder import MEDIAPIPE, FaceFinder
+from client.tracking.consecutive import open_finder
+from client.tracking.finder import MEDIAPIPE
 from lipsync_core.repository import DEFAULT_REPOSITORY
 from perf.arguments import whole_number
 from perf.speakers.clips import read_people
@@ -79,7 +80,7 @@ def judge_scene(triton: TritonCalls, scene: Scene, path: Path, speaking: Speakin
     video = VideoSource(write_scene(scene, path))
     active = find_active_speakers(
         triton,
-        FaceFinder(triton, StageClock()),
+        open_finder(triton, StageClock(), MEDIAPIPE, every_face=True),
         video,
         [WHOLE],
         window_frames=chunk_frames(video.frame_bytes),
