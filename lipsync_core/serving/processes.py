@@ -77,6 +77,18 @@ class StubWatch:
         self._dead = dead
         return None
 
+    def look_after_crash(self) -> DeadStub | None:
+        """Return a stub that had died before its server crashed, as Triton may when a request meets a dead stub.
+
+        The caller has to be the subreaper of both, so that what the server leaves is still there. Stubs that end
+        since their server is gone do so by themselves: only those killed by a signal, or seen dead before, count.
+        """
+        for pid in self._children:
+            code = _zombie_code(pid)
+            if code is not None and (code < 0 or pid in self._dead):
+                return DeadStub(self._models.get(pid, "unknown"), code)
+        return None
+
     def _list(self) -> None:
         self._list_at_s = time.monotonic() + LIST_EVERY_S
         self._children = _children(self._server_pid)

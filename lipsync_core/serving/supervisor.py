@@ -29,7 +29,7 @@ from pathlib import Path
 
 from lipsync_core.serving.freeze import FreezeWatch
 from lipsync_core.serving.hidden_tokens import hide_tokens
-from lipsync_core.serving.processes import DIED, FROZEN, WATCHING, StubWatch
+from lipsync_core.serving.processes import DIED, FROZEN, WATCHING, DeadStub, StubWatch
 from lipsync_core.serving.shared_memory import SHARED_MEMORY
 
 COMMAND_VARIABLE = "LIPSYNC_SERVER_COMMAND"
@@ -37,6 +37,8 @@ LOG_FILE = "triton.log"
 LOG_LINE = re.compile(rb"^[IWE]\d{4} \d\d:", re.MULTILINE)  # Triton's own; the loader of libraries writes there before
 LOG_BEGINNING = 1 << 16  # bytes
 PR_SET_PDEATHSIG = 1  # prctl option: signal for a child whose parent dies; source: man 2 prctl
+PR_SET_CHILD_SUBREAPER = 36  # prctl option: become the parent of descendants whose own parent dies
+CRASHES = (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS)  # codes of a server that failed by itself
 POLL_S = 0.1
 STUB_FOLDERS = "/tmp/python_env_*"  # empty ones that the Python backend makes and, when killed, leaves
 
@@ -52,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     command = json.loads(os.environ.pop(COMMAND_VARIABLE))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # only the pipe ends us, so that clean-up always runs
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # to learn of what the models' processes of a dead server died
     others_folders = set(glob.glob(STUB_FOLDERS))
     with (options.folder / LOG_FILE).open("ab") as log:
         server = subprocess.Popen(
@@ -121,12 +124,18 @@ def _tell(line: str) -> None:
 
 def _ending(server: subprocess.Popen[bytes], stubs: StubWatch | None, grace_s: float) -> str | None:
     """Return how the server ended, which is stopped if a model's process did; None while all of it runs."""
-    if server.poll() is not None:
-        return f"exit {server.returncode}"
+    code = server.poll()
+    if code is not None:
+        dead = stubs.look_after_crash() if stubs is not None and code in CRASHES else None
+        return f"exit {code}" if dead is None else _died(dead)
     dead = None if stubs is None else stubs.look()
     if dead is None:
         return None
     _stop(server, grace_s)
+    return _died(dead)
+
+
+def _died(dead: DeadStub) -> str:
     return f"{DIED} {dead.model} {dead.code}"
 
 

@@ -233,6 +233,18 @@ def test_a_model_whose_process_dies_ends_the_server(toys: Path) -> None:
         job()
 
 
+def test_server_that_crashes_over_a_dead_process_says_which(toys: Path) -> None:
+    """Triton may abort before the supervisor has seen the death; a crash of its own is not laid on a model."""
+    for killed in (True, False):
+        with EmbeddedServer(ServerOptions(toys, ("double",))) as server:
+            if killed:
+                os.kill(stub_among(server.pids, "double"), signal.SIGKILL)
+            os.kill(server.pids[0], signal.SIGABRT)
+            wait_until(lambda: not server.is_alive())
+            cause = "since the process of its model double died, killed by SIGKILL" if killed else "killed by SIGABRT"
+            assert server.how_it_ended() == f"{cause} (is there enough memory?)"
+
+
 def test_job_says_that_its_server_was_frozen(toys: Path) -> None:
     """Triton may answer with an earlier request's result after that, so the job ends, in one line."""
     others = set(descendants(os.getpid()))
