@@ -17,7 +17,7 @@ from tests.ray_stand_in import STARTS
 from tests.server.clips import SPEECH, swaying_head, write_video
 from tests.waiting import is_gone, wait_until
 
-pytestmark = [pytest.mark.server, pytest.mark.long]  # a cluster takes a minute to start
+pytestmark = pytest.mark.server
 STAND_IN = [sys.executable, "-m", "tests.ray_stand_in", "batch"]
 NO_SERVER = ["--url", "127.0.0.1:1"]  # which the stand-ins do not call
 
@@ -70,6 +70,7 @@ def starts_of(folder: Path) -> list[tuple[str, int]]:
     return [(line.split()[0], int(line.split()[1])) for line in lines]
 
 
+@pytest.mark.long
 def test_poison_job_is_set_aside_and_the_rest_goes_on(cluster: RayTestCluster, tmp_path: Path) -> None:
     """A job that kills its worker is tried three times; the same report tells the next run what is done."""
     write_jobs(tmp_path, "0.1", "poison", "0.1", "0.1")
@@ -111,6 +112,7 @@ def test_killed_batch_leaves_no_job_behind(cluster: RayTestCluster, tmp_path: Pa
     wait_until(lambda: all(is_gone(pid) for _, pid in starts_of(tmp_path)), 20)
 
 
+@pytest.mark.long
 def test_wrong_token_fails_in_one_line(cluster: RayTestCluster, tmp_path: Path) -> None:
     """A cluster takes no jobs from those who do not know its token."""
     write_jobs(tmp_path, "0")
@@ -123,6 +125,7 @@ def test_wrong_token_fails_in_one_line(cluster: RayTestCluster, tmp_path: Path) 
     assert errors.count("\n") == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("split", [(), ("--split-over", "0.8")])
 def test_job_on_a_cluster_equals_one_on_this_machine(
     cluster: RayTestCluster, model_repository: Path, lipsync_command: list[str], tmp_path: Path, split: tuple[str, ...]

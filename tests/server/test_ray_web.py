@@ -26,7 +26,7 @@ from tests.server.clips import SPEECH, swaying_head, write_video
 from tests.waiting import is_gone, wait_until
 from tests.web_service import NOWHERE, WebProcess, files, wait_for_state
 
-pytestmark = [pytest.mark.server, pytest.mark.long]  # a cluster takes a minute to start
+pytestmark = [pytest.mark.server, pytest.mark.long]  # each test starts a cluster, and ends its head
 STAND_IN, SERVICE = "tests.ray_web_stand_in", "client.web"
 STARTUP_S = 180.0
 
