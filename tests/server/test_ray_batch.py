@@ -97,7 +97,7 @@ def test_interrupted_batch_ends_its_jobs_on_every_machine(cluster: RayTestCluste
     output, errors = process.communicate()
     assert process.returncode == 128 + signal.SIGINT, errors
     assert (output, errors) == ("", "lipsync: interrupted\n")
-    wait_until(lambda: all(is_gone(pid) for _, pid in starts_of(tmp_path)), 5)
+    wait_until(lambda: all(is_gone(pid) for _, pid in starts_of(tmp_path)))
     assert len(starts_of(tmp_path)) == 2
 
 
@@ -109,7 +109,7 @@ def test_killed_batch_leaves_no_job_behind(cluster: RayTestCluster, tmp_path: Pa
     wait_until(lambda: len(starts_of(tmp_path)) == 2)
     process.kill()
     process.communicate()
-    wait_until(lambda: all(is_gone(pid) for _, pid in starts_of(tmp_path)), 20)
+    wait_until(lambda: all(is_gone(pid) for _, pid in starts_of(tmp_path)))
 
 
 @pytest.mark.long
