@@ -44,7 +44,7 @@ class RayTestCluster:
             "RAY_TMPDIR": str(self.folder),
             "HOME": str(self.folder),
             "RAY_health_check_period_ms": "500",
-            "RAY_health_check_timeout_ms": "500",
+            "RAY_health_check_timeout_ms": "2000",  # a busy machine answers late
         }
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -90,7 +90,7 @@ class RayTestCluster:
             "--num-gpus=0",
         ]
         command += [f"--object-store-memory={OBJECT_STORE_BYTES}", f"--node-ip-address={LOOPBACK}"]
-        command += ["--include-dashboard=false"] if is_head else []
+        command += ["--include-dashboard=false", f"--ray-client-server-port={free_port()}"] if is_head else []
         for _ in range(START_TRIES):
             if self._starts(name, command):
                 return

@@ -70,7 +70,6 @@ def starts_of(folder: Path) -> list[tuple[str, int]]:
     return [(line.split()[0], int(line.split()[1])) for line in lines]
 
 
-@pytest.mark.long
 def test_poison_job_is_set_aside_and_the_rest_goes_on(cluster: RayTestCluster, tmp_path: Path) -> None:
     """A job that kills its worker is tried three times; the same report tells the next run what is done."""
     write_jobs(tmp_path, "0.1", "poison", "0.1", "0.1")
@@ -125,8 +124,7 @@ def test_wrong_token_fails_in_one_line(cluster: RayTestCluster, tmp_path: Path) 
     assert errors.count("\n") == 1
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("split", [(), ("--split-over", "0.8")])
+@pytest.mark.parametrize("split", [pytest.param((), marks=pytest.mark.long), ("--split-over", "0.8")])
 def test_job_on_a_cluster_equals_one_on_this_machine(
     cluster: RayTestCluster, model_repository: Path, lipsync_command: list[str], tmp_path: Path, split: tuple[str, ...]
 ) -> None:
