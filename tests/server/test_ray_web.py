@@ -26,7 +26,7 @@ from tests.server.clips import SPEECH, swaying_head, write_video
 from tests.waiting import is_gone, wait_until
 from tests.web_service import NOWHERE, WebProcess, files, wait_for_state
 
-pytestmark = [pytest.mark.server, pytest.mark.long]  # each test starts a cluster, and ends its head
+pytestmark = pytest.mark.server
 STAND_IN, SERVICE = "tests.ray_web_stand_in", "client.web"
 STARTUP_S = 180.0
 
@@ -110,6 +110,7 @@ def result_of(site: Site, job: dict[str, Any]) -> bytes:
     return site.client.get(job["links"]["result"]).content
 
 
+@pytest.mark.long
 def test_ray_web_jobs_run_on_the_machines_of_the_cluster(site: Site) -> None:
     """A cancellation reaches the machine; a machine's loss and the head's cost an attempt each, and no job."""
     with ExitStack() as stack:
